@@ -1,0 +1,21 @@
+"""Guards for array arguments: what came, what was wanted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class ArrayShapeError(ValueError):
+    """An array does not have the shape that its partner or the function needs."""
+
+
+def require_ndim(name: str, array: np.ndarray, ndim: int, axes: str) -> None:
+    """Raise `ArrayShapeError` unless `array` has `ndim` axes; `axes` names them for the message."""
+    if array.ndim != ndim:
+        raise ArrayShapeError(f"{name} has shape {array.shape}; wanted {ndim} axes {axes}")
+
+
+def require_same_shape(name: str, array: np.ndarray, other_name: str, shape: tuple[int, ...]) -> None:
+    """Raise `ArrayShapeError` unless `array` has exactly the shape of its partner."""
+    if array.shape != tuple(shape):
+        raise ArrayShapeError(f"{name} has shape {array.shape}, but {other_name} needs {tuple(shape)}")

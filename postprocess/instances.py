@@ -1,0 +1,42 @@
+"""Split a mask into instances: 6-connected objects, numbered by size."""
+
+from __future__ import annotations
+
+import cc3d
+import numpy as np
+
+from postprocess.checks import require_ndim
+
+# The scorer casts ids to uint8: a 256th object would become background (DESIGN, section 1).
+MOST_INSTANCES = 255
+
+
+def split_instances(mask: np.ndarray, min_voxels: int = 1, most: int = MOST_INSTANCES) -> np.ndarray:
+    """Give every 6-connected object of a mask its own id, largest first.
+
+    Args:
+        mask: (D,H,W) bool, or integers whose non-zero voxels are foreground.
+        min_voxels: objects with fewer voxels are dropped; 1 keeps all.
+        most: objects kept, the largest ones; 1..255.
+
+    Returns:
+        (D,H,W) uint8 with ids 1..n by descending size, equal sizes in raster order of their first voxel; 0 is
+        background. An empty mask gives zeros.
+
+    Raises:
+        ArrayShapeError: `mask` is not (D,H,W).
+        ValueError: `most` is outside 1..255.
+    """
+    require_ndim("mask", mask, 3, "(D,H,W)")
+    if not 1 <= most <= MOST_INSTANCES:
+        raise ValueError(f"most={most}; wanted 1..{MOST_INSTANCES}, as ids are written as uint8")
+    if mask.size == 0:
+        return np.zeros(mask.shape, dtype=np.uint8)
+    foreground = np.ascontiguousarray(mask != 0)  # cc3d numbers in memory order: raster order breaks ties
+    components, count = cc3d.connected_components(foreground, connectivity=6, return_N=True)
+    sizes = np.bincount(components.ravel(), minlength=count + 1)[1:]
+    order = np.argsort(-sizes, kind="stable")[:most]
+    order = order[sizes[order] >= min_voxels]
+    new_ids = np.zeros(count + 1, dtype=np.uint8)
+    new_ids[order + 1] = np.arange(1, len(order) + 1, dtype=np.uint8)
+    return new_ids[components]

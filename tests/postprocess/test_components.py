@@ -1,0 +1,117 @@
+"""Medal S, algorithm 3: the authors' results where paper and code agree, the paper elsewhere."""
+
+import json
+
+import numpy as np
+import pytest
+
+from postprocess.checks import ArrayShapeError
+from postprocess.components import ComponentRules, class_boxes, filter_components, keep_components
+
+PAPER = ComponentRules()
+AS_PUBLISHED = ComponentRules(size_ratio=None)
+
+# Two means of 0.86 each: which of them is larger hangs on numpy's rounding there.
+HANGS_ON_ROUNDING = {"exact_086"}
+
+
+def blobs(*sizes_and_probabilities):
+    """One (1,1,n) row of separate runs, each `(voxels, probability)`; returns mask and probability."""
+    parts = [np.r_[np.full(voxels, p, np.float32), np.float32(0)] for voxels, p in sizes_and_probabilities]
+    row = np.concatenate(parts)[None, None]
+    return row > 0, row
+
+
+def kept_sizes(mask, probability, rules=PAPER):
+    """Sizes of the kept runs of a row made by `blobs`, in raster order."""
+    kept = keep_components(mask, probability, rules)[0, 0].astype(np.int8)
+    edges = np.flatnonzero(np.diff(np.r_[0, kept, 0]))
+    return [int(n) for n in edges[1::2] - edges[::2]]
+
+
+def test_agrees_with_the_published_code_without_the_size_ratio(shared):
+    folder = shared / "fixtures" / "medals"
+    arrays = np.load(folder / "postprocess.npz")
+    rows = json.loads((folder / "postprocess.json").read_text())
+    assert len(rows) == 40
+    for row in rows:
+        name = row["name"]
+        if name in HANGS_ON_ROUNDING:
+            continue
+        out = filter_components(arrays[f"{name}_seg"], arrays[f"{name}_prob"], row["labels"], AS_PUBLISHED)
+        assert np.array_equal(out, arrays[f"{name}_out"]), name
+
+
+def test_follows_the_paper_where_the_code_lacks_the_size_ratio(shared):
+    arrays = np.load(shared / "fixtures" / "medals" / "postprocess.npz")
+    seg = arrays["second_better_small_ratio_seg"]
+    prob = arrays["second_better_small_ratio_prob"]
+    assert np.count_nonzero(arrays["second_better_small_ratio_out"]) == 8
+    assert np.count_nonzero(filter_components(seg, prob)) == 216
+
+
+def test_the_surer_of_the_two_largest_wins_from_six_tenths_of_the_size_on():
+    assert kept_sizes(*blobs((10, 0.5), (6, 0.8))) == [6]
+    assert kept_sizes(*blobs((10, 0.5), (5, 0.8))) == [10]
+    assert kept_sizes(*blobs((10, 0.5), (5, 0.8)), AS_PUBLISHED) == [5]
+
+
+def test_the_surest_outside_the_two_largest_leaves_the_largest():
+    assert kept_sizes(*blobs((10, 0.5), (9, 0.6), (8, 0.8))) == [10]
+
+
+def test_all_sure_and_close_ones_stay_but_never_a_fourth():
+    assert kept_sizes(*blobs((4, 0.9), (5, 0.95), (6, 0.88), (3, 0.99))) == [4, 5, 6]
+    assert kept_sizes(*blobs((6, 0.99), (5, 0.9), (4, 0.88))) == [6, 5]
+
+
+def test_a_mean_on_the_border_counts_as_on_it():
+    assert kept_sizes(*blobs((5, 0.89), (4, 0.99))) == [5, 4], "exactly 0.1 below the best is close enough"
+    assert kept_sizes(*blobs((5, 0.86), (4, 0.9))) == [4], "exactly 0.86 is not above 0.86"
+
+
+def test_equal_sizes_and_means_keep_the_first_in_raster_order():
+    mask, probability = blobs((4, 0.5), (4, 0.5), (4, 0.5), (4, 0.5))
+    kept = keep_components(mask, probability)
+    assert np.flatnonzero(kept).tolist() == [0, 1, 2, 3]
+    fortran = keep_components(np.asfortranarray(mask), np.asfortranarray(probability))
+    assert np.array_equal(kept, fortran)
+
+
+def test_diagonal_neighbours_are_two_components():
+    mask = np.zeros((2, 2, 2), bool)
+    mask[0, 0, 0] = mask[1, 1, 1] = True
+    probability = np.where(mask, 0.5, 0.0)
+    probability[1, 1, 1] = 0.7
+    assert np.argwhere(keep_components(mask, probability)).tolist() == [[1, 1, 1]]
+
+
+def test_classes_are_filtered_each_alone_and_only_those_asked_for():
+    labels = np.zeros((1, 1, 9), np.uint16)
+    labels[0, 0] = [3, 3, 0, 3, 300, 300, 300, 0, 300]
+    probability = np.full(labels.shape, 0.5, np.float32)
+    assert filter_components(labels, probability)[0, 0].tolist() == [3, 3, 0, 0, 300, 300, 300, 0, 0]
+    only = filter_components(labels, probability, ids=[3, 77])
+    assert only[0, 0].tolist() == [3, 3, 0, 0, 300, 300, 300, 0, 300]
+    assert labels[0, 0, 3] == 3, "the input is left alone"
+    assert only.dtype == np.uint16
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (0, 3, 4)])
+def test_an_empty_map_stays_empty(shape):
+    labels = np.zeros(shape, np.uint8)
+    assert not filter_components(labels, np.zeros(shape, np.float32)).any()
+    assert keep_components(labels > 0, np.zeros(shape, np.float32)).shape == shape
+
+
+def test_boxes_are_tight_and_hold_ids_above_the_voxel_count():
+    labels = np.zeros((3, 4, 5), np.uint16)
+    labels[1, 2:4, 1:3] = 60000
+    assert class_boxes(labels) == {60000: (slice(1, 2), slice(2, 4), slice(1, 3))}
+
+
+def test_shapes_that_do_not_fit_are_named():
+    with pytest.raises(ArrayShapeError, match=r"probability has shape \(1, 1, 2\), but labels needs"):
+        filter_components(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1, 2)))
+    with pytest.raises(ArrayShapeError, match=r"wanted 3 axes"):
+        filter_components(np.zeros((1, 3), np.uint8), np.zeros((1, 3)))
