@@ -1,0 +1,1 @@
+"""Scores, timing and comparison of predictions: the right measures, and the organizers' own."""
