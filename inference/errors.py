@@ -1,7 +1,7 @@
 """Named errors: each message says what came, what was wanted and what to do about it.
 
-`VesalError` catches everything the project raises on purpose. `CaseError` concerns one case only: the loop over cases
-writes a fallback for it and goes on with the next one.
+`VesalError` catches everything the project raises on purpose. `CaseError` concerns one case only: the loop
+over cases writes a fallback for it and goes on with the next one.
 """
 
 
@@ -95,3 +95,12 @@ class NoPromptsError(PromptError):
 
 class LabelMapError(VesalError, ValueError):
     """An array cannot be written as a label map: negative, not whole numbers, or too large."""
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return `repr(value)` cut to `limit` characters; never raises (huge integers have no repr)."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError, MemoryError):
+        return f"a {type(value).__name__} too large to print"
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
