@@ -1,0 +1,61 @@
+"""Segment the demo's cases with `sh predict.sh`, show score and picture: `python -m demo [--case NAME]`."""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from demo.cases import CASES, DemoCase
+from demo.convert import write_challenge_case
+from demo.packages import DemoDataError
+from demo.picture import save_picture
+from demo.score import score_table
+from inference.case import Case
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the demo; return the exit code of `predict.sh`, or 1 where the demo's volumes cannot be had."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description="Segment the demo's cases.")
+    parser.add_argument("--case", choices=CASES, help="only this one")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".demo", help="for all files (%(default)s)")
+    options = parser.parse_args(arguments)
+    names, folder = [options.case] if options.case else list(CASES), options.folder.resolve()
+    try:
+        demos = [CASES[name](folder / "packages") for name in names]
+    except DemoDataError as error:
+        print(error, file=sys.stderr)
+        return 1
+    inputs, outputs = folder / "inputs", folder / "outputs"
+    cases = [write_challenge_case(demo, inputs) for demo in demos]
+    code = _predict(inputs, outputs)
+    for demo, case in zip(demos, cases, strict=True):
+        _show(demo, case, outputs)
+    return code
+
+
+def _predict(inputs: Path, outputs: Path) -> int:
+    """Run the container's own command on a folder, with the Python that runs the demo."""
+    command = ["sh", "predict.sh", str(inputs), str(outputs)]
+    return subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"PYTHON": sys.executable}, check=False
+    ).returncode
+
+
+def _show(demo: DemoCase, case: Case, outputs: Path) -> None:
+    with np.load(outputs / f"{demo.name}.npz", allow_pickle=False) as archive:
+        labels = archive["segs"]
+    picture = outputs.parent / f"{demo.name}.png"
+    save_picture(picture, demo, case.image, labels)
+    print(f"\n{demo.title} ({demo.source})")
+    print(score_table(demo, labels))
+    print(f"  label map: {outputs / demo.name}.npz\n  picture:   {picture}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
