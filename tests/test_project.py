@@ -1,0 +1,74 @@
+"""Rules that hold for the whole repository: what the container may import, pins, and the size of files."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARY = ("inference", "postprocess")
+RUNTIME_LISTS = ("requirements.txt", "requirements-cpu.txt", "requirements-gpu.txt")
+SOURCES = [path for path in ROOT.rglob("*.py") if not any(part.startswith(".") for part in path.parts)]
+
+
+def imported(path: Path) -> set[str]:
+    """Return the first names of all modules that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_there_are_sources() -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in SOURCES} >= {*LIBRARY, "tests"}
+
+
+@pytest.mark.parametrize("package", LIBRARY)
+def test_the_container_imports_no_training_code(package: str) -> None:
+    forbidden = {"torch", "onnx", "matplotlib", "networks", "training", "evaluation", "demo", "pytest"}
+    for path in (ROOT / package).rglob("*.py"):
+        assert not imported(path) & forbidden, path
+
+
+def test_filters_know_nothing_above_them() -> None:
+    for path in (ROOT / "postprocess").rglob("*.py"):
+        assert not imported(path) & {"evaluation", "networks", "training", "json", "pathlib"}, path
+
+
+@pytest.mark.parametrize("package", [*LIBRARY, "evaluation", "networks"])
+def test_no_print_in_library_code(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
+        if path.name == "__main__.py":
+            continue
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        names = [call.func.id for call in calls if isinstance(call.func, ast.Name)]
+        assert "print" not in names, path
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    long = {path.name: n for path in SOURCES if (n := len(path.read_text().splitlines())) > 400}
+    assert not long
+
+
+@pytest.mark.parametrize("name", RUNTIME_LISTS)
+def test_runtime_packages_are_pinned_and_hold_no_torch(name: str) -> None:
+    lines = [line.strip() for line in (ROOT / name).read_text().splitlines()]
+    packages = [line for line in lines if line and not line.startswith(("#", "-r "))]
+    assert packages
+    for package in packages:
+        assert re.fullmatch(r"[\w-]+==[\w.]+", package), package
+        assert not package.startswith("torch")
+
+
+def test_every_copied_path_reaches_the_image_builder() -> None:
+    """`.dockerignore` lets in what it names, so a COPY of anything else would fail, or bring nothing."""
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    copies = re.findall(r"^COPY (?!--from)(\S+)", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    assert copies
+    for source in copies:
+        stem = source.split("*")[0]
+        assert any(path == source or path.startswith((stem + "/", stem)) for path in allowed), source
