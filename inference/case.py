@@ -103,7 +103,7 @@ def _prompts_of_npz(archive: Archive, source: str) -> Prompts:
     if int(np.prod(header.shape, dtype=object)) != 1:
         raise PromptFileError(f"{source}: an array of shape {header.shape}; {wanted}")
     if header.dtype == object:
-        content = load_plain(raw)
+        content = load_plain(raw, source)
         is_wrapped = isinstance(content, list) and len(content) == 1  # an array of shape (1,), not ()
         return parse_prompts_dict(content[0] if is_wrapped else content, source)
     if header.dtype.kind in "US":

@@ -59,8 +59,7 @@ def parse_prompts_dict(content: Any, source: str) -> Prompts:
         if number in spelled:
             raise PromptIdError(
                 f"{source}: {shown(spelled[number])} and {shown(key)} are two spellings of prompt id "
-                f"{number}. "
-                "Keep one."
+                f"{number}. Keep one."
             )
         spelled[number] = key
         sentences[number] = _parse_sentence(sentence, key, source)
@@ -188,9 +187,8 @@ def _parse_id(key: Any, source: str) -> int:
 def _parse_sentence(sentence: Any, key: Any, source: str) -> str:
     if not isinstance(sentence, str):
         raise PromptTextError(
-            f"{source}: the sentence of prompt {shown(key)} is {shown(sentence)}, a "
-            f"{type(sentence).__name__}; "
-            "text is wanted. Say what to segment."
+            f"{source}: the sentence of prompt {shown(key)} is {shown(sentence)}, "
+            f"a {type(sentence).__name__}; text is wanted. Say what to segment."
         )
     if not sentence.strip():
         raise PromptTextError(f"{source}: the sentence of prompt {shown(key)} is blank. Say what to segment.")
@@ -205,8 +203,7 @@ def _parse_instance(content: dict[Any, Any], source: str) -> tuple[bool, tuple[s
     if not isinstance(value, int | float) or value not in (0, 1):
         raise InstanceLabelError(
             f"{source}: {INSTANCE_KEY} is {shown(value)}; 0 (one label per prompt) or 1 (one label per "
-            "object) "
-            "is wanted. Correct it."
+            "object) is wanted. Correct it."
         )
     return value == 1, ()
 

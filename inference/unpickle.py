@@ -24,23 +24,23 @@ MAX_TUPLES = 20_000  # a numpy scalar takes three or four
 _PLAIN_TYPES = (str, int, float, bool, type(None))
 
 
-def load_plain(data: bytes) -> Any:
+def load_plain(data: bytes, source: str = "The prompts") -> Any:
     """Return what the pickle `data` holds, as dict, list, tuple, str, int, float, bool and None only.
 
     numpy scalars become Python numbers, numpy arrays become lists (a 0-d array becomes its element). Raises
     UnsafePickleError, naming the global, when the pickle asks for anything else, and PromptError when it is
-    damaged.
+    damaged. `source` begins the message.
     """
     try:
         _refuse_absurd_sizes(data)
         # latin1 is how numpy asks for arrays that Python 2 pickled.
         return _Plain().convert(_RecordingUnpickler(io.BytesIO(data), encoding="latin1").load())
-    except PromptError:
-        raise
+    except PromptError as error:
+        raise type(error)(f"{source}: {error}") from error
     except Exception as error:  # a damaged pickle may raise almost anything
         detail = f"{type(error).__name__}: {error}"[:200]
         raise PromptError(
-            f"The pickled prompts cannot be read ({detail}). Save them again as an object array holding a "
+            f"{source}: the pickle cannot be read ({detail}). Save them again as an object array holding a "
             "dict {'1': 'sentence', 'instance_label': 0}, or give them in a JSON file."
         ) from error
 
@@ -53,11 +53,11 @@ def _refuse_absurd_sizes(data: bytes) -> None:
         tuples += opcode.name.startswith("TUPLE")
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(data):
             raise UnsafePickleError(
-                f"The pickle asks for a memo of {argument} entries in {len(data)} bytes; refused."
+                f"the pickle asks for a memo of {argument} entries in {len(data)} bytes; refused."
             )
         if tuples > MAX_TUPLES:
             raise UnsafePickleError(
-                f"The pickle makes more than {MAX_TUPLES} tuples, which no prompts need; refused."
+                f"the pickle makes more than {MAX_TUPLES} tuples, which no prompts need; refused."
             )
 
 
@@ -76,7 +76,7 @@ class _DtypeRecord:
         known = isinstance(self.code, str) and _PLAIN_DTYPE.fullmatch(self.code)
         if not known or self.order not in ("<", ">", "|", "="):
             raise UnsafePickleError(
-                f"The pickle holds numpy data of type {shown(self.code)}; only numbers and text are read."
+                f"the pickle holds numpy data of type {shown(self.code)}; only numbers and text are read."
             )
         return np.dtype(self.order + self.code)
 
@@ -95,7 +95,7 @@ class _ArrayRecord:
     def elements(self) -> list[Any]:
         """Return the elements in storage order."""
         if not isinstance(self.dtype, _DtypeRecord):
-            raise PromptError("The pickled prompts hold an array without a type. Save them again.")
+            raise PromptError("the pickled prompts hold an array without a type. Save them again.")
         if isinstance(self.content, list):
             return self.content
         return np.frombuffer(self.content, self.dtype.numpy()).tolist()
@@ -113,7 +113,7 @@ class _Global:
         return self._build(*args)
 
     def __setstate__(self, state: Any) -> None:
-        raise UnsafePickleError("The pickle tries to change a function; refused, and nothing of it was run.")
+        raise UnsafePickleError("the pickle tries to change a function; refused, and nothing of it was run.")
 
 
 def _scalar(dtype: _DtypeRecord, raw: bytes) -> Any:
@@ -133,13 +133,13 @@ def _from_buffer(buffer: Any, dtype: _DtypeRecord, shape: Any, order: Any) -> _A
 def _latin1(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise UnsafePickleError(
-            f"The pickle encodes text as {shown(encoding)}; only latin1 is wanted. Refused."
+            f"the pickle encodes text as {shown(encoding)}; only latin1 is wanted. Refused."
         )
     return text.encode("latin1")
 
 
 def _not_called(*_: Any) -> Any:
-    raise UnsafePickleError("The pickle makes a bare numpy.ndarray; refused, and nothing of it was run.")
+    raise UnsafePickleError("the pickle makes a bare numpy.ndarray; refused, and nothing of it was run.")
 
 
 def _permitted() -> dict[tuple[str, str], Callable[..., Any]]:
@@ -161,8 +161,8 @@ class _RecordingUnpickler(pickle.Unpickler):
         build = _permitted().get((module, name))
         if build is None:
             raise UnsafePickleError(
-                f"The pickle asks for {shown(f'{module}.{name}')}, which no prompt needs; refused, and nothing "
-                "of it was run. Save the prompts as a dict of text and numbers, or give them in a JSON file."
+                f"the pickle asks for {shown(f'{module}.{name}')}, which no prompt needs; refused, and "
+                "nothing of it was run. Save the prompts as a dict of text and numbers, or give a JSON file."
             )
         return _Global(build)
 
@@ -180,7 +180,7 @@ class _Plain:
             return value
         key = id(value)
         if key in self._open:
-            raise PromptError("The pickled prompts contain themselves. Save them again as a plain dict.")
+            raise PromptError("the pickled prompts contain themselves. Save them again as a plain dict.")
         if key not in self._done:
             self._open.add(key)
             # The original is kept beside the result so that its id cannot be given to another object.
@@ -197,6 +197,6 @@ class _Plain:
             elements = [self.convert(item) for item in value.elements()]
             return elements[0] if value.shape == () and len(elements) == 1 else elements
         raise PromptError(
-            f"The pickled prompts hold a {type(value).__name__.lstrip('_')}; only dict, list, text, numbers "
+            f"the pickled prompts hold a {type(value).__name__.lstrip('_')}; only dict, list, text, numbers "
             "and None are read. Save them again as a plain dict."
         )
