@@ -1,0 +1,62 @@
+"""The clock of a case: how much of its time is gone, counted from where the organizers start counting."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+SECONDS_PER_PROMPT = 60.0
+"""Limit of the challenge for one class; a case over its limit scores zero (DESIGN section 1)."""
+
+_LONGEST_START_S = 120.0
+"""A process older than this was something else before (`exec` in an open shell): its age says nothing."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time of one case: `budget_s` seconds from the moment `started` of the clock `now`."""
+
+    budget_s: float
+    started: float
+    now: Callable[[], float] = time.monotonic
+
+    def spent_s(self) -> float:
+        """Seconds since the start."""
+        return self.now() - self.started
+
+    def left_s(self) -> float:
+        """Seconds that remain; negative once the time is up."""
+        return self.budget_s - self.spent_s()
+
+    @property
+    def expired(self) -> bool:
+        """Whether nothing is left."""
+        return self.left_s() <= 0.0
+
+
+def case_budget_s(prompts: int, seconds: float | None = None) -> float:
+    """Seconds a case may take: `seconds` where set, else 60 for each prompt, for one prompt at least."""
+    return float(seconds) if seconds is not None else SECONDS_PER_PROMPT * max(1, prompts)
+
+
+def process_start_monotonic(stat: Path = Path("/proc/self/stat")) -> float:
+    """Moment on `time.monotonic` at which the kernel started this process, so that imports are counted.
+
+    `predict.sh` replaces itself by Python and keeps its process, so this is the container's start. Where the
+    kernel does not say, or says something that cannot be the start of this command, it is the present moment.
+    """
+    now = time.monotonic()
+    age = _process_age_s(stat)
+    return now - age if age is not None and 0.0 <= age <= _LONGEST_START_S else now
+
+
+def _process_age_s(stat: Path) -> float | None:
+    """Seconds since the process of a `/proc/PID/stat` began (proc(5), field 22); None if unreadable."""
+    try:
+        # The second field is the command in brackets and may hold blanks, so counting starts behind the last
+        # bracket.
+        ticks = int(stat.read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None

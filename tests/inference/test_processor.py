@@ -1,0 +1,87 @@
+"""Limits of the container, read from made control groups of both generations."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from inference import processor
+from inference.processor import available_threads, cpu_quota, has_bf16, memory_limit
+
+GB = 1024**3
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file of a control group."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_quota_of_version_2_takes_the_tightest_group(tmp_path: Path) -> None:
+    """The own group allows 4 processors, the one above 1.5, the root none: 1.5."""
+    membership, root = tmp_path / "membership", tmp_path / "cgroup"
+    write(membership, "0::/pod/container\n")
+    write(root / "pod/container/cpu.max", "400000 100000\n")
+    write(root / "pod/cpu.max", "150000 100000\n")
+    write(root / "cpu.max", "max 100000\n")
+    assert cpu_quota(root, membership) == 1.5
+
+
+def test_quota_of_version_1_is_found_at_the_mount(tmp_path: Path) -> None:
+    """Inside a container the named path is not mounted; the mount itself is the container's group."""
+    membership, root = tmp_path / "membership", tmp_path / "cgroup"
+    write(membership, "4:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc\n")
+    write(root / "cpu,cpuacct/cpu.cfs_quota_us", "200000\n")
+    write(root / "cpu,cpuacct/cpu.cfs_period_us", "100000\n")
+    write(root / "memory/memory.limit_in_bytes", f"{GB}\n")
+    assert cpu_quota(root, membership) == 2.0
+    assert memory_limit(root, membership) == GB
+
+
+def test_no_quota_is_none(tmp_path: Path) -> None:
+    """-1 is version 1's word for no limit, max is version 2's; no file at all means none either."""
+    membership, root = tmp_path / "membership", tmp_path / "cgroup"
+    write(membership, "4:cpu:/\n0::/\n")
+    assert cpu_quota(root, membership) is None
+    write(root / "cpu/cpu.cfs_quota_us", "-1\n")
+    write(root / "cpu/cpu.cfs_period_us", "100000\n")
+    write(root / "cpu.max", "max 100000\n")
+    assert cpu_quota(root, membership) is None
+    assert cpu_quota(tmp_path / "absent", tmp_path / "nobody") is None
+
+
+def test_memory_limit_of_version_2(tmp_path: Path) -> None:
+    """A group's limit holds; without one the machine's memory does."""
+    membership, root = tmp_path / "membership", tmp_path / "cgroup"
+    write(membership, "0::/\n")
+    write(root / "memory.max", "max\n")
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert memory_limit(root, membership) == machine
+    write(root / "memory.max", str(GB // 2))
+    assert memory_limit(root, membership) == GB // 2
+
+
+def test_threads_never_exceed_affinity_or_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight processors, 2.5 of them allowed: three threads, or fewer if asked for, but one at least."""
+    monkeypatch.setattr(processor, "_affinity", lambda: 8)
+    monkeypatch.setattr(processor, "cpu_quota", lambda: 2.5)
+    assert [available_threads(wanted) for wanted in (None, 16, 2, 0)] == [3, 3, 2, 1]
+    monkeypatch.setattr(processor, "cpu_quota", lambda: None)
+    assert available_threads() == 8
+
+
+def test_threads_follow_the_affinity_of_this_process() -> None:
+    """Bound to a single processor there is one thread."""
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert available_threads() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_bf16_needs_the_instruction() -> None:
+    """AVX512 alone emulates bfloat16; the two extensions multiply it."""
+    assert not has_bf16(frozenset({"avx2", "avx512f", "avx512_vnni"}))
+    assert has_bf16(frozenset({"avx512_bf16"}))
+    assert has_bf16(frozenset({"amx_bf16"}))
