@@ -1,1 +1,3 @@
 """Vesal's engine: what the container runs, from a case file to a label map."""
+
+__version__ = "0.1.0"
