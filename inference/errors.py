@@ -4,6 +4,8 @@
 over cases writes a fallback for it and goes on with the next one.
 """
 
+import reprlib
+
 
 class VesalError(Exception):
     """Base of every error that Vesal raises on purpose."""
@@ -98,9 +100,11 @@ class LabelMapError(VesalError, ValueError):
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """Return `repr(value)` cut to `limit` characters; never raises (huge integers have no repr)."""
+    """Return `repr(value)` for a message, abridged to `limit` characters and two levels; never raises."""
+    abridged = reprlib.Repr()
+    abridged.maxlevel, abridged.maxstring, abridged.maxother = 2, limit, limit
     try:
-        text = repr(value)
-    except (ValueError, RecursionError, MemoryError):
+        text = abridged.repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits has no repr
         return f"a {type(value).__name__} too large to print"
     return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -6,9 +6,6 @@ numpy read arbitrary memory. Stand-ins record what the pickle says, and plain Py
 records.
 """
 
-import io
-import pickle
-import pickletools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -16,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from inference.errors import PromptError, UnsafePickleError, shown
+from inference.pickle_reader import PickleReader
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")  # numpy 1 and numpy 2
 _NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
 _PLAIN_DTYPE = re.compile(r"[biufSU]\d{1,6}")
-MAX_TUPLES = 20_000  # a numpy scalar takes three or four
 _PLAIN_TYPES = (str, int, float, bool, type(None))
 
 
@@ -32,9 +29,7 @@ def load_plain(data: bytes, source: str = "The prompts") -> Any:
     damaged. `source` begins the message.
     """
     try:
-        _refuse_absurd_sizes(data)
-        # latin1 is how numpy asks for arrays that Python 2 pickled.
-        return _Plain().convert(_RecordingUnpickler(io.BytesIO(data), encoding="latin1").load())
+        return _Plain().convert(PickleReader(_find).read(data))
     except PromptError as error:
         raise type(error)(f"{source}: {error}") from error
     except Exception as error:  # a damaged pickle may raise almost anything
@@ -45,22 +40,6 @@ def load_plain(data: bytes, source: str = "The prompts") -> Any:
         ) from error
 
 
-def _refuse_absurd_sizes(data: bytes) -> None:
-    # The C unpickler allocates its memo up to the highest index that it is told, so a dozen bytes could take
-    # 64 GB; and a dict key of a million nested tuples overflows the C stack when it is hashed.
-    tuples = 0
-    for opcode, argument, _ in pickletools.genops(data):
-        tuples += opcode.name.startswith("TUPLE")
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(data):
-            raise UnsafePickleError(
-                f"the pickle asks for a memo of {argument} entries in {len(data)} bytes; refused."
-            )
-        if tuples > MAX_TUPLES:
-            raise UnsafePickleError(
-                f"the pickle makes more than {MAX_TUPLES} tuples, which no prompts need; refused."
-            )
-
-
 class _DtypeRecord:
     """What a pickled numpy dtype says: its code, such as 'O8' or 'f4', and its byte order."""
 
@@ -68,7 +47,8 @@ class _DtypeRecord:
         self.code = code
         self.order = "|"
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
+        """Take the state that numpy pickles."""
         self.order = state[1]
 
     def numpy(self) -> np.dtype:
@@ -89,7 +69,8 @@ class _ArrayRecord:
         self.dtype: Any = None
         self.content: Any = []
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
+        """Take the state that numpy pickles."""
         _, self.shape, self.dtype, _, self.content = state
 
     def elements(self) -> list[Any]:
@@ -99,21 +80,6 @@ class _ArrayRecord:
         if isinstance(self.content, list):
             return self.content
         return np.frombuffer(self.content, self.dtype.numpy()).tolist()
-
-
-class _Global:
-    """A stand-in for one permitted global: callable, and immune to a pickle that tries to change it."""
-
-    __slots__ = ("_build",)
-
-    def __init__(self, build: Callable[..., Any]) -> None:
-        self._build = build
-
-    def __call__(self, *args: Any) -> Any:
-        return self._build(*args)
-
-    def __setstate__(self, state: Any) -> None:
-        raise UnsafePickleError("the pickle tries to change a function; refused, and nothing of it was run.")
 
 
 def _scalar(dtype: _DtypeRecord, raw: bytes) -> Any:
@@ -126,7 +92,7 @@ def _reconstruct(*_: Any) -> _ArrayRecord:
 
 def _from_buffer(buffer: Any, dtype: _DtypeRecord, shape: Any, order: Any) -> _ArrayRecord:
     record = _ArrayRecord()
-    record.__setstate__((1, shape, dtype, order == "F", buffer))
+    record.set_state((1, shape, dtype, order == "F", buffer))
     return record
 
 
@@ -142,29 +108,26 @@ def _not_called(*_: Any) -> Any:
     raise UnsafePickleError("the pickle makes a bare numpy.ndarray; refused, and nothing of it was run.")
 
 
-def _permitted() -> dict[tuple[str, str], Callable[..., Any]]:
-    builders: dict[tuple[str, str], Callable[..., Any]] = {
-        ("numpy", "dtype"): _DtypeRecord,
-        ("numpy", "ndarray"): _not_called,  # named as the type to reconstruct, never called itself
-        ("_codecs", "encode"): _latin1,  # how protocol 2 spells bytes
-    }
-    builders |= {(module, "_reconstruct"): _reconstruct for module in _MULTIARRAY}
-    builders |= {(module, "scalar"): _scalar for module in _MULTIARRAY}
-    builders |= {(module, "_frombuffer"): _from_buffer for module in _NUMERIC}
-    return builders
+_BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "dtype"): _DtypeRecord,
+    ("numpy", "ndarray"): _not_called,  # named as the type to reconstruct, never called itself
+    ("_codecs", "encode"): _latin1,  # how protocol 2 spells bytes
+    **{(module, "_reconstruct"): _reconstruct for module in _MULTIARRAY},
+    **{(module, "scalar"): _scalar for module in _MULTIARRAY},
+    **{(module, "_frombuffer"): _from_buffer for module in _NUMERIC},
+}
 
 
-class _RecordingUnpickler(pickle.Unpickler):
-    """An unpickler that knows the stand-ins and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        build = _permitted().get((module, name))
-        if build is None:
-            raise UnsafePickleError(
-                f"the pickle asks for {shown(f'{module}.{name}')}, which no prompt needs; refused, and "
-                "nothing of it was run. Save the prompts as a dict of text and numbers, or give a JSON file."
-            )
-        return _Global(build)
+def _find(module: Any, name: Any) -> Callable[..., Any]:
+    builder = _BUILDERS.get((str(module), str(name)))
+    if builder is None:
+        raise UnsafePickleError(
+            f"the pickle asks for {shown(f'{module}.{name}')}, which no prompt needs; refused, and "
+            "nothing of it "
+            "was run. Save the prompts as a dict of text and numbers, or give a JSON file."
+        )
+    # A fresh function each time: the permitted ones themselves are never in the pickle's hands.
+    return lambda *arguments: builder(*arguments)
 
 
 class _Plain:
