@@ -21,15 +21,15 @@ clean:
 	rm -rf .venv .venv-dev .demo .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The runtime as the image has it (its lists are complete, hence --no-deps), and what draws the demo's picture.
-.venv/ready: requirements.txt requirements-cpu.txt requirements-demo.txt
+# The runtime as the image has it (its lists are complete, hence --no-deps), and what the scores and pictures need.
+.venv/ready: requirements.txt requirements-cpu.txt requirements-evaluation.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Vesal needs Python 3.11 or later")'
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/pip install --quiet --no-deps -r requirements-cpu.txt
-	.venv/bin/pip install --quiet -r requirements-demo.txt
+	.venv/bin/pip install --quiet -r requirements-evaluation.txt
 	touch $@
 
-.venv-dev/ready: requirements.txt requirements-cpu.txt requirements-demo.txt requirements-dev.txt
+.venv-dev/ready: requirements.txt requirements-cpu.txt requirements-evaluation.txt requirements-dev.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Vesal needs Python 3.11 or later")'
 	$(PYTHON) -m venv --clear .venv-dev
 	.venv-dev/bin/pip install --quiet -r requirements-dev.txt

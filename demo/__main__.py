@@ -54,7 +54,8 @@ def _show(demo: DemoCase, case: Case, outputs: Path) -> None:
     save_picture(picture, demo, case.image, labels)
     print(f"\n{demo.title} ({demo.source})")
     print(score_table(demo, labels))
-    print(f"  label map: {outputs / demo.name}.npz\n  picture:   {picture}")
+    for what, path in (("label map", outputs / f"{demo.name}.npz"), ("picture", picture)):
+        print(f"  {what:<10} {os.path.relpath(path)}")
 
 
 if __name__ == "__main__":
