@@ -1,0 +1,1 @@
+"""Weights and what makes them, one folder each."""
