@@ -1,0 +1,38 @@
+"""The command: `python -m inference [INPUTS] [OUTPUTS] [options]`, what predict.sh becomes."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from inference import logs
+from inference.errors import UsageError
+from inference.processor import available_threads
+from inference.settings import read_settings
+
+WRONG_USAGE = 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line and return the exit code: 0 all good, 1 some case fell back, 2 wrong usage."""
+    logs.set_up()
+    try:
+        settings = read_settings(arguments)
+        logs.set_up(settings.verbosity)
+        _limit_threads(available_threads(settings.threads))
+        # Imported late: it loads numpy, which reads its limits of threads only then.
+        from inference.run import run
+
+        return run(settings)
+    except UsageError as error:
+        logs.log.error("%s", error)
+        return WRONG_USAGE
+
+
+def _limit_threads(threads: int) -> None:
+    """Keep every library to the threads this process may use; they would count the host's processors."""
+    for library in ("OMP", "OPENBLAS", "MKL", "RAYON"):
+        os.environ[f"{library}_NUM_THREADS"] = str(threads)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,62 @@
+"""The output of one case: a valid file from the start, replaced whenever there is a better result."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from inference.errors import LabelMapError
+from inference.write import write_label_map
+
+log = logging.getLogger("vesal")
+
+UNKNOWN_SHAPE = (1, 1, 1)
+"""Shape of the zeros for a case whose shape nobody knows: the scorer still finds a readable file."""
+
+NOTHING = "nothing"
+
+
+class Output:
+    """What stands in a case's output file; `written` says it in words."""
+
+    def __init__(self, path: Path) -> None:
+        """Make ready; nothing is written yet, and the volume's shape is unknown."""
+        self.path = path
+        self.shape: tuple[int, ...] | None = None
+        self.written = NOTHING
+
+    def write_zeros(self, shape: tuple[int, ...] | None) -> None:
+        """Write zeros of the volume's shape, or of `UNKNOWN_SHAPE` where that is None.
+
+        Never raises an error, for there is nothing left to fall back to: the log and `written` tell.
+        """
+        self.shape = shape
+        for shape in (self.shape, UNKNOWN_SHAPE):
+            if shape is None:
+                continue
+            try:
+                write_label_map(self.path, np.zeros(shape, np.uint8))
+            except (OSError, ValueError, MemoryError) as error:
+                log.error("%s: zeros of shape %s cannot be written: %s", self.path, shape, error)
+                continue
+            known = shape == self.shape
+            self.written = (
+                "zeros" if known else f"zeros of shape {shape}: the volume's own shape could not be had"
+            )
+            return
+
+    def write_coarse(self, labels: np.ndarray) -> None:
+        """Write a first result; the engine calls this before it goes on to refine it."""
+        self._write(labels, "a coarse result")
+
+    def write_labels(self, labels: np.ndarray) -> None:
+        """Write the result."""
+        self._write(labels, "the labels")
+
+    def _write(self, labels: np.ndarray, what: str) -> None:
+        if self.shape is not None and labels.shape != self.shape:
+            raise LabelMapError(
+                f"The engine gave labels of shape {labels.shape}; the volume's {self.shape} is wanted."
+            )
+        write_label_map(self.path, labels)
+        self.written = what

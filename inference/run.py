@@ -1,0 +1,208 @@
+"""The loop over the cases: every case gets a valid output, whatever happens, and the report tells."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from inference import __version__
+from inference.budget import Clock, case_budget_s, process_start_monotonic
+from inference.case import peek_shape, read_case
+from inference.errors import VesalError
+from inference.jobs import find_jobs
+from inference.logs import bar
+from inference.output import NOTHING
+from inference.processor import peak_mb, processor
+from inference.prompts import parse_prompts
+from inference.record import Record
+from inference.report import OK, CaseReport, RunReport, write_report
+from inference.settings import Settings
+
+if TYPE_CHECKING:
+    from inference.engine import Engine
+
+log = logging.getLogger("vesal")
+
+ALL_GOOD, FELL_BACK, STOPPED, TERMINATED = 0, 1, 130, 143
+"""Exit codes; the last two are the shell's for SIGINT and SIGTERM. Wrong usage, 2, is given by `__main__`."""
+
+
+class Terminated(BaseException):
+    """SIGTERM came. Not an Exception, so that nothing takes it for an error of a case."""
+
+
+def run(settings: Settings, open_engine: Callable[[Settings], "Engine"] | None = None) -> int:
+    """Segment every case of `settings.inputs` in turn, write the report and return the exit code.
+
+    `open_engine` (Engine.open by default) is called once, when the first case needs it. Every case has a
+    valid output afterwards, also when SIGTERM came. Raises UsageError, with nothing written, where the paths
+    cannot be used.
+    """
+    started = process_start_monotonic()
+    records = [Record(job) for job in find_jobs(settings.inputs, settings.outputs)]
+    engine = OnceOpened(settings, open_engine or _open_engine)
+    with _terminable():
+        try:
+            _run_all(records, settings, engine, started)
+            code = ALL_GOOD if all(record.close().state == OK for record in records) else FELL_BACK
+            ended = "all cases done"
+        except Terminated:
+            code, ended = TERMINATED, "SIGTERM"
+            _leave_zeros(records)
+        except KeyboardInterrupt:
+            code, ended = STOPPED, "stopped from the keyboard"
+        report = _run_report(settings, engine, [record.close() for record in records], started, ended, code)
+        write_report(report, settings.outputs, settings.report)
+    good = sum(case.state == OK for case in report.cases)
+    log.info("%s: %d of %d good, %.2f s, %.0f MB", ended, good, len(records), report.seconds, report.peak_mb)
+    return code
+
+
+class OnceOpened:
+    """The engine, opened when it is first wanted; where that fails it stays failed, without a second try."""
+
+    def __init__(self, settings: Settings, open_engine: Callable[[Settings], "Engine"]) -> None:
+        """Keep what is needed to open it."""
+        self._settings = settings
+        self._open = open_engine
+        self._failure: str | None = None
+        self.engine: Engine | None = None
+
+    def __call__(self) -> "Engine":
+        """Return the engine. Raises what opening it raised, and later a VesalError that repeats it."""
+        if self._failure is not None:
+            raise VesalError(f"The engine could not be opened before: {self._failure}")
+        if self.engine is None:
+            try:
+                self.engine = self._open(self._settings)
+            except Exception as error:
+                self._failure = f"{type(error).__name__}: {error}"
+                raise
+        return self.engine
+
+
+def _open_engine(settings: Settings) -> "Engine":
+    """The real engine; imported here because a wrong command line should not wait for it."""
+    from inference.engine import Engine
+
+    return Engine.open(settings)
+
+
+def _run_all(records: Sequence[Record], settings: Settings, engine: OnceOpened, started: float) -> None:
+    """Run the cases in turn; the first one's time counts from `started`, the others' from their own start."""
+    with bar(len(records), "cases", "case") as shown:
+        for number, record in enumerate(records):
+            record.started = started if number == 0 else time.monotonic()
+            _run_case(record, settings, engine)
+            shown.update()
+
+
+def _run_case(record: Record, settings: Settings, engine: OnceOpened) -> None:
+    """Make one output: zeros at once, then whatever the engine finds. An error ends this case only."""
+    try:
+        with record.step("zeros"):
+            record.output.write_zeros(peek_shape(record.job.input))
+        _segment(record, settings, engine)
+    except Exception as error:
+        log.exception("case %s fell back, its output holds %s", record.job.name, record.output.written)
+        record.error = f"{type(error).__name__}: {error}"
+    _log_end(record, record.close())
+
+
+def _segment(record: Record, settings: Settings, engine: OnceOpened) -> None:
+    """Read, parse, segment and write one case, noting each step."""
+    with record.step("read"):
+        case = record.case = read_case(record.job.input, settings.prompts, settings.dataset)
+    with record.step("prompts"):
+        record.prompts, record.modality = parse_prompts(
+            case.sentences, name=case.name, image=case.image, encoder=lambda: engine().text_encoder
+        )
+    assert record.started is not None
+    clock = record.clock = Clock(case_budget_s(len(record.prompts), settings.seconds), record.started)
+    size = "x".join(map(str, case.image.shape))
+    log.info("case %s: %s voxels, %d prompts, %.0f s", case.name, size, len(record.prompts), clock.budget_s)
+    for note in case.notes:
+        log.warning("  %s", note)
+    with record.step("open"):
+        opened = engine()
+    with record.step("segment"):
+        result = opened.segment(case, record.prompts, clock, record.output.write_coarse)
+    record.stages = tuple(result.stages)
+    record.fallbacks += result.fallbacks
+    with record.step("write"):
+        record.output.write_labels(result.labels)
+    # Only now: what they count must be what the file holds.
+    record.outcomes = result.prompts
+    record.finished = True
+
+
+def _log_end(record: Record, report: CaseReport) -> None:
+    """Say how a case ended: first what it could not do, then one line with seconds and MB."""
+    for outcome in report.prompts:
+        if outcome.covered is False:
+            log.warning("  prompt %d is empty: %s", outcome.id, outcome.why)
+    for fallback in report.fallbacks:
+        log.warning("  fallback: %s", fallback)
+    log.info("  %s, %.2f s, %.0f MB -> %s", report.state, report.seconds, report.peak_mb, record.job.output)
+
+
+def _leave_zeros(records: Sequence[Record]) -> None:
+    """Give every case without an output its zeros: whoever collects the outputs misses none."""
+    for record in records:
+        if record.output.written == NOTHING:
+            record.output.write_zeros(peek_shape(record.job.input))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Turn the first SIGTERM into `Terminated` and ignore later ones, so that tidying up is not cut short."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run_report(
+    settings: Settings, engine: OnceOpened, cases: Sequence[CaseReport], started: float, ended: str, code: int
+) -> RunReport:
+    seconds = time.monotonic() - started
+    return RunReport(
+        version=__version__,
+        weights=engine.engine.profile.name if engine.engine else settings.weights,
+        runtime=_runtime(engine.engine),
+        processor=processor(),
+        settings=settings,
+        started=(datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds"),
+        seconds=seconds,
+        peak_mb=peak_mb(),
+        exit_code=code,
+        ended=ended,
+        cases=tuple(cases),
+    )
+
+
+def _runtime(engine: "Engine | None") -> dict[str, Any]:
+    """The runtime as the report names it."""
+    if engine is None:
+        return {"name": None, "reason": "the engine was never opened"}
+    runtime = engine.runtime
+    return {
+        "name": runtime.name,
+        "reason": runtime.reason,
+        "precision": runtime.precision,
+        "threads": runtime.threads,
+    }

@@ -1,0 +1,8 @@
+#!/bin/sh
+# Segment a folder of cases: sh predict.sh [INPUTS OUTPUTS] [options]; `sh predict.sh --help` lists them.
+set -eu
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+[ -n "${PYTHON:-}" ] || ! [ -x "$here/.venv/bin/python" ] || PYTHON=$here/.venv/bin/python
+# Safe path: a folder `inference` in the caller's directory must not take the place of ours.
+export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1
+exec "${PYTHON:-python3}" -m inference "$@"

@@ -1,0 +1,108 @@
+"""A made case, and an engine without weights that finds bright cubes: what the tests of the loop need."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from inference.budget import Clock
+from inference.case import Case
+from inference.logs import log_stage
+from inference.prompts import Prompt
+from inference.report import PromptOutcome, StageReport
+from inference.settings import Settings
+
+SHAPE = (6, 7, 8)
+SPACING_XYZ = (1.0, 2.0, 5.0)
+CUBE = (slice(1, 3), slice(2, 4), slice(3, 6))
+"""12 voxels of 10 cubic millimetres: 0.12 ml."""
+
+
+def write_case(path: Path, level: int = 200, prompts: dict[str, object] | None = None) -> Path:
+    """Write a case of `SHAPE` in challenge format with one bright cube at `CUBE`."""
+    image = np.zeros(SHAPE, np.uint8)
+    image[CUBE] = level
+    wanted = prompts or {"1": "Liver in abdominal CT", "instance_label": 0}
+    np.savez_compressed(path, imgs=image, spacing=np.array(SPACING_XYZ), text_prompts=np.array(wanted))
+    return path
+
+
+def read_output(path: Path) -> np.ndarray:
+    """The label map of an output, read as the scorer reads it."""
+    with np.load(path, allow_pickle=False) as archive:
+        return archive["segs"]
+
+
+class FakeEngine:
+    """Labels what is brighter than 100 with the first prompt's id; a special brightness makes it misbehave.
+
+    Level 201 raises after the coarse result was saved, 202 runs out of memory before it, 203 reports a
+    fallback, 204 gives labels of a wrong shape, 205 is sent SIGTERM, 206 does not know the target, 207 is
+    stopped from the keyboard.
+    """
+
+    runtime = SimpleNamespace(name="fake", reason="it needs none", precision="fp32", threads=1)
+    profile = SimpleNamespace(name="cubes")
+    text_encoder = None
+
+    def __init__(self) -> None:
+        """Begin without a case."""
+        self.budgets: list[float] = []
+
+    def segment(
+        self, case: Case, prompts: tuple[Prompt, ...], clock: Clock, save: Callable[[np.ndarray], None]
+    ) -> SimpleNamespace:
+        """Find the cube in one stage."""
+        self.budgets.append(clock.budget_s)
+        level = int(case.image.max())
+        if level == 202:
+            raise MemoryError("no room for 10 GB")
+        first = prompts[0]
+        labels = ((case.image > 100) * first.id).astype(np.uint16)
+        save(labels)
+        if level == 201:
+            raise RuntimeError("the fine stage broke")
+        if level == 205:
+            signal.raise_signal(signal.SIGTERM)
+        if level == 207:
+            raise KeyboardInterrupt
+        stage = StageReport("coarse", case.spacing_dhw_mm, SHAPE, 1, 0, 0.25, 64.0, "the whole volume fits")
+        log_stage(stage)
+        voxels = int(np.count_nonzero(labels))
+        outcome = PromptOutcome(
+            id=first.id,
+            text=first.text,
+            target=first.target,
+            modality=first.modality,
+            found_by=first.found_by,
+            why="brighter than 100" if level != 206 else "the weights do not know it",
+            covered=level != 206,
+            voxels=voxels,
+            volume_ml=voxels * float(np.prod(case.spacing_dhw_mm)) / 1000,
+            mean_probability=1.0,
+            stages=("coarse",),
+        )
+        return SimpleNamespace(
+            labels=labels if level != 204 else labels[1:],
+            stages=[stage],
+            prompts={first.id: outcome},
+            fallbacks=["coarse only: 0.1 s were left"] if level == 203 else [],
+        )
+
+
+class Opener:
+    """Opens one fake engine and counts how often it is asked to."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        """With `error`, opening raises it."""
+        self.count, self.error = 0, error
+        self.engine = FakeEngine()
+
+    def __call__(self, settings: Settings) -> FakeEngine:
+        """Stand in for Engine.open."""
+        self.count += 1
+        if self.error is not None:
+            raise self.error
+        return self.engine
