@@ -56,8 +56,8 @@ def run(settings: Settings, open_engine: Callable[[Settings], "Engine"] | None =
             _leave_zeros(records)
         except KeyboardInterrupt:
             code, ended = STOPPED, "stopped from the keyboard"
-        report = _run_report(settings, engine, [record.close() for record in records], started, ended, code)
-        write_report(report, settings.outputs, settings.report)
+    report = _run_report(settings, engine, [record.close() for record in records], started, ended, code)
+    write_report(report, settings.outputs, settings.report)
     good = sum(case.state == OK for case in report.cases)
     log.info("%s: %d of %d good, %.2f s, %.0f MB", ended, good, len(records), report.seconds, report.peak_mb)
     return code
