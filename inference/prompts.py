@@ -155,7 +155,7 @@ class _Reading:
         return self.vocabulary.concepts[span.value[0]]
 
     def _rank(self, span: Span[Term]) -> tuple[int, int, int, int, int]:
-        """Least first: lesion before organ, organelle before tissue, thing before place, longer term first."""
+        """Least first: lesion before organ, organelle before tissue, thing before place, long term first."""
         name, kind = span.value[0], self._concept(span).kind
         order = {"lesion": 2 if name == "lesion" else 0, "cell": 1, "region": 9}.get(kind, 3)
         specific = 0 if span.value[1] is None else 1

@@ -110,7 +110,7 @@ class Bank:
 
 
 def bank_texts(vocabulary: Vocabulary) -> dict[str, str]:
-    """What the bank holds: all targets, synonyms and paraphrases to the concept, empty for a side's target."""
+    """What the bank holds: targets, synonyms and paraphrases to their concept; to nothing if with a side."""
     return {**dict.fromkeys(vocabulary.targets(), ""), **vocabulary.terms, **vocabulary.means}
 
 
