@@ -1,6 +1,7 @@
 """The command: `python -m inference [INPUTS] [OUTPUTS] [options]`, what predict.sh becomes."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ WRONG_USAGE = 2
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code: 0 all good, 1 some case fell back, 2 wrong usage."""
     logs.set_up()
+    # Until `run` knows the cases it could not leave outputs for them; it lets the signal in.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         settings = read_settings(arguments)
         logs.set_up(settings.verbosity)

@@ -48,6 +48,8 @@ def run(settings: Settings, open_engine: Callable[[Settings], "Engine"] | None =
     engine = OnceOpened(settings, open_engine or _open_engine)
     with _terminable():
         try:
+            # Held back by `__main__` until the cases are known, so that even the earliest one leaves outputs.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             _run_all(records, settings, engine, started)
             code = ALL_GOOD if all(record.close().state == OK for record in records) else FELL_BACK
             ended = "all cases done"

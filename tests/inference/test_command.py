@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from inference import __version__, logs
-from tests.inference.fakes import read_output, write_case
+from tests.inference.fakes import SHAPE, read_output, write_case
 
 ROOT = Path(__file__).resolve().parents[2]
 SHELL = shutil.which("dash") or "sh"
@@ -76,6 +76,25 @@ def test_unreadable_case_is_code_1_and_has_an_output(tmp_path: Path) -> None:
     assert [path.name for path in (here / "out").iterdir()] == ["a b.npz"]
     np.testing.assert_array_equal(read_output(here / "out" / "a b.npz"), np.zeros((1, 1, 1)))
     assert (here / "report.json").is_file()
+
+
+def test_sigterm_before_the_cases_are_known(tmp_path: Path) -> None:
+    """A signal while the command line is still being read ends the run, with an output for every case."""
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        write_case(tmp_path / "in" / f"{name}.npz")
+    code = (
+        "import signal, sys; from inference import __main__ as program; read = program.read_settings\n"
+        "def early(arguments): signal.raise_signal(signal.SIGTERM); return read(arguments)\n"
+        "program.read_settings = early; sys.exit(program.main(['in', 'out']))"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 143, done.stderr
+    for name in "ab":
+        np.testing.assert_array_equal(read_output(tmp_path / "out" / f"{name}.npz"), np.zeros(SHAPE))
 
 
 @pytest.mark.parametrize(("variable", "runs"), [("", ".venv"), ("{folder}/chosen", "chosen")])
