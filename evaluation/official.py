@@ -46,7 +46,8 @@ def score_case_as_official(
         OfficialScriptError: the script itself raises on this case.
     """
     require_same_shape(prediction, truth)
-    prediction, truth = prediction.astype(np.uint8), truth.astype(np.uint8)
+    with np.errstate(invalid="ignore"):  # floats are truncated without a word, as there
+        prediction, truth = prediction.astype(np.uint8), truth.astype(np.uint8)
     if instance:
         return _instances(prediction, truth)
     return _semantic(prediction, truth, ids, spacing_dhw_mm)
@@ -56,7 +57,7 @@ def _semantic(
     prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int], spacing_dhw_mm: tuple[float, float, float]
 ) -> CaseScore:
     swapped = spacing_dhw_mm[2], spacing_dhw_mm[1], spacing_dhw_mm[0]
-    counted = np.unique(truth)[1:] if truth.size else []
+    counted = set(np.unique(truth)[1:].tolist())
     score = score_semantic(prediction, truth, [i for i in ids if i in counted], swapped, TOLERANCE_MM)
     return CaseScore(
         dsc=mean_of([c.dsc for c in score.classes.values()]),

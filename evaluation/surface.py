@@ -63,7 +63,7 @@ def bounding_box(mask: np.ndarray) -> Box | None:
 
 def _corner_codes(mask: np.ndarray) -> np.ndarray:
     """Return, for each corner of the (D,H,W) voxels, the 8 bits around it: (D+1,H+1,W+1) uint8."""
-    bits = np.pad(mask, 1).astype(np.uint8)
+    bits: np.ndarray = np.pad(mask, 1).astype(np.uint8)
     bits = bits[:, :, :-1] << 1 | bits[:, :, 1:]
     bits = bits[:, :-1] << 2 | bits[:, 1:]
     return bits[:-1] << 4 | bits[1:]

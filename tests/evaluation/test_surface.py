@@ -15,14 +15,17 @@ def one_voxel(z, y, x, shape=(8, 8, 8)):
     return mask
 
 
-@pytest.mark.parametrize(("steps", "spacing", "wanted"), [
-    ((0, 0, 1), (1.0, 1.0, 1.0), 1.0),
-    ((0, 0, 2), (1.0, 1.0, 1.0), 1.0),
-    ((0, 0, 4), (1.0, 1.0, 1.0), 0.0),
-    ((0, 0, 1), (1.0, 1.0, 5.0), 0.5),
-    ((1, 0, 0), (1.0, 1.0, 5.0), 1.0),
-    ((0, 0, 2), (1.0, 1.0, 5.0), 0.0),
-])
+@pytest.mark.parametrize(
+    ("steps", "spacing", "wanted"),
+    [
+        ((0, 0, 1), (1.0, 1.0, 1.0), 1.0),
+        ((0, 0, 2), (1.0, 1.0, 1.0), 1.0),
+        ((0, 0, 4), (1.0, 1.0, 1.0), 0.0),
+        ((0, 0, 1), (1.0, 1.0, 5.0), 0.5),
+        ((1, 0, 0), (1.0, 1.0, 5.0), 1.0),
+        ((0, 0, 2), (1.0, 1.0, 5.0), 0.0),
+    ],
+)
 def test_two_voxels_at_a_known_distance(steps, spacing, wanted):
     """A voxel's surface has 4 corners on each side of an axis; neighbours share one side's."""
     a, b = one_voxel(2, 2, 2), one_voxel(2 + steps[0], 2 + steps[1], 2 + steps[2])
