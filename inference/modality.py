@@ -48,10 +48,10 @@ def choose_modality(
         return ModalityChoice(
             modality, "prompts", f"{votes} of {counts.total()} prompts with a modality say {modality}"
         )
-    modality = name_modality(name, vocabulary)
-    if modality:
+    named = name_modality(name, vocabulary)
+    if named:
         return ModalityChoice(
-            modality, "file name", f"no prompt carries a modality; the file name {name!r} does"
+            named, "file name", f"no prompt carries a modality; the file name {name!r} does"
         )
     modality, why = image_modality(image)
     return ModalityChoice(

@@ -67,6 +67,8 @@ def test_exactly_the_321_bare_names_carry_no_modality(sentences, shared: Path) -
         ("left lung in cross-sectional scans", "CT"),
         ("infarct on DWI", "MR"),
         ("echocardiographic view", "US"),
+        ("liver on gradient echo MR", "MR"),
+        ("heart on echo", "US"),
         ("light sheet imaging", "Microscopy"),
         ("MRI", "MR"),
         ("", None),
