@@ -58,8 +58,10 @@ def overlaps(truth: np.ndarray, prediction: np.ndarray) -> Overlaps:
     cells = len(truth_ids) * len(prediction_ids)
     counts = np.zeros(cells, dtype=np.int64)
     for part in _chunks(truth.size):
-        code = rows[truth.reshape(-1)[part]] + columns[prediction.reshape(-1)[part]]
-        counts += np.bincount(code, minlength=cells)
+        true, predicted = truth.reshape(-1)[part], prediction.reshape(-1)[part]
+        labelled = np.flatnonzero((true != 0) | (predicted != 0))  # most of a volume is background in both
+        counts += np.bincount(rows[true[labelled]] + columns[predicted[labelled]], minlength=cells)
+        counts[0] += len(true) - len(labelled)
     return Overlaps(truth_ids, prediction_ids, counts.reshape(len(truth_ids), len(prediction_ids)))
 
 
@@ -69,7 +71,8 @@ def present_ids(labels: np.ndarray) -> np.ndarray:
     seen[0] = True
     flat = labels.reshape(-1)
     for part in _chunks(labels.size):
-        seen[flat[part]] = True
+        chunk = flat[part]
+        seen[chunk[chunk != 0]] = True
     return np.flatnonzero(seen)
 
 
