@@ -106,7 +106,9 @@ def class_boxes(labels: np.ndarray) -> dict[int, Box]:
     names = np.arange(int(labels.max()) + 1)
     if len(names) > labels.size:  # cc3d counts only labels below the number of voxels
         names, labels = np.unique(labels, return_inverse=True)
-    statistics = cc3d.statistics(np.ascontiguousarray(labels, dtype=np.uint32))
+    if labels.dtype.kind != "u":  # cc3d wants unsigned integers
+        labels = labels.astype(np.uint32)
+    statistics = cc3d.statistics(np.ascontiguousarray(labels))
     counts, boxes = statistics["voxel_counts"], statistics["bounding_boxes"]
     return {int(names[i]): boxes[i] for i in np.flatnonzero(counts) if names[i] != 0}
 

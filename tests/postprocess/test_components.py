@@ -115,3 +115,10 @@ def test_shapes_that_do_not_fit_are_named():
         filter_components(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1, 2)))
     with pytest.raises(ArrayShapeError, match=r"wanted 3 axes"):
         filter_components(np.zeros((1, 3), np.uint8), np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int64])
+def test_every_integer_type_is_filtered_alike(dtype):
+    labels = np.array([[[3, 3, 0, 3]]], dtype)
+    out = filter_components(labels, np.full(labels.shape, 0.5, np.float32))
+    assert out.dtype == dtype and out[0, 0].tolist() == [3, 3, 0, 0]
