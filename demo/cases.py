@@ -93,7 +93,7 @@ def brain(folder: Path) -> DemoCase:
     truth = _tissue_labels(grey, white)
     truth[:, height:] = 0
     return DemoCase(
-        name="MR_BrainFreeSurfer_mni152",
+        name="MR_Brain_mni152",
         title="Brain, T1-weighted MR (MNI152 template)",
         image=image,
         truth=truth,
