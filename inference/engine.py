@@ -1,0 +1,192 @@
+"""The way of a case: plan, coarse stage, region, fine stage, filter, label map (DESIGN section 3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inference.budget import Clock
+from inference.case import Case
+from inference.filters import filter_components, filter_pass, split_into_objects
+from inference.labelmap import LabelMap
+from inference.logs import bar, log_stage
+from inference.models import VolumeModel, intensity_statistics
+from inference.outcomes import outcomes, stage_report
+from inference.pace import Pace
+from inference.plan import Batch, Plan, fine_groups, make_plan
+from inference.processor import peak_mb
+from inference.profile import Profile, read_profile
+from inference.prompts import Prompt
+from inference.report import PromptOutcome, StageReport
+from inference.runtime import Runtime, choose_runtime
+from inference.settings import ROOT, Settings
+from inference.stages import Pass, Sight, run_coarse, run_fine
+
+if TYPE_CHECKING:
+    from inference.text import TextEncoder
+
+TEXT_WEIGHTS = ROOT / "weights" / "text"
+
+Save = Callable[[np.ndarray], None]
+
+
+@dataclass
+class Segmentation:
+    """What came of a case."""
+
+    labels: np.ndarray
+    """(D, H, W) unsigned; prompt ids, or object ids in an instance case"""
+    prompts: dict[int, PromptOutcome]
+    stages: list[StageReport] = field(default_factory=list)
+    fallbacks: list[str] = field(default_factory=list)
+
+
+class Engine:
+    """One set of weights, loaded once, for any number of cases."""
+
+    def __init__(self, profile: Profile, runtime: Runtime, model: VolumeModel) -> None:
+        self.profile = profile
+        self.runtime = runtime
+        self.model = model
+
+    @classmethod
+    def open(cls, settings: Settings) -> Engine:
+        """Load what ``settings`` name. Raises ProfileError or RuntimeChoiceError."""
+        profile = read_profile(settings.weights_folder)
+        runtime = choose_runtime(settings.runtime, settings.threads)
+        return cls(profile, runtime, VolumeModel.load(profile.graphs, profile.bank, runtime))
+
+    @cached_property
+    def text_encoder(self) -> TextEncoder:
+        """The sentence encoder, loaded when a sentence needs it."""
+        from inference.text import TextEncoder
+
+        return TextEncoder(TEXT_WEIGHTS, self.runtime)
+
+    def segment(self, case: Case, prompts: Sequence[Prompt], clock: Clock, save: Save) -> Segmentation:
+        """Segment one case.
+
+        Args:
+            case: the volume.
+            prompts: at least one.
+            clock: the case's; the fine stage ends early where it runs short.
+            save: writes a label map (D, H, W) as the case's output at once; called with the coarse result.
+
+        Returns:
+            labels on the case's grid, and what the report needs.
+        """
+        plan = make_plan(prompts, self.profile, self.model)
+        work = _Work(self, case, plan, clock)
+        work.coarse_stage(save)
+        work.fine_stage()
+        return work.finish(prompts)
+
+
+class _Work:
+    """State of one case on its way."""
+
+    def __init__(self, engine: Engine, case: Case, plan: Plan, clock: Clock) -> None:
+        self.profile, self.model, self.case, self.plan = engine.profile, engine.model, case, plan
+        self.sight = Sight(case.image, case.spacing_dhw_mm, intensity_statistics(case.image))
+        self.pace = Pace(clock)
+        self.coarse: list[Pass | None] = []
+        self.result = self._empty_map()
+        self.stages: list[StageReport] = []
+        self.ran: dict[int, list[str]] = {id_: [] for id_ in plan.covered}
+        self.fallbacks: list[str] = []
+
+    def _empty_map(self) -> LabelMap:
+        return LabelMap(self.case.image.shape, max(self.case.sentences, default=1))
+
+    def coarse_stage(self, save: Save) -> None:
+        """Run every batch over the whole volume and put the result on disk."""
+        for batch in self.plan.batches:
+            self.coarse.append(None if batch.coarse.skip else self._coarse(batch))
+        if not any(self.coarse):
+            return
+        started = time.monotonic()
+        first = self._empty_map()
+        for batch, result in zip(self.plan.batches, self.coarse, strict=True):
+            if result is not None:
+                self._add(first, batch, result, range(len(batch.queries)), batch.coarse.threshold)
+        save(self._as_asked(first.labels))
+        self.pace.saw_writing(time.monotonic() - started)
+
+    def _coarse(self, batch: Batch) -> Pass:
+        result = run_coarse(self.sight, self.model, batch.queries, batch.coarse)
+        result = filter_pass(result, batch.queries, self.profile.filters)
+        self.pace.saw_view(result.seconds)
+        self._report("coarse", result, [q.prompt_id for q in batch.queries])
+        return result
+
+    def fine_stage(self) -> None:
+        """Look again around each group of targets while there is time; what is not refined stays coarse."""
+        groups = [
+            (batch, result, group)
+            for batch, result in zip(self.plan.batches, self.coarse, strict=True)
+            for group in ([] if batch.fine.skip else fine_groups(len(batch.queries), batch.fine.together))
+        ]
+        done: set[tuple[int, int]] = set()
+        late: list[str] = []
+        with bar(len(groups), "fine stage", "view") as shown:
+            for batch, coarse, group in groups:
+                if not self.pace.allows_view():
+                    late += [batch.queries[i].name for i in group]
+                elif self._fine(batch, coarse, group):
+                    done.update((id(batch), i) for i in group)
+                shown.update()
+        if late:
+            self.fallbacks.append(f"time ran short, not refined: {', '.join(late)} ({self.pace.why_not()})")
+        self._keep_coarse(done)
+
+    def _fine(self, batch: Batch, coarse: Pass | None, group: Sequence[int]) -> bool:
+        """Run one fine view and add its classes to the result; False where there was nothing to look at."""
+        queries = [batch.queries[i] for i in group]
+        result = run_fine(self.sight, self.model, queries, batch.fine, coarse, group)
+        if result is None:
+            return False
+        self.pace.saw_view(result.seconds)
+        result = filter_pass(result, queries, self.profile.filters)
+        for row, query in enumerate(queries):
+            self.result.add(result.probability[row], result.view, query.prompt_id, batch.fine.threshold)
+        self._report(f"fine {', '.join(q.name for q in queries)}", result, [q.prompt_id for q in queries])
+        return True
+
+    def _keep_coarse(self, done: set[tuple[int, int]]) -> None:
+        for batch, coarse in zip(self.plan.batches, self.coarse, strict=True):
+            if coarse is not None:
+                left = [i for i in range(len(batch.queries)) if (id(batch), i) not in done]
+                self._add(self.result, batch, coarse, left, batch.coarse.threshold)
+
+    def _add(
+        self, target: LabelMap, batch: Batch, result: Pass, index: Sequence[int], threshold: float
+    ) -> None:
+        for i in index:
+            target.add(result.probability[i], result.view, batch.queries[i].prompt_id, threshold)
+
+    def _report(self, name: str, result: Pass, ids: Sequence[int]) -> None:
+        stage = stage_report(name, result, self.case.spacing_dhw_mm, peak_mb())
+        log_stage(stage)
+        self.stages.append(stage)
+        for id_ in dict.fromkeys(ids):
+            self.ran[id_].append(name.split()[0])
+
+    def _as_asked(self, labels: np.ndarray) -> np.ndarray:
+        """Prompt ids, or one id per object where the case asks for instances."""
+        if not self.case.instance:
+            return labels
+        return split_into_objects(labels, self.profile.filters.min_object_voxels)
+
+    def finish(self, prompts: Sequence[Prompt]) -> Segmentation:
+        """Filter components, split objects, and tell what came of each prompt."""
+        queries = [q for batch in self.plan.batches for q in batch.queries]
+        if not self.case.instance:
+            filter_components(self.result, queries, self.profile.filters)
+        labels = self._as_asked(self.result.labels)
+        told = outcomes(prompts, self.plan, self.result, labels, self.case, self.ran)
+        return Segmentation(labels, told, self.stages, self.fallbacks)

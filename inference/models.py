@@ -1,0 +1,153 @@
+"""Families of networks: how a view of a case is turned into probabilities (DESIGN section 5).
+
+A model knows no file and no geometry but the order of axes: it gets arrays and gives arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+MODALITIES = ("CT", "MR", "US", "PET", "Microscopy")
+SIDES = (None, "left", "right")
+
+
+class Query(Protocol):
+    """What a model needs to know of a prompt."""
+
+    concept: str | None
+    side: str | None
+    modality: str
+
+
+class GraphLike(Protocol):
+    """A loaded network: named arrays in, named arrays out."""
+
+    def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+
+
+class Loader(Protocol):
+    """The part of a runtime that is used here."""
+
+    def load(self, path: Path, precision: str | None = None) -> GraphLike:
+        """Read a graph."""
+
+
+class OnFirstUse(Mapping[int, GraphLike]):
+    """Graphs by degree, each read when it is first wanted: most cases need one of the three."""
+
+    def __init__(self, paths: Mapping[int, Path], runtime: Loader) -> None:
+        self._paths, self._runtime = paths, runtime
+        self._loaded: dict[int, GraphLike] = {}
+
+    def __getitem__(self, degree: int) -> GraphLike:
+        """The graph of ``degree``."""
+        if degree not in self._loaded:
+            self._loaded[degree] = self._runtime.load(self._paths[degree])
+        return self._loaded[degree]
+
+    def __iter__(self) -> Iterator[int]:
+        """Degrees there are."""
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self._paths)
+
+
+def intensity_statistics(image: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of a uint8 volume (D, H, W), from its histogram; a constant volume has
+    1.
+    """
+    counts = np.bincount(image.ravel(), minlength=256).astype(np.float64)
+    values = np.arange(256)
+    total = max(counts.sum(), 1.0)
+    mean = float((counts * values).sum() / total)
+    std = float(np.sqrt((counts * (values - mean) ** 2).sum() / total))
+    return mean, std if std > 0 else 1.0
+
+
+def image_channels(image: np.ndarray, statistics: tuple[float, float]) -> np.ndarray:
+    """(d, h, w) float32 0..255 -> (2, d, h, w): scaled to -1..1, and standardised over the volume.
+
+    The first keeps what an absolute value means (CT windows), the second what it means in this volume (MR).
+    """
+    mean, std = statistics
+    return np.stack([image / 127.5 - 1.0, (image - mean) / std]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Prompts as the network's query inputs, each with a leading axis of N prompts."""
+
+    text: np.ndarray
+    """(N, T) float32"""
+    side: np.ndarray
+    """(N,) int64"""
+    modality: np.ndarray
+    """(N,) int64"""
+
+    def pick(self, index: Sequence[int]) -> Embedding:
+        """The prompts at ``index``."""
+        at = list(index)
+        return Embedding(self.text[at], self.side[at], self.modality[at])
+
+
+class VolumeModel:
+    """Family ``volume``: a graph per degree of anisotropy; 3D views, text queries, spatial prompts."""
+
+    def __init__(self, graphs: Mapping[int, GraphLike], bank: Mapping[str, np.ndarray]) -> None:
+        """``graphs`` by degree 0, 1, 2; ``bank`` gives the text vector (T,) of each concept."""
+        self._graphs = graphs
+        self._bank = bank
+
+    @classmethod
+    def load(cls, graphs: Mapping[int, Path], bank: Path, runtime: Loader) -> VolumeModel:
+        """Read the bank; a graph is read when the first view of its degree comes."""
+        with np.load(bank) as archive:
+            vectors = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
+        return cls(OnFirstUse(graphs, runtime), vectors)
+
+    def knows(self, concept: str | None) -> bool:
+        """Whether the bank holds a text vector of ``concept``."""
+        return concept in self._bank
+
+    def embed(self, prompts: Sequence[Query]) -> Embedding:
+        """Query inputs of N prompts whose concepts are all in the bank."""
+        return Embedding(
+            np.stack([self._bank[p.concept] for p in prompts]).astype(np.float32),
+            np.array([SIDES.index(p.side) for p in prompts], np.int64),
+            np.array([MODALITIES.index(p.modality) for p in prompts], np.int64),
+        )
+
+    def predict(
+        self, image: np.ndarray, prompt: np.ndarray | None, embedding: Embedding, degree: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run one view.
+
+        Args:
+            image: (2, d, h, w) float32 of ``image_channels``, thick axis first.
+            prompt: (N, d, h, w) float32 0..1, or None in the coarse stage.
+            embedding: of N prompts.
+            degree: degree of anisotropy of the view.
+
+        Returns:
+            probabilities (N, d, h, w) and presence per slice of the first axis (N, d), float32 0..1.
+        """
+        n = len(embedding.side)
+        if prompt is None:
+            prompt = np.zeros((n, *image.shape[1:]), np.float32)
+        out = self._graphs[degree](
+            {
+                "image": image[None],
+                "prompt": prompt[None].astype(np.float32),
+                "text": embedding.text[None],
+                "side": embedding.side[None],
+                "modality": embedding.modality[None],
+            }
+        )
+        return out["probability"][0], out["presence"][0]

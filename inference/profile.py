@@ -1,0 +1,233 @@
+"""The profile of a set of weights: ``manifest.json``, checked, as frozen dataclasses.
+
+Everything that distinguishes one set of weights from another is data here; the engine has no branch on a
+name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from inference.errors import ProfileError
+
+MANIFEST = "manifest.json"
+FAMILIES = ("volume",)
+DEGREES = (0, 1, 2)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StageRule:
+    """How one stage looks at a case; the spacing is as fine as voxels and windows allow (Medal S 2.5)."""
+
+    voxels: int
+    """Most voxels of one window."""
+    windows: int = 1
+    """Windows that the view may be cut into; more give a finer spacing, never finer than acquired."""
+    overlap: float = 0.5
+    """Share of a side that neighbouring windows have in common."""
+    finest_mm: float = 0.0
+    """No spacing finer than this; 0 leaves it to the acquisition."""
+    grow: float = 1.0
+    """Factor on the extent of the region before a view is laid around it."""
+    rounds: int = 1
+    """Passes; each later one takes the result before it as spatial prompt (Medal S algorithm 2)."""
+    complementary: int = 0
+    """Side in view voxels of the blocks of complementary prompt masks (Medal S 2.4); 0 switches them off."""
+    together: int = 3
+    """Up to this many targets share one view; more get a view each."""
+    windows_if_empty: int = 0
+    """Windows laid over the whole volume where the coarse stage found nothing; 0 leaves the class empty."""
+    threshold: float = 0.5
+    """Probability from which a voxel belongs to a class."""
+    skip: bool = False
+    """The stage is left out."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no stage can do."""
+        if self.voxels < 16**3 or self.windows < 1 or self.rounds < 1 or not 0 <= self.overlap < 1:
+            raise ValueError(
+                f"voxels {self.voxels}, windows {self.windows}, rounds {self.rounds}, overlap {self.overlap}: "
+                "wanted at least 4096 voxels, 1 window, 1 round and an overlap from 0 to below 1"
+            )
+
+
+@dataclass(frozen=True)
+class FilterRule:
+    """What is removed after the stages."""
+
+    presence: float = 0.0
+    """Slices whose predicted presence is at or below this are emptied (BiomedParse-V eq. 2); 0 keeps all."""
+    compete: float = 0.0
+    """Overlap (intersection over union, per slice) from which two sides of one concept compete; 0: never."""
+    component_kinds: tuple[str, ...] = ()
+    """Kinds of targets whose components are chosen by Medal S algorithm 3."""
+    min_object_voxels: int = 1
+    """Instances with fewer voxels are dropped."""
+
+
+@dataclass(frozen=True)
+class Covered:
+    """A target that the weights were trained on, with what was measured on held-out patients."""
+
+    concept: str
+    side: str | None
+    modality: str
+    dsc: float | None = None
+    """Mean Dice on validation cases; None where there was none to measure on."""
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A query asked in place of targets that the weights have no name for."""
+
+    modality: str
+    kind: str
+    """Kind of the targets that it stands for."""
+    concept: str
+    """What is asked instead."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """Stage rules for some targets only; the first that fits counts."""
+
+    modality: str | None
+    kind: str | None
+    coarse: StageRule
+    fine: StageRule
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One set of weights."""
+
+    name: str
+    folder: Path
+    family: str
+    licence: str
+    graphs: Mapping[int, Path]
+    """Graph file by degree of anisotropy."""
+    bank: Path
+    """npz with ``names`` (K,) and ``vectors`` (K, T) float16."""
+    coarse: StageRule
+    fine: StageRule
+    filters: FilterRule
+    overrides: tuple[Override, ...]
+    targets: tuple[Covered, ...]
+    stand_ins: tuple[StandIn, ...]
+
+    @cached_property
+    def _covered(self) -> frozenset[tuple[str, str | None, str]]:
+        return frozenset((t.concept, t.side, t.modality) for t in self.targets)
+
+    def covers(self, concept: str, side: str | None, modality: str) -> bool:
+        """Whether the weights were trained on this target in this modality."""
+        return (concept, side, modality) in self._covered
+
+    def modalities_of(self, concept: str) -> list[str]:
+        """Modalities in which some side of ``concept`` is covered."""
+        return sorted({t.modality for t in self.targets if t.concept == concept})
+
+    def rules_for(self, modality: str, kind: str) -> tuple[StageRule, StageRule]:
+        """Coarse and fine rule for a target."""
+        for o in self.overrides:
+            if o.modality in (None, modality) and o.kind in (None, kind):
+                return o.coarse, o.fine
+        return self.coarse, self.fine
+
+
+def read_profile(folder: Path, check_digests: bool = True) -> Profile:
+    """Read and check ``folder/manifest.json``.
+
+    Raises:
+        ProfileError: no such folder or manifest, not JSON, a field missing, unknown or of a wrong value, a
+        file missing
+            or changed.
+    """
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ProfileError(
+            f"{path} cannot be read ({error.strerror}); --weights takes a name in weights/ or a folder."
+        ) from None
+    except ValueError as error:
+        raise ProfileError(f"{path} is not JSON: {error}; export the weights again.") from None
+    try:
+        profile = _build(folder, content)
+    except KeyError as error:
+        raise ProfileError(
+            f"{path} lacks {error}; it has {sorted(content)}. Export the weights again."
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise ProfileError(f"{path} does not describe weights: {error}.") from None
+    _check_files(folder, content["files"], profile, check_digests)
+    return profile
+
+
+def _build(folder: Path, content: Mapping[str, Any]) -> Profile:
+    if content["family"] not in FAMILIES:
+        raise ValueError(f"family is {content['family']!r}, wanted one of {FAMILIES}")
+    coarse = _fill(StageRule, content["coarse"], "coarse")
+    fine = _fill(StageRule, content["fine"], "fine")
+    graphs = {degree: folder / content["graphs"][str(degree)] for degree in DEGREES}
+    overrides = tuple(
+        Override(
+            o.get("modality"),
+            o.get("kind"),
+            _fill(StageRule, {**content["coarse"], **o.get("coarse", {})}, "coarse"),
+            _fill(StageRule, {**content["fine"], **o.get("fine", {})}, "fine"),
+        )
+        for o in content.get("overrides", ())
+    )
+    return Profile(
+        name=content["name"],
+        folder=folder,
+        family=content["family"],
+        licence=content["licence"],
+        graphs=graphs,
+        bank=folder / content["bank"],
+        coarse=coarse,
+        fine=fine,
+        filters=_fill(FilterRule, content.get("filters", {}), "filters"),
+        overrides=overrides,
+        targets=tuple(_fill(Covered, t, "targets") for t in content["targets"]),
+        stand_ins=tuple(_fill(StandIn, s, "stand_ins") for s in content.get("stand_ins", ())),
+    )
+
+
+def _fill(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = set(values) - known
+    if unknown:
+        raise ValueError(f"{where} has unknown fields {sorted(unknown)}, known are {sorted(known)}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _check_files(folder: Path, files: Mapping[str, Any], profile: Profile, digests: bool) -> None:
+    for used in (*profile.graphs.values(), profile.bank):
+        if used.name not in files:
+            raise ProfileError(
+                f"{folder / MANIFEST} uses {used.name} but gives no sha256 for it; export again."
+            )
+    for name, entry in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ProfileError(
+                f"{path} is missing; {folder / MANIFEST} lists it. Fetch or export the weights again."
+            )
+        if digests:
+            came = hashlib.sha256(path.read_bytes()).hexdigest()
+            if came != entry["sha256"]:
+                raise ProfileError(
+                    f"{path} has sha256 {came[:12]}..., {folder / MANIFEST} says {entry['sha256'][:12]}...; "
+                    "the file was changed or cut. Fetch or export the weights again."
+                )

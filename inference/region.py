@@ -1,0 +1,50 @@
+"""From the coarse result to the region that the fine stage looks at (DESIGN section 3, step 5)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inference.geometry import Box, View
+
+FAR_SHARE = 0.1
+"""A coarse component smaller than this share of the largest does not stretch the box: one false speck at the
+other end of the body would cost the fine stage its resolution."""
+
+
+def region_of(
+    probability: np.ndarray, view: View, shape: tuple[int, int, int], threshold: float = 0.5
+) -> Box | None:
+    """The box of the coarse foreground in native voxel edges, or None where nothing reaches ``threshold``.
+
+    Args:
+        probability: (N, d, h, w) float on ``view``; the box holds all N classes.
+        view: the coarse view.
+        shape: of the volume, (D, H, W); the box is clipped to it.
+        threshold: probability from which a voxel counts as foreground.
+    """
+    mask = (probability > threshold).any(0)
+    if not mask.any():
+        return None
+    start, stop = _main_extent(mask)
+    first = [max(0.0, a + i * s) for a, i, s in zip(view.start, start, view.step, strict=True)]
+    last = [min(float(n), a + i * s) for a, i, s, n in zip(view.start, stop, view.step, shape, strict=True)]
+    if any(b <= a for a, b in zip(first, last, strict=True)):
+        return None
+    return Box(tuple(first), tuple(last))
+
+
+def _main_extent(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and one-past-last index per axis of the components that count (see ``FAR_SHARE``)."""
+    import cc3d  # imported where it is used: a case without foreground does not need it
+
+    labels = cc3d.connected_components(mask, connectivity=26)
+    statistics = cc3d.statistics(labels)
+    counts = statistics["voxel_counts"][1:]
+    boxes = [
+        b
+        for b, n in zip(statistics["bounding_boxes"][1:], counts, strict=True)
+        if n >= FAR_SHARE * counts.max()
+    ]
+    start = np.min([[s.start for s in b] for b in boxes], 0)
+    stop = np.max([[s.stop for s in b] for b in boxes], 0)
+    return start, stop

@@ -1,0 +1,177 @@
+"""The two passes over a case: coarse over the whole volume, fine around what the coarse one found.
+
+Medal S 2.6 (two stages), 2.3 and 2.4 (the coarse result is the spatial prompt), SegVol (zoom out, zoom in).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from inference.geometry import Box, View, fit_view, whole
+from inference.models import Embedding, VolumeModel, image_channels
+from inference.plan import Query
+from inference.profile import StageRule
+from inference.region import region_of
+from inference.resample import between, to_view
+from inference.windows import Blended, run_windows
+
+MOST_QUERIES = 16
+"""Queries in one pass of the coarse stage, where they do not see each other: bounds memory, costs one encoder
+pass more for every 16."""
+BLOCK_SEED = 20250
+"""Seed of the complementary blocks; fixed, so that the same input gives the same bytes."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The volume as the stages see it."""
+
+    image: np.ndarray
+    """(D, H, W) uint8"""
+    spacing_dhw_mm: tuple[float, float, float]
+    statistics: tuple[float, float]
+    """mean and standard deviation of ``image``"""
+
+    def channels(self, view: View) -> np.ndarray:
+        """(2, D, H, W) float32 network input on ``view``."""
+        return image_channels(to_view(self.image, view), self.statistics)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Result of one stage for some queries."""
+
+    view: View
+    probability: np.ndarray
+    """(N, d, h, w) float32"""
+    presence: np.ndarray
+    """(N, n) float32 per slice of the view's thick axis"""
+    windows: int
+    skipped: int
+    seconds: float
+    why: str
+
+
+def run_coarse(sight: Sight, model: VolumeModel, queries: Sequence[Query], rule: StageRule) -> Pass:
+    """See the whole volume at once, without spatial prompts."""
+    started = time.monotonic()
+    box = whole(sight.image.shape)
+    view = fit_view(box, sight.spacing_dhw_mm, rule.voxels * rule.windows, rule.finest_mm)
+    image = sight.channels(view)
+    parts = []
+    for first in range(0, len(queries), MOST_QUERIES):
+        embedding = model.embed(queries[first : first + MOST_QUERIES])
+        parts.append(_slide(model, image, None, embedding, view, rule))
+    return Pass(
+        view,
+        np.concatenate([p.probability for p in parts]),
+        np.concatenate([p.presence for p in parts]),
+        sum(p.windows for p in parts),
+        sum(p.skipped for p in parts),
+        time.monotonic() - started,
+        f"the whole volume in {rule.windows} window(s) of up to {rule.voxels} voxels, degree {view.degree}",
+    )
+
+
+def run_fine(
+    sight: Sight,
+    model: VolumeModel,
+    queries: Sequence[Query],
+    rule: StageRule,
+    coarse: Pass | None,
+    index: Sequence[int],
+) -> Pass | None:
+    """Look again at the region of some queries, with their coarse result as spatial prompt.
+
+    Args:
+        sight: the volume.
+        model: the network.
+        queries: those of one fine view.
+        rule: the fine stage's.
+        coarse: result of the coarse stage, or None where it was left out.
+        index: rows of ``queries`` in ``coarse``.
+
+    Returns:
+        the result, or None where the coarse stage found nothing and the rule leaves such a class empty.
+    """
+    started = time.monotonic()
+    box, found, why = _region(sight, rule, coarse, index)
+    if box is None:
+        return None
+    windows = rule.windows if found or coarse is None else rule.windows_if_empty
+    view = fit_view(box, sight.spacing_dhw_mm, rule.voxels * windows, rule.finest_mm)
+    prompt = None
+    if found and coarse is not None:
+        prompt = np.stack([between(coarse.probability[i], coarse.view, view) for i in index])
+    image = sight.channels(view)
+    embedding = model.embed(queries)
+    ran = skipped = 0
+    for _ in range(rule.rounds):
+        result = _slide(model, image, prompt, embedding, view, rule)
+        prompt, ran, skipped = result.probability, ran + result.windows, skipped + result.skipped
+    why += f", {windows} window(s) of up to {rule.voxels} voxels, {rule.rounds} round(s), degree {view.degree}"
+    return Pass(view, result.probability, result.presence, ran, skipped, time.monotonic() - started, why)
+
+
+def _region(
+    sight: Sight, rule: StageRule, coarse: Pass | None, index: Sequence[int]
+) -> tuple[Box | None, bool, str]:
+    """Where the fine stage looks, whether the coarse stage pointed there, and why."""
+    everything = whole(sight.image.shape)
+    if coarse is None:
+        return everything, False, "the whole volume, as these targets have no coarse stage"
+    box = region_of(coarse.probability[list(index)], coarse.view, sight.image.shape)
+    if box is not None:
+        return box.grown(rule.grow), True, f"the coarse result's box grown {rule.grow:g} times"
+    if rule.windows_if_empty:
+        return everything, False, "the whole volume, as the coarse result is empty"
+    return None, False, "nothing: the coarse result is empty"
+
+
+def _slide(
+    model: VolumeModel,
+    image: np.ndarray,
+    prompt: np.ndarray | None,
+    embedding: Embedding,
+    view: View,
+    rule: StageRule,
+) -> Blended:
+    predict = _predictor(model, embedding, rule.complementary)
+    return run_windows(predict, image, prompt, view, rule.voxels, rule.overlap, len(embedding.side))
+
+
+def _predictor(
+    model: VolumeModel, embedding: Embedding, block: int
+) -> Callable[[np.ndarray, np.ndarray | None, int], tuple[np.ndarray, np.ndarray]]:
+    """One window's prediction; with ``block``, the mean of two that see complementary prompt halves."""
+
+    def plain(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
+        return model.predict(image, prompt, embedding, degree)
+
+    def complementary(
+        image: np.ndarray, prompt: np.ndarray | None, degree: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if prompt is None:
+            return plain(image, None, degree)
+        seen = half_of_blocks(prompt.shape[1:], block)
+        first, present_first = plain(image, prompt * seen, degree)
+        second, present_second = plain(image, prompt * ~seen, degree)
+        return (first + second) / 2, np.maximum(present_first, present_second)
+
+    return complementary if block else plain
+
+
+def half_of_blocks(shape: tuple[int, int, int], block: int) -> np.ndarray:
+    """(d, h, w) bool, True in a seeded random half of the blocks of ``block`` voxels a side (Medal S 2.4)."""
+    grid = tuple(-(-n // block) for n in shape)
+    count = int(np.prod(grid))
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng(BLOCK_SEED).permutation(count)[: max(1, count // 2)]] = True
+    mask = chosen.reshape(grid)
+    for axis in range(3):
+        mask = mask.repeat(block, axis)
+    return mask[: shape[0], : shape[1], : shape[2]]

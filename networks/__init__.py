@@ -1,0 +1,1 @@
+"""Torch definitions of the networks, one file each. Never imported by the container."""

@@ -1,0 +1,258 @@
+"""The default network: a small text-prompted 3D U-Net.
+
+It joins ideas of five papers: text queries that cross-attend to pooled multi-scale features (SAT, Medal S
+2.2), channel-wise spatial-prompt alignment ``F_a = T^T S_p``, ``F_r = Conv([F; F_a])``, ``P = sigmoid(T
+F_r)`` and the foreground prompt as an input channel (Medal S 2.3), a presence head per slice with gradient
+cut-off (BiomedParse-V eq. 3-4), and kernels and strides that collapse along a thick axis by the degree of
+anisotropy (SPAD-Nets).
+
+The compute sits at half resolution and below; two thin convolutions at full resolution add the edge.
+Axes are (batch, channel, D, H, W) with the thick axis first.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+WIDTHS = (32, 64, 128, 192)
+"""Channels at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
+EDGE = 8
+"""Channels of the two convolutions at full resolution: they cost as much as all of level 1/4."""
+GROUP = 8
+"""Channels a normalisation group: the small levels then have enough groups to keep classes apart."""
+QUERY = 128
+TEXT = 128
+"""Length of a target's text vector: MiniLM, centred and whitened over the vocabulary."""
+SIDES = 3
+"""no side, left, right"""
+MODALITIES = ("CT", "MR", "US", "PET", "Microscopy")
+IMAGE_CHANNELS = 3
+"""raw intensity, intensity standardised over the volume, foreground prompt"""
+
+
+class SliceConv(nn.Module):
+    """A 3x3x3 convolution that collapses to 1x3x3 where it is told to work within slices (SPAD-Nets section
+    3).
+
+    The collapsed kernel is the sum over depth of the full one, so both share their weights and a volume that
+    is constant along depth gives the same result either way.
+    """
+
+    def __init__(self, c_in: int, c_out: int, stride: int = 1, bias: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(c_out, c_in, 3, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(c_out)) if bias else None
+        self.stride = stride
+        nn.init.kaiming_normal_(self.weight, a=0.01)
+
+    def forward(self, x: Tensor, within_slices: bool) -> Tensor:
+        """(B, C, D, H, W) -> same, or halved where the stride is 2 (depth not halved within slices)."""
+        if not within_slices:
+            return F.conv3d(x, self.weight, self.bias, self.stride, 1)
+        if self.training:
+            return self._slice_by_slice(x)
+        kernel = self.weight.sum(2, keepdim=True)
+        return F.conv3d(x, kernel, self.bias, (1, self.stride, self.stride), (0, 1, 1))
+
+    def _slice_by_slice(self, x: Tensor) -> Tensor:
+        """The same as a 2D convolution of each slice.
+
+        oneDNN's bf16 weight gradient of a 3D kernel of depth 1 is wrong on processors with AMX (torch 2.13: 14 %
+        off or NaN against fp32, and memory is overwritten), so no such kernel is trained.
+        """
+        b, _, d, _, _ = x.shape
+        slices = x.permute(0, 2, 1, 3, 4).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        y = F.conv2d(slices, self.weight.sum(2), self.bias, self.stride, 1)
+        return y.unflatten(0, (b, d)).permute(0, 2, 1, 3, 4)
+
+
+class PointConv(nn.Module):
+    """A 1x1x1 convolution; in training a matrix product, for the reason given in ``SliceConv``."""
+
+    def __init__(self, c_in: int, c_out: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(c_out, c_in, 1, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(c_out)) if bias else None
+        nn.init.kaiming_normal_(self.weight, a=1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, D, H, W) -> (B, C', D, H, W)."""
+        if not self.training:
+            return F.conv3d(x, self.weight, self.bias)
+        return F.linear(x.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias).permute(0, 4, 1, 2, 3)
+
+
+class Block(nn.Module):
+    """Two convolutions with group norm, and a shortcut."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.conv1 = SliceConv(c_in, c_out)
+        self.norm1 = nn.GroupNorm(c_out // GROUP, c_out)
+        self.conv2 = SliceConv(c_out, c_out)
+        self.norm2 = nn.GroupNorm(c_out // GROUP, c_out)
+        self.shortcut = PointConv(c_in, c_out, bias=False) if c_in != c_out else nn.Identity()
+
+    def forward(self, x: Tensor, within_slices: bool) -> Tensor:
+        y = F.leaky_relu(self.norm1(self.conv1(x, within_slices)), 0.01)
+        y = self.norm2(self.conv2(y, within_slices))
+        return F.leaky_relu(y + self.shortcut(x), 0.01)
+
+
+class QueryLayer(nn.Module):
+    """Text queries attend to image tokens, then a feed-forward step; queries do not see each other."""
+
+    def __init__(self, dim: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.q, self.kv, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+    def forward(self, query: Tensor, tokens: Tensor) -> Tensor:
+        """query (B, N, C), tokens (B, M, C) -> (B, N, C)."""
+        b, n, c = query.shape
+        h = self.heads
+        q = self.q(self.norm1(query)).reshape(b, n, h, c // h).transpose(1, 2)
+        k, v = self.kv(tokens).reshape(b, -1, 2, h, c // h).permute(2, 0, 3, 1, 4)
+        attention = torch.softmax(q @ k.transpose(-1, -2) * (c // h) ** -0.5, -1)
+        query = query + self.out((attention @ v).transpose(1, 2).reshape(b, n, c))
+        return query + self.mlp(self.norm2(query))
+
+
+def _mix(rows: Tensor, volume: Tensor) -> Tensor:
+    """rows (B, M, C) times the channels of volume (B, C, D, H, W) -> (B, M, D, H, W)."""
+    flat = volume.flatten(2).to(rows.dtype)
+    return (rows @ flat).unflatten(2, volume.shape[2:])
+
+
+class Nano(nn.Module):
+    """See the module's docstring."""
+
+    def __init__(self, widths: tuple[int, int, int, int] = WIDTHS) -> None:
+        super().__init__()
+        a, b, c, d = widths
+        self.stem = SliceConv(IMAGE_CHANNELS, a, stride=2)
+        self.stem_norm = nn.GroupNorm(a // GROUP, a)
+        self.down = nn.ModuleList([Block(a, a), Block(a, b), Block(b, c), Block(c, d)])
+        self.up = nn.ModuleList([Block(d + c, c), Block(c + b, b), Block(b + a, a)])
+        self.token_proj = nn.ModuleList([PointConv(w, QUERY) for w in (b, c, d)])
+        self.token_scale = nn.Parameter(torch.zeros(3, QUERY))
+        self.token_norm = nn.LayerNorm(QUERY)
+        self.position = nn.Sequential(nn.Linear(3, QUERY), nn.GELU(), nn.Linear(QUERY, QUERY))
+        self.text = nn.Linear(TEXT, QUERY)
+        self.side = nn.Embedding(SIDES, QUERY)
+        self.modality = nn.Embedding(len(MODALITIES), QUERY)
+        self.queries = nn.ModuleList([QueryLayer(QUERY), QueryLayer(QUERY)])
+        self.query_norm = nn.LayerNorm(QUERY)
+        self.to_mask = nn.Sequential(nn.Linear(QUERY, QUERY), nn.GELU(), nn.Linear(QUERY, a))
+        self.to_edge = nn.Linear(QUERY, EDGE)
+        self.to_bias = nn.Linear(QUERY, 1)
+        self.align = SliceConv(2 * a, a)
+        self.align_norm = nn.GroupNorm(a // GROUP, a)
+        self.edge_in = SliceConv(IMAGE_CHANNELS, EDGE, bias=True)
+        self.edge_gate = PointConv(a, EDGE)
+        self.edge_out = SliceConv(2 * EDGE, EDGE, bias=True)
+        self.presence = nn.Sequential(nn.Linear(2 * a + QUERY, 64), nn.GELU(), nn.Linear(64, 1))
+        nn.init.constant_(self.to_bias.bias, -2.0)
+        nn.init.normal_(self.side.weight, std=0.5)
+        nn.init.normal_(self.modality.weight, std=0.5)
+
+    def encode(self, x: Tensor, degree: int) -> list[Tensor]:
+        """(B, 3, D, H, W) -> features at 1/2, 1/4, 1/8, 1/16 (depth halved ``degree`` times less)."""
+        y = F.leaky_relu(self.stem_norm(self.stem(x, degree > 0)), 0.01)
+        levels = []
+        for i, block in enumerate(self.down):
+            if i:
+                y = F.avg_pool3d(y, (1, 2, 2) if degree > i else 2)
+            y = block(y, degree > i + 1)
+            levels.append(y)
+        return levels
+
+    def decode(self, levels: list[Tensor], degree: int) -> Tensor:
+        """Features of four levels -> (B, C, D/2, H/2, W/2)."""
+        y = levels[3]
+        for i, block in enumerate(self.up):
+            level = 2 - i
+            scale = (1.0 if degree > level + 1 else 2.0, 2.0, 2.0)
+            y = F.interpolate(y, scale_factor=scale, mode="trilinear")
+            y = block(torch.cat([y, levels[level]], 1), degree > level + 1)
+        return y
+
+    def tokens(self, levels: list[Tensor]) -> Tensor:
+        """Features at 1/4, 1/8, 1/16, pooled to the grid of the last -> (B, M, QUERY) with their
+        positions.
+        """
+        grids = []
+        for i, level in enumerate(levels[1:]):
+            y = self.token_proj[i](level)
+            times = 2 - i
+            if times:
+                y = F.avg_pool3d(y, 1 << times)  # below 1/4 depth is always halved
+            grids.append(y.flatten(2).transpose(1, 2) + self.token_scale[i])
+        d, h, w = levels[3].shape[2:]
+        at = [(torch.arange(n, device=levels[3].device) + 0.5) / n * 2 - 1 for n in (d, h, w)]
+        place = torch.stack(torch.meshgrid(*at, indexing="ij"), -1).reshape(1, -1, 3).to(grids[0].dtype)
+        place = self.position(place)
+        return self.token_norm(torch.cat([g + place for g in grids], 1))
+
+    def query(self, text: Tensor, side: Tensor, modality: Tensor, tokens: Tensor) -> Tensor:
+        """text (B, N, TEXT) float, side (B, N) int, modality (B, N) int -> (B, N, QUERY)."""
+        q = self.text(text) + self.side(side) + self.modality(modality)
+        for layer in self.queries:
+            q = layer(q, tokens)
+        return self.query_norm(q)
+
+    def forward(
+        self, image: Tensor, prompt: Tensor, text: Tensor, side: Tensor, modality: Tensor, degree: int
+    ) -> tuple[Tensor, Tensor]:
+        """One view of one case.
+
+        Args:
+            image: (B, 2, D, H, W) raw intensity scaled to -1..1 and intensity standardised over the volume.
+            prompt: (B, N, D, H, W) spatial prompts 0..1; zeros in the coarse stage.
+            text: (B, N, TEXT) text vectors of the targets.
+            side: (B, N) int64, 0 none, 1 left, 2 right.
+            modality: (B, N) int64, index into ``MODALITIES``.
+            degree: degree of anisotropy of the view, 0, 1 or 2.
+
+        Returns:
+            logits (B, N, D, H, W) and presence logits per slice (B, N, D).
+        """
+        x = torch.cat([image, prompt.amax(1, keepdim=True)], 1)
+        levels = self.encode(x, degree)
+        features = self.decode(levels, degree)
+        q = self.query(text, side, modality, self.tokens(levels))
+        masks = self.to_mask(q)
+        halved = (1 if degree else 2, 2, 2)
+        aligned = _mix(masks.transpose(1, 2), F.avg_pool3d(prompt, halved))
+        refined = self.align(torch.cat([features, aligned.to(features.dtype)], 1), degree > 1)
+        refined = features + F.leaky_relu(self.align_norm(refined), 0.01)
+        low = _mix(masks, refined) * masks.shape[-1] ** -0.5
+        low = low + self.to_bias(q)[..., None, None]
+        scale = tuple(float(s) for s in halved)
+        logits = F.interpolate(low, scale_factor=scale, mode="trilinear")
+        logits = logits + self._edge(x, refined, q, scale, degree)
+        return logits, self._presence(refined, q, degree == 0)
+
+    def _edge(self, x: Tensor, refined: Tensor, q: Tensor, scale: tuple[float, ...], degree: int) -> Tensor:
+        gate = F.interpolate(self.edge_gate(refined), scale_factor=scale, mode="trilinear")
+        edge = torch.cat([F.leaky_relu(self.edge_in(x, degree > 0), 0.01), gate], 1)
+        edge = F.leaky_relu(self.edge_out(edge, degree > 0), 0.01)
+        return _mix(self.to_edge(q), edge)
+
+    def _presence(self, refined: Tensor, q: Tensor, halved: bool) -> Tensor:
+        """Per-slice presence; features and queries are cut off, so that it never bends the masks (eq. 4)."""
+        flat = refined.detach().flatten(3).to(q.dtype)
+        pooled = torch.cat([flat.mean(-1), flat.amax(-1)], 1).transpose(1, 2)
+        b, slices, _ = pooled.shape
+        n = q.shape[1]
+        joined = torch.cat(
+            [pooled[:, None].expand(b, n, slices, -1), q.detach()[:, :, None].expand(b, n, slices, -1)], -1
+        )
+        logit = self.presence(joined)[..., 0]
+        if halved:
+            logit = logit[..., None].expand(b, n, slices, 2).reshape(b, n, 2 * slices)
+        return logit

@@ -1,0 +1,62 @@
+"""Text vectors of the targets: MiniLM, centred and whitened over the vocabulary.
+
+Raw sentence embeddings of sibling targets are almost one vector (left and right kidney: cosine 0.93), and
+training then fails to tell them apart for a long time. So the side is an input of its own, names are embedded
+without it, and the vectors are centred and whitened over all names of the vocabulary (``TEXT`` components,
+length ``sqrt(TEXT)``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from inference.text import TextEncoder
+from inference.vocabulary import load_vocabulary
+from networks.nano import TEXT
+
+TEXT_WEIGHTS = Path(__file__).parent.parent / "weights" / "text"
+FLOOR = 1e-3
+"""Share of the largest variance below which a direction is the encoder's rounding and not blown up."""
+
+
+def whiten(vectors: np.ndarray, components: int) -> np.ndarray:
+    """(N, E) -> (N, components): centred, axes at unit variance, rows of length sqrt(components)."""
+    centred = vectors - vectors.mean(0)
+    _, spread, axes = np.linalg.svd(centred, full_matrices=False)
+    scale = np.maximum(spread[:components], FLOOR * spread[0])
+    out = centred @ axes[:components].T / scale
+    # The sign of a principal axis is arbitrary; fix it, so that every machine gives the same bank.
+    out = out * np.sign(out[np.abs(out).argmax(0), np.arange(components)])
+    return out / np.linalg.norm(out, axis=1, keepdims=True) * np.sqrt(components)
+
+
+def concept_vectors(
+    names: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Text vector (TEXT,) float32 of every concept name; ``encode`` gives (N, E) float32."""
+    if len(names) <= TEXT:
+        raise ValueError(f"{len(names)} names; whitening to {TEXT} components needs more")
+    vectors = whiten(encode(list(names)).astype(np.float64), TEXT).astype(np.float32)
+    return dict(zip(names, vectors, strict=True))
+
+
+def build_bank(folder: Path) -> dict[str, np.ndarray]:
+    """The bank of the whole vocabulary; kept in ``folder``, where a resumed run finds it again."""
+    path = folder / "bank.npz"
+    if not path.exists():
+        from weights.text.export import OrtRuntime
+
+        encoder = TextEncoder(TEXT_WEIGHTS, OrtRuntime())
+        names = sorted(load_vocabulary().concepts)
+        bank = concept_vectors(names, encoder.encode)
+        np.savez(path, names=np.array(names), vectors=np.stack([bank[n] for n in names]).astype(np.float16))
+    return read_bank(path)
+
+
+def read_bank(path: Path) -> dict[str, np.ndarray]:
+    """Concept name -> (TEXT,) float32."""
+    with np.load(path) as archive:
+        return dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))

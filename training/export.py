@@ -1,0 +1,147 @@
+"""Averaged weights -> ONNX: a graph per degree of anisotropy, shared fp16 weights, bank and manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from networks.nano import TEXT, Nano
+
+OPSET = 18
+"""First opset whose Resize and GroupNorm-free exports both OpenVINO and ONNX Runtime run in our checks."""
+WEIGHTS = "weights.bin"
+INPUTS = ("image", "prompt", "text", "side", "modality")
+OUTPUTS = ("probability", "presence")
+
+
+class OneDegree(nn.Module):
+    """The network at one degree of anisotropy, with probabilities as outputs."""
+
+    def __init__(self, model: Nano, degree: int) -> None:
+        super().__init__()
+        self.model, self.degree = model, degree
+
+    def forward(
+        self, image: Tensor, prompt: Tensor, text: Tensor, side: Tensor, modality: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See ``Nano.forward``; returns probability (1, N, D, H, W) and presence (1, N, D)."""
+        logits, presence = self.model(image, prompt, text, side, modality, self.degree)
+        return logits.sigmoid(), presence.sigmoid()
+
+
+def example(prompts: int = 2, shape: tuple[int, int, int] = (32, 32, 48)) -> tuple[Tensor, ...]:
+    """Inputs of the right types and axes."""
+    g = torch.Generator().manual_seed(0)
+    return (
+        torch.randn(1, 2, *shape, generator=g),
+        torch.rand(1, prompts, *shape, generator=g),
+        torch.randn(1, prompts, TEXT, generator=g),
+        torch.zeros(1, prompts, dtype=torch.long),
+        torch.ones(1, prompts, dtype=torch.long),
+    )
+
+
+def load_average(checkpoint: Path) -> Nano:
+    """The network with the averaged weights of ``checkpoint``, rounded to fp16 as they are shipped."""
+    state = torch.load(checkpoint, weights_only=True)["average"]
+    model = Nano()
+    model.load_state_dict({k: v.half().float() for k, v in state.items()})
+    return model.eval()
+
+
+def write_graph(model: Nano, degree: int, path: Path) -> onnx.ModelProto:
+    """Export one degree to ONNX with free numbers of prompts and voxels."""
+    axes = {2: "depth", 3: "height", 4: "width"}
+    dynamic = {
+        "image": axes,
+        "prompt": {1: "prompts", **axes},
+        "text": {1: "prompts"},
+        "side": {1: "prompts"},
+        "modality": {1: "prompts"},
+        "probability": {1: "prompts", **axes},
+        "presence": {1: "prompts", 2: "depth"},
+    }
+    torch.onnx.export(
+        OneDegree(model, degree),
+        example(),
+        str(path),
+        input_names=list(INPUTS),
+        output_names=list(OUTPUTS),
+        dynamic_axes=dynamic,
+        opset_version=OPSET,
+        dynamo=False,
+        do_constant_folding=False,
+    )
+    return onnx.load(str(path))
+
+
+def share_weights(graphs: dict[int, onnx.ModelProto], folder: Path) -> None:
+    """Move large initializers to ``weights.bin`` as fp16, once for all graphs; each casts them back."""
+    offsets: dict[bytes, int] = {}
+    with (folder / WEIGHTS).open("wb") as out:
+        for degree, graph in graphs.items():
+            casts = []
+            for tensor in graph.graph.initializer:
+                values = onnx.numpy_helper.to_array(tensor)
+                if values.dtype != np.float32 or values.size < 64:
+                    continue
+                data = values.astype(np.float16).tobytes()
+                key = hashlib.sha256(data).digest()
+                if key not in offsets:
+                    out.write(b"\0" * (-out.tell() % 64))
+                    offsets[key] = out.tell()
+                    out.write(data)
+                casts.append(_externalise(tensor, values.shape, offsets[key], len(data)))
+            nodes = list(graph.graph.node)
+            del graph.graph.node[:]
+            graph.graph.node.extend(casts + nodes)
+            onnx.save(graph, str(folder / f"degree{degree}.onnx"))
+
+
+def _externalise(
+    tensor: onnx.TensorProto, shape: tuple[int, ...], offset: int, length: int
+) -> onnx.NodeProto:
+    name = tensor.name
+    tensor.Clear()
+    tensor.name, tensor.data_type = f"{name}.fp16", onnx.TensorProto.FLOAT16
+    tensor.dims.extend(shape)
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", WEIGHTS), ("offset", str(offset)), ("length", str(length))):
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+    return onnx.helper.make_node(
+        "Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT, name=f"cast {name}"
+    )
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def export(work: Path, out: Path) -> None:
+    """Write graphs, weights and bank of ``work`` to ``out`` and renew the digests in its manifest.
+
+    The manifest itself (rules, targets, licence) is written by hand and kept; it must be in ``out``.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    model = load_average(work / "checkpoint.pt")
+    scratch = out / "scratch"
+    scratch.mkdir(exist_ok=True)
+    with torch.no_grad():
+        graphs = {d: write_graph(model, d, scratch / f"{d}.onnx") for d in range(3)}
+    share_weights(graphs, out)
+    shutil.rmtree(scratch)
+    shutil.copyfile(work / "bank.npz", out / "bank.npz")
+    manifest = out / "manifest.json"
+    if manifest.exists():
+        content = json.loads(manifest.read_text())
+        content["files"] = {name: {"sha256": sha256(out / name)} for name in sorted(content["files"])}
+        manifest.write_text(json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,118 @@
+"""A thread that prepares views while the network works on the ones before.
+
+Coarse views come first; what the network makes of one goes back to the thread, which builds the fine view
+with that result as its prompt. So the fine stage learns from the errors of the very coarse stage that it
+follows, at no cost.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from training.store import SetRule, Target, Volume
+from training.views import NEGATIVE, Item, coarse_item, fine_item
+
+AHEAD = 4
+"""Views prepared in advance, of each stage."""
+
+
+class Feeder:
+    """Endless source of training views, seeded."""
+
+    def __init__(
+        self,
+        volumes: Sequence[Volume],
+        rules: dict[str, SetRule],
+        coarse_voxels: int,
+        fine_voxels: int,
+        seed: int,
+    ) -> None:
+        self._by_set: dict[str, list[Volume]] = {}
+        for v in volumes:
+            self._by_set.setdefault(v.dataset, []).append(v)
+        self._rules = rules
+        self._names = sorted(self._by_set)
+        weights = np.array([rules[n].weight for n in self._names])
+        self._weights = weights / weights.sum()
+        self._voxels = (coarse_voxels, fine_voxels)
+        self._rng = np.random.default_rng(seed)
+        self._coarse: queue.Queue[Item] = queue.Queue(AHEAD)
+        self._fine: queue.Queue[Item] = queue.Queue()
+        self._results: queue.Queue[tuple[Item, np.ndarray]] = queue.Queue()
+        self._failure: BaseException | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def coarse(self) -> Item:
+        """The next view of a whole volume."""
+        return self._take(self._coarse)
+
+    def give_back(self, item: Item, probability: np.ndarray) -> None:
+        """Hand over the coarse result (N, D, H, W) on ``item.view``; a fine view of the case follows."""
+        self._results.put((item, probability))
+
+    def fine(self) -> Item:
+        """The next fine view; waits for one, so call it at most as often as ``give_back``."""
+        return self._take(self._fine)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop.set()
+
+    def _take(self, source: queue.Queue[Item]) -> Item:
+        while True:
+            if self._failure is not None:
+                raise RuntimeError("the thread that prepares views failed") from self._failure
+            try:
+                return source.get(timeout=1.0)
+            except queue.Empty:
+                continue
+
+    def _work(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._one()
+        except BaseException as failure:  # handed to the training thread, which raises it
+            self._failure = failure
+
+    def _one(self) -> None:
+        """Prepare one view: a fine one if a coarse result waits, else a coarse one if there is room."""
+        try:
+            item, probability = self._results.get(timeout=0.002 if not self._coarse.full() else 0.05)
+        except queue.Empty:
+            if not self._coarse.full():
+                self._coarse.put(self._draw())
+            return
+        rule = self._rules[item.volume.dataset]
+        self._fine.put(fine_item(item, probability, rule, self._voxels[1], self._rng))
+
+    def _draw(self) -> Item:
+        name = self._names[int(self._rng.choice(len(self._names), p=self._weights))]
+        volumes = self._by_set[name]
+        volume = volumes[int(self._rng.integers(len(volumes)))]
+        rule = self._rules[name]
+        if rule.also and self._rng.random() < 0.5:
+            other = rule.also[int(self._rng.integers(len(rule.also)))]
+            volume = replace(
+                volume, targets=tuple(replace(t, name=other, concept=other) for t in volume.targets)
+            )
+        absent = self._absent(name, volume) if self._rng.random() < NEGATIVE else None
+        return coarse_item(volume, rule, self._voxels[0], self._rng, absent)
+
+    def _absent(self, name: str, volume: Volume) -> Target | None:
+        """A target of a body part that ``volume`` does not show."""
+        body = set(self._rules[name].body)
+        others = [n for n in self._names if "any" not in body | set(self._rules[n].body)]
+        others = [n for n in others if not body & set(self._rules[n].body)]
+        if not others:
+            return None
+        donors = self._by_set[others[int(self._rng.integers(len(others)))]]
+        donor = donors[int(self._rng.integers(len(donors)))]
+        target = donor.targets[int(self._rng.integers(len(donor.targets)))]
+        return replace(target, label=0, modality=volume.targets[0].modality)

@@ -1,0 +1,204 @@
+"""The training loop: coarse and fine views, Muon and AdamW, averaged weights, a clock."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from inference.models import MODALITIES, SIDES
+from networks.nano import Nano
+from training.feeder import Feeder
+from training.losses import segmentation_loss
+from training.muon import Muon
+from training.parallel import Group
+from training.views import Item, unpose
+
+LOG_EVERY, SAVE_EVERY_S = 20, 60
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings of one training run."""
+
+    hours: float
+    """Wall time of the whole run; the learning rate falls to its end within it."""
+    seed: int = 0
+    rate: float = 2.5e-3
+    """Peak rate of Muon (``reference/training.md``: 2.5e-3); AdamW runs at ``adamw_share`` of it."""
+    adamw_share: float = 0.6
+    warmup_steps: int = 100
+    final_share: float = 0.02
+    weight_decay: float = 0.01
+    coarse_voxels: int = 56**3
+    fine_voxels: int = 64**3
+    average: float = 0.999
+    """Decay of the averaged weights, which are the ones kept."""
+    clip: float = 1.0
+
+
+def processor_precision() -> torch.dtype:
+    """bf16 where the processor computes it natively, else fp32: emulated bf16 is a hundred times slower."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return torch.bfloat16 if "avx512_bf16" in flags or "amx_bf16" in flags else torch.float32
+
+
+class Trainer:
+    """Model, optimisers and averaged weights of one run; resumes from ``folder/checkpoint.pt``."""
+
+    def __init__(self, plan: Plan, bank: dict[str, np.ndarray], folder: Path, group: Group) -> None:
+        torch.manual_seed(plan.seed)
+        self.plan, self.bank, self.folder, self.group = plan, bank, folder, group
+        self.precision = processor_precision()
+        self.model = Nano().to(memory_format=torch.channels_last_3d)
+        kernels = [p for p in self.model.parameters() if p.ndim == 5 and p.shape[0] > 1]
+        chosen = {id(p) for p in kernels}
+        rest = [p for p in self.model.parameters() if id(p) not in chosen]
+        self.optimizers = [
+            Muon(kernels, plan.rate, weight_decay=plan.weight_decay, precision=self.precision),
+            torch.optim.AdamW(rest, plan.rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay),
+        ]
+        self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.step = 0
+        self.spent_s = 0.0
+        self._resume()
+
+    def _resume(self) -> None:
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average = state["average"]
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step, self.spent_s = state["step"], state["spent_s"]
+
+    def save(self) -> None:
+        """Write the checkpoint atomically; rank 0 does it for all, who are equal."""
+        if self.group.rank:
+            return
+        path = self.folder / "checkpoint.pt"
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "step": self.step,
+            "spent_s": self.spent_s,
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "plan": asdict(self.plan),
+        }
+        torch.save(state, path.with_suffix(".tmp"))
+        path.with_suffix(".tmp").replace(path)
+
+    def run_view(self, item: Item) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Forward one view: loss, Dice per class (1, N), logits (1, N, d, h, w)."""
+        text = torch.from_numpy(np.stack([self.bank[t.concept] for t in item.targets]))[None]
+        side = torch.tensor([[SIDES.index(t.side) for t in item.targets]])
+        modality = torch.tensor([[MODALITIES.index(t.modality) for t in item.targets]])
+        image = item.image.contiguous(memory_format=torch.channels_last_3d)
+        with torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32):
+            logits, presence = self.model(image, item.prompt, text, side, modality, item.view.degree)
+        loss, dice = segmentation_loss(logits, presence, item.truth)
+        return loss, dice, logits
+
+    def set_rate(self) -> float:
+        """Warm-up by steps, then a cosine over the wall time."""
+        share = min(1.0, self.spent_s / (self.plan.hours * 3600))
+        low = self.plan.final_share
+        rate = self.plan.rate * (low + (1 - low) * (1 + math.cos(math.pi * share)) / 2)
+        rate *= min(1.0, (self.step + 1) / self.plan.warmup_steps)
+        for optimizer, scale in zip(self.optimizers, (1.0, self.plan.adamw_share), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * scale
+        return rate
+
+    def update(self) -> None:
+        """Clip, step, average."""
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        keep = min(self.plan.average, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                self.average[name].lerp_(value, 1 - keep)
+        self.step += 1
+
+    def one_step(self, feeder: Feeder, log: Log) -> None:
+        """A coarse and a fine view in each process, then one update with the averaged gradients."""
+        item = feeder.coarse()
+        loss, dice, logits = self._one_view(item)
+        feeder.give_back(item, unpose(logits.detach()[0].float().sigmoid(), item))
+        log.add(item, loss, dice)
+        item = feeder.fine()
+        loss, dice, _ = self._one_view(item)
+        log.add(item, loss, dice)
+        self.spent_s = self.group.average(self.model, self.spent_s)
+        self.update()
+
+    def _one_view(self, item: Item) -> tuple[float, float, torch.Tensor]:
+        loss, dice, logits = self.run_view(item)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss of a {item.stage} view of {item.volume.name} is {float(loss)}: image "
+                f"{float(item.image.abs().max())}, prompt {float(item.prompt.max())}, logits finite: "
+                f"{bool(torch.isfinite(logits).all())}; view {item.view}"
+            )
+        (loss / 2).backward()
+        return float(loss.detach()), float(torch.nanmean(dice)), logits
+
+
+class Log:
+    """Moving averages of loss and Dice per set and stage, appended to ``log.csv``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.values: dict[str, float] = {}
+
+    def add(self, item: Item, loss: float, dice: float) -> None:
+        """Take in one view; ``dice`` is NaN where none of its classes is in view."""
+        self._move(f"loss {item.stage}", loss)
+        if not math.isnan(dice):
+            self._move(f"{item.volume.dataset} {item.stage}", dice)
+
+    def _move(self, key: str, value: float) -> None:
+        self.values[key] = value if key not in self.values else 0.97 * self.values[key] + 0.03 * value
+
+    def write(self, step: int, spent_s: float, rate: float) -> None:
+        """One row per moving average."""
+        new = not self.path.exists()
+        with self.path.open("a", newline="") as handle:
+            rows = csv.writer(handle)
+            if new:
+                rows.writerow(["step", "seconds", "rate", "key", "value"])
+            for key, value in sorted(self.values.items()):
+                rows.writerow([step, f"{spent_s:.0f}", f"{rate:.2e}", key, f"{value:.4f}"])
+
+
+def train(trainer: Trainer, feeder: Feeder) -> None:
+    """Run until the plan's hours are over; saves on the way and at the end."""
+    log = Log(trainer.folder / f"log{trainer.group.rank or ''}.csv")
+    limit_s = trainer.plan.hours * 3600
+    last = saved = time.monotonic()
+    quiet = True if trainer.group.rank else None
+    with tqdm(total=round(limit_s), initial=round(trainer.spent_s), unit="s", disable=quiet) as bar:
+        while trainer.spent_s < limit_s:
+            rate = trainer.set_rate()
+            now = time.monotonic()
+            trainer.spent_s, last = trainer.spent_s + now - last, now
+            trainer.one_step(feeder, log)
+            if trainer.step % LOG_EVERY == 0:
+                log.write(trainer.step, trainer.spent_s, rate)
+                bar.update(round(trainer.spent_s) - bar.n)
+                bar.set_postfix(step=trainer.step, loss=f"{log.values.get('loss coarse', 0):.3f}")
+            if time.monotonic() - saved > SAVE_EVERY_S:
+                trainer.save()
+                saved = time.monotonic()
+    trainer.save()
+    feeder.close()
