@@ -10,11 +10,13 @@ anisotropy follows SPAD-Nets (kernels collapse along an axis whose voxels are lo
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 Triple = tuple[float, float, float]
+Sides = tuple[int, int, int]
 
 DEGREE_RATIOS = (1.7, 3.0)
 """From these ratios of thick to thin spacing on the view's grid, one and two levels work within slices."""
@@ -24,6 +26,12 @@ THIN_VOXELS = 6
 """A volume with at most this many voxels along one axis is treated as a stack of slices on that axis."""
 SEARCH_FACTOR = 1.02
 """Spacings tried by the search grow by this factor; 2 % is finer than the rounding of sides to multiples."""
+
+
+def triple(values: Iterable[float]) -> Triple:
+    """Three numbers, one for each of (D, H, W)."""
+    d, h, w = values
+    return d, h, w
 
 
 @dataclass(frozen=True)
@@ -36,14 +44,14 @@ class Box:
     @property
     def size(self) -> Triple:
         """Extent in native voxels, (D, H, W)."""
-        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
+        return triple(b - a for a, b in zip(self.start, self.stop, strict=True))
 
     def grown(self, factor: float) -> Box:
         """The box scaled by ``factor`` about its centre."""
         half = [s * (factor - 1) / 2 for s in self.size]
         return Box(
-            tuple(a - h for a, h in zip(self.start, half, strict=True)),
-            tuple(b + h for b, h in zip(self.stop, half, strict=True)),
+            triple(a - h for a, h in zip(self.start, half, strict=True)),
+            triple(b + h for b, h in zip(self.stop, half, strict=True)),
         )
 
 
@@ -55,7 +63,7 @@ class View:
     """Lower edge of the first view voxel, in native voxels (D, H, W); may lie outside the volume."""
     step: Triple
     """Native voxels per view voxel (D, H, W), 1 or more."""
-    shape: tuple[int, int, int]
+    shape: Sides
     """Number of view voxels (D, H, W)."""
     degree: int
     """Degree of anisotropy 0, 1 or 2: how many levels of the network work within slices."""
@@ -65,17 +73,17 @@ class View:
     @property
     def box(self) -> Box:
         """The region that the view covers, in native voxel edges."""
-        stop = tuple(a + n * s for a, n, s in zip(self.start, self.shape, self.step, strict=True))
+        stop = triple(a + n * s for a, n, s in zip(self.start, self.shape, self.step, strict=True))
         return Box(self.start, stop)
 
     def spacing_mm(self, spacing_dhw_mm: Triple) -> Triple:
         """Edge lengths of a view voxel in mm, (D, H, W)."""
-        return tuple(s * v for s, v in zip(self.step, spacing_dhw_mm, strict=True))
+        return triple(s * v for s, v in zip(self.step, spacing_dhw_mm, strict=True))
 
 
-def whole(shape: tuple[int, int, int]) -> Box:
+def whole(shape: Sides) -> Box:
     """The box of a whole volume of ``shape`` (D, H, W)."""
-    return Box((0.0, 0.0, 0.0), tuple(float(n) for n in shape))
+    return Box((0.0, 0.0, 0.0), triple(float(n) for n in shape))
 
 
 def anisotropy(size: Triple, spacing_mm: Triple) -> tuple[int, int]:
@@ -95,14 +103,14 @@ def anisotropy(size: Triple, spacing_mm: Triple) -> tuple[int, int]:
     return degree, thick if degree else 0
 
 
-def _sides(size_mm: Triple, spacing_mm: Triple) -> tuple[tuple[int, int, int], int, int]:
-    size = tuple(e / s for e, s in zip(size_mm, spacing_mm, strict=True))
+def _sides(size_mm: Triple, spacing_mm: Triple) -> tuple[Sides, int, int]:
+    size = triple(e / s for e, s in zip(size_mm, spacing_mm, strict=True))
     degree, thick = anisotropy(size, spacing_mm)
     sides = []
     for axis, extent in enumerate(size):
         multiple = SIDE_MULTIPLE >> degree if degree and axis == thick else SIDE_MULTIPLE
         sides.append(max(multiple, math.ceil(extent / multiple - 1e-6) * multiple))
-    return tuple(sides), degree, thick
+    return (sides[0], sides[1], sides[2]), degree, thick
 
 
 def fit_view(box: Box, spacing_dhw_mm: Triple, voxels: int, finest_mm: float = 0.0) -> View:
@@ -117,23 +125,26 @@ def fit_view(box: Box, spacing_dhw_mm: Triple, voxels: int, finest_mm: float = 0
         spacing_dhw_mm: native spacing in mm.
         voxels: largest number of view voxels.
         finest_mm: no view finer than this, in mm; 0 leaves it to the native spacing.
+
+    Raises:
+        ValueError: fewer voxels than the smallest cube that the network can halve, 16^3.
     """
-    size_mm = tuple(max(n, 1e-3) * s for n, s in zip(box.size, spacing_dhw_mm, strict=True))
+    if voxels < SIDE_MULTIPLE**3:
+        raise ValueError(
+            f"a view of {voxels} voxels is smaller than the smallest grid, {SIDE_MULTIPLE}^3; ask for more"
+        )
+    size_mm = triple(max(n, 1e-3) * s for n, s in zip(box.size, spacing_dhw_mm, strict=True))
     target = max(min(spacing_dhw_mm), finest_mm)
     while True:
-        spacing = tuple(max(target, s) for s in spacing_dhw_mm)
+        spacing = triple(max(target, s) for s in spacing_dhw_mm)
         sides, degree, thick = _sides(size_mm, spacing)
-        if math.prod(sides) <= voxels or math.prod(sides) == SIDE_MULTIPLE**3:
+        if math.prod(sides) <= voxels:
             return _laid_around(box, spacing_dhw_mm, spacing, sides, degree, thick)
         target *= SEARCH_FACTOR
-        if target > 1e6 * max(size_mm):
-            raise ValueError(
-                f"a view of {voxels} voxels is smaller than the smallest grid {sides}; ask for more voxels"
-            )
 
 
 def _laid_around(
-    box: Box, native_mm: Triple, spacing_mm: Triple, sides: tuple[int, int, int], degree: int, thick: int
+    box: Box, native_mm: Triple, spacing_mm: Triple, sides: Sides, degree: int, thick: int
 ) -> View:
     start, step = [], []
     for axis in range(3):
@@ -142,10 +153,10 @@ def _laid_around(
         # Unscaled axes keep the acquired samples: no interpolation between slices that need none.
         start.append(float(round(first)) if s == 1.0 else first)
         step.append(s)
-    return View(tuple(start), tuple(step), sides, degree, thick)
+    return View(triple(start), triple(step), sides, degree, thick)
 
 
-def tiles(view: View, shape: tuple[int, int, int], overlap: float) -> list[View]:
+def tiles(view: View, shape: Sides, overlap: float) -> list[View]:
     """Cut a large view into windows of at most ``shape`` voxels, ``overlap`` (0 to under 1) of a side shared.
 
     Windows keep the step, degree and thick axis of ``view``. The last window of an axis is moved back to end
@@ -153,16 +164,16 @@ def tiles(view: View, shape: tuple[int, int, int], overlap: float) -> list[View]
     Order is D slowest, so that slices are finished one after the other.
     """
     starts = [tile_starts(n, w, overlap) for n, w in zip(view.shape, shape, strict=True)]
-    size = tuple(min(n, w) for n, w in zip(view.shape, shape, strict=True))
+    d, h, w = (min(n, side) for n, side in zip(view.shape, shape, strict=True))
     return [
         View(
-            tuple(a + k * s for a, k, s in zip(view.start, corner, view.step, strict=True)),
+            triple(a + k * s for a, k, s in zip(view.start, corner, view.step, strict=True)),
             view.step,
-            size,
+            (d, h, w),
             view.degree,
             view.thick_axis,
         )
-        for corner in ((d, h, w) for d in starts[0] for h in starts[1] for w in starts[2])
+        for corner in ((i, j, k) for i in starts[0] for j in starts[1] for k in starts[2])
     ]
 
 

@@ -19,9 +19,17 @@ SIDES = (None, "left", "right")
 class Query(Protocol):
     """What a model needs to know of a prompt."""
 
-    concept: str | None
-    side: str | None
-    modality: str
+    @property
+    def concept(self) -> str:
+        """A name in the bank."""
+
+    @property
+    def side(self) -> str | None:
+        """One of ``SIDES``."""
+
+    @property
+    def modality(self) -> str:
+        """One of ``MODALITIES``."""
 
 
 class GraphLike(Protocol):

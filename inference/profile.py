@@ -54,8 +54,8 @@ class StageRule:
         """Refuse what no stage can do."""
         if self.voxels < 16**3 or self.windows < 1 or self.rounds < 1 or not 0 <= self.overlap < 1:
             raise ValueError(
-                f"voxels {self.voxels}, windows {self.windows}, rounds {self.rounds}, overlap {self.overlap}: "
-                "wanted at least 4096 voxels, 1 window, 1 round and an overlap from 0 to below 1"
+                f"voxels {self.voxels}, windows {self.windows}, rounds {self.rounds}, overlap {self.overlap};"
+                " wanted at least 4096 voxels, 1 window, 1 round and an overlap from 0 to below 1"
             )
 
 

@@ -55,7 +55,7 @@ def window_shape(view: View, voxels: int) -> tuple[int, int, int]:
             break
         axis = max(cuttable, key=lambda a: sides[a] * length[a])
         sides[axis] -= steps[axis]
-    return tuple(sides)
+    return sides[0], sides[1], sides[2]
 
 
 def gaussian_weight(shape: tuple[int, int, int]) -> np.ndarray:
