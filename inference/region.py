@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from inference.geometry import Box, View
+from inference.geometry import Box, View, triple
 
 FAR_SHARE = 0.1
-"""A coarse component smaller than this share of the largest does not stretch the box: one false speck at the
-other end of the body would cost the fine stage its resolution."""
+"""A coarse component smaller than this share of its class's largest does not stretch the box: one false speck
+at the other end of the body would cost the fine stage its resolution."""
 
 
 def region_of(
@@ -22,15 +22,16 @@ def region_of(
         shape: of the volume, (D, H, W); the box is clipped to it.
         threshold: probability from which a voxel counts as foreground.
     """
-    mask = (probability > threshold).any(0)
-    if not mask.any():
+    extents = [_main_extent(mask) for mask in probability > threshold if mask.any()]
+    if not extents:
         return None
-    start, stop = _main_extent(mask)
+    # Class by class: a small organ in one view with a large one is no speck.
+    start, stop = np.min([first for first, _ in extents], 0), np.max([end for _, end in extents], 0)
     first = [max(0.0, a + i * s) for a, i, s in zip(view.start, start, view.step, strict=True)]
     last = [min(float(n), a + i * s) for a, i, s, n in zip(view.start, stop, view.step, shape, strict=True)]
     if any(b <= a for a, b in zip(first, last, strict=True)):
         return None
-    return Box(tuple(first), tuple(last))
+    return Box(triple(first), triple(last))
 
 
 def _main_extent(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

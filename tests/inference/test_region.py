@@ -1,0 +1,80 @@
+"""From coarse probabilities to the box that the fine stage looks at."""
+
+import numpy as np
+import pytest
+
+from inference.geometry import Box, View
+from inference.region import FAR_SHARE, region_of
+
+VIEW = View((-2.0, 0.0, 10.0), (2.0, 1.0, 3.0), (10, 10, 10), 0, 0)
+"""Voxel (d, h, w) covers [-2 + 2d, 2d), [h, h + 1), [10 + 3w, 13 + 3w) of the volume."""
+SHAPE = (16, 10, 40)
+
+
+def one_class(*boxes: tuple[slice, slice, slice], value: float = 1.0) -> np.ndarray:
+    """(1, 10, 10, 10) probabilities, ``value`` in the boxes."""
+    probability = np.zeros((1, 10, 10, 10), np.float32)
+    for box in boxes:
+        probability[0][box] = value
+    return probability
+
+
+def test_a_box_in_native_edges() -> None:
+    found = region_of(one_class((slice(2, 5), slice(4, 6), slice(0, 1))), VIEW, SHAPE)
+    assert found == Box((2.0, 4.0, 10.0), (8.0, 6.0, 13.0))
+
+
+def test_the_box_ends_with_the_volume() -> None:
+    """The view begins at -2 and ends at 18 and 40: 0..16 and 10..40 remain."""
+    found = region_of(one_class((slice(None), slice(None), slice(None))), VIEW, SHAPE)
+    assert found == Box((0.0, 0.0, 10.0), (16.0, 10.0, 40.0))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_nothing_above_the_threshold_is_no_box(value: float) -> None:
+    assert region_of(one_class((slice(2, 4), slice(2, 4), slice(2, 4)), value=value), VIEW, SHAPE) is None
+
+
+def test_a_lower_threshold_finds_more() -> None:
+    faint = one_class((slice(2, 4), slice(2, 4), slice(2, 4)), value=0.4)
+    assert region_of(faint, VIEW, SHAPE, threshold=0.3) == Box((2.0, 2.0, 16.0), (6.0, 4.0, 22.0))
+
+
+def test_foreground_in_the_surroundings_is_no_box() -> None:
+    """The first view slice lies at -2..0, outside the volume."""
+    assert region_of(one_class((slice(0, 1), slice(None), slice(None))), VIEW, SHAPE) is None
+
+
+def test_a_far_speck_does_not_stretch_the_box() -> None:
+    """27 voxels and 1 voxel: below a tenth; with 3 voxels of 27 the second part counts."""
+    large = (slice(1, 4), slice(1, 4), slice(1, 4))
+    box = Box((0.0, 1.0, 13.0), (6.0, 4.0, 22.0))
+    assert 1 < FAR_SHARE * 27 < 3
+    assert region_of(one_class(large, (slice(8, 9), slice(8, 9), slice(8, 9))), VIEW, SHAPE) == box
+    stretched = region_of(one_class(large, (slice(6, 9), slice(8, 9), slice(8, 9))), VIEW, SHAPE)
+    assert stretched == Box((0.0, 1.0, 13.0), (16.0, 9.0, 37.0))
+
+
+def test_parts_that_touch_at_a_corner_are_one() -> None:
+    """The lower part alone would be too small to count."""
+    found = region_of(
+        one_class((slice(1, 4), slice(1, 4), slice(1, 4)), (slice(4, 5), slice(4, 5), slice(4, 5))),
+        VIEW,
+        SHAPE,
+    )
+    assert found == Box((0.0, 1.0, 13.0), (8.0, 5.0, 25.0))
+
+
+def test_a_small_target_beside_a_large_one_keeps_its_place() -> None:
+    """The speck rule took both classes together: a gallbladder beside a liver was cut out of their common
+    box, and so came out empty.
+    """
+    liver = one_class((slice(1, 5), slice(1, 5), slice(1, 5)))
+    gallbladder = one_class((slice(8, 9), slice(8, 9), slice(8, 9)))
+    found = region_of(np.concatenate([liver, gallbladder]), VIEW, SHAPE)
+    assert found == Box((0.0, 1.0, 13.0), (16.0, 9.0, 37.0))
+
+
+def test_an_empty_class_does_not_hide_the_other() -> None:
+    both = np.concatenate([one_class(), one_class((slice(2, 4), slice(2, 4), slice(2, 4)))])
+    assert region_of(both, VIEW, SHAPE) == Box((2.0, 2.0, 16.0), (6.0, 4.0, 22.0))
