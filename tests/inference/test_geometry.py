@@ -89,7 +89,7 @@ def test_what_the_rounding_adds_lies_evenly_around() -> None:
 
 
 def test_thick_slices_keep_their_own_spacing_and_short_sides() -> None:
-    """10 slices of 6 mm become 12 (sides of 4 at degree 2), one on either side; in the plane, 1 mm doubles."""
+    """10 slices of 6 mm become 12 (sides of 4 at degree 2), one on either side; 1 mm in plane doubles."""
     view = fit_view(whole((10, 120, 120)), (6.0, 1.0, 1.0), 12 * 64 * 64)
     assert (view.degree, view.thick_axis) == (2, 0)
     assert view.shape == (12, 64, 64)
