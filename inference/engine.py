@@ -18,7 +18,7 @@ from inference.logs import bar, log_stage
 from inference.models import VolumeModel, intensity_statistics
 from inference.outcomes import outcomes, stage_report
 from inference.pace import Pace
-from inference.plan import Batch, Plan, fine_groups, make_plan
+from inference.plan import Batch, Plan, Query, fine_groups, make_plan
 from inference.processor import peak_mb
 from inference.profile import Profile, read_profile
 from inference.prompts import Prompt
@@ -118,7 +118,7 @@ class _Work:
         self.pace.saw_writing(time.monotonic() - started)
 
     def _coarse(self, batch: Batch) -> Pass:
-        result = run_coarse(self.sight, self.model, batch.queries, batch.coarse)
+        result = run_coarse(self.sight, self.model, batch.queries, batch.coarse, self.pace)
         result = filter_pass(result, batch.queries, self.profile.filters)
         self.pace.saw_view(result.seconds)
         self._report("coarse", result, [q.prompt_id for q in batch.queries])
@@ -147,15 +147,26 @@ class _Work:
     def _fine(self, batch: Batch, coarse: Pass | None, group: Sequence[int]) -> bool:
         """Run one fine view and add its classes to the result; False where there was nothing to look at."""
         queries = [batch.queries[i] for i in group]
-        result = run_fine(self.sight, self.model, queries, batch.fine, coarse, group)
+        result = run_fine(self.sight, self.model, queries, batch.fine, coarse, group, self.pace)
         if result is None:
             return False
         self.pace.saw_view(result.seconds)
+        self._report(f"fine {', '.join(q.name for q in queries)}", result, [q.prompt_id for q in queries])
+        if result.unseen:
+            self._note_unseen(result, queries)
+            if coarse is not None:
+                return False
         result = filter_pass(result, queries, self.profile.filters)
         for row, query in enumerate(queries):
             self.result.add(result.probability[row], result.view, query.prompt_id, batch.fine.threshold)
-        self._report(f"fine {', '.join(q.name for q in queries)}", result, [q.prompt_id for q in queries])
         return True
+
+    def _note_unseen(self, result: Pass, queries: Sequence[Query]) -> None:
+        names = ", ".join(q.name for q in queries)
+        self.fallbacks.append(
+            f"time ran short, {result.unseen} of {result.windows + result.skipped + result.unseen} windows left "
+            f"out for {names} ({self.pace.why_not()})"
+        )
 
     def _keep_coarse(self, done: set[tuple[int, int]]) -> None:
         for batch, coarse in zip(self.plan.batches, self.coarse, strict=True):

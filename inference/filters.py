@@ -38,6 +38,7 @@ def filter_pass(result: Pass, queries: Sequence[Query], rule: FilterRule) -> Pas
         result.skipped,
         result.seconds,
         result.why,
+        result.unseen,
     )
 
 

@@ -163,13 +163,14 @@ def read_profile(folder: Path, check_digests: bool = True) -> Profile:
         raise ProfileError(f"{path} is not JSON: {error}; export the weights again.") from None
     try:
         profile = _build(folder, content)
+        digests = {name: str(entry["sha256"]) for name, entry in content["files"].items()}
     except KeyError as error:
         raise ProfileError(
             f"{path} lacks {error}; it has {sorted(content)}. Export the weights again."
         ) from None
-    except (TypeError, ValueError) as error:
-        raise ProfileError(f"{path} does not describe weights: {error}.") from None
-    _check_files(folder, content["files"], profile, check_digests)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ProfileError(f"{path} does not describe weights: {error}. Export the weights again.") from None
+    _check_files(folder, digests, profile, check_digests)
     return profile
 
 
@@ -179,15 +180,7 @@ def _build(folder: Path, content: Mapping[str, Any]) -> Profile:
     coarse = _fill(StageRule, content["coarse"], "coarse")
     fine = _fill(StageRule, content["fine"], "fine")
     graphs = {degree: folder / content["graphs"][str(degree)] for degree in DEGREES}
-    overrides = tuple(
-        Override(
-            o.get("modality"),
-            o.get("kind"),
-            _fill(StageRule, {**content["coarse"], **o.get("coarse", {})}, "coarse"),
-            _fill(StageRule, {**content["fine"], **o.get("fine", {})}, "fine"),
-        )
-        for o in content.get("overrides", ())
-    )
+    overrides = tuple(_override(o, content) for o in content.get("overrides", ()))
     return Profile(
         name=content["name"],
         folder=folder,
@@ -204,21 +197,37 @@ def _build(folder: Path, content: Mapping[str, Any]) -> Profile:
     )
 
 
-def _fill(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+def _override(values: Mapping[str, Any], content: Mapping[str, Any]) -> Override:
+    _refuse_unknown(Override, values, "overrides")
+    coarse = {**content["coarse"], **values.get("coarse", {})}
+    fine = {**content["fine"], **values.get("fine", {})}
+    return Override(
+        values.get("modality"),
+        values.get("kind"),
+        _fill(StageRule, coarse, "the coarse rule of overrides"),
+        _fill(StageRule, fine, "the fine rule of overrides"),
+    )
+
+
+def _refuse_unknown(kind: type, values: Mapping[str, Any], where: str) -> None:
+    known = {f.name for f in fields(kind)}
     unknown = set(values) - known
     if unknown:
         raise ValueError(f"{where} has unknown fields {sorted(unknown)}, known are {sorted(known)}")
+
+
+def _fill(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    _refuse_unknown(kind, values, where)
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-def _check_files(folder: Path, files: Mapping[str, Any], profile: Profile, digests: bool) -> None:
+def _check_files(folder: Path, files: Mapping[str, str], profile: Profile, digests: bool) -> None:
     for used in (*profile.graphs.values(), profile.bank):
         if used.name not in files:
             raise ProfileError(
                 f"{folder / MANIFEST} uses {used.name} but gives no sha256 for it; export again."
             )
-    for name, entry in files.items():
+    for name, wanted in files.items():
         path = folder / name
         if not path.is_file():
             raise ProfileError(
@@ -226,8 +235,8 @@ def _check_files(folder: Path, files: Mapping[str, Any], profile: Profile, diges
             )
         if digests:
             came = hashlib.sha256(path.read_bytes()).hexdigest()
-            if came != entry["sha256"]:
+            if came != wanted:
                 raise ProfileError(
-                    f"{path} has sha256 {came[:12]}..., {folder / MANIFEST} says {entry['sha256'][:12]}...; "
+                    f"{path} has sha256 {came[:12]}..., {folder / MANIFEST} says {wanted[:12]}...; "
                     "the file was changed or cut. Fetch or export the weights again."
                 )

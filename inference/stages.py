@@ -6,18 +6,19 @@ Medal S 2.6 (two stages), 2.3 and 2.4 (the coarse result is the spatial prompt),
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from inference.geometry import Box, View, fit_view, whole
 from inference.models import Embedding, VolumeModel, image_channels
+from inference.pace import OVERLAP_STEPS, Pace
 from inference.plan import Query
 from inference.profile import StageRule
 from inference.region import region_of
 from inference.resample import between, to_view
-from inference.windows import Blended, run_windows
+from inference.windows import Blended, Predict, run_windows, window_corners, window_shape
 
 MOST_QUERIES = 16
 """Queries in one pass of the coarse stage, where they do not see each other: bounds memory, costs one encoder
@@ -54,9 +55,13 @@ class Pass:
     skipped: int
     seconds: float
     why: str
+    unseen: int = 0
+    """windows left out because the time was over; the result is then good for nothing but what was seen"""
 
 
-def run_coarse(sight: Sight, model: VolumeModel, queries: Sequence[Query], rule: StageRule) -> Pass:
+def run_coarse(
+    sight: Sight, model: VolumeModel, queries: Sequence[Query], rule: StageRule, pace: Pace
+) -> Pass:
     """See the whole volume at once, without spatial prompts."""
     started = time.monotonic()
     box = whole(sight.image.shape)
@@ -65,7 +70,7 @@ def run_coarse(sight: Sight, model: VolumeModel, queries: Sequence[Query], rule:
     parts = []
     for first in range(0, len(queries), MOST_QUERIES):
         embedding = model.embed(queries[first : first + MOST_QUERIES])
-        parts.append(_slide(model, image, None, embedding, view, rule))
+        parts.append(_slide(model, image, None, embedding, view, rule, pace))
     return Pass(
         view,
         np.concatenate([p.probability for p in parts]),
@@ -74,6 +79,7 @@ def run_coarse(sight: Sight, model: VolumeModel, queries: Sequence[Query], rule:
         sum(p.skipped for p in parts),
         time.monotonic() - started,
         f"the whole volume in {rule.windows} window(s) of up to {rule.voxels} voxels, degree {view.degree}",
+        sum(p.unseen for p in parts),
     )
 
 
@@ -84,6 +90,7 @@ def run_fine(
     rule: StageRule,
     coarse: Pass | None,
     index: Sequence[int],
+    pace: Pace,
 ) -> Pass | None:
     """Look again at the region of some queries, with their coarse result as spatial prompt.
 
@@ -94,6 +101,7 @@ def run_fine(
         rule: the fine stage's.
         coarse: result of the coarse stage, or None where it was left out.
         index: rows of ``queries`` in ``coarse``.
+        pace: asked before every window.
 
     Returns:
         the result, or None where the coarse stage found nothing and the rule leaves such a class empty.
@@ -109,12 +117,16 @@ def run_fine(
         prompt = np.stack([between(coarse.probability[i], coarse.view, view) for i in index])
     image = sight.channels(view)
     embedding = model.embed(queries)
-    ran = skipped = 0
+    ran = skipped = unseen = 0
     for _ in range(rule.rounds):
-        result = _slide(model, image, prompt, embedding, view, rule)
+        result = _slide(model, image, prompt, embedding, view, rule, pace)
         prompt, ran, skipped = result.probability, ran + result.windows, skipped + result.skipped
-    why += f", {windows} window(s) of up to {rule.voxels} voxels, {rule.rounds} round(s), degree {view.degree}"
-    return Pass(view, result.probability, result.presence, ran, skipped, time.monotonic() - started, why)
+        unseen += result.unseen
+    why += (
+        f", {windows} window(s) of up to {rule.voxels} voxels, {rule.rounds} round(s), degree {view.degree}"
+    )
+    seconds = time.monotonic() - started
+    return Pass(view, result.probability, result.presence, ran, skipped, seconds, why, unseen)
 
 
 def _region(
@@ -139,18 +151,56 @@ def _slide(
     embedding: Embedding,
     view: View,
     rule: StageRule,
+    pace: Pace,
 ) -> Blended:
-    predict = _predictor(model, embedding, rule.complementary)
-    return run_windows(predict, image, prompt, view, rule.voxels, rule.overlap, len(embedding.side))
+    predict = _predictor(model, embedding, rule.complementary, pace)
+    overlap = _overlap(predict, image, prompt, view, rule, pace)
+
+    def may_go_on() -> bool:
+        return pace.allows_windows(1, view.degree)
+
+    return run_windows(predict, image, prompt, view, rule.voxels, overlap, len(embedding.side), may_go_on)
 
 
-def _predictor(
-    model: VolumeModel, embedding: Embedding, block: int
-) -> Callable[[np.ndarray, np.ndarray | None, int], tuple[np.ndarray, np.ndarray]]:
+def _overlap(
+    predict: Predict,
+    image: np.ndarray,
+    prompt: np.ndarray | None,
+    view: View,
+    rule: StageRule,
+    pace: Pace,
+) -> float:
+    """The widest overlap up to the rule's whose windows fit into the time left.
+
+    Where there are several windows and none of this degree was measured yet, the first is run for its cost.
+    """
+    size = window_shape(view, rule.voxels)
+    counts = [len(window_corners(view.shape, size, share * rule.overlap)) for share in OVERLAP_STEPS]
+    if counts[0] == 1:
+        return rule.overlap
+    corner = (slice(None), *(slice(0, n) for n in size))
+    while not pace.knows(view.degree):
+        run_windows(
+            predict,
+            image[corner],
+            None if prompt is None else prompt[corner],
+            replace(view, shape=size),
+            rule.voxels,
+            0.0,
+            0,
+        )
+    fitting = [
+        share for share, n in zip(OVERLAP_STEPS, counts, strict=True) if pace.allows_windows(n, view.degree)
+    ]
+    return rule.overlap * (fitting[0] if fitting else OVERLAP_STEPS[-1])
+
+
+def _predictor(model: VolumeModel, embedding: Embedding, block: int, pace: Pace) -> Predict:
     """One window's prediction; with ``block``, the mean of two that see complementary prompt halves."""
 
     def plain(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
-        return model.predict(image, prompt, embedding, degree)
+        with pace.window(degree):
+            return model.predict(image, prompt, embedding, degree)
 
     def complementary(
         image: np.ndarray, prompt: np.ndarray | None, degree: int

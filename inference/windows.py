@@ -36,6 +36,8 @@ class Blended:
     """(N, n) float32 per slice of the view's thick axis; 1 where nothing measured it"""
     windows: int
     skipped: int
+    unseen: int = 0
+    """windows that were left out because the time was over"""
 
 
 def window_shape(view: View, voxels: int) -> tuple[int, int, int]:
@@ -76,6 +78,7 @@ def run_windows(
     voxels: int,
     overlap: float,
     classes: int,
+    may_go_on: Callable[[], bool] = lambda: True,
 ) -> Blended:
     """Slide windows of at most ``voxels`` voxels over a sampled view.
 
@@ -87,26 +90,25 @@ def run_windows(
         voxels: most voxels of a window.
         overlap: share of a side that neighbouring windows have in common.
         classes: N.
+        may_go_on: asked before every window; where it says no, the rest is left out.
 
     Returns:
         see ``Blended``. The order of windows is fixed, so the same input gives the same bytes.
     """
     thick = view.thick_axis
     size = window_shape(view, voxels)
-    corners = [
-        (d, h, w)
-        for d in tile_starts(view.shape[0], size[0], overlap)
-        for h in tile_starts(view.shape[1], size[1], overlap)
-        for w in tile_starts(view.shape[2], size[2], overlap)
-    ]
+    corners = window_corners(view.shape, size, overlap)
     if len(corners) == 1:
         return _single(predict, image, prompt, view)
     total = np.zeros((classes, *view.shape), np.float32)
     weight_sum = np.zeros(view.shape, np.float32)
     presence = np.full((classes, view.shape[thick]), -1.0, np.float32)
     weight = gaussian_weight(size)
-    skipped = 0
-    for corner in corners:
+    skipped = unseen = 0
+    for number, corner in enumerate(corners):
+        if not may_go_on():
+            unseen = len(corners) - number
+            break
         at = tuple(slice(c, c + n) for c, n in zip(corner, size, strict=True))
         part = image[(slice(None), *at)]
         hint = None if prompt is None else prompt[(slice(None), *at)]
@@ -120,9 +122,17 @@ def run_windows(
         total[(slice(None), *at)] += np.moveaxis(p, 1, 1 + thick) * weight
         rows = presence[:, at[thick]]
         np.maximum(rows, present, out=rows)
-    total /= weight_sum
+    total /= np.maximum(weight_sum, LEAST_WEIGHT)
     presence[presence < 0] = 1.0
-    return Blended(total, presence, len(corners) - skipped, skipped)
+    return Blended(total, presence, len(corners) - skipped - unseen, skipped, unseen)
+
+
+def window_corners(
+    shape: tuple[int, int, int], window: tuple[int, int, int], overlap: float
+) -> list[tuple[int, int, int]]:
+    """First voxels of all windows over a view, D slowest."""
+    starts = [tile_starts(n, w, overlap) for n, w in zip(shape, window, strict=True)]
+    return [(d, h, w) for d in starts[0] for h in starts[1] for w in starts[2]]
 
 
 def is_idle(image: np.ndarray, prompt: np.ndarray | None) -> bool:

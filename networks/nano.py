@@ -12,13 +12,13 @@ Axes are (batch, channel, D, H, W) with the thick axis first.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WIDTHS = (32, 64, 128, 192)
+from networks.mixed import MixedConv
+
+WIDTHS = (24, 48, 96, 128)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
 EDGE = 8
 """Channels of the two convolutions at full resolution: they cost as much as all of level 1/4."""
@@ -34,64 +34,8 @@ IMAGE_CHANNELS = 3
 """raw intensity, intensity standardised over the volume, foreground prompt"""
 
 
-class MixedConv(torch.autograd.Function):
-    """A 3x3x3 convolution in bf16 whose weight gradient is computed in fp32.
-
-    oneDNN's bf16 weight gradient is wrong for some shapes on processors with AMX (torch 2.13: NaN at 192 to 64
-    channels on 4x40x28, 14 % off for 1x1x1 kernels, memory overwritten); forward and input gradient agree with
-    fp32 everywhere we looked.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
-        """x (B, C, D, H, W), weight (C', C, 3, 3, 3) -> bf16 (B, C', D/stride, H/stride, W/stride)."""
-        x, low = x.bfloat16(), weight.bfloat16()
-        ctx.save_for_backward(x, low)
-        ctx.stride = stride
-        return F.conv3d(x, low, None, stride, 1)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
-        """Gradients of input (bf16) and weight (fp32)."""
-        x, low = ctx.saved_tensors
-        rest = (None, [ctx.stride] * 3, [1] * 3, [1] * 3, False, [0] * 3, 1)
-        backward = torch.ops.aten.convolution_backward
-        gx = None
-        if ctx.needs_input_grad[0]:
-            gx = backward(gradient.bfloat16(), x, low, *rest, [True, False, False])[0]
-        if ctx.stride == 1 and low.shape[0] * low.shape[1] >= MATRIX_CHANNELS:
-            return gx, kernel_gradient(x, gradient.bfloat16()), None
-        gw = backward(gradient.float(), x.float(), low.float(), *rest, [False, True, False])[1]
-        return gx, gw, None
-
-
-MATRIX_CHANNELS = 512
-"""From this product of channels on, 27 matrix products in bf16 beat oneDNN's fp32 weight gradient."""
-
-
-def kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    """Weight gradient of a 3x3x3 convolution of stride 1 and padding 1 as 27 matrix products.
-
-    Both arrays are laid into one zero-padded grid and flattened; a shift of the kernel is then a shift of the flat
-    index, so that every product reads its factors where they lie. x (B, C, D, H, W), gradient (B, C', D, H, W) ->
-    (C', C, 3, 3, 3) float32.
-    """
-    flat_x, flat_g = (
-        F.pad(a.permute(0, 2, 3, 4, 1), (0, 0, 1, 1, 1, 1, 1, 1)).reshape(-1, a.shape[1]) for a in (x, gradient)
-    )
-    rows, columns = x.shape[3] + 2, x.shape[4] + 2
-    margin = rows * columns + columns + 1
-    inner = flat_g[margin:-margin].t()
-    out = torch.empty(27, gradient.shape[1], x.shape[1])
-    for k in range(27):
-        shift = (k // 9 - 1) * rows * columns + (k // 3 % 3 - 1) * columns + k % 3 - 1
-        out[k] = inner @ flat_x[margin + shift : flat_x.shape[0] - margin + shift]
-    return out.permute(1, 2, 0).unflatten(2, (3, 3, 3))
-
-
 class SliceConv(nn.Module):
-    """A 3x3x3 convolution that collapses to 1x3x3 where it is told to work within slices (SPAD-Nets section
-    3).
+    """A 3x3x3 convolution that collapses to 1x3x3 where it works within slices (SPAD-Nets section 3).
 
     The collapsed kernel is the sum over depth of the full one, so both share their weights and a volume that
     is constant along depth gives the same result either way.
@@ -106,30 +50,31 @@ class SliceConv(nn.Module):
 
     def forward(self, x: Tensor, within_slices: bool) -> Tensor:
         """(B, C, D, H, W) -> same, or halved where the stride is 2 (depth not halved within slices)."""
-        if not within_slices:
-            if self.training and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-                y = MixedConv.apply(x, self.weight, self.stride)
-                return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None, None]
-            return F.conv3d(x, self.weight, self.bias, self.stride, 1)
         if self.training:
-            return self._slice_by_slice(x)
+            return self._train(x, within_slices)
+        if not within_slices:
+            return F.conv3d(x, self.weight, self.bias, self.stride, 1)
         kernel = self.weight.sum(2, keepdim=True)
         return F.conv3d(x, kernel, self.bias, (1, self.stride, self.stride), (0, 1, 1))
 
-    def _slice_by_slice(self, x: Tensor) -> Tensor:
-        """The same as a 2D convolution of each slice.
-
-        oneDNN's bf16 weight gradient of a 3D kernel of depth 1 is wrong on processors with AMX (torch 2.13: 14 %
-        off or NaN against fp32, and memory is overwritten), so no such kernel is trained.
-        """
+    def _train(self, x: Tensor, within_slices: bool) -> Tensor:
+        """The same; within slices as a 2D convolution of every slice, and in bf16 as ``mixed.py`` says."""
         b, _, d, _, _ = x.shape
-        slices = x.permute(0, 2, 1, 3, 4).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        y = F.conv2d(slices, self.weight.sum(2), self.bias, self.stride, 1)
-        return y.unflatten(0, (b, d)).permute(0, 2, 1, 3, 4)
+        weight = self.weight
+        if within_slices:
+            x = x.movedim(2, 1).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            weight = weight.sum(2)
+        if torch.is_autocast_enabled("cpu"):
+            y = MixedConv.apply(x, weight, self.stride)
+        else:
+            y = (F.conv2d if within_slices else F.conv3d)(x, weight, None, self.stride, 1)
+        if self.bias is not None:
+            y = y + self.bias.to(y.dtype).reshape(1, -1, *[1] * (y.ndim - 2))
+        return y.unflatten(0, (b, d)).movedim(1, 2) if within_slices else y
 
 
 class PointConv(nn.Module):
-    """A 1x1x1 convolution; in training a matrix product, for the reason given in ``SliceConv``."""
+    """A 1x1x1 convolution; in training a matrix product, for the reason given in ``mixed.py``."""
 
     def __init__(self, c_in: int, c_out: int, bias: bool = True) -> None:
         super().__init__()

@@ -36,8 +36,8 @@ class Plan:
     warmup_steps: int = 100
     final_share: float = 0.02
     weight_decay: float = 0.01
-    coarse_voxels: int = 56**3
-    fine_voxels: int = 64**3
+    coarse_voxels: int = 52**3
+    fine_voxels: int = 56**3
     average: float = 0.999
     """Decay of the averaged weights, which are the ones kept."""
     clip: float = 1.0
@@ -119,8 +119,15 @@ class Trainer:
         return rate
 
     def update(self) -> None:
-        """Clip, step, average."""
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
+        """Clip, step, average; a gradient that is not finite ends the run before it reaches weight and
+        checkpoint.
+        """
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(
+                f"the gradient's length is {float(norm)} at step {self.step} although the losses are finite; "
+                "start again to go on from the last checkpoint, which is whole"
+            )
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -146,7 +153,7 @@ class Trainer:
         loss, dice, logits = self.run_view(item)
         if not torch.isfinite(loss):
             raise FloatingPointError(
-                f"the loss of a {item.stage} view of {item.volume.name} is {float(loss)}: image "
+                f"the loss of a {item.stage} view of {item.volume.name} is {float(loss.detach())}: image "
                 f"{float(item.image.abs().max())}, prompt {float(item.prompt.max())}, logits finite: "
                 f"{bool(torch.isfinite(logits).all())}; view {item.view}"
             )

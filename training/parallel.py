@@ -1,7 +1,7 @@
 """One process per core, gradients averaged after every step.
 
-Each process computes with one thread: convolutions this small lose a third of two cores to threads that wait for each
-other, and oneDNN's bf16 kernels hung or crashed when two threads of one process ran them (torch 2.13, AMX).
+Each process computes with one thread: convolutions this small lose much of two cores to threads that wait for
+each other.
 """
 
 from __future__ import annotations

@@ -1,0 +1,115 @@
+"""``python -m training.validate --data DIR/val --weights weights/nano``: Dice per target, coarse and final.
+
+Runs the very engine of the container on labelled cases, with the sentences that each file carries.
+``--write`` puts the mean Dice of each target into the manifest, so that no figure there is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from evaluation.metrics import dice
+from inference.budget import Clock, case_budget_s
+from inference.case import read_case
+from inference.engine import Engine
+from inference.profile import MANIFEST
+from inference.prompts import parse_prompts
+from inference.settings import Settings
+
+
+@dataclass(frozen=True)
+class Row:
+    """One target of one case."""
+
+    dataset: str
+    target: str
+    concept: str
+    side: str | None
+    modality: str
+    coarse: float
+    final: float
+
+
+def score_case(engine: Engine, path: Path) -> tuple[list[Row], float]:
+    """Dice of every covered, present target of one labelled npz, and the seconds that the engine took."""
+    case = read_case(path)
+    with np.load(path) as archive:
+        truth = archive["gts"]
+    prompts, _ = parse_prompts(case.sentences, name=case.name, image=case.image)
+    first: list[np.ndarray] = []
+    started = time.monotonic()
+    clock = Clock(case_budget_s(len(prompts)), started)
+    result = engine.segment(case, prompts, clock, lambda labels: first.append(labels))
+    seconds = time.monotonic() - started
+    final, coarse = result.labels, first[0] if first else np.zeros_like(result.labels)
+    rows = []
+    for p in prompts:
+        want = truth > 0 if case.instance else truth == p.id
+        if not (p.concept and p.target and result.prompts[p.id].covered and want.any()):
+            continue
+        pair = [labels > 0 if case.instance else labels == p.id for labels in (coarse, final)]
+        scores = [float(dice(got, want)) for got in pair]
+        rows.append(Row(path.parent.name, p.target, p.concept, p.side, p.modality, *scores))
+    return rows, seconds
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown: mean Dice per set and target."""
+    by: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        by[row.dataset, row.target].append(row)
+    lines = ["| set | target | cases | coarse | final |", "|---|---|---|---|---|"]
+    for (dataset, target), group in sorted(by.items()):
+        coarse, final = (np.mean([getattr(r, key) for r in group]) for key in ("coarse", "final"))
+        lines.append(f"| {dataset} | {target} | {len(group)} | {coarse:.3f} | {final:.3f} |")
+    return "\n".join(lines)
+
+
+def write_scores(folder: Path, rows: list[Row]) -> None:
+    """Put the mean final Dice of each target into the manifest; targets without a case keep none."""
+    by: dict[tuple[str, str | None, str], list[float]] = defaultdict(list)
+    for row in rows:
+        by[row.concept, row.side, row.modality].append(row.final)
+    path = folder / MANIFEST
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for target in content["targets"]:
+        scores = by.get((target["concept"], target["side"], target["modality"]))
+        target["dsc"] = round(float(np.mean(scores)), 3) if scores else None
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Parse the command line, run, print the table."""
+    parser = argparse.ArgumentParser(prog="python -m training.validate", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with DATASET/*.npz")
+    parser.add_argument("--weights", type=Path, required=True, help="folder with a manifest.json")
+    parser.add_argument("--most", type=int, default=0, help="at most this many cases of a set; 0: all")
+    parser.add_argument("--write", action="store_true", help="write the scores into the manifest")
+    args = parser.parse_args()
+    engine = Engine.open(Settings(weights=str(args.weights.resolve())))
+    paths: list[Path] = []
+    for folder in sorted(p for p in args.data.iterdir() if p.is_dir()):
+        cases = sorted(folder.glob("*.npz"))
+        paths += cases[: args.most] if args.most else cases
+    rows: list[Row] = []
+    seconds: list[float] = []
+    for path in tqdm(paths, disable=None):
+        found, spent = score_case(engine, path)
+        rows += found
+        seconds.append(spent)
+    print(table(rows))
+    print(f"\n{len(paths)} cases, {np.mean(seconds):.2f} s a case, {engine.runtime.name}
+    {engine.runtime.precision}") if args.write:
+        write_scores(args.weights, rows)
+
+
+if __name__ == "__main__":
+    main()
