@@ -1,0 +1,162 @@
+"""Networks with known answers, profiles without weights, made cases: what the engine's tests need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from inference.budget import Clock
+from inference.case import Case
+from inference.engine import Engine, Segmentation
+from inference.models import VolumeModel
+from inference.profile import Covered, FilterRule, Override, Profile, StageRule, StandIn
+from inference.prompts import Prompt
+
+LEVELS = {"liver": 200, "spleen": 120, "kidney": 160, "cell": 200, "lesion": 240}
+"""Brightness by which the fake network tells its targets apart; a text vector holds nothing else."""
+BANK = {name: np.array([level], np.float32) for name, level in LEVELS.items()}
+
+Graph = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+class Bright:
+    """Finds what is within 20 of a target's brightness; left is the lower half of the view's last axis.
+
+    The probability is 1 at the exact level and falls to 0 at 40 off. Keeps what it was asked in ``calls``.
+    """
+
+    def __init__(self, sure: float = 1.0) -> None:
+        self.sure = sure
+        self.calls: list[dict[str, np.ndarray]] = []
+
+    def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.calls.append(inputs)
+        raw = inputs["image"][:, :1] * 127.5 + 127.5
+        level = inputs["text"][:, :, 0][:, :, None, None, None]
+        probability = np.clip(1 - np.abs(raw - level) / 40, 0, 1) * self.sure
+        width = probability.shape[4] // 2
+        for row, side in enumerate(inputs["side"][0]):
+            if side:
+                probability[:, row, :, :, slice(width, None) if side == 1 else slice(0, width)] = 0
+        return {"probability": probability.astype(np.float32), "presence": probability.max((3, 4))}
+
+
+class Constant:
+    """The same probability and presence everywhere."""
+
+    def __init__(self, probability: float, presence: float = 1.0) -> None:
+        self.probability, self.presence = probability, presence
+        self.calls: list[dict[str, np.ndarray]] = []
+
+    def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.calls.append(inputs)
+        shape = inputs["prompt"].shape
+        return {
+            "probability": np.full(shape, self.probability, np.float32),
+            "presence": np.full(shape[:3], self.presence, np.float32),
+        }
+
+
+def make_profile(
+    coarse: StageRule | None = None,
+    fine: StageRule | None = None,
+    filters: FilterRule | None = None,
+    targets: Sequence[tuple[str, str | None, str]] | None = None,
+    stand_ins: tuple[StandIn, ...] = (),
+    overrides: tuple[Override, ...] = (),
+) -> Profile:
+    """A profile of the fake network: views of 32^3 voxels in both stages, no filters."""
+    if targets is None:
+        targets = [(name, None, "CT") for name in ("liver", "spleen", "cell")]
+        targets += [("kidney", side, "CT") for side in ("left", "right")]
+    return Profile(
+        name="fakes",
+        folder=Path("nowhere"),
+        family="volume",
+        licence="none",
+        graphs={},
+        bank=Path("nowhere"),
+        coarse=coarse or StageRule(voxels=32**3),
+        fine=fine or StageRule(voxels=32**3, grow=1.5),
+        filters=filters or FilterRule(),
+        overrides=overrides,
+        targets=tuple(Covered(*t) for t in targets),
+        stand_ins=stand_ins,
+    )
+
+
+def make_engine(graph: Graph | None = None, **rules: Any) -> Engine:
+    """An engine around one fake network for all degrees; ``rules`` go to ``make_profile``."""
+    used = graph or Bright()
+    graphs: Mapping[int, Graph] = {0: used, 1: used, 2: used}
+    return Engine(make_profile(**rules), SimpleNamespace(name="fake"), VolumeModel(graphs, BANK))
+
+
+def make_prompt(id_: int, concept: str | None, side: str | None = None, **changes: Any) -> Prompt:
+    """A prompt as the parser would give it."""
+    values: dict[str, Any] = {
+        "id": id_,
+        "text": f"{side or ''} {concept} in CT".strip(),
+        "modality": "CT",
+        "target": f"{side} {concept}" if side else concept,
+        "concept": concept,
+        "side": side,
+        "kind": "organ",
+        "found_by": "term" if concept else "none",
+        "similarity": None,
+        "why": "the term was found" if concept else "no term was found",
+    }
+    return Prompt(**(values | changes))
+
+
+def make_case(
+    image: np.ndarray,
+    prompts: Sequence[Prompt],
+    spacing_dhw_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    instance: bool = False,
+) -> Case:
+    """A case around an image (D, H, W) uint8."""
+    return Case("made", image, spacing_dhw_mm, {p.id: p.text for p in prompts}, instance, None, ())
+
+
+def made_image(
+    shape: tuple[int, int, int], *cubes: tuple[tuple[slice, slice, slice], int], background: int = 20
+) -> np.ndarray:
+    """(D, H, W) uint8 with boxes of one brightness each."""
+    image = np.full(shape, background, np.uint8)
+    for box, level in cubes:
+        image[box] = level
+    return image
+
+
+class Saved:
+    """Keeps the label maps that the engine puts on disk on its way."""
+
+    def __init__(self) -> None:
+        self.maps: list[np.ndarray] = []
+
+    def __call__(self, labels: np.ndarray) -> None:
+        self.maps.append(labels.copy())
+
+
+def segment(
+    engine: Engine,
+    image: np.ndarray,
+    prompts: Sequence[Prompt],
+    clock: Clock | None = None,
+    save: Callable[[np.ndarray], None] | None = None,
+    **case: Any,
+) -> Segmentation:
+    """Run one case with a clock that stands still unless one is given."""
+    still = Clock(600.0, 0.0, lambda: 0.0)
+    return engine.segment(make_case(image, prompts, **case), prompts, clock or still, save or Saved())
+
+
+def dice(found: np.ndarray, truth: np.ndarray) -> float:
+    """2 |A and B| / (|A| + |B|); 1 where both are empty."""
+    size = np.count_nonzero(found) + np.count_nonzero(truth)
+    return 2 * np.count_nonzero(found & truth) / size if size else 1.0
