@@ -164,8 +164,8 @@ class _Work:
     def _note_unseen(self, result: Pass, queries: Sequence[Query]) -> None:
         names = ", ".join(q.name for q in queries)
         self.fallbacks.append(
-            f"time ran short, {result.unseen} of {result.windows + result.skipped + result.unseen} windows left "
-            f"out for {names} ({self.pace.why_not()})"
+            f"time ran short, {result.unseen} windows left out and {result.windows} run for {names} "
+            f"({self.pace.why_not()})"
         )
 
     def _keep_coarse(self, done: set[tuple[int, int]]) -> None:

@@ -106,8 +106,9 @@ def main() -> None:
         rows += found
         seconds.append(spent)
     print(table(rows))
-    print(f"\n{len(paths)} cases, {np.mean(seconds):.2f} s a case, {engine.runtime.name}
-    {engine.runtime.precision}") if args.write:
+    ran = f"{engine.runtime.name} {engine.runtime.precision}"
+    print(f"\n{len(paths)} cases, {np.mean(seconds):.2f} s a case, {ran}")
+    if args.write:
         write_scores(args.weights, rows)
 
 
