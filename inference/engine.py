@@ -122,6 +122,8 @@ class _Work:
         result = filter_pass(result, batch.queries, self.profile.filters)
         self.pace.saw_view(result.seconds)
         self._report("coarse", result, [q.prompt_id for q in batch.queries])
+        if result.unseen:
+            self._note_unseen(result, batch.queries)
         return result
 
     def fine_stage(self) -> None:

@@ -81,7 +81,7 @@ def make_profile(
         graphs={},
         bank=Path("nowhere"),
         coarse=coarse or StageRule(voxels=32**3),
-        fine=fine or StageRule(voxels=32**3, grow=1.5),
+        fine=fine or StageRule(voxels=32**3, grow=1.2),
         filters=filters or FilterRule(),
         overrides=overrides,
         targets=tuple(Covered(*t) for t in targets),
