@@ -5,6 +5,7 @@ postprocess.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,29 +18,20 @@ from inference.stages import Pass
 def filter_pass(result: Pass, queries: Sequence[Query], rule: FilterRule) -> Pass:
     """Empty slices without presence, and let the two sides of one concept compete slice by slice.
 
-    Slices run along the view's thick axis. Returns a result that shares nothing with the given one if it
-    changed.
+    Slices run along the view's thick axis. The given result is not touched; it is returned where nothing is
+    to be removed.
     """
     axis = 1 + result.view.thick_axis
-    probability = np.moveaxis(result.probability, axis, 1)
+    before = probability = np.moveaxis(result.probability, axis, 1)
     if rule.presence > 0:
         from postprocess.slices import apply_presence
 
         probability = apply_presence(probability, result.presence, rule.presence)
     if rule.compete > 0:
         probability = _compete(probability, result.presence, queries, rule.compete)
-    if probability is result.probability:
+    if probability is before:
         return result
-    return Pass(
-        result.view,
-        np.moveaxis(probability, 1, axis),
-        result.presence,
-        result.windows,
-        result.skipped,
-        result.seconds,
-        result.why,
-        result.unseen,
-    )
+    return replace(result, probability=np.moveaxis(probability, 1, axis))
 
 
 def _compete(
