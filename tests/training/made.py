@@ -1,0 +1,47 @@
+"""Made volumes in challenge format: a dim body with bright cubes that the prompts ask for."""
+
+from pathlib import Path
+
+import numpy as np
+
+from networks.nano import TEXT
+from training.store import SetRule, Volume, read_volume
+
+SHAPE = (14, 24, 20)
+SPACING_XYZ = (1.0, 1.0, 1.0)
+LIVER = (slice(3, 9), slice(4, 12), slice(4, 12))
+"""384 voxels of intensity 200, label 1."""
+SPLEEN = (slice(8, 12), slice(15, 20), slice(10, 17))
+"""140 voxels of intensity 120, label 3: ids need not be consecutive."""
+PROMPTS = {"1": "Liver in abdominal CT", "3": "Spleen in abdominal CT", "instance_label": 0}
+
+
+def rule(**changes: object) -> SetRule:
+    """Rule of a set that is drawn often, never mirrored and never cropped."""
+    return SetRule(
+        **({"weight": 1.0, "flips": "none", "crops": 0.0, "body": (), "skip": (), "also": ()} | changes)
+    )
+
+
+def write_volume(
+    path: Path, prompts: dict[str, object] | None = None, spacing_xyz: tuple[float, ...] = SPACING_XYZ
+) -> Path:
+    """Write a labelled volume of `SHAPE`; background 40, liver 200, spleen 120."""
+    image, labels = np.full(SHAPE, 40, np.uint8), np.zeros(SHAPE, np.uint8)
+    for at, level, label in ((LIVER, 200, 1), (SPLEEN, 120, 3)):
+        image[at], labels[at] = level, label
+    path.parent.mkdir(parents=True, exist_ok=True)
+    asked = np.array(prompts or PROMPTS)
+    np.savez_compressed(path, imgs=image, gts=labels, spacing=np.array(spacing_xyz), text_prompts=asked)
+    return path
+
+
+def made_volume(folder: Path, dataset: str = "CT_Made", **kwargs: object) -> Volume:
+    """The volume of `write_volume`, read again."""
+    return read_volume(write_volume(folder / dataset / f"{dataset}_1.npz", **kwargs))
+
+
+def made_bank(*names: str) -> dict[str, np.ndarray]:
+    """A text vector for each name, all different."""
+    rng = np.random.default_rng(0)
+    return {name: rng.normal(size=TEXT).astype(np.float32) for name in names}

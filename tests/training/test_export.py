@@ -1,0 +1,122 @@
+"""The exported graphs beside the network that they were made of."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="export needs torch")
+pytest.importorskip("onnx", reason="export writes with onnx")
+
+from inference.runtime import choose_runtime  # noqa: E402
+from networks.nano import TEXT, Nano  # noqa: E402
+from training.export import INPUTS, OneDegree, export, load_average, sha256  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning"
+)  # of the exporter that is chosen on purpose
+
+INSTALLED = [name for name in ("openvino", "onnxruntime") if importlib.util.find_spec(name)]
+SHAPES = {0: [(16, 16, 48), (32, 16, 16)], 1: [(8, 32, 16), (24, 16, 16)], 2: [(4, 16, 32), (12, 32, 16)]}
+"""None of them is the shape that the graphs were traced with."""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Nano, Path]:
+    """The network of full size as it is shipped, and the folder with its export and a manifest."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    work, out = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("out")
+    model = Nano()
+    with torch.no_grad():  # masks with something above and something below one half
+        model.to_bias.bias.zero_()
+        model.to_mask[2].weight.mul_(4)
+    other = {k: v + 1 for k, v in model.state_dict().items()}
+    torch.save({"average": model.state_dict(), "model": other}, work / "checkpoint.pt")
+    np.savez(work / "bank.npz", names=np.array(["liver"]), vectors=np.ones((1, TEXT), np.float16))
+    names = ("bank.npz", "degree0.onnx", "degree1.onnx", "degree2.onnx", "weights.bin")
+    files = {name: {"sha256": "0" * 64} for name in names}
+    (out / "manifest.json").write_text(json.dumps({"name": "made", "files": files}))
+    export(work, out)
+    return load_average(work / "checkpoint.pt"), out
+
+
+def inputs(shape: tuple[int, int, int], prompts: int) -> dict[str, np.ndarray]:
+    """Inputs of one view; the first prompt is a box."""
+    rng = np.random.default_rng(0)
+    prompt = np.zeros((1, prompts, *shape), np.float32)
+    prompt[:, 0, 1:-1, 4:9, 4:9] = 1
+    return {
+        "image": rng.normal(size=(1, 2, *shape)).astype(np.float32),
+        "prompt": prompt,
+        "text": rng.normal(size=(1, prompts, TEXT)).astype(np.float32),
+        "side": np.arange(prompts, dtype=np.int64)[None] % 3,
+        "modality": np.arange(prompts, dtype=np.int64)[None] % 5,
+    }
+
+
+@pytest.mark.parametrize("runtime", INSTALLED)
+@pytest.mark.parametrize("degree", [0, 1, 2])
+def test_a_graph_computes_what_the_network_does(
+    exported: tuple[Nano, Path], runtime: str, degree: int
+) -> None:
+    """At shapes and numbers of prompts other than the traced ones."""
+    model, folder = exported
+    graph = choose_runtime(runtime, threads=1).load(folder / f"degree{degree}.onnx", "fp32")
+    for shape, prompts in zip(SHAPES[degree], (4, 3), strict=True):
+        given = inputs(shape, prompts)
+        with torch.no_grad():
+            expected = OneDegree(model, degree)(*(torch.from_numpy(given[name]) for name in INPUTS))
+        came = graph(given)
+        probability, presence = (t.numpy() for t in expected)
+        assert came["probability"].shape == (1, prompts, *shape)
+        assert 0.02 < (probability > 0.5).mean() < 0.98  # else the next lines say nothing
+        assert np.abs(came["probability"] - probability).max() < 1e-4
+        assert ((came["probability"] > 0.5) == (probability > 0.5)).mean() > 0.999
+        assert np.abs(came["presence"] - presence).max() < 1e-4
+
+
+def test_the_three_graphs_share_one_file_of_two_bytes_a_parameter(exported: tuple[Nano, Path]) -> None:
+    model, folder = exported
+    parameters = sum(p.numel() for p in model.parameters())
+    size = (folder / "weights.bin").stat().st_size
+    assert 0.99 < size / (2 * parameters) < 1.01
+    assert all((folder / f"degree{d}.onnx").stat().st_size < 300_000 for d in range(3))
+
+
+def test_nothing_but_the_weights_is_left(exported: tuple[Nano, Path]) -> None:
+    expected = {"bank.npz", "manifest.json", "weights.bin", *(f"degree{d}.onnx" for d in range(3))}
+    assert {p.name for p in exported[1].iterdir()} == expected
+
+
+def test_the_averaged_weights_are_shipped_rounded_to_fp16(exported: tuple[Nano, Path]) -> None:
+    torch.manual_seed(0)
+    drawn = Nano().stem.weight  # the checkpoint's other weights are larger by 1
+    assert torch.equal(exported[0].stem.weight, drawn.half().float())
+    assert not exported[0].training
+
+
+def test_the_manifest_gets_the_digests_of_its_files_and_keeps_the_rest(exported: tuple[Nano, Path]) -> None:
+    folder = exported[1]
+    content = json.loads((folder / "manifest.json").read_text())
+    assert content["name"] == "made"
+    assert len(content["files"]) == 5
+    for name, entry in content["files"].items():
+        assert entry["sha256"] == sha256(folder / name) != "0" * 64
+
+
+def test_sha256_of_known_bytes(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256(tmp_path / "abc") == expected
+
+
+def test_a_second_export_gives_the_same_bytes(exported: tuple[Nano, Path], tmp_path: Path) -> None:
+    model, folder = exported
+    torch.save({"average": model.state_dict()}, tmp_path / "checkpoint.pt")
+    np.savez(tmp_path / "bank.npz", names=np.array(["liver"]))
+    export(tmp_path, tmp_path / "out")
+    for name in ("weights.bin", "degree0.onnx", "degree1.onnx", "degree2.onnx"):
+        assert sha256(tmp_path / "out" / name) == sha256(folder / name)

@@ -1,0 +1,128 @@
+"""The thread that prepares views."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+
+from tests.training.made import made_volume, rule  # noqa: E402
+from training import feeder as feeding  # noqa: E402
+from training import views  # noqa: E402
+from training.feeder import Feeder  # noqa: E402
+from training.store import Volume  # noqa: E402
+from training.views import unpose  # noqa: E402
+
+VOXELS = 2 * 16**3
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> list[Volume]:
+    """One volume of the trunk and one of the pelvis."""
+    pelvis = {"1": "Prostate in CT", "3": "Urinary bladder in CT", "instance_label": 0}
+    return [made_volume(tmp_path), made_volume(tmp_path, "CT_Pelvis", prompts=pelvis)]
+
+
+RULES = {"CT_Made": rule(body=("trunk",)), "CT_Pelvis": rule(body=("pelvis",))}
+
+
+@pytest.fixture
+def opened(volumes: list[Volume]) -> Iterator[list[Feeder]]:
+    """Feeders that are closed at the end; the first is made."""
+    feeders = [Feeder(volumes, RULES, VOXELS, VOXELS, seed=0)]
+    yield feeders
+    for f in feeders:
+        f.close()
+
+
+def test_a_fine_view_follows_with_the_coarse_result_as_its_prompt(
+    opened: list[Feeder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "spoil", lambda prompt, rng: prompt)
+    feeder = opened[0]
+    item = feeder.coarse()
+    assert item.stage == "coarse" and not item.prompt.any()
+    feeder.give_back(item, np.full((len(item.targets), *item.view.shape), 0.75, np.float32))
+    fine = feeder.fine()
+    assert fine.stage == "fine" and fine.volume is item.volume
+    # 0.75 everywhere is the prompt wherever the coarse view reaches, blended with 0 at a border alone.
+    assert float(fine.prompt.max()) == pytest.approx(0.75, abs=1e-3)
+    assert float(fine.prompt[fine.truth > 0].median()) == pytest.approx(0.75, abs=1e-3)
+
+
+def test_many_rounds_end_and_draw_from_every_set(opened: list[Feeder]) -> None:
+    feeder = opened[0]
+    datasets = set()
+    for _ in range(12):
+        item = feeder.coarse()
+        datasets.add(item.volume.dataset)
+        feeder.give_back(item, unpose(item.truth[0], item))
+        assert feeder.fine().volume.name == item.volume.name
+    assert datasets == {"CT_Made", "CT_Pelvis"}
+
+
+def test_the_first_views_are_seeded(volumes: list[Volume], opened: list[Feeder]) -> None:
+    """Until the first result comes back; from then on the order depends on the speed of the network."""
+    opened += [Feeder(volumes, RULES, VOXELS, VOXELS, seed=0), Feeder(volumes, RULES, VOXELS, VOXELS, seed=1)]
+    first, same, other = ([f.coarse() for _ in range(feeding.AHEAD)] for f in opened)
+    assert [i.view for i in first] == [i.view for i in same] != [i.view for i in other]
+    assert all(torch.equal(a.image, b.image) for a, b in zip(first, same, strict=True))
+
+
+def test_a_set_of_weight_0_is_not_drawn(volumes: list[Volume], opened: list[Feeder]) -> None:
+    rules = RULES | {"CT_Pelvis": rule(weight=0.0, body=("pelvis",))}
+    opened.append(Feeder(volumes, rules, VOXELS, VOXELS, seed=0))
+    assert {opened[-1].coarse().volume.dataset for _ in range(10)} == {"CT_Made"}
+
+
+def test_absent_targets_come_from_another_part_of_the_body(
+    volumes: list[Volume], opened: list[Feeder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeding, "NEGATIVE", 1.0)
+    opened.append(Feeder(volumes, RULES, VOXELS, VOXELS, seed=0))
+    own = {"CT_Made": {"liver", "spleen"}, "CT_Pelvis": {"prostate", "urinary bladder"}}
+    for _ in range(8):
+        item = opened[-1].coarse()
+        absent = [t for t in item.targets if t.label == 0]
+        assert len(absent) == 1 and absent[0].modality == "CT"
+        assert absent[0].concept not in own[item.volume.dataset]
+        assert not item.truth[0, item.targets.index(absent[0])].any()
+
+
+@pytest.mark.parametrize("body", [("any",), ("trunk",), ("trunk", "pelvis")])
+def test_nothing_is_called_absent_that_may_be_in_view(
+    volumes: list[Volume], opened: list[Feeder], monkeypatch: pytest.MonkeyPatch, body: tuple[str, ...]
+) -> None:
+    """An organ that is not labelled may be there all the same."""
+    monkeypatch.setattr(feeding, "NEGATIVE", 1.0)
+    rules = RULES | {"CT_Pelvis": rule(body=body)}
+    opened.append(Feeder(volumes, rules, VOXELS, VOXELS, seed=0))
+    assert all(t.label > 0 for _ in range(8) for t in opened[-1].coarse().targets)
+
+
+def test_other_names_are_asked_for_half_of_the_time(
+    volumes: list[Volume], opened: list[Feeder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeding, "NEGATIVE", 0.0)
+    rules = RULES | {"CT_Made": rule(also=("lesion",))}
+    opened.append(Feeder(volumes[:1], rules, VOXELS, VOXELS, seed=0))
+    drawn = [tuple(t.concept for t in opened[-1].coarse().targets) for _ in range(24)]
+    assert set(drawn) == {("liver", "spleen"), ("lesion", "lesion")}
+    assert 4 <= drawn.count(("lesion", "lesion")) <= 20
+
+
+def test_a_failure_of_the_thread_reaches_who_waits(
+    volumes: list[Volume], opened: list[Feeder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise MemoryError("no room for a view")
+
+    monkeypatch.setattr(feeding, "coarse_item", broken)
+    opened.append(Feeder(volumes, RULES, VOXELS, VOXELS, seed=0))
+    with pytest.raises(RuntimeError, match="prepares views failed") as caught:
+        opened[-1].coarse()
+    assert isinstance(caught.value.__cause__, MemoryError)
+    with pytest.raises(RuntimeError, match="prepares views failed"):
+        opened[-1].fine()

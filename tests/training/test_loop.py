@@ -1,0 +1,220 @@
+"""The training loop on a made volume and a thin network."""
+
+import csv
+import math
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+
+from networks.nano import Nano  # noqa: E402
+from tests.training.made import made_bank, made_volume, rule  # noqa: E402
+from training import loop  # noqa: E402
+from training.feeder import Feeder  # noqa: E402
+from training.loop import Log, Plan, Trainer, train  # noqa: E402
+from training.parallel import Group  # noqa: E402
+from training.store import Volume  # noqa: E402
+from training.views import Item, coarse_item  # noqa: E402
+
+BANK = made_bank("liver", "spleen")
+VOXELS = 2 * 16**3
+
+
+@pytest.fixture(autouse=True)
+def thin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that trains in milliseconds, in fp32 on every machine."""
+    monkeypatch.setattr(loop, "Nano", partial(Nano, (8, 8, 16, 16)))
+    monkeypatch.setattr(loop, "processor_precision", lambda: torch.float32)
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    """Liver and spleen."""
+    return made_volume(tmp_path / "data")
+
+
+def trainer(folder: Path, group: Group | None = None, **plan: float) -> Trainer:
+    """A trainer that works in ``folder``."""
+    folder.mkdir(exist_ok=True)
+    return Trainer(Plan(**({"hours": 1.0} | plan)), BANK, folder, group or Group(0, 1, ""))
+
+
+def view(volume: Volume, seed: int = 0) -> Item:
+    """A coarse view, always the same for a seed."""
+    return coarse_item(volume, rule(), VOXELS, np.random.default_rng(seed))
+
+
+def step_on(one: Trainer, item: Item) -> float:
+    """One update on one view; its loss."""
+    one.set_rate()
+    loss, _, _ = one._one_view(item)
+    one.update()
+    return loss
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Whether two state dicts hold the same values."""
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_view_gives_loss_dice_and_logits_of_its_targets(tmp_path: Path, volume: Volume) -> None:
+    item = view(volume)
+    loss, dice, logits = trainer(tmp_path / "w").run_view(item)
+    assert loss.ndim == 0 and bool(torch.isfinite(loss))
+    assert dice.shape == (1, 2) and logits.shape == item.truth.shape
+
+
+def test_a_few_steps_learn_a_bright_cube(tmp_path: Path, volume: Volume) -> None:
+    one, item = trainer(tmp_path / "w", warmup_steps=1), view(volume)
+    losses = [step_on(one, item) for _ in range(25)]
+    assert losses[-1] < 0.6 * losses[0]
+    assert float(one.run_view(item)[1][0, 0]) > 0.5
+
+
+def test_kernels_go_to_muon_and_everything_else_to_adamw(tmp_path: Path) -> None:
+    one = trainer(tmp_path / "w")
+    muon, adamw = ([p for g in o.param_groups for p in g["params"]] for o in one.optimizers)
+    assert {p.ndim for p in muon} == {5} and all(p.ndim < 5 for p in adamw)
+    assert {id(p) for p in (*muon, *adamw)} == {id(p) for p in one.model.parameters()}
+    assert len(muon) + len(adamw) == len(list(one.model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("step", "hours_spent", "share"),
+    [
+        (0, 0.0, 0.25),  # warm-up of 4 steps
+        (2, 0.0, 0.75),
+        (4, 0.0, 1.0),
+        (1000, 1.0, (1 + 0.02) / 2),  # half of 2 hours
+        (1000, 2.0, 0.02),
+        (1000, 5.0, 0.02),
+    ],
+)
+def test_the_rate_warms_up_by_steps_and_falls_with_the_time(
+    tmp_path: Path, step: int, hours_spent: float, share: float
+) -> None:
+    one = trainer(tmp_path / "w", hours=2.0, rate=0.01, warmup_steps=4, final_share=0.02, adamw_share=0.6)
+    one.step, one.spent_s = step, hours_spent * 3600
+    assert one.set_rate() == pytest.approx(0.01 * share)
+    rates = [g["lr"] for o in one.optimizers for g in o.param_groups]
+    assert rates == pytest.approx([0.01 * share, 0.6 * 0.01 * share])
+
+
+def test_the_average_follows_quickly_at_first_and_slowly_later(tmp_path: Path, volume: Volume) -> None:
+    one, item = trainer(tmp_path / "w", warmup_steps=1), view(volume)
+    name = "down.0.conv1.weight"
+    start = one.average[name].clone()
+    step_on(one, item)
+    expected = 0.1 * start + 0.9 * one.model.state_dict()[name]  # keeps 1 / 10 after the first step
+    torch.testing.assert_close(one.average[name], expected)
+    one.step, before = 10**6, one.average[name].clone()
+    step_on(one, item)
+    expected = 0.999 * before + 0.001 * one.model.state_dict()[name]
+    torch.testing.assert_close(one.average[name], expected)
+
+
+def test_a_long_gradient_is_cut_to_the_length_of_the_plan(tmp_path: Path) -> None:
+    one = trainer(tmp_path / "w", clip=1.0)
+    seen: list[float] = []
+    parameters = list(one.model.parameters())
+    for optimizer in one.optimizers:
+        optimizer.step = lambda: seen.append(math.sqrt(sum(float(p.grad.square().sum()) for p in parameters)))
+        optimizer.zero_grad = lambda set_to_none: None
+    for p in parameters:
+        p.grad = torch.ones_like(p)
+    one.update()
+    assert seen == pytest.approx([1.0, 1.0], rel=1e-3)
+
+
+def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path, volume: Volume) -> None:
+    one, items = trainer(tmp_path / "w", warmup_steps=1), [view(volume, seed) for seed in (1, 2, 3)]
+    for item in items[:2]:
+        step_on(one, item)
+    one.spent_s = 123.5
+    one.save()
+    other = trainer(tmp_path / "w", warmup_steps=1)
+    assert (other.step, other.spent_s) == (2, 123.5)
+    assert same(one.model.state_dict(), other.model.state_dict()) and same(one.average, other.average)
+    for each in (one, other):
+        step_on(each, items[2])
+    assert same(one.model.state_dict(), other.model.state_dict()) and same(one.average, other.average)
+
+
+def test_only_the_first_process_saves_and_nothing_half_written_stays(tmp_path: Path) -> None:
+    one = trainer(tmp_path / "w")
+    one.group.rank = 1
+    one.save()
+    assert not list((tmp_path / "w").iterdir())
+    one.group.rank = 0
+    one.save()
+    assert [p.name for p in (tmp_path / "w").iterdir()] == ["checkpoint.pt"]
+
+
+def test_all_processes_begin_with_the_same_weights(tmp_path: Path) -> None:
+    one, other, seeded = (
+        trainer(tmp_path / n, seed=s).model.state_dict() for n, s in (("a", 0), ("b", 0), ("c", 1))
+    )
+    assert same(one, other) and not same(one, seeded)
+
+
+def test_a_loss_that_is_nan_ends_the_run_and_names_the_view(tmp_path: Path, volume: Volume) -> None:
+    one, item = trainer(tmp_path / "w"), view(volume)
+    item.image[0, 0, 0, 0, 0] = float("nan")
+    with pytest.raises(FloatingPointError, match="coarse view of CT_Made_1 is nan"):
+        one._one_view(item)
+    assert all(p.grad is None for p in one.model.parameters())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_was_saved_in_the_checkpoint(
+    tmp_path: Path, volume: Volume, value: float
+) -> None:
+    """A wrong bf16 kernel gave such gradients under finite losses, and clipping spread them everywhere."""
+    one = trainer(tmp_path / "w")
+    one._one_view(view(volume))
+    one.model.up[1].conv1.weight.grad[0, 0] = value
+    before = {k: v.clone() for k, v in one.model.state_dict().items()}
+    with pytest.raises(FloatingPointError, match="at step 0 although the losses are finite"):
+        one.update()
+    assert same(one.model.state_dict(), before) and one.step == 0
+
+
+def test_train_ends_with_the_clock_and_leaves_checkpoint_and_log(
+    tmp_path: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    times = iter(10.0 * i for i in range(100))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(times))
+    one = trainer(tmp_path / "w", hours=25 / 3600)
+    feeder = Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0)
+    train(one, feeder)
+    # The clock is read twice a step, 10 s each: 10, 30 s are counted at the first two steps, 25 s are given.
+    assert one.step == 2 and one.spent_s == 30
+    assert feeder._stop.is_set()
+    assert torch.load(tmp_path / "w" / "checkpoint.pt", weights_only=True)["step"] == 2
+    with (tmp_path / "w" / "log.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert {r["step"] for r in rows} == {"1", "2"}
+    assert {r["key"] for r in rows} == {"loss coarse", "loss fine", "CT_Made coarse", "CT_Made fine"}
+
+
+def test_the_log_keeps_moving_averages_and_passes_over_absent_classes(tmp_path: Path, volume: Volume) -> None:
+    log, item = Log(tmp_path / "log.csv"), view(volume)
+    log.add(item, 1.0, 0.5)
+    log.add(item, 2.0, math.nan)
+    assert log.values == pytest.approx({"loss coarse": 0.97 * 1.0 + 0.03 * 2.0, "CT_Made coarse": 0.5})
+
+
+def test_precision_is_bf16_only_where_the_processor_computes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    for flags, expected in (
+        ("flags : sse2 avx2 avx512f avx512_bf16", torch.bfloat16),
+        ("flags : sse2 amx_bf16", torch.bfloat16),
+        ("flags : sse2 avx2 avx512f avx512_vnni", torch.float32),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_text", lambda self, flags=flags: flags)
+            assert loop.processor_precision() == expected

@@ -1,0 +1,84 @@
+"""Losses on views whose values a hand can compute."""
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+
+from training.losses import BCE_WEIGHT, PRESENCE_WEIGHT, segmentation_loss, soft_dice  # noqa: E402
+
+SURE = 40.0
+"""A logit whose probability is 1, and 0 with a minus, in float32."""
+
+
+def half_full() -> torch.Tensor:
+    """Truth of two classes on 2 x 2 x 4 voxels: the first fills slice 0 (8 voxels), the second is absent."""
+    truth = torch.zeros(1, 2, 2, 2, 4)
+    truth[0, 0, 0] = 1
+    return truth
+
+
+def test_soft_dice_of_half_sure_voxels() -> None:
+    truth = half_full()
+    # p = 0.5 on 16 voxels: overlap 4, sums 8 + 8; absent: overlap 0, sum 8. One is added above and below.
+    expected = torch.tensor([[(2 * 4 + 1) / 17, 1 / 9]])
+    torch.testing.assert_close(soft_dice(torch.zeros_like(truth), truth), expected)
+
+
+def test_a_sure_and_right_answer_costs_nothing() -> None:
+    truth = half_full()
+    presence = torch.tensor([[[SURE, -SURE], [-SURE, -SURE]]])
+    loss, dice = segmentation_loss((truth * 2 - 1) * SURE, presence, truth)
+    assert float(loss) == pytest.approx(0.0, abs=1e-6)
+    assert float(dice[0, 0]) == pytest.approx(1.0)
+
+
+def test_the_loss_of_knowing_nothing() -> None:
+    truth = half_full()
+    loss, _ = segmentation_loss(torch.zeros_like(truth), torch.zeros(1, 2, 2), truth)
+    expected = (BCE_WEIGHT + PRESENCE_WEIGHT) * math.log(2) + 1 - 9 / 17
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+
+
+def test_dice_is_nan_for_an_absent_class_and_takes_no_part_in_the_loss() -> None:
+    truth = half_full()
+    _, dice = segmentation_loss(torch.zeros_like(truth), torch.zeros(1, 2, 2), truth)
+    assert not torch.isnan(dice[0, 0]) and torch.isnan(dice[0, 1])
+
+
+def test_where_all_classes_are_absent_only_cross_entropies_are_left() -> None:
+    truth = torch.zeros(1, 2, 2, 2, 4)
+    loss, dice = segmentation_loss(torch.zeros_like(truth), torch.zeros(1, 2, 2), truth)
+    assert float(loss) == pytest.approx((BCE_WEIGHT + PRESENCE_WEIGHT) * math.log(2), rel=1e-6)
+    assert torch.isnan(dice).all()
+
+
+def test_an_absent_class_is_still_pushed_down() -> None:
+    truth = half_full()
+    logits = torch.zeros_like(truth).requires_grad_()
+    segmentation_loss(logits, torch.zeros(1, 2, 2), truth)[0].backward()
+    assert (logits.grad[0, 1] > 0).all()
+
+
+def test_presence_is_asked_per_slice() -> None:
+    truth = half_full()
+    presence = torch.zeros(1, 2, 2, requires_grad=True)
+    segmentation_loss(torch.zeros_like(truth), presence, truth)[0].backward()
+    assert presence.grad[0].sign().tolist() == [[-1, 1], [1, 1]]  # only class 0 is there, in slice 0
+
+
+def test_logits_in_bf16_give_the_loss_in_float32() -> None:
+    truth = half_full()
+    loss, dice = segmentation_loss(
+        torch.zeros_like(truth, dtype=torch.bfloat16), torch.zeros(1, 2, 2, dtype=torch.bfloat16), truth
+    )
+    assert loss.dtype == dice.dtype == torch.float32
+
+
+def test_the_returned_dice_carries_no_gradient() -> None:
+    truth = half_full()
+    _, dice = segmentation_loss(
+        torch.zeros_like(truth).requires_grad_(), torch.zeros(1, 2, 2, requires_grad=True), truth
+    )
+    assert not dice.requires_grad

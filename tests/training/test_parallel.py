@@ -1,0 +1,101 @@
+"""Gradients averaged over processes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+
+from training import parallel  # noqa: E402
+from training.parallel import RANK, STORE, WORLD, Group, join  # noqa: E402
+
+NO_GLOO = 77
+"""Exit code of the script where gloo cannot reach its neighbour on this machine."""
+SCRIPT = """
+import json, sys
+import torch
+from torch import nn
+from training.parallel import Group
+rank = int(sys.argv[1])
+try:
+    group = Group(rank, 2, sys.argv[2])
+    torch.distributed.barrier()
+except (RuntimeError, OSError) as error:
+    print(error, file=sys.stderr)
+    sys.exit(77)
+model = nn.Sequential(nn.Linear(2, 1, bias=False), nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
+model[0].weight.grad = torch.tensor([[1.0, 10.0]]) * (rank + 1)
+if rank == 1:
+    model[1].weight.grad = torch.tensor([[8.0]])
+model[2].weight.requires_grad_(False)
+number = group.average(model, 100.5 + rank)
+grads = [None if p.grad is None else p.grad.flatten().tolist() for p in model.parameters()]
+print(json.dumps({"number": number, "grads": grads, "threads": torch.get_num_threads()}))
+"""
+
+
+def test_one_process_keeps_its_gradients_and_its_number() -> None:
+    model = torch.nn.Linear(2, 1)
+    model.weight.grad = torch.tensor([[3.0, 4.0]])
+    assert Group(0, 1, "").average(model, 2.5) == 2.5
+    assert model.weight.grad.tolist() == [[3.0, 4.0]]
+    assert model.bias.grad is None
+
+
+def test_a_process_computes_with_one_thread() -> None:
+    torch.set_num_threads(2)
+    Group(0, 1, "")
+    assert torch.get_num_threads() == 1
+
+
+def test_two_processes_share_the_mean_and_the_first_one_s_number(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(tmp_path / "script.py"), str(rank), str(tmp_path / "store")],
+            env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        outs = [p.communicate(timeout=120) for p in processes]
+    finally:
+        for p in processes:
+            p.kill()
+    if NO_GLOO in [p.returncode for p in processes]:
+        pytest.skip(f"gloo cannot connect two processes here: {outs[0][1] or outs[1][1]}")
+    assert [p.returncode for p in processes] == [0, 0], outs
+    # (1 + 2) / 2, (10 + 20) / 2; a process without a gradient counts as 0; what is not trained gets none.
+    expected = {"number": 100.5, "grads": [[1.5, 15.0], [4.0], None], "threads": 1}
+    assert [json.loads(out) for out, _ in outs] == [expected, expected]
+
+
+def test_the_first_process_starts_the_others_with_its_own_command_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[tuple[list[str], dict[str, str]]] = []
+    groups: list[tuple[int, int, str]] = []
+    monkeypatch.delenv(RANK, raising=False)
+    monkeypatch.setattr(sys, "argv", ["training", "--out", "somewhere"])
+    monkeypatch.setattr(parallel.subprocess, "Popen", lambda command, env: started.append((command, env)))
+    monkeypatch.setattr(parallel, "Group", lambda *args: groups.append(args))
+    _, others = join(3)
+    assert len(others) == 2
+    assert [command[1:] for command, _ in started] == [["-m", "training", "--out", "somewhere"]] * 2
+    assert [(env[RANK], env[WORLD]) for _, env in started] == [("1", "3"), ("2", "3")]
+    assert groups == [(0, 3, started[0][1][STORE])] and started[0][1][STORE] == started[1][1][STORE]
+
+
+def test_a_process_that_was_started_joins_and_starts_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups: list[tuple[int, int, str]] = []
+    for name, value in ((RANK, "1"), (WORLD, "4"), (STORE, "there")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(parallel, "Group", lambda *args: groups.append(args))
+    assert join(2)[1] == []
+    assert groups == [(1, 4, "there")]
