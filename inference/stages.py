@@ -117,16 +117,18 @@ def run_fine(
         prompt = np.stack([between(coarse.probability[i], coarse.view, view) for i in index])
     image = sight.channels(view)
     embedding = model.embed(queries)
-    ran = skipped = unseen = 0
-    for _ in range(rule.rounds):
-        result = _slide(model, image, prompt, embedding, view, rule, pace)
-        prompt, ran, skipped = result.probability, ran + result.windows, skipped + result.skipped
-        unseen += result.unseen
-    why += (
-        f", {windows} window(s) of up to {rule.voxels} voxels, {rule.rounds} round(s), degree {view.degree}"
-    )
+    result = _slide(model, image, prompt, embedding, view, rule, pace)
+    ran, skipped, rounds = result.windows, result.skipped, f"{rule.rounds} round(s)"
+    for done in range(1, rule.rounds):
+        again = _slide(model, image, result.probability, embedding, view, rule, pace)
+        ran, skipped = ran + again.windows, skipped + again.skipped
+        if again.unseen:  # the round before is whole, or no worse
+            rounds = f"{done} of {rule.rounds} rounds, as time ran short"
+            break
+        result = again
+    why += f", {windows} window(s) of up to {rule.voxels} voxels, {rounds}, degree {view.degree}"
     seconds = time.monotonic() - started
-    return Pass(view, result.probability, result.presence, ran, skipped, seconds, why, unseen)
+    return Pass(view, result.probability, result.presence, ran, skipped, seconds, why, result.unseen)
 
 
 def _region(
