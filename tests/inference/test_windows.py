@@ -186,3 +186,15 @@ def test_what_counts_as_idle(level: float, hint: float | None, idle: bool) -> No
     image = np.full((2, 4, 4, 4), level, np.float32)
     prompt = None if hint is None else np.full((1, 4, 4, 4), hint, np.float32)
     assert is_idle(image, prompt) is idle
+
+
+def test_windows_left_out_are_counted_and_stay_empty() -> None:
+    """May go on twice of three times."""
+    shape = (96, 16, 16)
+    answers = iter([True, True, False])
+    result = run_windows(
+        Double(), image_of(shape), None, view_of(shape), 32 * 16 * 16, 0.0, CLASSES, lambda: next(answers)
+    )
+    assert (result.windows, result.skipped, result.unseen) == (2, 0, 1)
+    assert (result.probability[1, :64] >= 1).all() and not result.probability[:, 64:].any()
+    assert np.isfinite(result.probability).all()
