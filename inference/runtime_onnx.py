@@ -86,6 +86,8 @@ class CudaRuntime(OnnxRuntime):
             raise RuntimeChoiceError(
                 "The installed ONNX Runtime has no CUDA; install onnxruntime-gpu in its place."
             )
+        # CUDA's libraries come as pip packages, which the loader does not search by itself.
+        self._package.preload_dlls()
 
     def _session(self, path: Path, options: Any) -> Any:
         """Open on the GPU; where CUDA does not start, ONNX Runtime takes the CPU and the report says so."""
