@@ -201,8 +201,7 @@ def _predictor(model: VolumeModel, embedding: Embedding, block: int, pace: Pace)
     """One window's prediction; with ``block``, the mean of two that see complementary prompt halves."""
 
     def plain(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
-        with pace.window(degree):
-            return model.predict(image, prompt, embedding, degree)
+        return model.predict(image, prompt, embedding, degree)
 
     def complementary(
         image: np.ndarray, prompt: np.ndarray | None, degree: int
@@ -214,7 +213,11 @@ def _predictor(model: VolumeModel, embedding: Embedding, block: int, pace: Pace)
         second, present_second = plain(image, prompt * ~seen, degree)
         return (first + second) / 2, np.maximum(present_first, present_second)
 
-    return complementary if block else plain
+    def timed(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
+        with pace.window(degree):
+            return (complementary if block else plain)(image, prompt, degree)
+
+    return timed
 
 
 def half_of_blocks(shape: tuple[int, int, int], block: int) -> np.ndarray:

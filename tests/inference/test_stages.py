@@ -134,6 +134,22 @@ def test_a_round_without_time_does_not_cost_the_one_before(monkeypatch: pytest.M
     assert "1 of 3 rounds, as time ran short" in result.why
 
 
+def test_a_window_with_complementary_masks_costs_two_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """10 s each, 20 s a window: with 50 s left one more (30 s) fits, two (60 s) do not. Half was counted."""
+    at = [0.0]
+    monkeypatch.setattr(pace_module, "time", SimpleNamespace(monotonic=lambda: at[0]))
+
+    def slow(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        at[0] += 10.0
+        return Constant(0.6)(inputs)
+
+    pace = Pace(Clock(110.0, 0.0, lambda: at[0]))
+    rule = StageRule(voxels=32**3, rounds=3, complementary=8)
+    run_fine(sight_of(made_image((64, 64, 64))), model_of(slow), [LIVER], rule, coarse_with(LOW), [0], pace)
+    assert at[0] == 60.0
+    assert pace.allows_windows(1, 0) and not pace.allows_windows(2, 0)
+
+
 @pytest.mark.parametrize(
     ("shape", "block", "seen"),
     [((16, 16, 16), 8, 4 * 512), ((32, 16, 16), 16, 4096), ((4, 4, 4), 8, 64), ((8, 8, 24), 8, 512)],
