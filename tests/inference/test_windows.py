@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.geometry import SIDE_MULTIPLE, View
@@ -47,7 +47,6 @@ class Double:
         )
 
 
-@settings(deadline=None)
 @given(
     st.tuples(*[st.integers(1, 4)] * 3),
     st.integers(4096, 40_000),
