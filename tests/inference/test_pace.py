@@ -1,7 +1,10 @@
 """Whether one more view fits: sums with a clock that is set by hand."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from inference import pace as pace_module
 from inference.budget import Clock
 from inference.pace import LEAST_RESERVE_S, MARGIN, RESERVE_FACTOR, Pace
 
@@ -62,3 +65,19 @@ def test_the_reason_names_what_is_left_and_what_it_takes(watch: Watch) -> None:
     pace.saw_view(10.0)
     watch.at = 50.0
     assert pace.why_not() == ("10.0 s of 60 s left, a view takes up to 10.0 s, filtering and writing 1.0 s")
+
+
+def test_windows_are_measured_by_degree_after_the_first(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first window of a degree compiles its graph: 30 s are not what the next one costs, 2 s are."""
+    monkeypatch.setattr(pace_module, "time", SimpleNamespace(monotonic=watch))
+    pace = Pace(Clock(60.0, 0.0, watch))
+    for seconds in (30.0, 2.0):
+        assert not pace.knows(0)
+        with pace.window(0):
+            watch.at += seconds
+    assert pace.knows(0) and not pace.knows(1)
+    # 28 s are left, 1 s of them kept: 9 windows of 1.5 * 2 s end exactly then, which is too late
+    assert pace.allows_windows(8, 0) and not pace.allows_windows(9, 0)
+    assert pace.allows_windows(1000, 1), "nothing is known of this degree"
