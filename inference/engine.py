@@ -104,10 +104,13 @@ class _Work:
         return LabelMap(self.case.image.shape, max(self.case.sentences, default=1))
 
     def coarse_stage(self, save: Save) -> None:
-        """Run every batch over the whole volume and put the result on disk."""
+        """Run every batch over the whole volume and put the result on disk.
+
+        Also where no batch has a coarse stage, and the map is empty: so the clock learns what writing costs.
+        """
         for batch in self.plan.batches:
             self.coarse.append(None if batch.coarse.skip else self._coarse(batch))
-        if not any(self.coarse):
+        if not self.plan.batches:
             return
         started = time.monotonic()
         first = self._empty_map()

@@ -4,6 +4,7 @@ postprocess.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -55,8 +56,12 @@ def _compete(
 
 
 def filter_components(result: LabelMap, queries: Sequence[Query], rule: FilterRule) -> None:
-    """Choose the components of the classes whose kind asks for it (Medal S algorithm 3), in place."""
-    ids = sorted({q.prompt_id for q in queries if q.kind in rule.component_kinds})
+    """Choose the components of the classes whose kind asks for it (Medal S algorithm 3), in place.
+
+    A prompt that was run as two sides is left alone: its two parts are no rivals.
+    """
+    asked = Counter(q.prompt_id for q in queries)
+    ids = sorted({q.prompt_id for q in queries if q.kind in rule.component_kinds and asked[q.prompt_id] == 1})
     if not ids:
         return
     from postprocess.components import filter_components as choose

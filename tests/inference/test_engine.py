@@ -334,3 +334,16 @@ def test_the_input_is_not_changed() -> None:
     before = image.copy()
     segment(make_engine(), image, [LIVER])
     np.testing.assert_array_equal(image, before)
+
+
+def test_what_the_fine_stage_takes_back_stays_away() -> None:
+    """A network that is sure without a spatial prompt and says no with one."""
+
+    def graph(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return Constant(0.1 if inputs["prompt"].any() else 0.9)(inputs)
+
+    saved = Saved()
+    result = segment(make_engine(graph), made_image((16, 16, 16)), [LIVER], save=saved)
+    assert saved.maps[0].all()
+    assert not result.labels.any()
+    assert result.prompts[1].voxels == 0

@@ -197,3 +197,21 @@ def test_windows_left_out_are_counted_and_stay_empty() -> None:
     assert (result.windows, result.skipped, result.unseen) == (2, 0, 1)
     assert (result.probability[1, :64] >= 1).all() and not result.probability[:, 64:].any()
     assert np.isfinite(result.probability).all()
+
+
+def test_a_skipped_window_counts_as_a_no_where_others_overlap_it() -> None:
+    """Windows at 0 and 16 of 32 voxels; the second sees no prompt. Voxel 23 is as far from one's middle (15.5)
+    as from the other's (31.5), nearly: its answer of 1 is about halved; voxel 0 is the first's alone.
+    """
+    shape = (48, 16, 16)
+    hint = np.zeros((1, *shape), np.float32)
+    hint[:, :10] = 1
+
+    def predict(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.ones((1, *image.shape[1:]), np.float32), np.ones((1, image.shape[1]), np.float32)
+
+    result = run_windows(predict, image_of(shape), hint, view_of(shape), 32 * 16 * 16, 0.5, 1)
+    line = result.probability[0, :, 8, 8]
+    assert (result.windows, result.skipped) == (1, 1)
+    assert (line[:16] == 1).all() and not line[32:].any()
+    assert line[23] + line[24] == pytest.approx(1, abs=1e-5)
