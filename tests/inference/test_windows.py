@@ -200,8 +200,8 @@ def test_windows_left_out_are_counted_and_stay_empty() -> None:
 
 
 def test_a_skipped_window_counts_as_a_no_where_others_overlap_it() -> None:
-    """Windows at 0 and 16 of 32 voxels; the second sees no prompt. Voxels 23 and 24 mirror each other about the
-    middle of what both share, so a 1 from the first alone adds up to 1 over the two.
+    """Windows at 0 and 16 of 32 voxels; the second sees no prompt. Voxels 23 and 24 mirror each other about
+    the middle of what both share, so a 1 from the first alone adds up to 1 over the two.
     """
     shape = (48, 16, 16)
     hint = np.zeros((1, *shape), np.float32)
