@@ -156,27 +156,6 @@ def _laid_around(
     return View(triple(start), triple(step), sides, degree, thick)
 
 
-def tiles(view: View, shape: Sides, overlap: float) -> list[View]:
-    """Cut a large view into windows of at most ``shape`` voxels, ``overlap`` (0 to under 1) of a side shared.
-
-    Windows keep the step, degree and thick axis of ``view``. The last window of an axis is moved back to end
-    with the view; along an axis where ``view`` is smaller than ``shape`` the window is as small as the view.
-    Order is D slowest, so that slices are finished one after the other.
-    """
-    starts = [tile_starts(n, w, overlap) for n, w in zip(view.shape, shape, strict=True)]
-    d, h, w = (min(n, side) for n, side in zip(view.shape, shape, strict=True))
-    return [
-        View(
-            triple(a + k * s for a, k, s in zip(view.start, corner, view.step, strict=True)),
-            view.step,
-            (d, h, w),
-            view.degree,
-            view.thick_axis,
-        )
-        for corner in ((i, j, k) for i in starts[0] for j in starts[1] for k in starts[2])
-    ]
-
-
 def tile_starts(length: int, window: int, overlap: float) -> list[int]:
     """First voxels of windows that cover ``length`` voxels; evenly spread, neighbours share at least
     ``overlap``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from inference.geometry import Box, View, triple
+from inference.geometry import Box, Sides, Triple, View, triple
 
 FAR_SHARE = 0.1
 """A coarse component smaller than this share of its class's largest does not stretch the box: one false speck
@@ -32,6 +32,23 @@ def region_of(
     if any(b <= a for a, b in zip(first, last, strict=True)):
         return None
     return Box(triple(first), triple(last))
+
+
+def surroundings(box: Box, factor: float, step: Triple, shape: Sides) -> Box:
+    """The box that the fine stage looks at: ``box`` scaled by ``factor``, but no further than the volume.
+
+    Args:
+        box: of the coarse foreground, native voxel edges.
+        factor: on its extent, about its centre.
+        step: native voxels per coarse voxel: the least margin, as the coarse result may be off by one voxel.
+        shape: of the volume, (D, H, W).
+    """
+    grown = box.grown(factor)
+    edges = zip(box.start, box.stop, grown.start, grown.stop, step, shape, strict=True)
+    start, stop = zip(
+        *((max(0.0, min(c, a - s)), min(float(n), max(d, b + s))) for a, b, c, d, s, n in edges), strict=True
+    )
+    return Box(triple(start), triple(stop))
 
 
 def _main_extent(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from inference.models import Embedding, VolumeModel, image_channels
 from inference.pace import OVERLAP_STEPS, Pace
 from inference.plan import Query
 from inference.profile import StageRule
-from inference.region import region_of
+from inference.region import region_of, surroundings
 from inference.resample import between, to_view
 from inference.windows import Blended, Predict, run_windows, window_corners, window_shape
 
@@ -140,7 +140,8 @@ def _region(
         return everything, False, "the whole volume, as these targets have no coarse stage"
     box = region_of(coarse.probability[list(index)], coarse.view, sight.image.shape)
     if box is not None:
-        return box.grown(rule.grow), True, f"the coarse result's box grown {rule.grow:g} times"
+        around = surroundings(box, rule.grow, coarse.view.step, sight.image.shape)
+        return around, True, f"the coarse result's box grown {rule.grow:g} times"
     if rule.windows_if_empty:
         return everything, False, "the whole volume, as the coarse result is empty"
     return None, False, "nothing: the coarse result is empty"

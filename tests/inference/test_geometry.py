@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.geometry import SIDE_MULTIPLE, Box, View, anisotropy, fit_view, tile_starts, tiles, whole
+from inference.geometry import SIDE_MULTIPLE, Box, View, anisotropy, fit_view, tile_starts, whole
 
 SHAPES = st.tuples(*[st.integers(1, 400)] * 3)
 SPACINGS = st.tuples(*[st.floats(0.1, 10.0)] * 3)
@@ -177,17 +177,3 @@ def test_windows_cover_everything_and_share_enough(length: int, window: int, ove
     if window < length:
         assert max(np.diff(starts)) <= max(1, window * (1 - overlap))
         assert min(np.diff(starts)) >= 1
-
-
-def test_tiles_cover_their_view_once_or_more() -> None:
-    """A view of 32 x 48 x 8 at step 2 in windows of 16 x 32 x 16: 3 x 2 x 1, as thin as the view."""
-    view = View((10.0, -4.0, 0.0), (2.0, 2.0, 3.0), (32, 48, 8), 1, 2)
-    parts = tiles(view, (16, 32, 16), 0.5)
-    assert len(parts) == 3 * 2 * 1
-    seen = np.zeros(view.shape, int)
-    for part in parts:
-        first = [round((a - b) / s) for a, b, s in zip(part.start, view.start, view.step, strict=True)]
-        seen[tuple(slice(f, f + n) for f, n in zip(first, part.shape, strict=True))] += 1
-        assert (part.shape, part.step, part.degree, part.thick_axis) == ((16, 32, 8), view.step, 1, 2)
-    assert seen.min() >= 1
-    assert [p.start[0] for p in parts] == sorted(p.start[0] for p in parts)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from inference.geometry import Box, View
-from inference.region import FAR_SHARE, region_of
+from inference.region import FAR_SHARE, region_of, surroundings
 
 VIEW = View((-2.0, 0.0, 10.0), (2.0, 1.0, 3.0), (10, 10, 10), 0, 0)
 """Voxel (d, h, w) covers [-2 + 2d, 2d), [h, h + 1), [10 + 3w, 13 + 3w) of the volume."""
@@ -78,3 +78,21 @@ def test_a_small_target_beside_a_large_one_keeps_its_place() -> None:
 def test_an_empty_class_does_not_hide_the_other() -> None:
     both = np.concatenate([one_class(), one_class((slice(2, 4), slice(2, 4), slice(2, 4)))])
     assert region_of(both, VIEW, SHAPE) == Box((2.0, 2.0, 16.0), (6.0, 4.0, 22.0))
+
+
+def test_surroundings_grow_by_a_factor() -> None:
+    """10 voxels times 1.4: 2 more on each side, and the coarse voxel is smaller."""
+    box = surroundings(Box((20.0, 20.0, 20.0), (30.0, 30.0, 30.0)), 1.4, (1.0, 1.0, 1.0), (50, 50, 50))
+    assert box == Box((18.0, 18.0, 18.0), (32.0, 32.0, 32.0))
+
+
+def test_surroundings_hold_a_coarse_voxel_around_a_small_target() -> None:
+    box = surroundings(Box((20.0, 20.0, 20.0), (24.0, 24.0, 24.0)), 1.2, (4.0, 1.0, 0.1), (50, 50, 50))
+    assert np.allclose(box.start, (16.0, 19.0, 19.6))
+    assert np.allclose(box.stop, (28.0, 25.0, 24.4))
+
+
+def test_surroundings_end_with_the_volume() -> None:
+    """A target that fills the volume keeps its spacing: nothing outside is worth a voxel."""
+    box = surroundings(Box((0.0, 1.0, 0.0), (8.0, 9.0, 10.0)), 2.0, (1.0, 1.0, 1.0), (8, 10, 10))
+    assert box == Box((0.0, 0.0, 0.0), (8.0, 10.0, 10.0))
