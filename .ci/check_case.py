@@ -1,4 +1,4 @@
-"""Check one output of the container: `check_case.py IMAGE TRUTH OUTPUT`; the score is printed, not judged."""
+"""Check one output of the container: `check_case.py IMAGE TRUTH OUTPUT [--must-find]`; it judges no score."""
 
 import sys
 from pathlib import Path
@@ -10,8 +10,8 @@ from evaluation.metrics import score_case  # noqa: E402
 from inference.case import read_case  # noqa: E402
 
 
-def check(image: Path, truth: Path, output: Path) -> str:
-    """Return the scores as text; raise SystemExit where the output breaks the contract or holds nothing."""
+def check(image: Path, truth: Path, output: Path, must_find: bool) -> str:
+    """Return the scores as text; SystemExit where the output breaks the contract, or is empty but must not."""
     case = read_case(image)
     with np.load(output, allow_pickle=False) as archive:
         if archive.files != ["segs"]:
@@ -24,7 +24,7 @@ def check(image: Path, truth: Path, output: Path) -> str:
         raise SystemExit(f"{output.name} is {labels.dtype}, its largest id {max(ids, default=0)} needs less")
     if not case.instance and not set(ids) <= set(case.sentences):
         raise SystemExit(f"{output.name} holds the ids {ids}, prompted were {list(case.sentences)}")
-    if not ids:
+    if must_find and not ids:
         raise SystemExit(f"{output.name} is all zero: the default weights know a target of this case")
     with np.load(truth, allow_pickle=False) as archive:
         score = score_case(labels, archive["gts"], list(case.sentences), case.spacing_dhw_mm, case.instance)
@@ -32,4 +32,4 @@ def check(image: Path, truth: Path, output: Path) -> str:
 
 
 if __name__ == "__main__":
-    print(check(*map(Path, sys.argv[1:])))
+    print(check(*map(Path, sys.argv[1:4]), must_find="--must-find" in sys.argv))
