@@ -11,7 +11,7 @@ from inference.case import read_case  # noqa: E402
 
 
 def check(image: Path, truth: Path, output: Path, must_find: bool) -> str:
-    """Return the scores as text; SystemExit where the output breaks the contract, or is empty but must not."""
+    """Return the scores as text; SystemExit where the output breaks the contract, or is empty."""
     case = read_case(image)
     with np.load(output, allow_pickle=False) as archive:
         if archive.files != ["segs"]:
