@@ -2,8 +2,8 @@
 
 Runs the very engine of the container on labelled cases, with the sentences that each file carries.
 ``--write`` puts the mean Dice of each target into the manifest, so that no figure there is typed by hand, and
-moves targets that nothing speaks for (no case, or below ``--least``) to ``not_covered``: the engine leaves those
-classes empty and says so.
+moves targets that nothing speaks for (no case, or below ``--least``) to ``not_covered``: the engine leaves
+those classes empty and says so.
 """
 
 from __future__ import annotations
