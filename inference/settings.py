@@ -70,9 +70,13 @@ class Settings:
 
     @property
     def weights_folder(self) -> Path:
-        """Folder of the weights: a path if it holds a slash or is a folder, else a name in our `weights/`."""
-        given = Path(self.weights)
-        return given if os.sep in self.weights or given.is_dir() else ROOT / "weights" / self.weights
+        """Folder of the weights: a path if it holds a slash, else a name in our `weights/` or here.
+
+        Ours wins: a folder `nano` where somebody happens to start has nothing to do with the weights.
+        """
+        ours = ROOT / "weights" / self.weights
+        here = Path(self.weights)
+        return here if os.sep in self.weights or (here.is_dir() and not ours.is_dir()) else ours
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:

@@ -86,6 +86,17 @@ def test_weights_are_a_name_or_a_folder(tmp_path: Path) -> None:
     assert Settings(weights="./other").weights_folder == Path("other")
 
 
+def test_our_weights_win_over_a_folder_of_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where some folder `text` lies, the name still means ours; a name that we lack means that folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("text", "mine"):
+        (tmp_path / name).mkdir()
+    assert Settings(weights="text").weights_folder == ROOT / "weights" / "text"
+    assert Settings(weights="mine").weights_folder == Path("mine")
+
+
 def test_version_is_the_projects(root: Path) -> None:
     """pyproject.toml and the report must not speak of different versions."""
     project = tomllib.loads((root / "pyproject.toml").read_text())
