@@ -71,7 +71,9 @@ def intensity_statistics(image: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of a uint8 volume (D, H, W), from its histogram; a constant volume has
     1.
     """
-    counts = np.bincount(image.ravel(), minlength=256).astype(np.float64)
+    counts = np.zeros(256)
+    for plane in image:  # slice by slice: bincount makes 64-bit numbers of what it counts
+        counts += np.bincount(plane.ravel(), minlength=256)
     values = np.arange(256)
     total = max(counts.sum(), 1.0)
     mean = float((counts * values).sum() / total)
