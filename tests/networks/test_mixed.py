@@ -1,5 +1,9 @@
 """Convolutions in bf16 whose weight gradient is right."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="the network's definition needs torch")
@@ -95,3 +99,25 @@ def test_the_input_gets_its_gradient_in_its_own_type_and_only_if_it_wants_one() 
     fixed = torch.ones(1, 1, 2, 3, 4)
     MixedConv.apply(fixed, weight, 1).float().sum().backward()
     assert fixed.grad is None
+
+
+MIX = """
+import torch
+from networks.nano import WIDTHS, _mix
+torch.set_num_threads(1)
+for prompts in (2, 3, 5):
+    rows = torch.randn(1, WIDTHS[0], prompts, dtype=torch.bfloat16, requires_grad=True)
+    _mix(rows, torch.randn(1, prompts, 64, 32, 24)).backward(torch.randn(1, WIDTHS[0], 64, 32, 24).bfloat16())
+"""
+
+
+def test_a_view_of_196608_voxels_ended_the_process(root: Path) -> None:
+    """oneDNN divides by zero in the bf16 product (32 x 49152) (49152 x prompts) (torch 2.13, AMX).
+
+    The channels at half resolution must not meet that. In a process of its own, which the bug would end.
+    """
+    if processor_precision() != torch.bfloat16:
+        pytest.skip("this processor is not trained on in bf16")
+    environment = {"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", MIX], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
