@@ -1,4 +1,4 @@
-"""How a volume was taken: from the sentences, else from the file name, else from its intensities."""
+"""How a volume was taken: from the sentences, else from a name (file, dataset), else from its intensities."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ModalityChoice:
     modality: str
     """CT, MR, US, PET or Microscopy."""
     source: str
-    """`prompts`, `file name` or `image statistics`."""
+    """`prompts`, `file name`, `dataset` or `image statistics`."""
     why: str
     """One sentence for the report."""
 
@@ -38,9 +38,16 @@ def sentence_modality(sentence: str, vocabulary: Vocabulary) -> str | None:
 
 
 def choose_modality(
-    found: Iterable[str | None], name: str, image: np.ndarray, vocabulary: Vocabulary
+    found: Iterable[str | None],
+    name: str,
+    image: np.ndarray,
+    vocabulary: Vocabulary,
+    dataset: str | None = None,
 ) -> ModalityChoice:
-    """Modality of a case from those of its sentences, in their order (None where a sentence carries none)."""
+    """Modality of a case from those of its sentences, in their order (None where a sentence carries none).
+
+    `name` is the file's stem, `dataset` the key that its prompts were taken from, if any.
+    """
     counts = Counter(modality for modality in found if modality)
     if counts:
         # Counter keeps the order of first sight, so ties go to the first.
@@ -48,11 +55,10 @@ def choose_modality(
         return ModalityChoice(
             modality, "prompts", f"{votes} of {counts.total()} prompts with a modality say {modality}"
         )
-    named = name_modality(name, vocabulary)
-    if named:
-        return ModalityChoice(
-            named, "file name", f"no prompt carries a modality; the file name {name!r} does"
-        )
+    for source, word in (("file name", name), ("dataset", dataset or "")):
+        named = name_modality(word, vocabulary)
+        if named:
+            return ModalityChoice(named, source, f"no prompt carries a modality; the {source} {word!r} does")
     modality, why = image_modality(image)
     return ModalityChoice(
         modality, "image statistics", f"neither prompts nor file name carry a modality; {why}"

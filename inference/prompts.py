@@ -76,17 +76,23 @@ class Found:
 
 
 def parse_prompts(
-    sentences: dict[int, str], *, name: str, image: np.ndarray, encoder: Encoder | None = None
+    sentences: dict[int, str],
+    *,
+    name: str,
+    image: np.ndarray,
+    encoder: Encoder | None = None,
+    dataset: str | None = None,
 ) -> tuple[tuple[Prompt, ...], ModalityChoice]:
     """Prompts of a case, in the order given, and the modality of the case.
 
-    name: stem of the case's file. image: (D,H,W) uint8, looked at only if neither a sentence nor the name
-    carries a modality. encoder: gives the text encoder; called only for a sentence without a known term. No
-    sentences: no prompts.
+    name: stem of the case's file. image: (D,H,W) uint8, looked at only if neither a sentence nor a name
+    carries a modality. encoder: gives the text encoder; called only for a sentence without a known term.
+    dataset: key of the challenge's file that the sentences come from, often bare names. No sentences: no
+    prompts.
     """
     vocabulary = load_vocabulary()
     modalities = {id_: sentence_modality(text, vocabulary) for id_, text in sentences.items()}
-    choice = choose_modality(modalities.values(), name, image, vocabulary)
+    choice = choose_modality(modalities.values(), name, image, vocabulary, dataset)
     prompts = []
     for id_, text in sentences.items():
         found = find_target(text, vocabulary, encoder)

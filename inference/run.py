@@ -122,7 +122,11 @@ def _segment(record: Record, settings: Settings, engine: OnceOpened) -> None:
         case = record.case = read_case(record.job.input, settings.prompts, settings.dataset)
     with record.step("prompts"):
         record.prompts, record.modality = parse_prompts(
-            case.sentences, name=case.name, image=case.image, encoder=lambda: engine().text_encoder
+            case.sentences,
+            name=case.name,
+            image=case.image,
+            encoder=lambda: engine().text_encoder,
+            dataset=case.dataset,
         )
     assert record.started is not None
     clock = record.clock = Clock(case_budget_s(len(record.prompts), settings.seconds), record.started)

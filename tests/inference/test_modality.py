@@ -1,4 +1,4 @@
-"""Modality from sentences, from the file name, from the histogram, in this order."""
+"""Modality from sentences, from the names of file and dataset, from the histogram, in this order."""
 
 import json
 from pathlib import Path
@@ -109,6 +109,14 @@ def test_a_tie_goes_to_the_modality_seen_first() -> None:
 def test_the_file_name_wins_over_the_image() -> None:
     choice = choose_modality([None], "MR_1", volume({0: 600, 120: 380, 255: 20}), VOCABULARY)
     assert (choice.modality, choice.source) == ("MR", "file name")
+
+
+def test_the_dataset_speaks_where_the_file_name_does_not() -> None:
+    """`--dataset CT_AMOS` for `patient.npz`: the bare names of the challenge's file carry no modality."""
+    choice = choose_modality([None], "patient", EMPTY, VOCABULARY, "CT_AMOS")
+    assert (choice.modality, choice.source) == ("CT", "dataset")
+    assert "'CT_AMOS'" in choice.why
+    assert choose_modality([None], "MR_1", EMPTY, VOCABULARY, "CT_AMOS").source == "file name"
 
 
 def test_the_image_decides_last() -> None:

@@ -197,6 +197,18 @@ def test_the_keyboard_stops_without_touching_other_cases(folders: tuple[Path, Pa
     assert (outputs / "b.npz").read_bytes() == b"from an earlier run"
 
 
+def test_the_dataset_tells_the_modality_of_its_bare_names(folders: tuple[Path, Path]) -> None:
+    """The volume alone would pass for MR."""
+    inputs, outputs = folders
+    write_case(inputs / "patient.npz")
+    prompts = inputs / "challenge.json"
+    prompts.write_text('{"CT_AMOS": {"1": ["Liver", "Liver in CT"], "instance_label": 0}}')
+    assert run(Settings(inputs, outputs, prompts=prompts, dataset="CT_AMOS"), Opener()) == 0
+    case = report_of(outputs)["cases"][0]
+    assert (case["modality"], case["modality_source"]) == ("CT", "dataset")
+    assert case["prompts"][0]["text"] == "Liver"
+
+
 def test_report_says_what_was_decided_and_why(folders: tuple[Path, Path]) -> None:
     """Every part a reader needs; 12 voxels of 10 cubic millimetres are 0.12 ml."""
     inputs, outputs = folders
