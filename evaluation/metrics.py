@@ -52,13 +52,6 @@ def dice(prediction: np.ndarray, truth: np.ndarray) -> float:
     return 2 * np.count_nonzero(np.logical_and(prediction, truth)) / total
 
 
-def dice_per_class(prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int]) -> dict[int, float]:
-    """Return the DSC of each class of two (D,H,W) label maps; NaN for a class that neither of them has."""
-    require_same_shape(prediction, truth)
-    table = overlaps(truth, prediction)
-    return {class_id: _dice_from(table.sizes(class_id)) for class_id in ids}
-
-
 def score_semantic(
     prediction: np.ndarray,
     truth: np.ndarray,

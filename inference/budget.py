@@ -29,11 +29,6 @@ class Clock:
         """Seconds that remain; negative once the time is up."""
         return self.budget_s - self.spent_s()
 
-    @property
-    def expired(self) -> bool:
-        """Whether nothing is left."""
-        return self.left_s() <= 0.0
-
 
 def case_budget_s(prompts: int, seconds: float | None = None) -> float:
     """Seconds a case may take: `seconds` where set, else 60 for each prompt, for one prompt at least."""

@@ -101,11 +101,6 @@ class Embedding:
     modality: np.ndarray
     """(N,) int64"""
 
-    def pick(self, index: Sequence[int]) -> Embedding:
-        """The prompts at ``index``."""
-        at = list(index)
-        return Embedding(self.text[at], self.side[at], self.modality[at])
-
 
 class VolumeModel:
     """Family ``volume``: a graph per degree of anisotropy; 3D views, text queries, spatial prompts."""

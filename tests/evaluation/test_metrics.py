@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.errors import PredictionError
-from evaluation.metrics import dice, dice_per_class, score_case, score_instances, score_semantic
+from evaluation.metrics import dice, score_case, score_instances, score_semantic
 
 ONE_MM = (1.0, 1.0, 1.0)
 
@@ -27,13 +27,13 @@ def test_dice_is_twice_the_shared_voxels_over_all():
     assert isnan(dice(a & False, a & False))
 
 
-def test_dice_per_class_covers_ids_above_255_and_absent_ones():
+def test_classes_have_ids_above_255_and_may_be_absent():
     truth = volume(at_000=300, at_001=300, at_011=7)
     prediction = volume(at_000=300)
-    scores = dice_per_class(prediction, truth, [7, 200, 300])
-    assert scores[300] == pytest.approx(2 / 3)
-    assert scores[7] == 0.0
-    assert isnan(scores[200])
+    classes = score_semantic(prediction, truth, [7, 200, 300], ONE_MM).classes
+    assert classes[300].dsc == pytest.approx(2 / 3)
+    assert classes[7].dsc == 0.0
+    assert isnan(classes[200].dsc)
 
 
 def test_a_class_that_is_only_predicted_scores_zero_and_one_that_neither_has_is_left_out():

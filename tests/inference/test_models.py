@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from inference.models import (
-    Embedding,
     OnFirstUse,
     VolumeModel,
     image_channels,
@@ -63,9 +62,6 @@ def test_an_embedding_has_a_row_a_prompt() -> None:
     np.testing.assert_array_equal(embedding.text, [[0, 2], [1, 0]])
     np.testing.assert_array_equal(embedding.side, [2, 0])
     np.testing.assert_array_equal(embedding.modality, [1, 0])
-    second = embedding.pick([1])
-    assert isinstance(second, Embedding)
-    np.testing.assert_array_equal(second.text, [[1, 0]])
 
 
 def test_the_bank_says_what_is_known() -> None:
