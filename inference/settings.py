@@ -49,7 +49,7 @@ class Settings:
     """upper limit of CPU threads; otherwise all that affinity and container allow"""
 
     seconds: float | None = None
-    """time for each case; otherwise 60 for each of its prompts, the first case counted from program start"""
+    """time for each case; otherwise 60 for each prompt less 3, the first case counted from program start"""
 
     runtime: str = "auto"
     """what runs the network: auto, openvino, onnxruntime or cuda"""

@@ -19,10 +19,10 @@ def test_clock_counts_down_from_its_start() -> None:
     assert clock.left_s() == -1.5
 
 
-def test_budget_is_60_s_a_prompt_unless_set() -> None:
-    """Fifteen prompts have 15 minutes; a case without prompts is given one prompt's time to say so."""
-    assert case_budget_s(15) == 900.0
-    assert case_budget_s(0) == 60.0
+def test_budget_is_60_s_a_prompt_less_what_the_container_takes_unless_set() -> None:
+    """Fifteen prompts have 15 minutes less 3 s; a case without prompts has one prompt's to say so."""
+    assert case_budget_s(15) == 897.0
+    assert case_budget_s(0) == 57.0
     assert case_budget_s(15, seconds=7.5) == 7.5
 
 

@@ -59,7 +59,7 @@ def test_several_cases_open_the_engine_once(folders: tuple[Path, Path]) -> None:
     opener = Opener()
     assert run(Settings(inputs, outputs), opener) == 0
     assert opener.count == 1
-    assert opener.engine.budgets == [60.0, 60.0, 60.0, 120.0]
+    assert opener.engine.budgets == [57.0, 57.0, 57.0, 117.0]
     assert [case["name"] for case in report_of(outputs)["cases"]] == ["a", "b", "c", "two prompts"]
     assert len(list(outputs.iterdir())) == 4
 
@@ -222,7 +222,7 @@ def test_report_says_what_was_decided_and_why(folders: tuple[Path, Path]) -> Non
     assert report["exit_code"] == 0
     case = report["cases"][0]
     assert (case["shape"], case["spacing_dhw_mm"]) == (list(SHAPE), [5.0, 2.0, 1.0])
-    assert (case["modality"], case["modality_source"], case["budget_s"]) == ("CT", "prompts", 60.0)
+    assert (case["modality"], case["modality_source"], case["budget_s"]) == ("CT", "prompts", 57.0)
     assert set(case["seconds_of"]) == {"zeros", "read", "prompts", "open", "segment", "write"}
     assert case["stages"] == [
         {
