@@ -6,9 +6,9 @@ ACCELERATOR ?= cpu
 
 .PHONY: predict test image clean
 
-# Fetch two small volumes, segment them as the container does, show score and picture.
+# Fetch a small volume, segment it as the container does, show score and picture.
 predict: .venv/ready
-	.venv/bin/python -m demo
+	.venv/bin/python -m demo --case nuclei
 
 test: .venv-dev/ready
 	.venv-dev/bin/ruff check .
