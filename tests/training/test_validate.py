@@ -17,7 +17,8 @@ def test_the_table_holds_the_mean_of_each_target() -> None:
 
 def test_only_what_scores_is_covered_and_may_come_back(tmp_path: Path) -> None:
     """Liver 0.6 stays, aorta 0.1 and the unseen spleen go; a later run with aorta 0.9 brings it back."""
-    targets = [{"concept": c, "side": None, "modality": "CT", "dsc": None} for c in ("aorta", "liver", "spleen")]
+    names = ("aorta", "liver", "spleen")
+    targets = [{"concept": name, "side": None, "modality": "CT", "dsc": None} for name in names]
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps({"name": "x", "targets": targets}))
 
