@@ -99,7 +99,8 @@ def write_scores(folder: Path, rows: list[Row], least: float) -> None:
     known = [*content["targets"], *content.get("not_covered", ())]
     for target in known:
         scores = by.get((target["concept"], target["side"], target["modality"]))
-        target["dsc"] = round(float(np.mean(scores)), 3) if scores else None
+        if scores:  # else what an earlier look said stays
+            target["dsc"] = round(float(np.mean(scores)), 3)
     content["targets"] = [t for t in known if (t["dsc"] or 0) >= least]
     content["not_covered"] = [t for t in known if (t["dsc"] or 0) < least]
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
