@@ -28,7 +28,8 @@ def check(image: Path, truth: Path, output: Path, must_find: bool) -> str:
         raise SystemExit(f"{output.name} is all zero: the default weights know a target of this case")
     with np.load(truth, allow_pickle=False) as archive:
         score = score_case(labels, archive["gts"], list(case.sentences), case.spacing_dhw_mm, case.instance)
-    return f"{output.name}: {labels.shape} {labels.dtype}, {len(ids)} ids, DSC {score.dsc:.3f}, F1 {score.f1:.3f}"
+    found = f"{labels.shape} {labels.dtype}, {len(ids)} ids"
+    return f"{output.name}: {found}, DSC {score.dsc:.3f}, F1 {score.f1:.3f}"
 
 
 if __name__ == "__main__":
