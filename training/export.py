@@ -129,7 +129,8 @@ def sha256(path: Path) -> str:
 def export(work: Path, out: Path) -> None:
     """Write graphs, weights and bank of ``work`` to ``out`` and renew the digests in its manifest.
 
-    The manifest itself (rules, targets, licence) is written by hand and kept; it must be in ``out``.
+    The manifest itself (rules, targets, licence) is written by hand and kept; where ``out`` has none yet, the
+    engine cannot open the folder before one is written.
     """
     out.mkdir(parents=True, exist_ok=True)
     model = load_average(work / "checkpoint.pt")
