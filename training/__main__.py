@@ -39,6 +39,7 @@ def main() -> None:
     seed = plan.seed + 1000 * trainer.step + group.rank  # a resumed run goes on with other draws
     feeder = Feeder(volumes, rules, plan.coarse_voxels, plan.fine_voxels, seed)
     train(trainer, feeder)
+    group.leave()
     if group.rank == 0:
         export(args.work, args.out)
     for other in others:

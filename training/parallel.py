@@ -41,6 +41,12 @@ class Group:
             first += p.numel()
         return float(flat[-1])
 
+    def leave(self) -> None:
+        """End the group, all together: a process that just exits may abort while gloo's threads run."""
+        if self.size > 1:
+            distributed.barrier()
+            distributed.destroy_process_group()
+
 
 def join(size: int) -> tuple[Group, list[subprocess.Popen[bytes]]]:
     """Become rank 0 and start the others with the same command line, or join as one that was started."""

@@ -34,6 +34,7 @@ model[2].weight.requires_grad_(False)
 number = group.average(model, 100.5 + rank)
 grads = [None if p.grad is None else p.grad.flatten().tolist() for p in model.parameters()]
 print(json.dumps({"number": number, "grads": grads, "threads": torch.get_num_threads()}))
+group.leave()
 """
 
 
