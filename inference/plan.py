@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from inference.models import VolumeModel
 from inference.profile import Profile, StageRule
 from inference.prompts import Prompt
-
-SIDES = ("left", "right")
+from inference.vocabulary import SIDES
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from inference.models import MODALITIES
 from networks.mixed import MixedConv
 
 WIDTHS = (24, 48, 96, 128)
@@ -34,7 +35,6 @@ TEXT_SCALE = 2.0
 and after 1,000 steps siblings still shared one mask (correlation 1.0 of left and right ventricle)."""
 SIDES = 3
 """no side, left, right"""
-MODALITIES = ("CT", "MR", "US", "PET", "Microscopy")
 IMAGE_CHANNELS = 3
 """raw intensity, intensity standardised over the volume, foreground prompt"""
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from networks.nano import TEXT, Nano
+from weights.text.export import sha256
 
 OPSET = 18
 """First opset whose Resize and GroupNorm-free exports both OpenVINO and ONNX Runtime run in our checks."""
@@ -119,11 +120,6 @@ def _externalise(
     return onnx.helper.make_node(
         "Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT, name=f"cast {name}"
     )
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def export(work: Path, out: Path) -> None:
