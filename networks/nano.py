@@ -141,8 +141,16 @@ def _mix(rows: Tensor, volume: Tensor) -> Tensor:
 class Nano(nn.Module):
     """See the module's docstring."""
 
-    def __init__(self, widths: tuple[int, int, int, int] = WIDTHS) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, int, int, int] = WIDTHS,
+        foreground: bool = True,
+        alignment: bool = True,
+        cutoff: bool = True,
+    ) -> None:
+        """``foreground``, ``alignment``, ``cutoff``: off for an ablation (``training/ideas.py``)."""
         super().__init__()
+        self.foreground, self.alignment, self.cutoff = foreground, alignment, cutoff
         a, b, c, d = widths
         self.stem = SliceConv(IMAGE_CHANNELS, a, stride=2)
         self.stem_norm = nn.GroupNorm(a // GROUP, a)
@@ -235,7 +243,8 @@ class Nano(nn.Module):
         Returns:
             logits (B, N, D, H, W) and presence logits per slice (B, N, D).
         """
-        x = torch.cat([image, prompt.amax(1, keepdim=True)], 1)
+        hint = prompt.amax(1, keepdim=True)
+        x = torch.cat([image, hint if self.foreground else torch.zeros_like(hint)], 1)
         text = F.normalize(text, dim=-1) * TEXT_SCALE
         levels = self.encode(x, degree)
         features = self.decode(levels, degree)
@@ -244,6 +253,8 @@ class Nano(nn.Module):
         masks = self.to_mask(q) + self.text_to_mask(text) + self.side_to_mask(side)
         halved = (1 if degree else 2, 2, 2)
         aligned = _mix(masks.transpose(1, 2), F.avg_pool3d(prompt, halved))
+        if not self.alignment:
+            aligned = torch.zeros_like(aligned)
         refined = self.align(torch.cat([features, aligned.to(features.dtype)], 1), degree > 1)
         refined = features + F.leaky_relu(self.align_norm(refined), 0.01)
         low = _mix(masks, refined) * masks.shape[-1] ** -0.5
@@ -261,12 +272,14 @@ class Nano(nn.Module):
 
     def _presence(self, refined: Tensor, q: Tensor, halved: bool) -> Tensor:
         """Per-slice presence; features and queries are cut off, so that it never bends the masks (eq. 4)."""
-        flat = refined.detach().flatten(3).to(q.dtype)
+        if self.cutoff:
+            refined, q = refined.detach(), q.detach()
+        flat = refined.flatten(3).to(q.dtype)
         pooled = torch.cat([flat.mean(-1), flat.amax(-1)], 1).transpose(1, 2)
         b, slices, _ = pooled.shape
         n = q.shape[1]
         joined = torch.cat(
-            [pooled[:, None].expand(b, n, slices, -1), q.detach()[:, :, None].expand(b, n, slices, -1)], -1
+            [pooled[:, None].expand(b, n, slices, -1), q[:, :, None].expand(b, n, slices, -1)], -1
         )
         logit = self.presence(joined)[..., 0]
         if halved:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+from functools import partial
 from pathlib import Path
 
 from inference.processor import available_threads
 from training.bank import build_bank
 from training.export import export
 from training.feeder import Feeder
+from training.ideas import Ideas
+from training.look import look_at
 from training.loop import Plan, Trainer, train
 from training.parallel import join
 from training.store import read_folder, read_rules
@@ -26,19 +29,30 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=1.25, help="wall time of the training itself")
     parser.add_argument("--processes", type=int, default=available_threads(), help="one per core")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="folder of exported weights to begin from")
+    parser.add_argument("--rate", type=float, default=Plan.rate, help="peak learning rate")
+    parser.add_argument("--without", nargs="+", default=[], metavar="IDEA", help="see training/ideas.py")
+    parser.add_argument("--only", nargs="+", metavar="SET", help="train on these sets alone")
+    parser.add_argument(
+        "--looks", type=int, default=3, help="validation cases of a set; 0: none are looked at"
+    )
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     args.work.mkdir(parents=True, exist_ok=True)
-    plan = Plan(hours=args.hours, seed=args.seed)
-    rules = read_rules()
+    ideas = Ideas().without(args.without)
+    plan = Plan(hours=args.hours, seed=args.seed, rate=args.rate, ideas=ideas)
+    rules = {n: r for n, r in read_rules().items() if not args.only or n in args.only}
     bank = build_bank(args.work)
     group, others = join(args.processes)
-    trainer = Trainer(plan, bank, args.work, group)
+    trainer = Trainer(plan, bank, args.work, group, args.start)
     volumes = read_folder(args.data / "train", rules)
     logging.info("%d volumes, precision %s, from step %d", len(volumes), trainer.precision, trainer.step)
     seed = plan.seed + 1000 * trainer.step + group.rank  # a resumed run goes on with other draws
-    feeder = Feeder(volumes, rules, plan.coarse_voxels, plan.fine_voxels, seed)
-    train(trainer, feeder)
+    feeder = Feeder(volumes, rules, plan.coarse_voxels, plan.fine_voxels, seed, ideas)
+    held_out = []
+    if args.looks and not group.rank and (args.data / "val").is_dir():
+        held_out = read_folder(args.data / "val", rules, args.looks)
+    train(trainer, feeder, partial(look_at, volumes=held_out) if held_out else None)
     group.leave()
     if group.rank == 0:
         export(args.work, args.out)

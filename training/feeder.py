@@ -14,8 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from training.ideas import Ideas
 from training.store import SetRule, Target, Volume
-from training.views import NEGATIVE, Item, coarse_item, fine_item
+from training.views import ALL, NEGATIVE, Item, coarse_item, fine_item
 
 AHEAD = 4
 """Views prepared in advance, of each stage."""
@@ -31,6 +32,7 @@ class Feeder:
         coarse_voxels: int,
         fine_voxels: int,
         seed: int,
+        ideas: Ideas = ALL,
     ) -> None:
         self._by_set: dict[str, list[Volume]] = {}
         for v in volumes:
@@ -40,6 +42,7 @@ class Feeder:
         weights = np.array([rules[n].weight for n in self._names])
         self._weights = weights / weights.sum()
         self._voxels = (coarse_voxels, fine_voxels)
+        self._ideas = ideas
         self._rng = np.random.default_rng(seed)
         self._coarse: queue.Queue[Item] = queue.Queue(AHEAD)
         self._fine: queue.Queue[Item] = queue.Queue()
@@ -90,7 +93,7 @@ class Feeder:
                 self._coarse.put(self._draw())
             return
         rule = self._rules[item.volume.dataset]
-        self._fine.put(fine_item(item, probability, rule, self._voxels[1], self._rng))
+        self._fine.put(fine_item(item, probability, rule, self._voxels[1], self._rng, self._ideas))
 
     def _draw(self) -> Item:
         name = self._names[int(self._rng.choice(len(self._names), p=self._weights))]
@@ -102,8 +105,9 @@ class Feeder:
             volume = replace(
                 volume, targets=tuple(replace(t, name=other, concept=other) for t in volume.targets)
             )
-        absent = self._absent(name, volume) if self._rng.random() < NEGATIVE else None
-        return coarse_item(volume, rule, self._voxels[0], self._rng, absent)
+        negative = self._ideas.negatives and self._rng.random() < NEGATIVE
+        absent = self._absent(name, volume) if negative else None
+        return coarse_item(volume, rule, self._voxels[0], self._rng, absent, self._ideas)
 
     def _absent(self, name: str, volume: Volume) -> Target | None:
         """A target of a body part that ``volume`` does not show."""

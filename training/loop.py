@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from tqdm import tqdm
 
+from inference.geometry import SIDE_MULTIPLE
 from inference.models import MODALITIES, SIDES
 from networks.nano import Nano
 from training.feeder import Feeder
+from training.ideas import Ideas
 from training.losses import segmentation_loss
 from training.muon import Muon
 from training.parallel import Group
 from training.views import Item, unpose
+from training.warm import warm_start
 
 LOG_EVERY, SAVE_EVERY_S = 20, 60
 
@@ -35,12 +42,17 @@ class Plan:
     adamw_share: float = 0.6
     warmup_steps: int = 100
     final_share: float = 0.02
-    weight_decay: float = 0.01
+    weight_decay: float = 0.05
     coarse_voxels: int = 52**3
     fine_voxels: int = 56**3
     average: float = 0.999
     """Decay of the averaged weights, which are the ones kept."""
     clip: float = 1.0
+    ideas: Ideas = Ideas()
+    dice_weight: float = 1.0
+    presence_weight: float = 0.2
+    validate_s: float = 900.0
+    """Seconds between two looks at the validation volumes."""
 
 
 def processor_precision() -> torch.dtype:
@@ -52,11 +64,25 @@ def processor_precision() -> torch.dtype:
 class Trainer:
     """Model, optimisers and averaged weights of one run; resumes from ``folder/checkpoint.pt``."""
 
-    def __init__(self, plan: Plan, bank: dict[str, np.ndarray], folder: Path, group: Group) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        bank: dict[str, np.ndarray],
+        folder: Path,
+        group: Group,
+        start: Path | None = None,
+    ) -> None:
+        """``start``: exported weights to begin from, unless ``folder`` has a checkpoint to go on from."""
         torch.manual_seed(plan.seed)
         self.plan, self.bank, self.folder, self.group = plan, bank, folder, group
         self.precision = processor_precision()
-        self.model = Nano().to(memory_format=torch.channels_last_3d)
+        ideas = plan.ideas
+        self.model = Nano(foreground=ideas.foreground, alignment=ideas.alignment, cutoff=ideas.cutoff)
+        if start is not None and not (folder / "checkpoint.pt").exists():
+            anew = warm_start(self.model, start)
+            logging.info("begun from %s%s", start, f", but anew: {anew}" if anew else "")
+        self.model = self.model.to(memory_format=torch.channels_last_3d)
+        self.times = Times()
         kernels = [p for p in self.model.parameters() if p.ndim == 5 and p.shape[0] > 1]
         chosen = {id(p) for p in kernels}
         rest = [p for p in self.model.parameters() if id(p) not in chosen]
@@ -91,21 +117,38 @@ class Trainer:
             "step": self.step,
             "spent_s": self.spent_s,
             "optimizers": [o.state_dict() for o in self.optimizers],
-            "plan": asdict(self.plan),
+            "plan": asdict(self.plan),  # for whoever looks into it; a resumed run has its own
         }
         torch.save(state, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
 
     def run_view(self, item: Item) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Forward one view: loss, Dice per class (1, N), logits (1, N, d, h, w)."""
-        text = torch.from_numpy(np.stack([self.bank[t.concept] for t in item.targets]))[None]
-        side = torch.tensor([[SIDES.index(t.side) for t in item.targets]])
-        modality = torch.tensor([[MODALITIES.index(t.modality) for t in item.targets]])
-        image = item.image.contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32):
-            logits, presence = self.model(image, item.prompt, text, side, modality, item.view.degree)
-        loss, dice = segmentation_loss(logits, presence, item.truth)
+        logits, presence = self.look(item)
+        plan = self.plan
+        loss, dice = segmentation_loss(
+            logits,
+            presence,
+            item.truth,
+            plan.dice_weight if plan.ideas.dice else 0.0,
+            plan.presence_weight if plan.ideas.presence else 0.0,
+        )
         return loss, dice, logits
+
+    def look(self, item: Item) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (1, N, d, h, w) and presence logits (1, N, d) of one view."""
+        text = torch.from_numpy(np.stack([self.bank[t.concept] for t in item.asked]))[None]
+        side = torch.tensor([[SIDES.index(t.side) for t in item.asked]])
+        modality = torch.tensor([[MODALITIES.index(t.modality) for t in item.asked]])
+        image, prompt, degree, depth = item.image, item.prompt, item.view.degree, item.image.shape[2]
+        if not self.plan.ideas.spad and degree:
+            # Without collapsed strides the thick axis is halved as often as the others.
+            padding = (0, 0, 0, 0, 0, -depth % SIDE_MULTIPLE)
+            image, prompt, degree = F.pad(image, padding), F.pad(prompt, padding), 0
+        image = image.contiguous(memory_format=torch.channels_last_3d)
+        with torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32):
+            logits, presence = self.model(image, prompt, text, side, modality, degree)
+        return logits[:, :, :depth], presence[:, :, :depth]
 
     def set_rate(self) -> float:
         """Warm-up by steps, then a cosine over the wall time."""
@@ -139,17 +182,26 @@ class Trainer:
 
     def one_step(self, feeder: Feeder, log: Log) -> None:
         """A coarse and a fine view in each process, then one update with the averaged gradients."""
-        item = feeder.coarse()
+        with self.times("data"):
+            item = feeder.coarse()
         loss, dice, logits = self._one_view(item)
-        feeder.give_back(item, unpose(logits.detach()[0].float().sigmoid(), item))
+        with self.times("data"):
+            feeder.give_back(item, unpose(logits.detach()[0].float().sigmoid(), item))
         log.add(item, loss, dice)
-        item = feeder.fine()
+        with self.times("data"):
+            item = feeder.fine()
         loss, dice, _ = self._one_view(item)
         log.add(item, loss, dice)
-        self.spent_s = self.group.average(self.model, self.spent_s)
-        self.update()
+        with self.times("exchange"):
+            self.spent_s = self.group.average(self.model, self.spent_s)
+        with self.times("update"):
+            self.update()
 
     def _one_view(self, item: Item) -> tuple[float, float, torch.Tensor]:
+        with self.times("forward and backward"):
+            return self._learn(item)
+
+    def _learn(self, item: Item) -> tuple[float, float, torch.Tensor]:
         loss, dice, logits = self.run_view(item)
         if not torch.isfinite(loss):
             raise FloatingPointError(
@@ -159,6 +211,26 @@ class Trainer:
             )
         (loss / 2).backward()
         return float(loss.detach()), float(torch.nanmean(dice)), logits
+
+
+class Times:
+    """Wall time by what it went to, in seconds."""
+
+    def __init__(self) -> None:
+        self.spent_s: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        """Count the time of the block as ``what``."""
+        started = time.perf_counter()
+        yield
+        self.spent_s[what] = self.spent_s.get(what, 0.0) + time.perf_counter() - started
+
+    def shares(self) -> str:
+        """One line with the share of each, largest first."""
+        total = sum(self.spent_s.values()) or 1.0
+        parts = sorted(self.spent_s.items(), key=lambda item: -item[1])
+        return ", ".join(f"{what} {100 * s / total:.1f} %" for what, s in parts)
 
 
 class Log:
@@ -177,6 +249,10 @@ class Log:
     def _move(self, key: str, value: float) -> None:
         self.values[key] = value if key not in self.values else 0.97 * self.values[key] + 0.03 * value
 
+    def note(self, key: str, value: float) -> None:
+        """Take in a value as it is, instead of a moving average."""
+        self.values[key] = value
+
     def write(self, step: int, spent_s: float, rate: float) -> None:
         """One row per moving average."""
         new = not self.path.exists()
@@ -188,11 +264,15 @@ class Log:
                 rows.writerow([step, f"{spent_s:.0f}", f"{rate:.2e}", key, f"{value:.4f}"])
 
 
-def train(trainer: Trainer, feeder: Feeder) -> None:
+Validate = Callable[[Trainer], dict[str, float]]
+"""Log keys and Dice of the averaged weights on volumes that are not trained on."""
+
+
+def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) -> None:
     """Run until the plan's hours are over; saves on the way and at the end."""
     log = Log(trainer.folder / f"log{trainer.group.rank or ''}.csv")
     limit_s = trainer.plan.hours * 3600
-    last = saved = time.monotonic()
+    last = saved = looked = time.monotonic()
     quiet = True if trainer.group.rank else None
     with tqdm(total=round(limit_s), initial=round(trainer.spent_s), unit="s", disable=quiet) as bar:
         while trainer.spent_s < limit_s:
@@ -207,5 +287,21 @@ def train(trainer: Trainer, feeder: Feeder) -> None:
             if time.monotonic() - saved > SAVE_EVERY_S:
                 trainer.save()
                 saved = time.monotonic()
+            if validate and time.monotonic() - looked > trainer.plan.validate_s:
+                _look(trainer, validate, log)
+                looked = time.monotonic()
     trainer.save()
+    if validate:
+        _look(trainer, validate, log)
+        log.write(trainer.step, trainer.spent_s, trainer.set_rate())
+    logging.info("%d steps; wall time: %s", trainer.step, trainer.times.shares())
     feeder.close()
+
+
+def _look(trainer: Trainer, validate: Validate, log: Log) -> None:
+    """Validate in rank 0; the others wait for it at the next exchange of gradients."""
+    if trainer.group.rank:
+        return
+    with trainer.times("validation"):
+        for key, value in validate(trainer).items():
+            log.note(key, value)

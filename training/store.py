@@ -103,9 +103,13 @@ def read_volume(path: Path, skip: tuple[str, ...] = ()) -> Volume:
     )
 
 
-def read_folder(folder: Path, rules: dict[str, SetRule]) -> list[Volume]:
-    """All volumes of ``folder/DATASET/*.npz`` with a rule and at least one target, in name order."""
-    paths = sorted(p for p in folder.glob("*/*.npz") if p.parent.name in rules)
+def read_folder(folder: Path, rules: dict[str, SetRule], most: int | None = None) -> list[Volume]:
+    """All volumes of ``folder/DATASET/*.npz`` with a rule and at least one target, in name order.
+
+    Of a set, at most the first ``most`` files are read.
+    """
+    sets = (sorted(folder.glob(f"{name}/*.npz")) for name in sorted(rules))
+    paths = [p for files in sets for p in files[:most]]
     if not paths:
         raise FileNotFoundError(f"{folder} holds no DATASET/*.npz; give the folder with the labelled volumes")
     volumes = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,16 +11,22 @@ from inference.geometry import Box, View, fit_view, whole
 from inference.models import image_channels
 from inference.region import region_of
 from inference.resample import between, labels_to_view, to_view
-from training.augment import draw_flips, draw_turn, intensity, turn
+from training.augment import MIRROR, bend, draw_bend, draw_flips, draw_turn, intensity, turn
+from training.ideas import Ideas
 from training.simulate import spoil
 from training.store import SetRule, Target, Volume
 
+ALL = Ideas()
 MOST_TARGETS = 5
 """Targets asked for in one coarse view; more cost memory and teach no faster."""
 TOGETHER = 3
 """Up to this many targets of a case share one fine view, as at run time."""
 NEGATIVE = 0.1
 """Share of coarse views that also ask for a target of another body part."""
+STRETCH = 0.1
+"""Largest stretch of an axis, as a logarithm."""
+VIEW_SHARES = {"coarse": (0.5, 1.25), "fine": (0.45, 1.5)}
+"""Sizes of views as shares of the plan's voxels: a network that saw many sizes can be run at the finest."""
 FOREIGN_BOX = 0.25
 """Share of fine views around the ground truth's box although the coarse stage found something."""
 
@@ -39,27 +45,41 @@ class Item:
     truth: torch.Tensor
     """(1, N, d, h, w) float32"""
     targets: tuple[Target, ...]
+    """as labelled in the volume"""
+    asked: tuple[Target, ...]
+    """as the network is asked: with sides swapped in a mirrored view"""
     flips: tuple[int, ...]
     turned: tuple[int, float]
+    knots: torch.Tensor | None
+    """displacements of ``augment.bend``"""
 
 
-def _pose(
-    arrays: torch.Tensor, view: View, flips: tuple[int, ...], turned: tuple[int, float], mode: str
-) -> torch.Tensor:
-    """(C, D, H, W) of a view -> thick axis first, mirrored and turned."""
-    x = arrays.movedim(1 + view.thick_axis, 1)
-    if flips:
-        x = x.flip([1 + a for a in flips])
-    return turn(x, *turned, mode)
+@dataclass(frozen=True)
+class _Pose:
+    """How the arrays of one view are laid before the network."""
+
+    thick_axis: int
+    flips: tuple[int, ...]
+    """axes as in the volume"""
+    turned: tuple[int, float]
+    knots: torch.Tensor | None
+
+    def lay(self, arrays: torch.Tensor, mode: str) -> torch.Tensor:
+        """(C, D, H, W) of a view -> mirrored, thick axis first, turned and bent."""
+        if self.flips:
+            arrays = arrays.flip([1 + a for a in self.flips])
+        x = arrays.movedim(1 + self.thick_axis, 1)
+        return bend(turn(x, *self.turned, mode), self.knots, mode)
 
 
 def unpose(values: torch.Tensor, item: Item) -> np.ndarray:
-    """Undo mirror, turn and axis order of ``values`` (N, d, h, w): back onto ``item.view``."""
+    """Undo bending, turn, axis order and mirror of ``values`` (N, d, h, w): back onto ``item.view``."""
     axis, angle = item.turned
-    x = turn(values, axis, -angle)
+    x = turn(bend(values, None if item.knots is None else -item.knots), axis, -angle)
+    x = x.movedim(1, 1 + item.view.thick_axis)
     if item.flips:
         x = x.flip([1 + a for a in item.flips])
-    return x.movedim(1, 1 + item.view.thick_axis).numpy()
+    return x.numpy()
 
 
 def build(
@@ -69,29 +89,54 @@ def build(
     targets: tuple[Target, ...],
     prompt: np.ndarray | None,
     rule: SetRule,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None,
+    ideas: Ideas = ALL,
 ) -> Item:
-    """Sample image, truth and prompt on ``view`` and augment them together."""
-    image = intensity(to_view(volume.image, view), rng)
+    """Sample image, truth and prompt on ``view`` and augment them together; not so without ``rng``."""
+    image = to_view(volume.image, view)
     labels = labels_to_view(volume.labels, view)
     truth = torch.from_numpy(
         np.stack([(labels == t.label) & (t.label > 0) for t in targets]).astype(np.float32)
     )
     hints = torch.zeros_like(truth) if prompt is None else torch.from_numpy(prompt)
-    flips, turned = draw_flips(rule.flips, rng), draw_turn(view.degree, rng)
-    raw = _pose(torch.from_numpy(image)[None], view, flips, turned, "bilinear")[0].numpy()
+    flips: tuple[int, ...] = ()
+    turned, knots = (0, 0.0), None
+    if rng is not None:
+        image = intensity(image, rng)
+        flips = draw_flips(rule.flips if ideas.flips else "none", rng)
+        turned, knots = draw_turn(view.degree, rng), draw_bend(rng) if ideas.elastic else None
+    pose = _Pose(view.thick_axis, flips, turned, knots)
+    raw = pose.lay(torch.from_numpy(image)[None], "bilinear")[0].numpy()
+    mirrored = bool(flips) and rule.flips.startswith(MIRROR)
     channels = image_channels(raw, volume.statistics)
     return Item(
         volume,
         view,
         stage,
         torch.from_numpy(channels)[None],
-        _pose(hints, view, flips, turned, "bilinear")[None].clamp(0, 1),
-        _pose(truth, view, flips, turned, "nearest")[None],
+        pose.lay(hints, "bilinear")[None].clamp(0, 1),
+        pose.lay(truth, "nearest")[None],
         targets,
+        tuple(_other_side(t) for t in targets) if mirrored else targets,
         flips,
         turned,
+        knots,
     )
+
+
+def _other_side(target: Target) -> Target:
+    """What a target is in the mirror."""
+    return replace(target, side={"left": "right", "right": "left", None: None}[target.side])
+
+
+def _jittered(
+    spacing_dhw_mm: tuple[float, float, float], rng: np.random.Generator, ideas: Ideas
+) -> tuple[float, float, float]:
+    """Spacings as if the patient were a little thinner or longer: the view's voxels change with them."""
+    if not ideas.elastic:
+        return spacing_dhw_mm
+    d, h, w = (s * float(np.exp(rng.uniform(-STRETCH, STRETCH))) for s in spacing_dhw_mm)
+    return d, h, w
 
 
 def _some(volume: Volume, most: int, rng: np.random.Generator) -> tuple[Target, ...]:
@@ -102,17 +147,23 @@ def _some(volume: Volume, most: int, rng: np.random.Generator) -> tuple[Target, 
 
 
 def coarse_item(
-    volume: Volume, rule: SetRule, voxels: int, rng: np.random.Generator, absent: Target | None = None
+    volume: Volume,
+    rule: SetRule,
+    voxels: int,
+    rng: np.random.Generator,
+    absent: Target | None = None,
+    ideas: Ideas = ALL,
 ) -> Item:
     """The whole volume in one view, a little scaled and shifted; ``absent`` must come out empty."""
     box = whole(volume.image.shape).grown(float(rng.uniform(0.85, 1.15)))
     shift = [float(rng.uniform(-0.06, 0.06)) * s for s in box.size]
     box = Box(*(tuple(e + d for e, d in zip(edge, shift, strict=True)) for edge in (box.start, box.stop)))
-    view = fit_view(box, volume.spacing_dhw_mm, int(voxels * rng.uniform(0.6, 1.0)))
+    spacing = _jittered(volume.spacing_dhw_mm, rng, ideas)
+    view = fit_view(box, spacing, int(voxels * rng.uniform(*VIEW_SHARES["coarse"])))
     targets = _some(volume, MOST_TARGETS, rng)
     if absent is not None:
         targets = (*targets, absent)
-    return build(volume, view, "coarse", targets, None, rule, rng)
+    return build(volume, view, "coarse", targets, None, rule, rng, ideas)
 
 
 def truth_box(volume: Volume, targets: tuple[Target, ...]) -> Box:
@@ -123,7 +174,12 @@ def truth_box(volume: Volume, targets: tuple[Target, ...]) -> Box:
 
 
 def fine_item(
-    coarse: Item, probability: np.ndarray, rule: SetRule, voxels: int, rng: np.random.Generator
+    coarse: Item,
+    probability: np.ndarray,
+    rule: SetRule,
+    voxels: int,
+    rng: np.random.Generator,
+    ideas: Ideas = ALL,
 ) -> Item:
     """A view around one to three targets, prompted by the coarse ``probability`` (N, D, H, W)."""
     volume = coarse.volume
@@ -145,11 +201,17 @@ def fine_item(
             )
         view = fit_view(
             box.grown(float(rng.uniform(1.15, 1.8))),
-            volume.spacing_dhw_mm,
-            int(voxels * rng.uniform(0.6, 1.0)),
+            _jittered(volume.spacing_dhw_mm, rng, ideas),
+            int(voxels * rng.uniform(*VIEW_SHARES["fine"])),
         )
-    prompt = np.stack([between(p, coarse.view, view) for p in probability[known]])
-    return build(volume, view, "fine", targets, spoil(prompt, rng), rule, rng)
+    if ideas.own:
+        prompt = np.stack([between(p, coarse.view, view) for p in probability[known]])
+    else:
+        labels = labels_to_view(volume.labels, view)
+        prompt = np.stack([labels == t.label for t in targets]).astype(np.float32)
+    if ideas.simulation:
+        prompt = spoil(prompt, rng)
+    return build(volume, view, "fine", targets, prompt, rule, rng, ideas)
 
 
 def _reaches(box: Box, true: Box) -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from training.augment import TURN_RAD, draw_flips, draw_turn, intensity, turn  # noqa: E402
+from training.augment import BEND_SHARE, TURN_RAD, bend, draw_bend, draw_flips, draw_turn, intensity, turn  # noqa: E402
 
 
 def blob(shape: tuple[int, int, int] = (28, 32, 36)) -> torch.Tensor:
@@ -64,8 +64,31 @@ def test_rules_for_mirrors() -> None:
     assert len(drawn["any"]) == 8
 
 
+def test_mirror_names_its_axis() -> None:
+    drawn = {draw_flips("mirror 2", np.random.default_rng(seed)) for seed in range(40)}
+    assert drawn == {(), (2,)}
+
+
+def test_bending_is_undone_by_its_negative_and_small() -> None:
+    given = blob()
+    knots = next(k for k in (draw_bend(np.random.default_rng(seed)) for seed in range(20)) if k is not None)
+    assert float(knots.abs().max()) <= BEND_SHARE
+    bent = bend(given, knots)
+    assert (bent - given).abs().max() > 0.02
+    assert (bend(bent, -knots) - given).abs().mean() < 0.5 * (bent - given).abs().mean()
+    assert bend(given, None) is given
+
+
+def test_a_known_displacement_moves_by_so_many_voxels() -> None:
+    given = torch.zeros(1, 8, 8, 8)
+    given[0, 4, 4, 6] = 1
+    knots = torch.zeros(1, 3, 4, 4, 4)
+    knots[:, 0] = 2 / 8  # x, in shares of the side: two voxels are read from further right
+    assert float(bend(given, knots)[0, 4, 4, 4]) == pytest.approx(1.0, abs=1e-5)
+
+
 def test_an_unknown_rule_for_mirrors_is_named() -> None:
-    with pytest.raises(ValueError, match="'both'; wanted none, pairs or any"):
+    with pytest.raises(ValueError, match="'both'; wanted none, pairs, any or mirror AXIS"):
         draw_flips("both", np.random.default_rng(0))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from training.losses import BCE_WEIGHT, PRESENCE_WEIGHT, segmentation_loss, soft_dice  # noqa: E402
+from training.losses import BCE_WEIGHT, LEAST_DICE, segmentation_loss, soft_dice  # noqa: E402
 
 SURE = 40.0
 """A logit whose probability is 1, and 0 with a minus, in float32."""
@@ -21,8 +21,8 @@ def half_full() -> torch.Tensor:
 
 def test_soft_dice_of_half_sure_voxels() -> None:
     truth = half_full()
-    # p = 0.5 on 16 voxels: overlap 4, sums 8 + 8; absent: overlap 0, sum 8. One is added above and below.
-    expected = torch.tensor([[(2 * 4 + 1) / 17, 1 / 9]])
+    # p = 0.5 on 16 voxels: overlap 4, sums 8 + 8; absent: overlap 0, sum 8. A tenth is added above and below.
+    expected = torch.tensor([[(2 * 4 + 0.1) / 16.1, 0.1 / 8.1]])
     torch.testing.assert_close(soft_dice(torch.zeros_like(truth), truth), expected)
 
 
@@ -30,14 +30,14 @@ def test_a_sure_and_right_answer_costs_nothing() -> None:
     truth = half_full()
     presence = torch.tensor([[[SURE, -SURE], [-SURE, -SURE]]])
     loss, dice = segmentation_loss((truth * 2 - 1) * SURE, presence, truth)
-    assert float(loss) == pytest.approx(0.0, abs=1e-6)
+    assert float(loss) == pytest.approx(-math.log(1 + LEAST_DICE), abs=1e-6)
     assert float(dice[0, 0]) == pytest.approx(1.0)
 
 
 def test_the_loss_of_knowing_nothing() -> None:
     truth = half_full()
     loss, _ = segmentation_loss(torch.zeros_like(truth), torch.zeros(1, 2, 2), truth)
-    expected = (BCE_WEIGHT + PRESENCE_WEIGHT) * math.log(2) + 1 - 9 / 17
+    expected = (BCE_WEIGHT + 0.2) * math.log(2) - math.log(8.1 / 16.1 + LEAST_DICE)
     assert float(loss) == pytest.approx(expected, rel=1e-6)
 
 
@@ -50,7 +50,7 @@ def test_dice_is_nan_for_an_absent_class_and_takes_no_part_in_the_loss() -> None
 def test_where_all_classes_are_absent_only_cross_entropies_are_left() -> None:
     truth = torch.zeros(1, 2, 2, 2, 4)
     loss, dice = segmentation_loss(torch.zeros_like(truth), torch.zeros(1, 2, 2), truth)
-    assert float(loss) == pytest.approx((BCE_WEIGHT + PRESENCE_WEIGHT) * math.log(2), rel=1e-6)
+    assert float(loss) == pytest.approx((BCE_WEIGHT + 0.2) * math.log(2), rel=1e-6)
     assert torch.isnan(dice).all()
 
 
@@ -59,6 +59,18 @@ def test_an_absent_class_is_still_pushed_down() -> None:
     logits = torch.zeros_like(truth).requires_grad_()
     segmentation_loss(logits, torch.zeros(1, 2, 2), truth)[0].backward()
     assert (logits.grad[0, 1] > 0).all()
+
+
+def test_a_small_class_that_is_missed_pulls_as_hard_as_a_large_one() -> None:
+    """The gradient of 1 - Dice dies with the class's probability; that of its logarithm does not."""
+    truth = torch.zeros(1, 1, 4, 8, 8)
+    truth[0, 0, 1, 2:4, 2:4] = 1
+    logits = torch.full_like(truth, -4.0).requires_grad_()
+    segmentation_loss(logits, torch.zeros(1, 1, 4), truth)[0].backward()
+    inside = -logits.grad[0, 0, 1, 2:4, 2:4].sum()
+    plain = torch.full_like(truth, -4.0).requires_grad_()
+    (1 - soft_dice(plain, truth)).mean().backward()
+    assert float(inside) > 5 * float(-plain.grad[0, 0, 1, 2:4, 2:4].sum()) > 0
 
 
 def test_presence_is_asked_per_slice() -> None:

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 from inference.geometry import View, whole  # noqa: E402
 from tests.training.made import LIVER, SHAPE, SPLEEN, made_volume, rule  # noqa: E402
 from training import views  # noqa: E402
+from training.ideas import Ideas  # noqa: E402
 from training.store import Target, Volume  # noqa: E402
 from training.views import build, coarse_item, fine_item, truth_box, unpose  # noqa: E402
 
@@ -63,7 +64,7 @@ def test_image_and_truth_stay_aligned(volume: Volume, plain: None, seed: int) ->
     assert overlap(seen(item) > 130, item.truth[0, liver].numpy() > 0) > 0.85
 
 
-@pytest.mark.parametrize("spacing_xyz", [(1.0, 1.0, 5.0), (1.0, 5.0, 1.0), (5.0, 1.0, 1.0), (1.0, 1.0, 2.0)])
+@pytest.mark.parametrize("spacing_xyz", [(1.0, 1.0, 5.0), (1.0, 5.0, 1.0), (5.0, 1.0, 1.0), (1.0, 1.0, 2.3)])
 def test_the_thick_axis_comes_first_and_all_stays_aligned(
     tmp_path: Path, plain: None, spacing_xyz: tuple[float, float, float]
 ) -> None:
@@ -200,3 +201,33 @@ def test_a_coarse_view_covers_most_of_the_volume(volume: Volume) -> None:
             view.box.start, view.box.stop, whole(SHAPE).start, whole(SHAPE).stop, strict=True
         ):
             assert min(b, d) - max(a, c) > 0.7 * (d - c)
+
+
+def test_in_a_mirrored_view_the_sides_are_swapped_in_the_question_only(tmp_path: Path) -> None:
+    volume = made_volume(tmp_path)
+    left = tuple(replace(t, side="left") for t in volume.targets)
+    mirrored = 0
+    for seed in range(20):
+        item = coarse_item(
+            replace(volume, targets=left), rule(flips="mirror 2"), VOXELS, np.random.default_rng(seed)
+        )
+        assert {t.side for t in item.targets} == {"left"}
+        assert {t.side for t in item.asked} == {"right" if item.flips else "left"}
+        mirrored += bool(item.flips)
+    assert 3 < mirrored < 17
+
+
+def test_without_a_generator_nothing_is_changed(volume: Volume) -> None:
+    item = build(volume, NATIVE, "coarse", volume.targets, None, rule(flips="any"), None)
+    inside = tuple(slice(0, n) for n in SHAPE)
+    np.testing.assert_allclose(seen(item)[inside], volume.image, atol=1e-3)
+    assert item.flips == () and item.turned == (0, 0.0) and item.knots is None
+
+
+def test_without_own_prompts_the_truth_is_the_prompt(volume: Volume, plain: None) -> None:
+    rng = np.random.default_rng(1)
+    ideas = Ideas().without(["own", "elastic", "flips", "simulation"])
+    coarse = coarse_item(volume, rule(), VOXELS, rng, None, ideas)
+    nothing = np.zeros((len(coarse.targets), *coarse.view.shape), np.float32)
+    item = fine_item(coarse, nothing, rule(), VOXELS, rng, ideas)
+    assert overlap(item.prompt[0, 0].numpy() > 0.5, item.truth[0, 0].numpy() > 0.5) > 0.9

@@ -1,0 +1,92 @@
+"""Medal S (Shi et al. 2025): SAT's network with spatial prompts.
+
+The union of the prompts is a second input channel; each prompt is aligned with its mask embedding and joined
+with the features per voxel (paper section 2.3). Facts: ``shared/reference/medal_s.md`` 7 to 13,
+``medal_s_tensors.txt``; checked against ``shared/fixtures/medals``. Axes are (h, w, d) as in the published
+code, intensities raw 0..255.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from networks.sat import Sat, Sizes, compare
+from networks.unet import Stack
+
+MEDAL_S = Sizes(2, (64, 64, 128, 256, 512, 768), 2, 768, 768, 256, 2048, 6)
+
+
+class MedalS(Sat):
+    """Text queries and spatial prompts to logits."""
+
+    def __init__(self, sizes: Sizes = MEDAL_S) -> None:
+        super().__init__(sizes)
+        width = sizes.features[0]
+        self.fusion_conv = Stack(2 * width, width, 1)
+
+    def forward(
+        self,
+        image: Tensor,
+        queries: Tensor,
+        prompt: Tensor | None = None,
+        foreground: Tensor | None = None,
+    ) -> Tensor:
+        """Segment one window.
+
+        Args:
+            image: (B, 1, h, w, d) float32, raw 0..255, sides multiples of ``sizes.side_multiple``.
+            queries: (B, N, E) float32 of the text encoder.
+            prompt: (B, N, h, w, d) masks 0 or 1, one a query; zeros where there are none. None leaves the
+                fusion out, which is not the same as zeros.
+            foreground: (B, 1, h, w, d), 0 or 1; None means zeros. It is the union of the prompts in the published
+                inference, see ``union``.
+
+        Returns:
+            logits (B, N, h, w, d).
+        """
+        seen = torch.zeros_like(image) if foreground is None else foreground
+        pixel, tokens, positions = self.encode(torch.cat([image, seen], 1))
+        masks = self.embed_masks(tokens, positions, queries)
+        return compare(masks, pixel if prompt is None else self.fuse(pixel, masks, prompt))
+
+    def fuse(self, pixel: Tensor, masks: Tensor, prompt: Tensor) -> Tensor:
+        """Join features (B, C, ...) with prompts (B, N, ...) aligned by mask embeddings (B, N, C)."""
+        fused: Tensor = self.fusion_conv(torch.cat([pixel, align(masks, prompt)], 1))
+        return fused
+
+
+def align(masks: Tensor, prompt: Tensor) -> Tensor:
+    """F_a = T^T S_p (paper section 2.3): (B, N, C) and (B, N, ...) -> (B, C, ...)."""
+    return torch.einsum("bnc,bnhwd->bchwd", masks, prompt)
+
+
+def union(prompt: Tensor) -> Tensor:
+    """(B, N, ...) -> (B, 1, ...): where any prompt is set."""
+    return prompt.amax(1, keepdim=True)
+
+
+def complementary(
+    model: MedalS, image: Tensor, queries: Tensor, prompt: Tensor, blocks: Tensor, side: int
+) -> Tensor:
+    """Two passes that see complementary halves of the prompt; every voxel is judged by the pass that did not
+    see it (paper section 2.4, algorithm 2, as the published code does it: ``medal_s.md`` 11).
+
+    Args:
+        model: the network.
+        image: as in ``MedalS.forward``.
+        queries: as in ``MedalS.forward``.
+        prompt: (B, N, h, w, d), 0 or 1.
+        blocks: (h / side, w / side, d / side) bool, True where the first pass keeps the prompt.
+        side: voxels a side of a block.
+
+    Returns:
+        logits (B, N, h, w, d).
+    """
+    kept = blocks
+    for axis in range(3):
+        kept = kept.repeat_interleave(side, axis)
+    kept = kept.to(prompt.dtype)
+    first = model(image, queries, prompt * kept, union(prompt * kept))
+    second = model(image, queries, prompt * (1 - kept), union(prompt * (1 - kept)))
+    return torch.where(kept.bool(), second, first)

@@ -1,0 +1,62 @@
+"""Which targets a manifest lists as covered: those that a held-out patient speaks for."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.profile import MANIFEST
+from inference.vocabulary import SIDES
+from training.measure.runs import TargetKey
+from training.scores import Row
+
+
+def known_targets(folder: Path) -> list[TargetKey]:
+    """Everything that the manifest of ``folder`` names, covered or not."""
+    content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return [_key(entry) for entry in (*content["targets"], *content.get("not_covered", ()))]
+
+
+def write_scores(folder: Path, rows: Sequence[Row], least: float, forget: bool = False) -> None:
+    """Put the mean final Dice of each target into the manifest and cover those above ``least``.
+
+    Args:
+        folder: with the manifest.
+        rows: of all labelled targets; one that came out empty because it is not covered is no measurement.
+        least: Dice that a covered target must exceed.
+        forget: a target that ``rows`` do not measure loses what an earlier look said, as after a training;
+            else it keeps it.
+
+    Targets that the data label and the manifest does not name are added. One without a side whose two
+    sides are named is not: the engine runs it as these.
+    """
+    measured: dict[TargetKey, list[float]] = defaultdict(list)
+    for row in rows:
+        scores = measured[row.concept, row.side, row.modality]
+        if row.covered:
+            scores.append(row.final)
+    path = folder / MANIFEST
+    content = json.loads(path.read_text(encoding="utf-8"))
+    known: list[dict[str, Any]] = [*content["targets"], *content.get("not_covered", ())]
+    named = {_key(entry) for entry in known}
+    for concept, side, modality in measured:
+        sides = side is None and {(concept, s, modality) for s in SIDES} <= named
+        if (concept, side, modality) not in named and not sides:
+            known.append({"concept": concept, "side": side, "modality": modality, "dsc": None})
+    for entry in known:
+        if found := measured.get(_key(entry)):
+            entry["dsc"] = round(float(np.mean(found)), 3)
+        elif forget:
+            entry["dsc"] = None
+    content["targets"] = [entry for entry in known if (entry["dsc"] or 0) > least]
+    content["not_covered"] = [entry for entry in known if (entry["dsc"] or 0) <= least]
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _key(entry: dict[str, Any]) -> TargetKey:
+    return entry["concept"], entry["side"], entry["modality"]
