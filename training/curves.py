@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from inference.errors import VesalError
 
@@ -143,8 +144,10 @@ def _draw_panel(axes, panel: str, curves: Mapping[Line, Points]) -> None:
         axes.set_ylabel("Dice", fontsize=8)
 
 
-def _style(line: Line) -> dict[str, object]:
-    look = {"linestyle": "--", "marker": "o", "markersize": 3.5} if line.validation else {"linestyle": "-"}
+def _style(line: Line) -> dict[str, Any]:
+    look: dict[str, Any] = (
+        {"linestyle": "--", "marker": "o", "markersize": 3.5} if line.validation else {"linestyle": "-"}
+    )
     return {"color": COLOURS[line.stage], "linewidth": 1.2, **look}
 
 

@@ -1,0 +1,136 @@
+"""A labelled case through the engine: what every measurement here is made of."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.files import read_truth
+from inference.budget import Clock, case_budget_s
+from inference.case import Case, read_case
+from inference.engine import Engine, Segmentation
+from inference.errors import UsageError
+from inference.profile import Covered
+from inference.prompts import Prompt, parse_prompts
+
+TargetKey = tuple[str, str | None, str]
+"""Concept, side, modality."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A case with its truth."""
+
+    dataset: str
+    case: Case
+    truth: np.ndarray
+    """(D, H, W) unsigned: prompt ids, or object ids in an instance case"""
+    prompts: tuple[Prompt, ...]
+
+    def mask(self, labels: np.ndarray, prompt_id: int) -> np.ndarray:
+        """(D, H, W) bool: the voxels of one prompt; of an instance case all objects as one foreground."""
+        return labels > 0 if self.case.instance else labels == prompt_id
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of one case, and what it took."""
+
+    labels: np.ndarray
+    """(D, H, W) unsigned, as it would be written"""
+    coarse: np.ndarray
+    """(D, H, W) unsigned, what the coarse stage alone would have written"""
+    result: Segmentation
+    seconds: float
+    """Wall time of the engine, without reading and writing."""
+    cpu_s: float
+    """Processor time of all threads of this process."""
+
+
+def read_labelled(path: Path, truth_path: Path | None = None) -> Labelled:
+    """Read a case of ``SET/NAME.npz``; ``gts`` from ``truth_path``, or from the case itself.
+
+    A case with a truth file of its own is a set of its own. Raises CaseError and GroundTruthError.
+    """
+    case = read_case(path)
+    truth = read_truth(truth_path or path)
+    if truth.shape != case.image.shape:
+        raise UsageError(f"{path}: 'gts' is {truth.shape}, 'imgs' {case.image.shape}; they must agree")
+    dataset = case.name if truth_path else path.parent.name
+    return Labelled(dataset, case, truth, parse(case, case.sentences))
+
+
+def parse(case: Case, sentences: dict[int, str]) -> tuple[Prompt, ...]:
+    """Prompts of some sentences for this case, by terms alone: no text encoder is loaded."""
+    prompts, _ = parse_prompts(sentences, name=case.name, image=case.image)
+    return prompts
+
+
+def find_cases(data: Path, most: int = 0, real: Path | None = None) -> list[tuple[Path, Path | None]]:
+    """Labelled cases of ``data/SET`` (at most so many of a set, 0: all) with None, then ``real/imgs`` with
+    their file of ``real/gts``. Raises UsageError where there is none.
+    """
+    if not data.is_dir():
+        raise UsageError(f"{data} is no folder; give one with SET/NAME.npz")
+    found: list[tuple[Path, Path | None]] = []
+    for folder in sorted(p for p in data.iterdir() if p.is_dir()):
+        cases = sorted(folder.glob("*.npz"))
+        found += [(path, None) for path in (cases[:most] if most else cases)]
+    if real is not None:
+        found += [(path, real / "gts" / path.name) for path in sorted((real / "imgs").glob("*.npz"))]
+    if not found:
+        raise UsageError(f"{data} holds no SET/NAME.npz; give a folder such as DIR/val")
+    return found
+
+
+def read_cases(data: Path, most: int = 0, real: Path | None = None) -> Iterator[Labelled]:
+    """The cases of ``find_cases``, read one by one, with a progress bar."""
+    from tqdm import tqdm
+
+    for path, truth in tqdm(find_cases(data, most, real), disable=None):
+        yield read_labelled(path, truth)
+
+
+def run_case(engine: Engine, case: Case, prompts: Sequence[Prompt]) -> Run:
+    """Segment one case with its full time budget."""
+    first: list[np.ndarray] = []
+    wall, cpu = time.monotonic(), time.process_time()
+    clock = Clock(case_budget_s(len(prompts)), wall)
+    result = engine.segment(case, prompts, clock, lambda labels: first.append(labels.copy()))
+    seconds, cpu_s = time.monotonic() - wall, time.process_time() - cpu
+    coarse = first[0] if first else np.zeros_like(result.labels)
+    return Run(result.labels, coarse, result, seconds, cpu_s)
+
+
+def covering(engine: Engine, targets: Iterable[TargetKey]) -> Engine:
+    """The same network with a profile that covers ``targets`` too, as far as it has a text vector of them.
+
+    A target without a side whose two sides are covered is not added: the engine runs it as its two sides.
+    """
+    profile = engine.profile
+    new = []
+    for concept, side, modality in dict.fromkeys(targets):
+        sides = all(profile.covers(concept, s, modality) for s in ("left", "right"))
+        if not profile.covers(concept, side, modality) and engine.model.knows(concept):
+            if side is None and sides:
+                continue
+            new.append(Covered(concept, side, modality))
+    return changed(engine, targets=(*profile.targets, *new))
+
+
+def changed(engine: Engine, **fields: Any) -> Engine:
+    """The same network with other fields of its profile."""
+    other = copy.copy(engine)
+    other.profile = replace(engine.profile, **fields)
+    return other
+
+
+def key_of(prompt: Prompt) -> TargetKey | None:
+    """What a prompt asks for; None where its sentence is not understood."""
+    return (prompt.concept, prompt.side, prompt.modality) if prompt.concept else None
