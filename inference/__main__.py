@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from inference import logs
 from inference.errors import UsageError
-from inference.processor import available_threads
+from inference.parallel import limit_threads, threads_allowed
 from inference.settings import read_settings
 
 WRONG_USAGE = 2
@@ -21,7 +21,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = read_settings(arguments)
         logs.set_up(settings.verbosity)
-        _limit_threads(available_threads(settings.threads))
+        limit_threads(settings.threads)
+        _limit_libraries(threads_allowed())
         # Imported late: it loads numpy, which reads its limits of threads only then.
         from inference.run import run
 
@@ -31,10 +32,14 @@ def main(arguments: Sequence[str]) -> int:
         return WRONG_USAGE
 
 
-def _limit_threads(threads: int) -> None:
-    """Keep every library to the threads this process may use; they would count the host's processors."""
-    for library in ("OMP", "OPENBLAS", "MKL", "RAYON"):
+def _limit_libraries(threads: int) -> None:
+    """Keep every library to the threads this process may use; they would count the host's processors.
+
+    OpenBLAS gets one: arrays are split over our own threads, and each of them calls it.
+    """
+    for library in ("OMP", "MKL", "RAYON"):
         os.environ[f"{library}_NUM_THREADS"] = str(threads)
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
 if __name__ == "__main__":

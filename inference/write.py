@@ -1,26 +1,23 @@
 """The output: a label map in an npz, whole or not there at all, with the same bytes for the same labels."""
 
 import errno
+import io
 import os
 import secrets
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
 
+from inference.deflate import write_zip
 from inference.errors import LabelMapError, shown
+from inference.parallel import in_slabs
 
-# Label maps are mostly runs of one value: on a 63x512x512 map level 1 is several times faster than numpy's
-# level 6, and the file grows by some tens of kilobytes.
-COMPRESSION_LEVEL = 1
-
-# Zip's first date, so that the time of writing does not reach the file.
-NO_DATE = (1980, 1, 1, 0, 0, 0)
-
-# Above this size the member's header needs 64-bit fields.
-ZIP64_BYTES = 1 << 30
+# Compressed as one piece: small enough for several threads to share a map, large enough that starting a
+# piece anew costs nothing (under one percent of the file).
+PART_BYTES = 1 << 20
 
 _NOT_SUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
@@ -39,7 +36,7 @@ def write_label_map(path: Path, labels: np.ndarray) -> None:
     temporary = path.parent / f".vesal-{secrets.token_hex(8)}.tmp"
     try:
         with os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), "w+b") as file:
-            _write_npz(file, np.asarray(labels), dtype)
+            write_zip(file, "segs.npy", _npy(np.asarray(labels), dtype))
             file.flush()
             _synchronise(file)
         os.replace(temporary, path)
@@ -62,20 +59,16 @@ def _smallest_type(labels: np.ndarray) -> np.dtype:
     return np.min_scalar_type(int(labels.max()))
 
 
-def _write_npz(file: IO[bytes], labels: np.ndarray, dtype: np.dtype) -> None:
-    member = zipfile.ZipInfo("segs.npy", NO_DATE)
-    member.compress_type = zipfile.ZIP_DEFLATED
-    member.create_system = 3
-    member.external_attr = 0o644 << 16
+def _npy(labels: np.ndarray, dtype: np.dtype) -> Iterator[np.ndarray]:
+    """The bytes of an npy file of ``labels``, a few slices at a time: no second copy of the map."""
+    start = io.BytesIO()
     header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": labels.shape}
-    big = labels.size * dtype.itemsize > ZIP64_BYTES
-    with (
-        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL) as archive,
-        archive.open(member, "w", force_zip64=big) as stream,
-    ):
-        npy.write_array_header_1_0(stream, header)
-        for part in labels if labels.ndim > 1 else [labels]:  # slice by slice: no second copy of the map
-            stream.write(np.ascontiguousarray(part, dtype).tobytes())
+    npy.write_array_header_1_0(start, header)
+    yield np.frombuffer(start.getvalue(), np.uint8)
+    planes = labels if labels.ndim else labels[None]
+    plane_bytes = dtype.itemsize * max(1, planes[:1].size)
+    for slab in in_slabs(len(planes), PART_BYTES // plane_bytes):
+        yield np.ascontiguousarray(planes[slab], dtype).reshape(-1).view(np.uint8)
 
 
 def _synchronise(file: IO[bytes]) -> None:
