@@ -39,8 +39,8 @@ class MedalS(Sat):
             queries: (B, N, E) float32 of the text encoder.
             prompt: (B, N, h, w, d) masks 0 or 1, one a query; zeros where there are none. None leaves the
                 fusion out, which is not the same as zeros.
-            foreground: (B, 1, h, w, d), 0 or 1; None means zeros. It is the union of the prompts in the published
-                inference, see ``union``.
+            foreground: (B, 1, h, w, d), 0 or 1; None means zeros. In the published inference it is the
+                union of the prompts, see ``union``.
 
         Returns:
             logits (B, N, h, w, d).

@@ -1,8 +1,8 @@
 """What turns text queries into mask embeddings: pooled image features as tokens, cross-attention, no
 self-attention.
 
-Facts: ``shared/reference/medal_s.md`` 13, ``checkpoints.md`` (common container 5, 6), SAT (Zhao et al.) section
-"query decoder". Queries do not see each other, so their number is free.
+Facts: ``shared/reference/medal_s.md`` 13, ``checkpoints.md`` (common container 5, 6), and the section on the
+query decoder in SAT (Zhao et al. 2025). Queries do not see each other, so their number is free.
 """
 
 from __future__ import annotations
@@ -101,10 +101,10 @@ class QueryDecoder(nn.Module):
 
 
 def pool_to_tokens(levels: Sequence[Tensor]) -> Tensor:
-    """Features of every resolution (B, C_i, ...), finest first -> their means over the coarsest one's voxels.
+    """Features of every resolution (B, C_i, ...), finest first -> means over the coarsest one's voxels.
 
-    Each resolution has half the sides of the one before, so pooling by two again and again gives the same means
-    as one pooling by 32, and reads the finest features once.
+    Each resolution has half the sides of the one before, so pooling by two again and again gives the same
+    means as one pooling by 32, and reads the finest features once.
     """
     pooled = levels[0]
     for level in levels[1:]:

@@ -58,6 +58,7 @@ class Sat(nn.Module):
             nn.Linear(sum(sizes.features), sizes.projection),
             nn.GELU(),
             nn.Linear(sizes.projection, sizes.query),
+            nn.GELU(),  # no fact names it; the recorded tokens have it
         )
         self.positions = GridPositions(sizes.query)
         self.transformer_decoder = QueryDecoder(sizes.query, sizes.heads, sizes.feedforward, sizes.layers)

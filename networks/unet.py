@@ -1,8 +1,8 @@
 """The U-Net that Medal S and SAT share: plain convolutions, six resolutions, features of every one.
 
-Facts: ``shared/reference/medal_s_tensors.txt`` (names, shapes) and ``checkpoints.md``; it is the plain U-Net of
-nnU-Net (Isensee et al. 2021) with kernels of side 3. Parameter names are those of the published files, so that
-loading them is a matter of dropping what is stored twice.
+Facts: ``shared/reference/medal_s_tensors.txt`` (names, shapes) and ``checkpoints.md``; it is the plain U-Net
+of nnU-Net (Isensee et al. 2021) with kernels of side 3. Parameter names are those of the published files, so
+that loading them is a matter of dropping what is stored twice.
 """
 
 from __future__ import annotations
