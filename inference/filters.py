@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from inference.labelmap import LabelMap
+from inference.parallel import in_parallel
 from inference.plan import Query
 from inference.profile import FilterRule
 from inference.stages import Pass
@@ -58,19 +59,25 @@ def _compete(
 def filter_components(result: LabelMap, queries: Sequence[Query], rule: FilterRule) -> None:
     """Choose the components of the classes whose kind asks for it (Medal S algorithm 3), in place.
 
-    A prompt that was run as two sides is left alone: its two parts are no rivals.
+    Each class is looked at inside its own box. A prompt that was run as two sides is left alone: its two
+    parts are no rivals.
     """
     asked = Counter(q.prompt_id for q in queries)
     ids = sorted({q.prompt_id for q in queries if q.kind in rule.component_kinds and asked[q.prompt_id] == 1})
-    if not ids:
+    found = [id_ for id_ in ids if id_ in result.boxes]
+    if not found:
         return
-    from postprocess.components import filter_components as choose
+    from postprocess.components import filter_class
 
-    result.labels = choose(result.labels, result.probability, ids)
+    def choose(id_: int) -> None:
+        box = result.boxes[id_]
+        filter_class(result.labels[box], result.probability[box], id_)
+
+    in_parallel(choose, found)
 
 
 def split_into_objects(labels: np.ndarray, min_voxels: int) -> np.ndarray:
     """(D, H, W) any labels -> uint8 with one id per 6-connected object, largest first, at most 255."""
     from postprocess.instances import split_instances
 
-    return split_instances(labels > 0, min_voxels)
+    return split_instances(labels, min_voxels)

@@ -5,12 +5,18 @@ A model knows no file and no geometry but the order of axes: it gets arrays and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+from inference.parallel import in_parallel, in_slabs
+
+SUMMED_AT_ONCE = 1 << 16
+"""Voxels: 0.5 MB as float64, which a processor's cache holds."""
 
 MODALITIES = ("CT", "MR", "US", "PET", "Microscopy")
 SIDES = (None, "left", "right")
@@ -68,17 +74,18 @@ class OnFirstUse(Mapping[int, GraphLike]):
 
 
 def intensity_statistics(image: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of a uint8 volume (D, H, W), from its histogram; a constant volume has
-    1.
-    """
-    counts = np.zeros(256)
-    for plane in image:  # slice by slice: bincount makes 64-bit numbers of what it counts
-        counts += np.bincount(plane.ravel(), minlength=256)
-    values = np.arange(256)
-    total = max(counts.sum(), 1.0)
-    mean = float((counts * values).sum() / total)
-    std = float(np.sqrt((counts * (values - mean) ** 2).sum() / total))
-    return mean, std if std > 0 else 1.0
+    """Mean and standard deviation of a uint8 volume (D, H, W), exact; a constant volume has 1."""
+    flat = image.reshape(-1)
+
+    def sums(part: slice) -> tuple[int, int]:
+        # Sums of whole numbers are exact in float64 up to 2^53, and products of vectors are its fastest way.
+        values = flat[part].astype(np.float64)
+        return int(values.sum()), int(values @ values)
+
+    parts = in_parallel(sums, in_slabs(flat.size, SUMMED_AT_ONCE))
+    n, total, squares = max(1, flat.size), sum(p[0] for p in parts), sum(p[1] for p in parts)
+    variance = (n * squares - total * total) / (n * n)
+    return total / n, math.sqrt(variance) if variance > 0 else 1.0
 
 
 def image_channels(image: np.ndarray, statistics: tuple[float, float]) -> np.ndarray:

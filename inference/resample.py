@@ -9,6 +9,8 @@ volumes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from inference.geometry import View
@@ -86,15 +88,52 @@ def to_native(
 ) -> np.ndarray:
     """Interpolate ``values`` (d, h, w) of ``view`` at native voxels ``corner`` on, float32 of ``shape``.
 
-    Native voxels outside the view repeat its border, so no plane at an edge is lost.
+    Native voxels outside the view repeat its border, so no plane at an edge is lost. A voxel's value hangs on
+    the eight around it alone, to the last bit: any part gives what the whole would.
     """
-    weights = [
-        axis_weights(
-            view.shape[a], (corner[a] - view.start[a]) / view.step[a], 1 / view.step[a], shape[a], "edge"
-        )
-        for a in range(3)
-    ]
-    return _apply(values, weights)
+    axes = [Taps.of(view, a, slice(corner[a], corner[a] + shape[a])) for a in range(3)]
+    values = values.astype(np.float32, copy=False)
+    for axis in (2, 1, 0):  # from the last on: what is gathered is small as long as it can be
+        values = axes[axis].apply(values, axis)
+    return values
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Linear interpolation along one axis between two neighbours: out[k] = (1 - f) in[i] + f in[i + 1]."""
+
+    low: np.ndarray
+    """(n,) int64, i"""
+    fraction: np.ndarray
+    """(n,) float32, f, from 0 to below 1; 0 where i is the last"""
+
+    @classmethod
+    def of(cls, view: View, axis: int, native: slice) -> Taps:
+        """Those that bring ``view`` to the voxels ``native`` of the volume; beyond the view its border."""
+        n_in, step = view.shape[axis], view.step[axis]
+        centre = (np.arange(native.start, native.stop) + 0.5 - view.start[axis]) / step - 0.5
+        centre = np.clip(centre, 0, n_in - 1)
+        low = centre.astype(np.int64)
+        return cls(low, (centre - low).astype(np.float32))
+
+    @property
+    def used(self) -> slice:
+        """The input voxels that count."""
+        if not self.low.size:
+            return slice(0, 0)
+        return slice(int(self.low[0]), int(self.low[-1]) + (2 if self.fraction[-1] > 0 else 1))
+
+    def apply(self, values: np.ndarray, axis: int, first: int = 0) -> np.ndarray:
+        """Interpolate (d, h, w) float32 along ``axis``; ``values`` begin at voxel ``first`` of the input."""
+        low = self.low - first
+        if not self.fraction.any():
+            return np.take(values, low, axis)
+        out = np.take(values, low, axis)
+        beyond = np.take(values, np.minimum(low + 1, values.shape[axis] - 1), axis)
+        beyond -= out
+        beyond *= self.fraction.reshape([-1 if a == axis else 1 for a in range(3)])
+        out += beyond
+        return out
 
 
 def labels_to_view(labels: np.ndarray, view: View) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Filters on label maps and probabilities: pure functions on arrays, no model, no file."""
 
-from postprocess.components import ComponentRules, filter_components, keep_components
+from postprocess.components import ComponentRules, filter_class, filter_components, keep_components
 from postprocess.instances import MOST_INSTANCES, split_instances
 from postprocess.slices import apply_presence, empty_absent_slices, present_slices, slice_nms
 
@@ -9,6 +9,7 @@ __all__ = [
     "ComponentRules",
     "apply_presence",
     "empty_absent_slices",
+    "filter_class",
     "filter_components",
     "keep_components",
     "present_slices",

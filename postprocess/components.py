@@ -70,13 +70,32 @@ def filter_components(
     result = labels.copy()
     boxes = class_boxes(labels)
     for class_id in boxes if ids is None else ids:
-        if class_id not in boxes:
-            continue
-        box = boxes[class_id]
-        mask = labels[box] == class_id
-        kept = keep_components(mask, probability[box], rules)
-        result[box][mask & ~kept] = 0
+        if class_id in boxes:
+            box = boxes[class_id]
+            filter_class(result[box], probability[box], class_id, rules)
     return result
+
+
+def filter_class(
+    labels: np.ndarray, probability: np.ndarray, class_id: int, rules: ComponentRules = ComponentRules()
+) -> None:
+    """Remove the components of one class that the rules do not choose, in place.
+
+    Args:
+        labels: (D,H,W) unsigned integers: a map, or the part of it that holds the whole class.
+        probability: (D,H,W) float, as for `filter_components`.
+        class_id: the class; one that is absent changes nothing.
+        rules: see `ComponentRules`.
+
+    Raises:
+        ArrayShapeError: the arrays are not (D,H,W) or differ in shape.
+    """
+    require_ndim("labels", labels, 3, "(D,H,W)")
+    mask = labels == class_id
+    kept = keep_components(mask, probability, rules)
+    kept ^= mask
+    if kept.any():
+        labels[kept] = 0
 
 
 def keep_components(
@@ -89,9 +108,9 @@ def keep_components(
     components, count = cc3d.connected_components(mask, connectivity=6, return_N=True)
     if count <= 1:
         return components > 0
-    inside = components[components > 0]
+    inside = components[mask]
     sizes = np.bincount(inside, minlength=count + 1)
-    sums = np.bincount(inside, weights=probability[components > 0], minlength=count + 1)
+    sums = np.bincount(inside, weights=probability[mask], minlength=count + 1)
     order = _by_size(sizes, rules.largest)
     chosen = _choose(sizes[order], sums[order] / sizes[order], rules)
     keep = np.zeros(count + 1, dtype=bool)

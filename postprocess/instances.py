@@ -32,11 +32,35 @@ def split_instances(mask: np.ndarray, min_voxels: int = 1, most: int = MOST_INST
         raise ValueError(f"most={most}; wanted 1..{MOST_INSTANCES}, as ids are written as uint8")
     if mask.size == 0:
         return np.zeros(mask.shape, dtype=np.uint8)
-    foreground = np.ascontiguousarray(mask != 0)  # cc3d numbers in memory order: raster order breaks ties
+    box = _foreground_box(mask)
+    # cc3d numbers in memory order: raster order breaks ties
+    foreground = np.ascontiguousarray(mask[box] != 0)
     components, count = cc3d.connected_components(foreground, connectivity=6, return_N=True)
-    sizes = np.bincount(components.ravel(), minlength=count + 1)[1:]
+    sizes = _sizes(components, count)
     order = np.argsort(-sizes, kind="stable")[:most]
     order = order[sizes[order] >= min_voxels]
     new_ids = np.zeros(count + 1, dtype=np.uint8)
     new_ids[order + 1] = np.arange(1, len(order) + 1, dtype=np.uint8)
-    return new_ids[components]
+    result = np.zeros(mask.shape, dtype=np.uint8)
+    np.take(new_ids, components, out=result[box])
+    return result
+
+
+def _foreground_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
+    """The smallest box around what is not zero; empty where nothing is."""
+    planes, below = np.any(mask, axis=(1, 2)), np.any(mask, axis=0)
+    hits = (planes, np.any(below, axis=1), np.any(below, axis=0))
+    sides = (np.flatnonzero(hit) for hit in hits)
+    d, h, w = (slice(int(s[0]), int(s[-1]) + 1) if s.size else slice(0, 0) for s in sides)
+    return d, h, w
+
+
+def _sizes(components: np.ndarray, count: int) -> np.ndarray:
+    """(count,) voxels of each component; counted plane by plane, as bincount makes 64-bit numbers of each."""
+    sizes = np.zeros(count + 1, np.int64)
+    for plane in components:
+        found = plane[plane > 0]
+        if found.size:
+            counts = np.bincount(found)
+            sizes[: len(counts)] += counts
+    return sizes[1:]

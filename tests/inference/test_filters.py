@@ -78,11 +78,12 @@ def test_only_sides_of_one_concept_compete(queries: list[Query]) -> None:
 def test_components_are_chosen_for_the_kinds_that_ask_for_it() -> None:
     """Two parts each of an organ and of a lesion; only the organ loses its small unsure one."""
     result = LabelMap((4, 4, 20), 7)
+    view = View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (4, 4, 20), 0, 0)
     for id_, row in ((3, 0), (7, 2)):
-        result.labels[:2, row, :8] = id_
-        result.probability[:2, row, :8] = 0.95
-        result.labels[:2, row, 12:14] = id_
-        result.probability[:2, row, 12:14] = 0.6
+        probability = np.zeros(view.shape, np.float32)
+        probability[:2, row, :8] = 0.95
+        probability[:2, row, 12:14] = 0.6
+        result.add(probability, view, id_, 0.5)
     queries = [query(3, "liver"), query(7, "lesion", kind="lesion")]
     filter_components(result, queries, FilterRule(component_kinds=("organ",)))
     assert np.count_nonzero(result.labels == 3) == 16

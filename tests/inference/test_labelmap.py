@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from inference import labelmap
+from inference import labelmap, parallel
 from inference.geometry import View, fit_view, whole
-from inference.labelmap import LabelMap
+from inference.labelmap import LabelMap, _half_bits
+from inference.resample import to_native
 
 SAME = View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (8, 8, 8), 0, 0)
 
@@ -108,3 +109,59 @@ def test_slabs_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None
     in_parts.add(probability, view, 1, 0.5)
     np.testing.assert_array_equal(in_parts.labels, at_once.labels)
     np.testing.assert_allclose(in_parts.probability, at_once.probability, atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_neither_slabs_nor_threads_change_a_voxel(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random views and classes, against one whole interpolation a class, compared in half precision."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in rng.integers(3, 40, 3))
+    expected, best = np.zeros(shape, np.uint8), np.zeros(shape, np.float16)
+    result = LabelMap(shape, 9)
+    monkeypatch.setattr(labelmap, "SLAB_VOXELS", int(rng.integers(1, 2000)))
+    monkeypatch.setattr(parallel, "available_threads", lambda limit: 3)
+    for label in range(1, 6):
+        view = fit_view(whole(shape), tuple(rng.choice([0.5, 1.0, 3.0], 3)), 16**3)
+        probability = rng.random(view.shape, np.float32) ** 2
+        result.add(probability, view, label, 0.5)
+        here = to_native(probability, view, (0, 0, 0), shape).astype(np.float16)
+        wins = (here > 0.5) & (here > best)
+        expected[wins], best[wins] = label, here[wins]
+    # Where two classes differ by the last bit only, numpy rounds ties to even and we round them up.
+    apart = expected != result.labels
+    assert np.count_nonzero(apart) <= expected.size // 1000
+    np.testing.assert_allclose(result.probability, best, atol=2**-11)
+
+
+def test_half_bits_are_halves() -> None:
+    """Every step of half precision from 2^-14 to 2, and what lies between two of them."""
+    halves = np.arange(0x0400, 0x4001, dtype=np.uint16).view(np.float16)
+    np.testing.assert_array_equal(_half_bits(halves), halves.view(np.uint16))
+    between = np.random.default_rng(0).uniform(2.0**-14, 1.5, 100_000).astype(np.float32)
+    # Halfway numpy rounds to the even neighbour, and we round up.
+    between = between[between.view(np.uint32) & 0x1FFF != 0x1000]
+    np.testing.assert_array_equal(_half_bits(between).view(np.float16), between.astype(np.float16))
+
+
+@pytest.mark.parametrize("bad", [np.nan, -1.0, -0.0])
+def test_what_is_no_probability_wins_nothing(bad: float) -> None:
+    probability = cube(2, 4, 1.0)
+    probability[5:] = bad
+    for threshold in (0.0, 0.5):
+        result = LabelMap((8, 8, 8), 1)
+        result.add(probability, SAME, 1, threshold)
+        assert np.count_nonzero(result.labels) == 8
+
+
+def test_boxes_hold_their_classes() -> None:
+    rng = np.random.default_rng(0)
+    result = LabelMap((30, 40, 50), 9)
+    for label in (3, 9, 3, 5):
+        view = fit_view(whole((30, 40, 50)), (1.0, 1.0, 1.0), 16**3)
+        probability = np.zeros(view.shape, np.float32)
+        d, h, w = rng.integers(0, 10, 3)
+        probability[d : d + 3, h : h + 4, w : w + 5] = rng.random() / 2 + 0.5
+        result.add(probability, view, label, 0.5)
+    for label, box in result.boxes.items():
+        inside = np.count_nonzero(result.labels[box] == label)
+        assert inside == np.count_nonzero(result.labels == label) > 0

@@ -63,3 +63,18 @@ def test_bad_arguments_are_named():
         split_instances(np.zeros((2, 2), bool))
     with pytest.raises(ValueError, match=r"most=300; wanted 1\.\.255"):
         split_instances(np.zeros((2, 2, 2), bool), most=300)
+
+
+def test_objects_are_counted_as_in_the_whole_volume() -> None:
+    """Random masks in a corner of a volume: what the box around them gives is what the volume gives."""
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        mask = np.zeros((9, 12, 15), bool)
+        d, h, w = rng.integers(0, 6, 3)
+        mask[d : d + 3, h : h + 5, w : w + 6] = rng.random((3, 5, 6)) < 0.4
+        ids = split_instances(mask)
+        np.testing.assert_array_equal(ids > 0, mask)
+        sizes = np.bincount(ids[mask])[1:]
+        assert (np.diff(sizes) <= 0).all()
+        firsts = [int(np.flatnonzero(ids.ravel() == i)[0]) for i in range(1, len(sizes) + 1)]
+        assert all(a < b for a, b, s, t in zip(firsts, firsts[1:], sizes, sizes[1:], strict=False) if s == t)
