@@ -23,6 +23,10 @@ class RuntimeChoiceError(VesalError, RuntimeError):
     """No runtime can be used here, or not the one that was asked for."""
 
 
+class OutOfDeviceMemoryError(VesalError, MemoryError):
+    """A network's window does not fit into the memory of the GPU; the engine answers it with less at a time."""
+
+
 class CaseError(VesalError, ValueError):
     """Something about one case; the other cases are not affected."""
 
@@ -65,6 +69,26 @@ class IntensityError(CaseError):
 
 class SpacingError(CaseError):
     """The voxel spacing is not three positive, finite lengths in mm."""
+
+
+class NiftiError(CaseError):
+    """A file is no NIfTI-1 volume that can be read, or not of the shape that is wanted."""
+
+
+class MaskError(CaseError):
+    """The mask that a user gave cannot be used; the case runs without it."""
+
+
+class MaskShapeError(MaskError):
+    """A mask is not on the volume's grid."""
+
+
+class MaskTypeError(MaskError):
+    """A mask's values are not whole numbers from 0 to 65535."""
+
+
+class MaskIdError(MaskError):
+    """A mask's values are not ids of prompts."""
 
 
 class PromptError(CaseError):
