@@ -14,17 +14,27 @@ OUTSIDE_S = 3.0
 made before this process nor what comes after the last line (ending the process took up to 1.2 s on a busy
 machine)."""
 
+LEAVE_S = 0.25
+"""Kept at the end of a case for what follows its last file: telling the report and going on."""
+LEAVE_SHARE = 0.02
+"""... but no more than this share of the budget, so that a short one is not spent on its own end."""
+
 _LONGEST_START_S = 120.0
 """A process older than this was something else before (`exec` in an open shell): its age says nothing."""
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Time of one case: `budget_s` seconds from the moment `started` of the clock `now`."""
+    """Time of one case: `budget_s` seconds from the moment `started` of the clock `now`.
+
+    `write_s` is what writing the first file, zeros, took: a result is held to cost as much until one was
+    written.
+    """
 
     budget_s: float
     started: float
     now: Callable[[], float] = time.monotonic
+    write_s: float = 0.0
 
     def spent_s(self) -> float:
         """Seconds since the start."""
@@ -33,6 +43,14 @@ class Clock:
     def left_s(self) -> float:
         """Seconds that remain; negative once the time is up."""
         return self.budget_s - self.spent_s()
+
+    def last_call(self) -> float:
+        """Moment of `now` at which the case is ended with what is on disk, whatever still runs."""
+        return self.started + self.budget_s - min(LEAVE_S, LEAVE_SHARE * self.budget_s)
+
+    def usable_s(self) -> float:
+        """Seconds until `last_call`; negative once it has passed."""
+        return self.last_call() - self.now()
 
 
 def case_budget_s(prompts: int, seconds: float | None = None) -> float:

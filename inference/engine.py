@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,20 +11,23 @@ import numpy as np
 
 from inference.budget import Clock
 from inference.case import Case
+from inference.costs import Costs
 from inference.filters import filter_components, filter_pass, split_into_objects
 from inference.labelmap import LabelMap
+from inference.ladder import Effort, Ladder, Planned
 from inference.logs import bar, log_stage
+from inference.look import Sight, Task
 from inference.models import VolumeModel, intensity_statistics
 from inference.outcomes import outcomes, stage_report
-from inference.pace import Pace
+from inference.pace import Load, Pace
 from inference.plan import Batch, Plan, Query, fine_groups, make_plan
 from inference.processor import peak_mb
 from inference.profile import Profile, read_profile
 from inference.prompts import Prompt
-from inference.report import PromptOutcome, StageReport
+from inference.report import LadderStep, PromptOutcome, StageReport
 from inference.runtime import Runtime, choose_runtime
 from inference.settings import ROOT, Settings
-from inference.stages import Pass, Sight, run_coarse, run_fine
+from inference.stages import Pass, coarse_tasks, find_target, fine_task, run_coarse, run_fine
 
 if TYPE_CHECKING:
     from inference.text import TextEncoder
@@ -43,6 +45,7 @@ class Segmentation:
     """(D, H, W) unsigned; prompt ids, or object ids in an instance case"""
     prompts: dict[int, PromptOutcome]
     stages: list[StageReport] = field(default_factory=list)
+    ladder: list[LadderStep] = field(default_factory=list)
     fallbacks: list[str] = field(default_factory=list)
 
 
@@ -53,6 +56,7 @@ class Engine:
         self.profile = profile
         self.runtime = runtime
         self.model = model
+        self.costs = Costs()
 
     @classmethod
     def open(cls, settings: Settings) -> Engine:
@@ -74,7 +78,7 @@ class Engine:
         Args:
             case: the volume.
             prompts: at least one.
-            clock: the case's; the fine stage ends early where it runs short.
+            clock: the case's; where it runs short the ladder is walked down, see ``inference.ladder``.
             save: writes a label map (D, H, W) as the case's output at once; called with the coarse result.
 
         Returns:
@@ -87,13 +91,37 @@ class Engine:
         return work.finish(prompts)
 
 
+def _planned(plan: Plan) -> list[Planned]:
+    """The stages of a plan as the ladder sees them."""
+    stages = []
+    for batch in plan.batches:
+        if not batch.coarse.skip:
+            stages.append(Planned(replace(batch.coarse, rounds=1, complementary=0), first=True))
+        if not batch.fine.skip:
+            stages.append(Planned(batch.fine, first=batch.coarse.skip))
+    return stages
+
+
+@dataclass(frozen=True)
+class _FineView:
+    """One view of the fine stage: which rows of which batch, and how they are looked at."""
+
+    batch: Batch
+    coarse: Pass | None
+    index: Sequence[int]
+    queries: Sequence[Query]
+    task: Task
+    why: str
+
+
 class _Work:
     """State of one case on its way."""
 
     def __init__(self, engine: Engine, case: Case, plan: Plan, clock: Clock) -> None:
         self.profile, self.model, self.case, self.plan = engine.profile, engine.model, case, plan
         self.sight = Sight(case.image, case.spacing_dhw_mm, intensity_statistics(case.image))
-        self.pace = Pace(clock)
+        self.pace = Pace(clock, engine.costs)
+        self.ladder = Ladder(self.pace, _planned(plan))
         self.coarse: list[Pass | None] = []
         self.result = self._empty_map()
         self.stages: list[StageReport] = []
@@ -104,26 +132,30 @@ class _Work:
         return LabelMap(self.case.image.shape, max(self.case.sentences, default=1))
 
     def coarse_stage(self, save: Save) -> None:
-        """Run every batch over the whole volume and put the result on disk.
+        """Run every batch over the whole volume, and put the result on disk before anything is refined.
 
         Also where no batch has a coarse stage, and the map is empty: so the clock learns what writing costs.
         """
-        for batch in self.plan.batches:
-            self.coarse.append(None if batch.coarse.skip else self._coarse(batch))
+        for number, batch in enumerate(self.plan.batches):
+            self.coarse.append(None if batch.coarse.skip else self._coarse(batch, number))
         if not self.plan.batches:
             return
-        started = time.monotonic()
-        first = self._empty_map()
-        for batch, result in zip(self.plan.batches, self.coarse, strict=True):
-            if result is not None:
-                self._add(first, batch, result, range(len(batch.queries)), batch.coarse.threshold)
-        save(self._as_asked(first.labels))
-        self.pace.saw_writing(time.monotonic() - started)
+        with self.pace.ending():
+            first = self._empty_map()
+            for batch, result in zip(self.plan.batches, self.coarse, strict=True):
+                if result is not None:
+                    self._add(first, batch, result, range(len(batch.queries)), batch.coarse.threshold)
+            self._filter(first)
+            save(self._as_asked(first.labels))
 
-    def _coarse(self, batch: Batch) -> Pass:
-        result = run_coarse(self.sight, self.model, batch.queries, batch.coarse, self.pace)
+    def _coarse(self, batch: Batch, number: int) -> Pass:
+        def later(effort: Effort) -> list[Load]:
+            after = [b for b in self.plan.batches[number + 1 :] if not b.coarse.skip]
+            tasks = [t for b in after for t in coarse_tasks(self.sight, self.model, b.queries, b.coarse)]
+            return [load for task in tasks for load in task.load(effort)]
+
+        result = run_coarse(self.sight, self.model, batch.queries, batch.coarse, self.ladder, later)
         result = filter_pass(result, batch.queries, self.profile.filters)
-        self.pace.saw_view(result.seconds)
         self._report("coarse", result, [q.prompt_id for q in batch.queries])
         if result.unseen:
             self._note_unseen(result, batch.queries)
@@ -131,46 +163,59 @@ class _Work:
 
     def fine_stage(self) -> None:
         """Look again around each group of targets while there is time; what is not refined stays coarse."""
-        groups = [
-            (batch, result, group)
-            for batch, result in zip(self.plan.batches, self.coarse, strict=True)
-            for group in ([] if batch.fine.skip else fine_groups(len(batch.queries), batch.fine.together))
-        ]
+        views = self._fine_views()
         done: set[tuple[int, int]] = set()
         late: list[str] = []
-        with bar(len(groups), "fine stage", "view") as shown:
-            for batch, coarse, group in groups:
-                if not self.pace.allows_view():
-                    late += [batch.queries[i].name for i in group]
-                elif self._fine(batch, coarse, group):
-                    done.update((id(batch), i) for i in group)
+        with bar(len(views), "fine stage", "view") as shown:
+            for number, view in enumerate(views):
+                if not self._may_begin(views[number:]):
+                    late += [q.name for q in view.queries]
+                elif self._fine(view, views[number + 1 :]):
+                    done.update((id(view.batch), i) for i in view.index)
                 shown.update()
         if late:
-            self.fallbacks.append(f"time ran short, not refined: {', '.join(late)} ({self.pace.why_not()})")
+            self.fallbacks.append(f"time ran short, not refined: {', '.join(late)}")
         self._keep_coarse(done)
 
-    def _fine(self, batch: Batch, coarse: Pass | None, group: Sequence[int]) -> bool:
-        """Run one fine view and add its classes to the result; False where there was nothing to look at."""
-        queries = [batch.queries[i] for i in group]
-        result = run_fine(self.sight, self.model, queries, batch.fine, coarse, group, self.pace)
-        if result is None:
-            return False
-        self.pace.saw_view(result.seconds)
-        self._report(f"fine {', '.join(q.name for q in queries)}", result, [q.prompt_id for q in queries])
+    def _fine_views(self) -> list[_FineView]:
+        """Every view of the fine stage, with its region; not those for which there is nothing to look for."""
+        views = []
+        for batch, coarse in zip(self.plan.batches, self.coarse, strict=True):
+            for index in [] if batch.fine.skip else fine_groups(len(batch.queries), batch.fine.together):
+                target = find_target(self.sight, batch.fine, coarse, index)
+                if target.box is None:
+                    continue
+                queries = [batch.queries[i] for i in index]
+                task = fine_task(self.sight, self.model, queries, batch.fine, target, coarse, index)
+                views.append(_FineView(batch, coarse, index, queries, task, target.why))
+        return views
+
+    def _may_begin(self, views: Sequence[_FineView]) -> bool:
+        """Whether the first of these views is to be run at all; the ladder may take steps for all of them."""
+        self.ladder.fits(lambda effort: self._loads(views, effort))
+        return views[0].task.wanted(self.ladder.effort, 0)
+
+    def _loads(self, views: Sequence[_FineView], effort: Effort) -> list[Load]:
+        return [load for view in views for load in view.task.load(effort)]
+
+    def _fine(self, view: _FineView, later: Sequence[_FineView]) -> bool:
+        """Run one fine view and add its classes to the result; False where it was not seen to its end."""
+        result = run_fine(view.task, view.why, self.ladder, lambda effort: self._loads(later, effort))
+        names = ", ".join(q.name for q in view.queries)
+        self._report(f"fine {names}", result, [q.prompt_id for q in view.queries])
         if result.unseen:
-            self._note_unseen(result, queries)
-            if coarse is not None:
+            self._note_unseen(result, view.queries)
+            if view.coarse is not None:
                 return False
-        result = filter_pass(result, queries, self.profile.filters)
-        for row, query in enumerate(queries):
-            self.result.add(result.probability[row], result.view, query.prompt_id, batch.fine.threshold)
+        result = filter_pass(result, view.queries, self.profile.filters)
+        for row, query in enumerate(view.queries):
+            self.result.add(result.probability[row], result.view, query.prompt_id, view.batch.fine.threshold)
         return True
 
     def _note_unseen(self, result: Pass, queries: Sequence[Query]) -> None:
         names = ", ".join(q.name for q in queries)
         self.fallbacks.append(
-            f"time ran short, {result.unseen} windows left out and {result.windows} run for {names} "
-            f"({self.pace.why_not()})"
+            f"time ran short, {result.unseen} windows left out and {result.windows} run for {names}"
         )
 
     def _keep_coarse(self, done: set[tuple[int, int]]) -> None:
@@ -192,6 +237,12 @@ class _Work:
         for id_ in dict.fromkeys(ids):
             self.ran[id_].append(name.split()[0])
 
+    def _filter(self, result: LabelMap) -> None:
+        """Choose components; where objects are asked for, each of them is one."""
+        if not self.case.instance:
+            queries = [q for batch in self.plan.batches for q in batch.queries]
+            filter_components(result, queries, self.profile.filters)
+
     def _as_asked(self, labels: np.ndarray) -> np.ndarray:
         """Prompt ids, or one id per object where the case asks for instances."""
         if not self.case.instance:
@@ -200,9 +251,10 @@ class _Work:
 
     def finish(self, prompts: Sequence[Prompt]) -> Segmentation:
         """Filter components, split objects, and tell what came of each prompt."""
-        queries = [q for batch in self.plan.batches for q in batch.queries]
-        if not self.case.instance:
-            filter_components(self.result, queries, self.profile.filters)
+        self._filter(self.result)
         labels = self._as_asked(self.result.labels)
         told = outcomes(prompts, self.plan, self.result, labels, self.case, self.ran)
-        return Segmentation(labels, told, self.stages, self.fallbacks)
+        return Segmentation(labels, told, self.stages, self.ladder.steps, self.fallbacks + self._steps())
+
+    def _steps(self) -> list[str]:
+        return [f"time ran short at {s.at_s:.1f} s: {s.step} ({s.why})" for s in self.ladder.steps]

@@ -1,67 +1,118 @@
-"""Whether there is time for more views and windows: costs are measured on the way, not guessed."""
+"""Whether what is still to come fits into the time left: sums over costs that were measured on the way."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from inference.budget import Clock
+from inference.costs import Costs
 
-MARGIN = 1.5
-"""Factor on the slowest view so far: the next one may be larger or meet a stall."""
-LEAST_RESERVE_S = 1.0
-"""Kept for filtering and writing at least."""
-RESERVE_FACTOR = 3.0
-"""Filtering and writing the result costs at most this many times what writing the coarse result cost."""
-OVERLAP_STEPS = (1.0, 0.5, 0.0)
-"""Shares of a rule's overlap that are tried, widest first, when many windows have to fit into the time
-left.
-"""
+PLAN_MARGIN = 1.15
+"""On the sum of what is to come; below 1.2, so that a plan that has a fifth to spare is run as it is."""
+CALL_MARGIN = 1.15
+"""On the slowest call so far, before another one is begun."""
+END_MARGIN = 1.25
+"""On what finishing the coarse result took, for finishing the final one: its classes have finer borders."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """Windows that are still to come on one view, or on views like it."""
+
+    degree: int
+    voxels: int
+    """Of one window."""
+    windows: int
+    """How many at most."""
+    times: int = 1
+    """Rounds, or views like this one."""
+    passes: int = 1
+    """Calls of the network for each window; the clock is asked before the first of them."""
+    views: int = 0
+    """Views that have to be sampled for them."""
+    count: Callable[[], int] | None = None
+    """Counts the windows that hold something, where some may not; costs as much as sampling the view."""
+
+    def counted(self) -> Load:
+        """The same with the true number of windows."""
+        return self if self.count is None else replace(self, windows=self.count(), count=None)
 
 
 class Pace:
     """Keeps the clock of one case and what its parts cost."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, costs: Costs | None = None) -> None:
+        """`costs` outlive a case: the next one begins with what this one measured."""
         self._clock = clock
-        self._view_s = 0.0
-        self._window_s: dict[int, float] = {}
-        self._warm: set[int] = set()
-        self._reserve_s = LEAST_RESERVE_S
+        self._costs = costs or Costs()
+        self._end_s: float | None = None
+        self._views_s: list[float] = []
+        self._calls_s = 0.0
 
-    def saw_view(self, seconds: float) -> None:
-        """Take in the cost of a view."""
-        self._view_s = max(self._view_s, seconds)
+    def now(self) -> float:
+        """The case's clock; everything that is measured for it is measured by this one."""
+        return self._clock.now()
 
-    def saw_writing(self, seconds: float) -> None:
-        """Take in the cost of making and writing the coarse result."""
-        self._reserve_s = max(LEAST_RESERVE_S, RESERVE_FACTOR * seconds)
+    def spent_s(self) -> float:
+        """Seconds since the case began."""
+        return self._clock.spent_s()
 
     @contextmanager
-    def window(self, degree: int) -> Iterator[None]:
-        """Measure a window; the first of each degree compiles the graph and is not counted."""
-        started = time.monotonic()
+    def call(self, degree: int, voxels: int) -> Iterator[None]:
+        """Measure one call of the network on a window of so many voxels."""
+        started = self.now()
         yield
-        if degree in self._warm:
-            self._window_s[degree] = time.monotonic() - started
-        self._warm.add(degree)
+        seconds = self.now() - started
+        self._calls_s += seconds
+        self._costs.saw(degree, voxels, seconds)
 
-    def knows(self, degree: int) -> bool:
-        """Whether a window of this degree was measured."""
-        return degree in self._window_s
+    @contextmanager
+    def view(self) -> Iterator[None]:
+        """Measure what one view costs beside its calls: sampling, blending, filtering."""
+        started, called = self.now(), self._calls_s
+        yield
+        self._views_s.append(max(0.0, self.now() - started - (self._calls_s - called)))
 
-    def allows_view(self) -> bool:
-        """Whether another view, and what must follow it, still fits."""
-        return self._clock.left_s() > MARGIN * self._view_s + self._reserve_s
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Measure making, filtering and writing a label map: what still has to follow whatever is run."""
+        started = self.now()
+        yield
+        self._end_s = self.now() - started
 
-    def allows_windows(self, count: int, degree: int) -> bool:
-        """Whether ``count`` more windows, and what must follow them, still fit."""
-        return self._clock.left_s() > MARGIN * count * self._window_s.get(degree, 0.0) + self._reserve_s
+    def end_s(self) -> float:
+        """Seconds to keep for the end: those of the coarse result, before it those of writing zeros."""
+        return END_MARGIN * (self._clock.write_s if self._end_s is None else self._end_s)
 
-    def why_not(self) -> str:
-        """The reason for the report."""
+    def needs_s(self, loads: Sequence[Load]) -> float:
+        """Seconds that the windows and views of ``loads`` will take, without any margin."""
+        view_s = sum(self._views_s) / len(self._views_s) if self._views_s else 0.0
+        calls = (n.windows * n.times * n.passes * self._costs.likely(n.degree, n.voxels) for n in loads)
+        return sum(calls) + view_s * sum(n.views for n in loads)
+
+    def next_s(self, loads: Sequence[Load]) -> float:
+        """Seconds that the first window of ``loads`` may take."""
+        return loads[0].passes * self._costs.most(loads[0].degree, loads[0].voxels) if loads else 0.0
+
+    def fits(self, loads: Sequence[Load]) -> bool:
+        """Whether ``loads`` and the end of the case fit, and the next window even if it is a slow one."""
+        if not loads or self._fits(loads):
+            return True
+        # Before anything is given up for it, it is looked at how much there really is to do.
+        return any(load.count for load in loads) and self._fits([load.counted() for load in loads])
+
+    def _fits(self, loads: Sequence[Load]) -> bool:
+        left = self._clock.usable_s() - self.end_s()
+        return PLAN_MARGIN * self.needs_s(loads) < left and CALL_MARGIN * self.next_s(loads) < left
+
+    def why_not(self, loads: Sequence[Load]) -> str:
+        """The reason for the report: what is left, and what it would take."""
+        loads = [load.counted() for load in loads]
+        windows = sum(load.windows * load.times for load in loads)
         return (
-            f"{self._clock.left_s():.1f} s of {self._clock.budget_s:.0f} s left, a view takes up to "
-            f"{self._view_s:.1f} s, filtering and writing {self._reserve_s:.1f} s"
+            f"{self._clock.left_s():.2f} s of {self._clock.budget_s:g} s left, {windows} more windows take "
+            f"{self.needs_s(loads):.2f} s, the next up to {self.next_s(loads):.2f} s, filtering and writing "
+            f"{self.end_s():.2f} s"
         )

@@ -10,6 +10,20 @@ FAR_SHARE = 0.1
 """A coarse component smaller than this share of its class's largest does not stretch the box: one false speck
 at the other end of the body would cost the fine stage its resolution."""
 
+MAY_BE, SURE = 0.1, 0.9
+"""A coarse probability between these says neither yes nor no."""
+OPEN_SHARE = 0.5
+"""A class of which at least this share of what it may be is neither: the coarse stage was not sure of it."""
+
+
+def is_unsure(probability: np.ndarray) -> bool:
+    """Whether a coarse result (N, d, h, w) leaves one of its classes open; an empty one does not."""
+    for one in probability:
+        may_be = np.count_nonzero(one >= MAY_BE)
+        if may_be and may_be - np.count_nonzero(one >= SURE) >= OPEN_SHARE * may_be:
+            return True
+    return False
+
 
 def region_of(
     probability: np.ndarray, view: View, shape: tuple[int, int, int], threshold: float = 0.5

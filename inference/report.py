@@ -37,6 +37,18 @@ class StageReport:
 
 
 @dataclass(frozen=True)
+class LadderStep:
+    """Something of the plan that was given up because time ran short.
+
+    `why` tells the time left and what it was needed for, `at_s` the second of the case at which it was.
+    """
+
+    step: str
+    why: str
+    at_s: float
+
+
+@dataclass(frozen=True)
 class PromptOutcome:
     """What became of one prompt.
 
@@ -63,7 +75,8 @@ class CaseReport:
     """One case: where it came from, how it was understood, what ran, and how long it took.
 
     `state` is `ok`, `fell back` or `not run`; `written` says in words what the output file holds;
-    `seconds_of` holds the steps of the case beside the stages (read, prompts, engine, ...).
+    `seconds_of` holds the steps of the case beside the stages (read, prompts, engine, ...), `ladder` what was
+    given up to stay within the budget.
     """
 
     name: str
@@ -81,6 +94,7 @@ class CaseReport:
     notes: tuple[str, ...] = ()
     prompts: tuple[PromptOutcome, ...] = ()
     stages: tuple[StageReport, ...] = ()
+    ladder: tuple[LadderStep, ...] = ()
     fallbacks: tuple[str, ...] = ()
     error: str | None = None
     budget_s: float | None = None

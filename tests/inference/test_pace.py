@@ -1,12 +1,10 @@
-"""Whether one more view fits: sums with a clock that is set by hand."""
-
-from types import SimpleNamespace
+"""Whether what is to come fits: sums with a clock that is set by hand."""
 
 import pytest
 
-from inference import pace as pace_module
-from inference.budget import Clock
-from inference.pace import LEAST_RESERVE_S, MARGIN, RESERVE_FACTOR, Pace
+from inference.budget import LEAVE_S, Clock
+from inference.costs import Costs
+from inference.pace import CALL_MARGIN, END_MARGIN, PLAN_MARGIN, Load, Pace
 
 
 class Watch:
@@ -24,60 +22,99 @@ def watch() -> Watch:
     return Watch()
 
 
-def test_without_measurements_only_the_reserve_is_kept(watch: Watch) -> None:
-    pace = Pace(Clock(60.0, 0.0, watch))
-    watch.at = 60.0 - LEAST_RESERVE_S - 0.01
-    assert pace.allows_view()
-    watch.at = 60.0 - LEAST_RESERVE_S
-    assert not pace.allows_view()
+def pace_after(watch: Watch, *calls: float, write_s: float = 0.0) -> Pace:
+    """A pace of 60 s that has seen such calls on 4096 voxels at degree 0."""
+    pace = Pace(Clock(60.0, 0.0, watch, write_s))
+    for seconds in calls:
+        with pace.call(0, 4096):
+            watch.at += seconds
+    watch.at = 0.0
+    return pace
 
 
-def test_the_slowest_view_counts_with_its_margin(watch: Watch) -> None:
-    """Views of 4 s and 2 s: the next may take 1.5 * 4 s, and 1 s is kept."""
-    pace = Pace(Clock(60.0, 0.0, watch))
-    pace.saw_view(4.0)
-    pace.saw_view(2.0)
-    watch.at = 60.0 - MARGIN * 4.0 - LEAST_RESERVE_S - 0.01
-    assert pace.allows_view()
-    watch.at += 0.02
-    assert not pace.allows_view()
+def fits_until(pace: Pace, watch: Watch, at: float, loads: list[Load]) -> bool:
+    """Whether ``loads`` fit up to a moment and no longer."""
+    watch.at = at - 0.01
+    before = pace.fits(loads)
+    watch.at = at + 0.01
+    return before and not pace.fits(loads)
 
 
-def test_writing_that_was_slow_is_kept_free(watch: Watch) -> None:
-    """3 s for the coarse result: 9 s for the last one."""
-    pace = Pace(Clock(60.0, 0.0, watch))
-    pace.saw_writing(3.0)
-    watch.at = 60.0 - RESERVE_FACTOR * 3.0 - 0.01
-    assert pace.allows_view()
-    watch.at += 0.02
-    assert not pace.allows_view()
+ONE = [Load(0, 4096, 1)]
 
 
-def test_fast_writing_does_not_lower_the_reserve(watch: Watch) -> None:
-    pace = Pace(Clock(60.0, 0.0, watch))
-    pace.saw_writing(0.001)
-    watch.at = 59.5
-    assert not pace.allows_view()
+def test_without_measurements_there_must_only_be_time_left(watch: Watch) -> None:
+    assert fits_until(pace_after(watch), watch, 60.0 - LEAVE_S, ONE)
+
+
+def test_nothing_to_come_always_fits(watch: Watch) -> None:
+    watch.at = 100.0
+    assert Pace(Clock(60.0, 0.0, watch)).fits([])
+
+
+def test_before_a_result_was_written_the_end_costs_what_zeros_did(watch: Watch) -> None:
+    pace = pace_after(watch, write_s=2.0)
+    assert fits_until(pace, watch, 60.0 - LEAVE_S - END_MARGIN * 2.0, ONE)
+
+
+def test_afterwards_the_end_costs_what_the_coarse_one_did(watch: Watch) -> None:
+    """Zeros compress well: 2 s for them, 3 s for the coarse result."""
+    pace = pace_after(watch, write_s=2.0)
+    with pace.ending():
+        watch.at += 3.0
+    assert fits_until(pace, watch, 60.0 - LEAVE_S - END_MARGIN * 3.0, ONE)
+
+
+def test_the_sum_counts_windows_rounds_and_passes(watch: Watch) -> None:
+    """2 s a call; 3 windows with two passes each in two views alike: 12 calls."""
+    pace = pace_after(watch, 9.0, 2.0)
+    assert pace.needs_s([Load(0, 4096, 3, times=2, passes=2)]) == 24.0
+    assert fits_until(pace, watch, 60.0 - LEAVE_S - PLAN_MARGIN * 24.0, [Load(0, 4096, 3, 2, 2)])
+
+
+def test_the_next_window_must_fit_even_if_it_is_a_slow_one(watch: Watch) -> None:
+    """9 s for the compiling first, then 1, 8 and 1 s: the mean is 3.3 s, the slowest 8."""
+    pace = pace_after(watch, 9.0, 1.0, 8.0, 1.0)
+    assert fits_until(pace, watch, 60.0 - LEAVE_S - CALL_MARGIN * 8.0, ONE)
+
+
+def test_a_view_costs_more_than_its_calls(watch: Watch) -> None:
+    """A view of 7 s of which the call took 2: 5 s for each further one."""
+    pace = pace_after(watch, 9.0, 2.0)
+    with pace.view():
+        watch.at += 3.0
+        with pace.call(0, 4096):
+            watch.at += 2.0
+        watch.at += 2.0
+    assert pace.needs_s([Load(0, 4096, 1, times=2, views=2)]) == 2 * 2.0 + 2 * 5.0
+
+
+def test_windows_are_counted_before_anything_is_given_up(watch: Watch) -> None:
+    """40 windows of 2 s do not fit into 60 s; the 10 that hold something do."""
+    asked = []
+
+    def count(busy: int) -> int:
+        asked.append(busy)
+        return busy
+
+    pace = pace_after(watch, 2.0, 2.0)
+    assert pace.fits([Load(0, 4096, 5, count=lambda: count(1))]) and asked == []
+    assert pace.fits([Load(0, 4096, 40, count=lambda: count(10))]) and asked == [10]
+    assert not pace.fits([Load(0, 4096, 40, count=lambda: count(30))])
 
 
 def test_the_reason_names_what_is_left_and_what_it_takes(watch: Watch) -> None:
-    pace = Pace(Clock(60.0, 0.0, watch))
-    pace.saw_view(10.0)
+    pace = pace_after(watch, 10.0, 10.0, write_s=2.0)
     watch.at = 50.0
-    assert pace.why_not() == ("10.0 s of 60 s left, a view takes up to 10.0 s, filtering and writing 1.0 s")
+    assert pace.why_not([Load(0, 4096, 3)]) == (
+        "10.00 s of 60 s left, 3 more windows take 30.00 s, the next up to 10.00 s, "
+        "filtering and writing 2.50 s"
+    )
 
 
-def test_windows_are_measured_by_degree_after_the_first(
-    watch: Watch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first window of a degree compiles its graph: 30 s are not what the next one costs, 2 s are."""
-    monkeypatch.setattr(pace_module, "time", SimpleNamespace(monotonic=watch))
-    pace = Pace(Clock(60.0, 0.0, watch))
-    for seconds in (30.0, 2.0):
-        assert not pace.knows(0)
-        with pace.window(0):
-            watch.at += seconds
-    assert pace.knows(0) and not pace.knows(1)
-    # 28 s are left, 1 s of them kept: 9 windows of 1.5 * 2 s end exactly then, which is too late
-    assert pace.allows_windows(8, 0) and not pace.allows_windows(9, 0)
-    assert pace.allows_windows(1000, 1), "nothing is known of this degree"
+def test_what_one_case_measured_the_next_one_knows(watch: Watch) -> None:
+    costs = Costs()
+    first = Pace(Clock(60.0, 0.0, watch), costs)
+    with first.call(0, 4096):
+        watch.at += 5.0
+    assert Pace(Clock(60.0, 0.0, watch), costs).next_s(ONE) == 5.0

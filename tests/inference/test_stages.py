@@ -1,19 +1,20 @@
 """One pass at a time: what the coarse and the fine stage look at, and with which spatial prompt."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from inference import pace as pace_module
 from inference.budget import Clock
 from inference.geometry import Box, View
+from inference.ladder import Ladder, Planned
+from inference.look import Sight
+from inference.masks import half_of_blocks
 from inference.models import VolumeModel
 from inference.pace import Pace
 from inference.plan import Query
 from inference.profile import StageRule
-from inference.stages import MOST_QUERIES, Pass, Sight, half_of_blocks, run_coarse, run_fine
+from inference.stages import MOST_QUERIES, Pass, find_target, fine_task, run_coarse, run_fine
 from tests.inference.fake_models import BANK, Bright, Constant, made_image
 
 LIVER = Query(1, "liver", "liver", None, "CT", "organ")
@@ -33,9 +34,43 @@ def sight_of(image: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0,
 
 
 @pytest.fixture
-def pace() -> Pace:
+def ladder() -> Ladder:
     """All the time in the world."""
-    return Pace(Clock(600.0, 0.0, lambda: 0.0))
+    return Ladder(Pace(Clock(600.0, 0.0, lambda: 0.0)))
+
+
+def refine(
+    image: np.ndarray,
+    graph: Callable,
+    queries: list[Query],
+    rule: StageRule,
+    coarse: Pass | None,
+    index: list[int],
+    ladder: Ladder,
+) -> Pass | None:
+    """Run one fine view as the engine does; None where there is nothing to look at."""
+    sight = sight_of(image)
+    target = find_target(sight, rule, coarse, index)
+    if target.box is None:
+        return None
+    task = fine_task(sight, model_of(graph), queries, rule, target, coarse, index)
+    return run_fine(task, target.why, ladder)
+
+
+class SlowNet(Constant):
+    """Every call takes 10 s of a clock that it moves itself."""
+
+    def __init__(self) -> None:
+        super().__init__(0.6)
+        self.at = 0.0
+
+    def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.at += 10.0
+        return super().__call__(inputs)
+
+    def ladder(self, budget_s: float, rule: StageRule, first: bool) -> Ladder:
+        """A ladder for one stage on that clock."""
+        return Ladder(Pace(Clock(budget_s, 0.0, lambda: self.at)), [Planned(rule, first)])
 
 
 def test_a_view_is_shown_in_two_channels() -> None:
@@ -47,9 +82,9 @@ def test_a_view_is_shown_in_two_channels() -> None:
     assert (channels[0, :8] == -1).all() and (channels[1, :8] == -2).all()
 
 
-def test_the_coarse_stage_sees_everything_for_every_query(pace: Pace) -> None:
+def test_the_coarse_stage_sees_everything_for_every_query(ladder: Ladder) -> None:
     image = made_image((32, 32, 32), (LOW, 200))
-    result = run_coarse(sight_of(image), model_of(Bright()), [LIVER, SPLEEN], RULE, pace)
+    result = run_coarse(sight_of(image), model_of(Bright()), [LIVER, SPLEEN], RULE, ladder)
     assert result.view == View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (32, 32, 32), 0, 0)
     np.testing.assert_array_equal(result.probability[0] > 0.5, image == 200)
     assert not result.probability[1].any()
@@ -57,12 +92,12 @@ def test_the_coarse_stage_sees_everything_for_every_query(pace: Pace) -> None:
     assert (result.windows, result.skipped, result.unseen) == (1, 0, 0)
 
 
-def test_many_queries_are_asked_in_passes(pace: Pace) -> None:
+def test_many_queries_are_asked_in_passes(ladder: Ladder) -> None:
     """35 queries: 16, 16 and 3; the odd ones are spleens, and each row belongs to its query."""
     bright = Bright()
     image = made_image((16, 16, 16), (LOW, 200))
     queries = [(LIVER, SPLEEN)[i % 2] for i in range(2 * MOST_QUERIES + 3)]
-    result = run_coarse(sight_of(image), model_of(bright), queries, RULE, pace)
+    result = run_coarse(sight_of(image), model_of(bright), queries, RULE, ladder)
     assert [c["text"].shape[1] for c in bright.calls] == [MOST_QUERIES, MOST_QUERIES, 3]
     assert result.probability.any((1, 2, 3)).tolist() == [i % 2 == 0 for i in range(len(queries))]
     assert result.presence.shape == (len(queries), 16)
@@ -77,12 +112,12 @@ def coarse_with(cut: tuple[slice, slice, slice] | None, classes: int = 1) -> Pas
     return Pass(view, probability, np.ones((classes, 32), np.float32), 1, 0, 0.0, "")
 
 
-def test_the_fine_stage_looks_around_the_coarse_result(pace: Pace) -> None:
+def test_the_fine_stage_looks_around_the_coarse_result(ladder: Ladder) -> None:
     """Voxels 4..12 at step 2 are 8..24; grown 1.5 times 4..28, which 32 voxels hold at their own grid."""
     constant = Constant(0.6)
     rule = StageRule(voxels=32**3, grow=1.5)
     image = made_image((64, 64, 64))
-    result = run_fine(sight_of(image), model_of(constant), [SPLEEN], rule, coarse_with(LOW, 2), [1], pace)
+    result = refine(image, constant, [SPLEEN], rule, coarse_with(LOW, 2), [1], ladder)
     assert result is not None
     assert result.view.box == Box((0.0, 0.0, 0.0), (32.0, 32.0, 32.0))
     prompt = constant.calls[0]["prompt"][0, 0]
@@ -90,64 +125,64 @@ def test_the_fine_stage_looks_around_the_coarse_result(pace: Pace) -> None:
     assert "grown 1.5 times" in result.why
 
 
-def test_an_empty_coarse_result_gives_nothing_to_look_at(pace: Pace) -> None:
+def test_an_empty_coarse_result_gives_nothing_to_look_at(ladder: Ladder) -> None:
     image = made_image((64, 64, 64))
-    assert (
-        run_fine(sight_of(image), model_of(Constant(1)), [LIVER], RULE, coarse_with(None), [0], pace) is None
-    )
+    assert refine(image, Constant(1), [LIVER], RULE, coarse_with(None), [0], ladder) is None
 
 
-def test_only_the_queries_of_the_view_point_the_way(pace: Pace) -> None:
+def test_only_the_queries_of_the_view_point_the_way(ladder: Ladder) -> None:
     """The other class's coarse result is no reason to look for this one."""
     image = made_image((64, 64, 64))
     coarse = coarse_with(LOW, 2)
-    assert run_fine(sight_of(image), model_of(Constant(1)), [LIVER], RULE, coarse, [0], pace) is None
+    assert refine(image, Constant(1), [LIVER], RULE, coarse, [0], ladder) is None
 
 
-def test_without_a_coarse_stage_everything_is_seen_without_prompt(pace: Pace) -> None:
+def test_without_a_coarse_stage_everything_is_seen_without_prompt(ladder: Ladder) -> None:
     constant = Constant(0.6)
     image = made_image((64, 64, 64))
-    result = run_fine(sight_of(image), model_of(constant), [LIVER], RULE, None, [0], pace)
+    result = refine(image, constant, [LIVER], RULE, None, [0], ladder)
     assert result is not None
     assert result.view.box.start[0] <= 0 and result.view.box.stop[0] >= 64
     assert not constant.calls[0]["prompt"].any()
 
 
-def test_a_round_without_time_does_not_cost_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows of 10 s in 165 s: two for the cost, the 8 of the first round, 5 of the second. The whole first
-    round was dropped for the second that was not.
+def test_a_round_without_time_does_not_cost_the_one_before() -> None:
+    """Windows of 10 s in 165 s: the 8 of the first round, and 85 s left. The second would take 8 * 10 s and
+    a margin, so it is not begun. The whole first round was dropped for a second that was cut short.
     """
-    at = [0.0]
-    monkeypatch.setattr(pace_module, "time", SimpleNamespace(monotonic=lambda: at[0]))
-
-    def slow(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        at[0] += 10.0
-        return Constant(0.6)(inputs)
-
-    pace = Pace(Clock(165.0, 0.0, lambda: at[0]))
+    net = SlowNet()
     rule = StageRule(voxels=32**3, windows=8, overlap=0.0, rounds=3)
-    image = made_image((64, 64, 64))
-    result = run_fine(sight_of(image), model_of(slow), [LIVER], rule, None, [0], pace)
+    ladder = net.ladder(165.0, rule, True)
+    result = refine(made_image((64, 64, 64)), net, [LIVER], rule, None, [0], ladder)
     assert result is not None
     np.testing.assert_allclose(result.probability, 0.6, rtol=1e-5)
-    assert (result.windows, result.unseen) == (8 + 5, 0)
-    assert "1 of 3 rounds, as time ran short" in result.why
+    assert (result.windows, result.unseen, len(net.calls)) == (8, 0, 8)
+    assert "1 of 3 rounds" in result.why
+    assert [s.step for s in ladder.steps] == ["fewer refinement rounds: 2", "fewer refinement rounds: 1"]
+    assert {s.at_s for s in ladder.steps} == {80.0}
 
 
-def test_a_window_with_complementary_masks_costs_two_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """10 s each, 20 s a window: with 50 s left one more (30 s) fits, two (60 s) do not. Half was counted."""
-    at = [0.0]
-    monkeypatch.setattr(pace_module, "time", SimpleNamespace(monotonic=lambda: at[0]))
-
-    def slow(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        at[0] += 10.0
-        return Constant(0.6)(inputs)
-
-    pace = Pace(Clock(110.0, 0.0, lambda: at[0]))
+def test_without_time_the_second_half_of_the_masks_is_not_asked() -> None:
+    """10 s a call, 20 s a window with both halves: of 50 s the first round takes 20, the second would take 20
+    more and 23 must be left; the third does not fit, with one pass less neither.
+    """
+    net = SlowNet()
     rule = StageRule(voxels=32**3, rounds=3, complementary=8)
-    run_fine(sight_of(made_image((64, 64, 64))), model_of(slow), [LIVER], rule, coarse_with(LOW), [0], pace)
-    assert at[0] == 60.0
-    assert pace.allows_windows(1, 0) and not pace.allows_windows(2, 0)
+    ladder = net.ladder(50.0, rule, False)
+    refine(made_image((64, 64, 64)), net, [LIVER], rule, coarse_with(LOW), [0], ladder)
+    assert net.at == 40.0
+    assert [s.step for s in ladder.steps] == ["fewer refinement rounds: 2"]
+
+
+def test_the_complementary_pass_goes_before_a_window_does() -> None:
+    """A window was seen to take 10 s a call, and 15 s are left: the next one does without its second half."""
+    net = SlowNet()
+    rule = StageRule(voxels=32**3, complementary=8)
+    ladder = net.ladder(25.0, rule, False)
+    refine(made_image((64, 64, 64)), net, [LIVER], StageRule(32**3), coarse_with(LOW), [0], ladder)
+    refine(made_image((64, 64, 64)), net, [LIVER], rule, coarse_with(LOW), [0], ladder)
+    assert net.at == 20.0
+    assert [s.step for s in ladder.steps] == ["no complementary pass"]
 
 
 @pytest.mark.parametrize(

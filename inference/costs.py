@@ -1,0 +1,92 @@
+"""What one call of the network costs: measured on the way, by degree of anisotropy and size of the window."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+RECENT = 32
+"""Calls of one degree and size that are remembered: a machine that was slow once may be fast again."""
+MOST_GROWTH = 2.0
+"""Where every call takes longer than the one before, the next is held to grow as the last, but no faster."""
+
+Point = tuple[int, float]
+"""voxels of a window, seconds of a call"""
+
+
+class Costs:
+    """Seconds of the calls seen so far.
+
+    The first call of each degree compiles its graph. It is held for typical only while there is no other, and
+    then only by `most`, which must not be too low.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[int, Point] = {}
+        self._seen: dict[int, dict[int, deque[float]]] = {}
+
+    def saw(self, degree: int, voxels: int, seconds: float) -> None:
+        """Take in one call on a window of so many voxels."""
+        if degree not in self._first:
+            self._first[degree] = (voxels, seconds)
+            return
+        self._seen.setdefault(degree, {}).setdefault(voxels, deque(maxlen=RECENT)).append(seconds)
+
+    def likely(self, degree: int, voxels: int) -> float:
+        """Mean seconds of a call; 0 where nothing but first calls was seen.
+
+        For sums over what is planned, where a wrong guess is mended by the next measurement: a window larger
+        than any seen is held to cost no more than that one, a smaller one less in proportion.
+        """
+        means = [(v, sum(s) / len(s)) for v, s in (self._seen.get(degree) or self._pooled()).items()]
+        if not means:
+            return 0.0
+        smallest = min(means)
+        return smallest[1] * voxels / smallest[0] if voxels < smallest[0] else _between(means, voxels)
+
+    def most(self, degree: int, voxels: int) -> float:
+        """Seconds that the next call may take, judged by the slowest recent ones; 0 where none was seen.
+
+        For the decision to begin a call: a window smaller than any seen is held to cost no less, a larger one
+        no more. Where that is too little the supervisor ends the case with what is on disk.
+        """
+        if degree in self._first:
+            points = _slowest(self._seen.get(degree, {})) or [self._first[degree]]
+        else:  # its graph is still to be compiled, as those were
+            points = [*_slowest(self._pooled()), *self._first.values()]
+        return _between(points, voxels) if points else 0.0
+
+    def _pooled(self) -> dict[int, list[float]]:
+        """Calls of all degrees by size, without the first ones."""
+        pooled: dict[int, list[float]] = {}
+        for sizes in self._seen.values():
+            for voxels, seconds in sizes.items():
+                pooled.setdefault(voxels, []).extend(seconds)
+        return pooled
+
+
+def _slowest(seen: Mapping[int, Iterable[float]]) -> list[Point]:
+    """The slowest call of each size, grown where they grow."""
+    return [(voxels, max(seconds) * _growth(seconds)) for voxels, seconds in seen.items()]
+
+
+def _growth(seconds: Iterable[float]) -> float:
+    """Factor of the last call over the one before, where that one had grown too; 1 elsewhere."""
+    last = list(seconds)[-3:]
+    if len(last) < 3 or not last[0] < last[1] < last[2] or last[1] <= 0:
+        return 1.0
+    return min(MOST_GROWTH, last[2] / last[1])
+
+
+def _between(points: Iterable[Point], voxels: int) -> float:
+    """Linear interpolation between the dearest point of each size; the outermost ones hold beyond."""
+    dearest: dict[int, float] = {}
+    for size, seconds in points:
+        dearest[size] = max(seconds, dearest.get(size, 0.0))
+    ordered = sorted(dearest.items())
+    below = [p for p in ordered if p[0] <= voxels]
+    above = [p for p in ordered if p[0] >= voxels]
+    if not below or not above:
+        return (above or below[::-1])[0][1]
+    (v0, s0), (v1, s1) = below[-1], above[0]
+    return s0 if v0 == v1 else s0 + (s1 - s0) * (voxels - v0) / (v1 - v0)

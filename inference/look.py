@@ -1,0 +1,265 @@
+"""One look: a view over a region, its windows, and the rounds that refine it, as far as the ladder lets them.
+
+The ladder is asked before every window. A step that changes the grid begins the round again on the new one;
+every other step holds from the next window on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from inference.geometry import Box, Sides, View, fit_view
+from inference.ladder import Effort, Ladder, Where
+from inference.masks import half_of_blocks
+from inference.models import Embedding, VolumeModel, image_channels
+from inference.pace import Load
+from inference.plan import Query
+from inference.profile import StageRule
+from inference.region import is_unsure
+from inference.resample import to_view
+from inference.windows import Blended, is_idle, run_windows, window_corners, window_shape
+
+Later = Callable[[Effort], list[Load]]
+"""What is to come after the present look, under an effort."""
+
+Answer = tuple[np.ndarray, np.ndarray]
+"""probability (N, d, h, w) and presence (N, d) of one window, thick axis first"""
+
+Corner = tuple[int, int, int]
+
+_fit = lru_cache(maxsize=1024)(fit_view)
+"""The same views are weighed before every window."""
+
+
+@lru_cache(maxsize=1024)
+def _cut(view: View, voxels: int, overlap: float) -> tuple[Sides, list[Corner]]:
+    """Size and corners of a view's windows."""
+    size = window_shape(view, voxels)
+    return size, window_corners(view.shape, size, overlap)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The volume as the stages see it."""
+
+    image: np.ndarray
+    """(D, H, W) uint8"""
+    spacing_dhw_mm: tuple[float, float, float]
+    statistics: tuple[float, float]
+    """mean and standard deviation of ``image``"""
+
+    def channels(self, view: View) -> np.ndarray:
+        """(2, D, H, W) float32 network input on ``view``."""
+        return image_channels(to_view(self.image, view), self.statistics)
+
+    def lay(self, box: Box, rule: StageRule) -> View:
+        """The view that ``rule`` lays over ``box``."""
+        return _fit(box, self.spacing_dhw_mm, rule.voxels * rule.windows, rule.finest_mm)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is looked at, and for what."""
+
+    sight: Sight
+    model: VolumeModel
+    queries: Sequence[Query]
+    box: Box
+    rule: StageRule
+    first: bool
+    """whether nothing coarser is known of the volume: then the look is always wanted, and may be coarser"""
+    unsure: bool = True
+    """whether the coarse stage left something open"""
+    hint: Callable[[View], np.ndarray] | None = None
+    """gives the first round's spatial prompt (N, d, h, w) on a view"""
+    counts: dict[tuple[View, tuple[int, int, float]], int] = field(default_factory=dict, compare=False)
+    """windows that hold something, by view and grid"""
+
+    def wanted(self, effort: Effort, round_: int) -> bool:
+        """Whether this effort still runs the round (0 is the first)."""
+        if round_ >= effort.of(self.rule, self.first).rounds:
+            return False
+        return self.first or effort.fine is Where.EVERYWHERE or (effort.fine is Where.UNSURE and self.unsure)
+
+    def load(self, effort: Effort, times: int = 1) -> list[Load]:
+        """What looking costs from the beginning, so many times."""
+        if times == 0 or not self.wanted(effort, 0):
+            return []
+        rule = effort.of(self.rule, self.first)
+        view = self.sight.lay(self.box, rule)
+        size, corners = _cut(view, rule.voxels, rule.overlap)
+        return [
+            Load(
+                view.degree,
+                math.prod(size),
+                len(corners),
+                times,
+                _passes(rule, self.hint is not None),
+                times,
+                (lambda: self._count(view, rule)) if len(corners) > 1 else None,
+            ),
+            *_rounds(view, size, rule, times * (rule.rounds - 1)),
+        ]
+
+    def _count(self, view: View, rule: StageRule) -> int:
+        """Windows of a view that hold something."""
+        key = (view, _grid(rule))
+        if key not in self.counts:
+            size, corners = _cut(view, rule.voxels, rule.overlap)
+            image, hint = self.sight.channels(view), self.hint(view) if self.hint else None
+            self.counts[key] = len(_busy(image, hint, size, corners))
+        return self.counts[key]
+
+
+class Look:
+    """Carries out one task."""
+
+    def __init__(self, task: Task, ladder: Ladder, later: Later) -> None:
+        """``later``: what comes after this look, which has to fit as well."""
+        self._task, self._ladder, self._later = task, ladder, later
+        self._embedding: Embedding = task.model.embed(task.queries)
+        self._rule = ladder.effort.of(task.rule, task.first)
+        self.view = task.sight.lay(task.box, self._rule)
+
+    def first_round(self) -> Blended:
+        """Run the windows of the first round; those for which there is no time are left out."""
+        while True:
+            image = self._task.sight.channels(self.view)
+            prompt = self._task.hint(self.view) if self._task.hint else None
+            result = _Round(self, image, prompt, 0).run()
+            rule = self._ladder.effort.of(self._task.rule, self._task.first)
+            if not self._task.wanted(self._ladder.effort, 0) or _grid(rule) == _grid(self._rule):
+                self._image = image
+                return result
+            self._rule = rule
+            self.view = self._task.sight.lay(self._task.box, rule)
+
+    def next_round(self, before: np.ndarray, round_: int) -> Blended:
+        """Run a later round with the result before it, (N, d, h, w), as spatial prompt."""
+        return _Round(self, self._image, before, round_).run()
+
+
+class _Round:
+    """The windows of one round on one grid."""
+
+    def __init__(self, look: Look, image: np.ndarray, prompt: np.ndarray | None, number: int) -> None:
+        self._task, self._ladder, self._later = look._task, look._ladder, look._later
+        self._embedding, self._rule, self._view = look._embedding, look._rule, look.view
+        self._image, self._prompt, self._number = image, prompt, number
+        self._size, self._corners = _cut(self._view, self._rule.voxels, self._rule.overlap)
+        self._asked = 0
+
+    def run(self) -> Blended:
+        """Run the windows that may be run, none where there is no time for the first."""
+        classes = len(self._task.queries)
+        if not self._may_go_on():
+            nothing = np.zeros((classes, *self._view.shape), np.float32)
+            presence = np.ones((classes, self._view.shape[self._view.thick_axis]), np.float32)
+            return Blended(nothing, presence, 0, 0, len(self._corners))
+        rule = self._rule
+        return run_windows(
+            self._predict,
+            self._image,
+            self._prompt,
+            self._view,
+            rule.voxels,
+            rule.overlap,
+            classes,
+            self._may_go_on,
+        )
+
+    def _may_go_on(self) -> bool:
+        """Whether the next window may be run on this grid; asks the ladder, which may take steps."""
+        # Where not even the least effort makes room for everything, this look goes first.
+        if not (self._ladder.fits(self._all) or self._ladder.fits(self._mine)):
+            self._ladder.left_out(self._mine(self._ladder.effort))
+            return False
+        effort = self._ladder.effort
+        rule = effort.of(self._task.rule, self._task.first)
+        return self._task.wanted(effort, self._number) and _grid(rule) == _grid(self._rule)
+
+    def _all(self, effort: Effort) -> list[Load]:
+        return [*self._mine(effort), *self._later(effort)]
+
+    def _mine(self, effort: Effort) -> list[Load]:
+        """What is left of this look under an effort, from the next window on."""
+        if not self._task.wanted(effort, self._number):
+            return []
+        rule = effort.of(self._task.rule, self._task.first)
+        if _grid(rule) != _grid(self._rule):
+            return self._task.load(effort)
+        passes, left = _passes(rule, self._prompt is not None), self._left(effort)
+        mine = [Load(self._view.degree, math.prod(self._size), left, 1, passes)] if left else []
+        return [*mine, *_rounds(self._view, self._size, rule, rule.rounds - self._number - 1)]
+
+    def _left(self, effort: Effort) -> int:
+        waiting = self._busy[self._asked :]
+        parts = (_part(self._prompt, corner, self._size) for corner in waiting)
+        return sum(not self._is_settled(part, effort) for part in parts)
+
+    @cached_property
+    def _busy(self) -> list[Corner]:
+        return _busy(self._image, self._prompt, self._size, self._corners)
+
+    def _is_settled(self, hint: np.ndarray | None, effort: Effort) -> bool:
+        """Whether the coarse result of a window is taken as it is."""
+        if hint is None or self._task.first or self._number or effort.fine is not Where.UNSURE:
+            return False
+        return not is_unsure(hint)
+
+    def _predict(self, image: np.ndarray, prompt: np.ndarray | None, degree: int) -> Answer:
+        """One window's prediction; with complementary masks, the mean of two that see one half each."""
+        self._asked += 1
+        effort = self._ladder.effort
+        if prompt is not None and self._is_settled(prompt, effort):
+            return prompt, prompt.max((2, 3))
+        rule = effort.of(self._task.rule, self._task.first)
+        if prompt is None or _passes(rule, True) == 1:
+            return self._call(image, prompt, degree)
+        seen = half_of_blocks(prompt.shape[1:], rule.complementary)
+        first, present_first = self._call(image, prompt * seen, degree)
+        second, present_second = self._call(image, prompt * ~seen, degree)
+        return (first + second) / 2, np.maximum(present_first, present_second)
+
+    def _call(self, image: np.ndarray, prompt: np.ndarray | None, degree: int) -> Answer:
+        with self._ladder.pace.call(degree, math.prod(image.shape[1:])):
+            return self._task.model.predict(image, prompt, self._embedding, degree)
+
+
+def _rounds(view: View, size: Sides, rule: StageRule, times: int) -> list[Load]:
+    """Later rounds. Of several windows none is promised: which are skipped depends on the round before."""
+    if times <= 0 or size != view.shape:
+        return []
+    return [Load(view.degree, math.prod(size), 1, times, _passes(rule, True))]
+
+
+def _busy(
+    image: np.ndarray, prompt: np.ndarray | None, size: Sides, corners: Sequence[Corner]
+) -> list[Corner]:
+    """The windows that will not be skipped; a single one never is."""
+    if len(corners) == 1:
+        return list(corners)
+    return [c for c in corners if not is_idle(image[_at(c, size)], _part(prompt, c, size))]
+
+
+def _at(corner: Corner, size: Sides) -> tuple[slice, ...]:
+    return (slice(None), *(slice(c, c + n) for c, n in zip(corner, size, strict=True)))
+
+
+def _part(values: np.ndarray | None, corner: Corner, size: Sides) -> np.ndarray | None:
+    return None if values is None else values[_at(corner, size)]
+
+
+def _passes(rule: StageRule, prompted: bool) -> int:
+    """Calls of the network for one window."""
+    return 2 if rule.complementary and prompted else 1
+
+
+def _grid(rule: StageRule) -> tuple[int, int, float]:
+    """What of a rule decides where the windows lie."""
+    return rule.voxels, rule.windows, rule.overlap
