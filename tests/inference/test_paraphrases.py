@@ -11,8 +11,8 @@ NAMES = {
     ("MR", "right ventricle"): "RV cavity; right cardiac ventricle; blood pool of the right ventricle",
     ("MR", "left ventricle"): "LV; left cardiac ventricle; cavity of the left ventricle; LV blood pool",
     ("MR", "left ventricle myocardium"): (
-        "Myo; LV wall; left ventricular myocardial wall; myocardium of the left ventricle; cardiac myocardium; "
-        "wall of left ventricle; muscle of the left ventricle"
+        "Myo; LV wall; left ventricular myocardial wall; myocardium of the left ventricle; "
+        "cardiac myocardium; wall of left ventricle; muscle of the left ventricle"
     ),
     ("MR", "right ventricle myocardium"): "wall of the right ventricle; RV wall",
     ("MR", "left atrium"): "LA; LA cavity; left atrial blood pool; left heart atrium; atrium sinistrum",
