@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inference.errors import UsageError
+from inference.user_mask import is_mask_file
 
 SUFFIX = ".npz"
 
@@ -25,8 +26,8 @@ def find_jobs(inputs: Path, outputs: Path) -> tuple[Job, ...]:
     """Pair every case with its output, sorted by name, and make the folder of the outputs.
 
     A folder gives the `*.npz` directly in it, without hidden and temporary ones (names that begin with `.` or
-    `~`); a single file may go into a folder or to a name ending in .npz. Raises UsageError where that cannot
-    work.
+    `~`) and without masks (`NAME.prompt.npz` beside `NAME.npz`); a single file may go into a folder or to a
+    name ending in .npz. Raises UsageError where that cannot work.
     """
     cases = _find_cases(inputs)
     single = outputs.suffix == SUFFIX and not outputs.is_dir()
@@ -69,7 +70,9 @@ def _find_cases(inputs: Path) -> list[Path]:
 
 def _is_case(path: Path) -> bool:
     """Whether a folder's entry counts: a file or a link, even a broken one, which then falls back visibly."""
-    return path.suffix == SUFFIX and path.name[0] not in ".~" and (path.is_file() or _is_broken_link(path))
+    if path.suffix != SUFFIX or path.name[0] in ".~" or is_mask_file(path):
+        return False
+    return path.is_file() or _is_broken_link(path)
 
 
 def _is_broken_link(path: Path) -> bool:

@@ -19,8 +19,9 @@ from inference import __version__
 from inference.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
-FROM_ENVIRONMENT = ("seconds", "threads", "weights", "runtime")
+FROM_ENVIRONMENT = ("seconds", "threads", "weights", "runtime", "hybrid")
 RUNTIMES = ("auto", "openvino", "onnxruntime", "cuda")
+HYBRID = ("coarse", "fine", "off")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ class Settings:
     runtime: str = "auto"
     """what runs the network: auto, openvino, onnxruntime or cuda"""
 
+    hybrid: str | None = None
+    """stage that takes a user's mask as spatial prompt: coarse, fine or off; otherwise as the weights say"""
+
     verbosity: int = 0
     """1 logs more, -1 only warnings"""
 
@@ -61,6 +65,8 @@ class Settings:
         """Refuse values that no run can use."""
         if self.runtime not in RUNTIMES:
             raise UsageError(f"runtime is {self.runtime!r}; choose one of {', '.join(RUNTIMES)}.")
+        if self.hybrid is not None and self.hybrid not in HYBRID:
+            raise UsageError(f"hybrid is {self.hybrid!r}; choose one of {', '.join(HYBRID)}.")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"threads is {self.threads}; give 1 or more, or leave it out.")
         if self.seconds is not None and not 0 < self.seconds < float("inf"):

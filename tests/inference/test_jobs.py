@@ -28,6 +28,13 @@ def test_folder_to_folder(case: Path, tmp_path: Path) -> None:
     assert outputs.is_dir()
 
 
+def test_a_mask_beside_its_case_is_no_case(case: Path, tmp_path: Path) -> None:
+    """`a.prompt.npz` belongs to `a.npz`; without that it is a case like any other."""
+    for name in ("a.prompt.npz", "b.prompt.npz"):
+        (case.parent / name).write_bytes(b"")
+    assert [job.name for job in find_jobs(case.parent, tmp_path / "out")] == ["a", "b.prompt"]
+
+
 def test_a_folder_that_is_named_like_a_file(case: Path, tmp_path: Path) -> None:
     """An existing folder stays a folder, whatever its name."""
     outputs = tmp_path / "results.npz"

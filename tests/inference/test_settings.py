@@ -39,6 +39,13 @@ def test_flags_take_the_type_of_their_field() -> None:
     assert (settings.threads, settings.seconds, settings.verbosity) == (2, 1.5, 2)
 
 
+def test_the_stage_for_masks_is_a_setting() -> None:
+    """Unset, it is left to the weights."""
+    assert read_settings([], {}).hybrid is None
+    assert read_settings(["--hybrid", "coarse"], {"VESAL_HYBRID": "off"}).hybrid == "coarse"
+    assert read_settings([], {"VESAL_HYBRID": "off"}).hybrid == "off"
+
+
 def test_a_flag_wins_over_a_variable_over_the_default() -> None:
     """VESAL_SECONDS alone holds; a flag beside it is stronger; a blank variable is no variable."""
     assert read_settings([], {"VESAL_SECONDS": "30", "VESAL_WEIGHTS": " "}).seconds == 30.0
@@ -56,6 +63,8 @@ def test_a_flag_wins_over_a_variable_over_the_default() -> None:
         (["--sec", "5"], {}, "--sec"),
         (["a", "b", "c"], {}, "c"),
         (["a"], {}, "OUTPUTS"),
+        (["--hybrid", "both"], {}, "coarse, fine, off"),
+        ([], {"VESAL_HYBRID": "both"}, "coarse, fine, off"),
         (["--seconds", "soon"], {}, "soon"),
         (["--seconds", "0"], {}, "seconds is 0.0"),
         (["--seconds", "nan"], {}, "seconds is nan"),
