@@ -24,7 +24,7 @@ class RuntimeChoiceError(VesalError, RuntimeError):
 
 
 class OutOfDeviceMemoryError(VesalError, MemoryError):
-    """A network's window does not fit into the memory of the GPU; the engine answers it with less at a time."""
+    """A window does not fit into the memory of the GPU; the engine answers it with less at a time."""
 
 
 class CaseError(VesalError, ValueError):

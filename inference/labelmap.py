@@ -9,18 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from inference.geometry import View
+from inference.halves import LEAST, half_bits
 from inference.parallel import in_parallel, in_slabs
 from inference.resample import Taps
 
 SLAB_VOXELS = 1 << 18
 """Native voxels of one class interpolated at a time: 1 MB of float32, a processor's cache."""
-LEAST = 2.0**-14
-"""The smallest normal number of half precision; a probability up to this is none."""
-
-_HALF_BIAS = 112 << 23
-"""Between the exponents of single (127) and half precision (15), at the place of the former."""
-_ROUND = 1 << 12
-"""Half of the last bit that half precision keeps."""
 
 
 class LabelMap:
@@ -50,7 +44,7 @@ class LabelMap:
         cut = np.fmax(probability[tuple(t.used for t in taps)], np.float32(LEAST), dtype=np.float32)
         rows, columns = box[1].stop - box[1].start, box[2].stop - box[2].start
         planes = box[0].stop - box[0].start
-        limit = _half_bits(np.array([max(threshold, LEAST)]))[0]
+        limit = half_bits(np.array([max(threshold, LEAST)]))[0]
 
         def reduce(slab: slice) -> None:
             depth = Taps(taps[0].low[slab], taps[0].fraction[slab])
@@ -59,7 +53,7 @@ class LabelMap:
                 here = taps[axis].apply(here, axis, taps[axis].used.start)
             here = depth.apply(here, 0, depth.used.start)
             native = slice(box[0].start + slab.start, box[0].start + slab.stop)
-            self._let_win(_half_bits(here), (native, box[1], box[2]), label, limit)
+            self._let_win(half_bits(here), (native, box[1], box[2]), label, limit)
 
         in_parallel(reduce, in_slabs(planes, SLAB_VOXELS // (rows * columns)))
 
@@ -108,17 +102,6 @@ class LabelMap:
                 return None
             box.append(slice(first, last))
         return box[0], box[1], box[2]
-
-
-def _half_bits(values: np.ndarray) -> np.ndarray:
-    """Float32 of ``LEAST`` or more as half precision, rounded to nearest (halves up), read as uint16.
-
-    Numpy's own conversion is exact for all numbers and ten times slower.
-    """
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    bits = bits - np.uint32(_HALF_BIAS - _ROUND)
-    bits >>= np.uint32(13)
-    return bits.astype(np.uint16)
 
 
 def _hull(a: tuple[slice, slice, slice], b: tuple[slice, slice, slice]) -> tuple[slice, slice, slice]:

@@ -5,7 +5,7 @@ import pytest
 
 from inference import labelmap, parallel
 from inference.geometry import View, fit_view, whole
-from inference.labelmap import LabelMap, _half_bits
+from inference.labelmap import LabelMap
 from inference.resample import to_native
 
 SAME = View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (8, 8, 8), 0, 0)
@@ -131,16 +131,6 @@ def test_neither_slabs_nor_threads_change_a_voxel(seed: int, monkeypatch: pytest
     apart = expected != result.labels
     assert np.count_nonzero(apart) <= expected.size // 1000
     np.testing.assert_allclose(result.probability, best, atol=2**-11)
-
-
-def test_half_bits_are_halves() -> None:
-    """Every step of half precision from 2^-14 to 2, and what lies between two of them."""
-    halves = np.arange(0x0400, 0x4001, dtype=np.uint16).view(np.float16)
-    np.testing.assert_array_equal(_half_bits(halves), halves.view(np.uint16))
-    between = np.random.default_rng(0).uniform(2.0**-14, 1.5, 100_000).astype(np.float32)
-    # Halfway numpy rounds to the even neighbour, and we round up.
-    between = between[between.view(np.uint32) & 0x1FFF != 0x1000]
-    np.testing.assert_array_equal(_half_bits(between).view(np.float16), between.astype(np.float16))
 
 
 @pytest.mark.parametrize("bad", [np.nan, -1.0, -0.0])

@@ -1,19 +1,25 @@
 """Sliding windows with predictors whose answer is known for every voxel."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference.errors import OutOfDeviceMemoryError
 from inference.geometry import SIDE_MULTIPLE, View
+from inference.kept import Kept
+from inference.labelmap import LabelMap
 from inference.windows import (
     IDLE_PROMPT,
     LEAST_WEIGHT,
+    Predict,
     gaussian_weight,
     is_idle,
     run_windows,
+    window_corners,
     window_shape,
 )
 
@@ -215,3 +221,133 @@ def test_a_skipped_window_counts_as_a_no_where_others_overlap_it() -> None:
     assert (result.windows, result.skipped) == (1, 1)
     assert (line[:16] == 1).all() and not line[32:].any()
     assert line[23] + line[24] == pytest.approx(1, abs=1e-5)
+
+
+def plain(
+    predict: Predict, image: np.ndarray, prompt: np.ndarray | None, view: View, voxels: int, overlap: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The plain implementation: sums of all classes over the whole view, divided once."""
+    size, thick = window_shape(view, voxels), view.thick_axis
+    total = np.zeros((CLASSES, *view.shape), np.float32)
+    weights = np.zeros(view.shape, np.float32)
+    presence = np.full((CLASSES, view.shape[thick]), -1.0, np.float32)
+    weight = gaussian_weight(size)
+    for corner in window_corners(view.shape, size, overlap):
+        at = tuple(slice(c, c + n) for c, n in zip(corner, size, strict=True))
+        part, hint = image[(slice(None), *at)], None if prompt is None else prompt[(slice(None), *at)]
+        weights[at] += weight
+        if is_idle(part, hint):
+            continue
+        # In one piece, as `run_windows` hands them over: numpy's sums hang on the order in memory.
+        turned = None if hint is None else np.ascontiguousarray(np.moveaxis(hint, 1 + thick, 1))
+        p, present = predict(np.ascontiguousarray(np.moveaxis(part, 1 + thick, 1)), turned, view.degree)
+        total[(slice(None), *at)] += np.moveaxis(p, 1, 1 + thick) * weight
+        presence[:, at[thick]] = np.maximum(presence[:, at[thick]], present)
+    presence[presence < 0] = 1.0
+    return total / np.maximum(weights, LEAST_WEIGHT), presence
+
+
+def wavy(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
+    """Answers that differ from voxel to voxel and window to window."""
+    hint = 0.0 if prompt is None else prompt.mean(0)
+    first = np.abs(np.sin(7 * image[0] + hint + image.mean())).astype(np.float32)
+    p = np.stack([first / (n + 1) for n in range(CLASSES)])
+    return p, p.max((2, 3))
+
+
+@given(
+    st.tuples(*[st.integers(1, 4)] * 3),
+    st.integers(4096, 30_000),
+    st.sampled_from([0.0, 0.25, 0.5, 0.7]),
+    st.integers(0, 2),
+    st.integers(0, 2),
+    st.integers(0, 1000),
+)
+def test_slabs_give_what_the_plain_implementation_gives(
+    blocks: tuple[int, int, int], voxels: int, overlap: float, degree: int, thick: int, seed: int
+) -> None:
+    """Random grids with air and with prompts, packed or not: probability, presence and labels, to the bit."""
+    shape = tuple(
+        n * (SIDE_MULTIPLE >> degree if a == thick else SIDE_MULTIPLE) for a, n in enumerate(blocks)
+    )
+    rng = np.random.default_rng(seed)
+    image = image_of(shape, seed)
+    image[:, : int(rng.integers(0, shape[0]))] = -1
+    prompt = np.zeros((CLASSES, *shape), np.float32)
+    prompt[..., int(rng.integers(0, shape[2])) :] = rng.random()
+    view = View((0.5, -1.0, 2.0), (1.5, 1.0, 2.5), shape, degree, thick)
+    for hint in (None, prompt, Kept.of(prompt)):
+        result = run_windows(wavy, image, hint, view, voxels, overlap, CLASSES)
+        dense, presence = plain(wavy, image, None if hint is None else prompt, view, voxels, overlap)
+        if result.windows + result.skipped > 1:
+            np.testing.assert_array_equal(np.asarray(result.probability), dense)
+            np.testing.assert_array_equal(result.presence, presence)
+    volume = (40, 50, 60)
+    slabbed, whole = LabelMap(volume, CLASSES), LabelMap(volume, CLASSES)
+    for n in range(CLASSES):
+        slabbed.add(result.probability[n], view, n + 1, 0.4)
+        whole.add(np.asarray(result.probability)[n], view, n + 1, 0.4)
+    np.testing.assert_array_equal(slabbed.labels, whole.labels)
+
+
+def test_floats_of_finished_planes_are_let_go() -> None:
+    """A view of 40 windows' depths: the peak stays below a third of what all its floats would take."""
+    shape = (640, 32, 32)
+    image = image_of(shape)
+    view = view_of(shape)
+
+    def sure(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.ones((30, *image.shape[1:]), np.float32), np.ones((30, image.shape[1]), np.float32)
+
+    tracemalloc.start()
+    result = run_windows(sure, image, None, view, 16 * 32 * 32, 0.5, 30)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result.windows == 79
+    assert peak < 30 * math.prod(shape) * 4 / 3
+
+
+class Small:
+    """A GPU whose memory holds windows of so many voxels."""
+
+    def __init__(self, voxels: int) -> None:
+        self.voxels = voxels
+        self.sizes: list[tuple[int, ...]] = []
+
+    def __call__(
+        self, image: np.ndarray, prompt: np.ndarray | None, degree: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if math.prod(image.shape[1:]) > self.voxels:
+            raise OutOfDeviceMemoryError("no room")
+        self.sizes.append(image.shape[1:])
+        return Double()(image, prompt, degree)
+
+
+def test_a_window_too_large_for_the_gpu_is_cut_smaller() -> None:
+    """64^3 does not fit, nor does half of it; a quarter does, and the answer is the same."""
+    shape = (64, 64, 64)
+    image, small = image_of(shape), Small(64**3 // 4)
+    result = run_windows(small, image, None, view_of(shape), 64**3, 0.5, CLASSES)
+    np.testing.assert_allclose(np.asarray(result.probability)[0], 2 * image[0], atol=1e-4)
+    assert max(map(math.prod, small.sizes)) <= 64**3 // 4
+    assert "do not fit into the GPU" in result.note
+    assert run_windows(Small(64**3), image, None, view_of(shape), 64**3, 0.5, CLASSES).note == ""
+
+
+def test_a_gpu_without_room_for_the_smallest_window_is_an_error() -> None:
+    shape = (64, 64, 64)
+    with pytest.raises(OutOfDeviceMemoryError):
+        run_windows(Small(100), image_of(shape), None, view_of(shape), 64**3, 0.5, CLASSES)
+
+
+def test_other_errors_of_a_window_are_not_answered() -> None:
+    calls = []
+
+    def broken(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
+        calls.append(image.shape)
+        raise RuntimeError("something else")
+
+    shape = (64, 64, 64)
+    with pytest.raises(RuntimeError, match="something else"):
+        run_windows(broken, image_of(shape), None, view_of(shape), 64**3, 0.5, CLASSES)
+    assert len(calls) == 1
