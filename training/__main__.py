@@ -14,8 +14,10 @@ from training.feeder import Feeder
 from training.ideas import Ideas
 from training.look import look_at
 from training.loop import Plan, Trainer, train
-from training.parallel import join
-from training.store import read_folder, read_rules
+from training.parallel import is_first, join
+from training.shelf import files, fill, read
+from training.store import find_volumes, read_rules
+from training.synthetic import synthetic_source
 
 
 def main() -> None:
@@ -26,6 +28,7 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, default=Path(".training"), help="checkpoints and log; resumed if there"
     )
+    parser.add_argument("--store", type=Path, help="unpacked volumes; default: WORK/store")
     parser.add_argument("--hours", type=float, default=1.25, help="wall time of the training itself")
     parser.add_argument("--processes", type=int, default=available_threads(), help="one per core")
     parser.add_argument("--seed", type=int, default=0)
@@ -43,21 +46,37 @@ def main() -> None:
     plan = Plan(hours=args.hours, seed=args.seed, rate=args.rate, ideas=ideas)
     rules = {n: r for n, r in read_rules().items() if not args.only or n in args.only}
     bank = build_bank(args.work)
+    shelves = _shelves(args)
     group, others = join(args.processes)
     trainer = Trainer(plan, bank, args.work, group, args.start)
-    volumes = read_folder(args.data / "train", rules)
+    volumes = [v for shelf in shelves["train"] for v in read(shelf, rules)]
     logging.info("%d volumes, precision %s, from step %d", len(volumes), trainer.precision, trainer.step)
     seed = plan.seed + 1000 * trainer.step + group.rank  # a resumed run goes on with other draws
     feeder = Feeder(volumes, rules, plan.coarse_voxels, plan.fine_voxels, seed, ideas)
-    held_out = []
-    if args.looks and not group.rank and (args.data / "val").is_dir():
-        held_out = read_folder(args.data / "val", rules, args.looks)
+    held_out = [v for shelf in shelves["val"] for v in read(shelf, rules)]
     train(trainer, feeder, partial(look_at, volumes=held_out) if held_out else None)
     group.leave()
     if group.rank == 0:
         export(args.work, args.out)
     for other in others:
         other.wait()
+
+
+def _shelves(args: argparse.Namespace) -> dict[str, list[Path]]:
+    """Folders of unpacked volumes to train on and to look at; filled before other processes start."""
+    base, rules = args.store or args.work / "store", read_rules()
+    shelves: dict[str, list[Path]] = {"train": [base / "train"], "val": []}
+    sources = {base / "train": lambda: files(find_volumes(args.data / "train", rules))}
+    if (args.data / "labelmaps").is_dir() and "synthetic" not in args.without:
+        shelves["train"].append(base / "synthetic")
+        sources[base / "synthetic"] = lambda: synthetic_source(args.data / "labelmaps")
+    if args.looks and (args.data / "val").is_dir():
+        shelves["val"].append(base / f"val{args.looks}")
+        sources[shelves["val"][0]] = lambda: files(find_volumes(args.data / "val", rules, args.looks))
+    if is_first():
+        for folder, source in sources.items():
+            fill(folder, source())
+    return shelves
 
 
 if __name__ == "__main__":

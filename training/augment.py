@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
-FLIP, TURN, TURN_RAD = 0.5, 0.5, 0.25
-BEND, BEND_SHARE = 0.35, 0.06
+FLIP, TURN, TURN_RAD = 0.5, 0.4, 0.25
+BEND, BEND_SHARE = 0.25, 0.05
 """Probability of an elastic deformation, and its largest displacement as a share of a side."""
 BEND_KNOTS = 4
 MIRROR = "mirror"
@@ -88,9 +88,9 @@ def intensity(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """
     outside = image == 0
     x = image / 255.0
-    if rng.random() < 0.5:
+    if rng.random() < 0.4:
         x = x ** np.exp(rng.uniform(-0.35, 0.35))
-    if rng.random() < 0.5:
+    if rng.random() < 0.4:
         x = (x - x.mean()) * rng.uniform(0.75, 1.3) + x.mean() + rng.uniform(-0.08, 0.08)
     if rng.random() < 0.2:
         x = x * (1 + rng.uniform(0.1, 0.35) * _smooth_field(x.shape, rng))

@@ -48,6 +48,11 @@ class Group:
             distributed.destroy_process_group()
 
 
+def is_first() -> bool:
+    """Whether this process was started by hand and not by ``join``."""
+    return RANK not in os.environ
+
+
 def join(size: int) -> tuple[Group, list[subprocess.Popen[bytes]]]:
     """Become rank 0 and start the others with the same command line, or join as one that was started."""
     if RANK in os.environ:

@@ -1,4 +1,4 @@
-"""Labelled volumes in memory, with the targets that their prompts ask for.
+"""Labelled volumes with the targets that their prompts ask for.
 
 Prompts go through the same parser as at run time, so a target means the same thing in both.
 """
@@ -6,9 +6,10 @@ Prompts go through the same parser as at run time, so a target means the same th
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -18,6 +19,29 @@ from inference.models import intensity_statistics
 from inference.prompts import parse_prompts
 
 SETS = Path(__file__).with_name("sets.json")
+SEEDS = 256
+"""Voxels of each target that are kept as centres for crops."""
+
+
+class Voxels(Protocol):
+    """An array that is read in parts: numpy's, or Blosc2's on disk (``shelf.py``)."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(D, H, W)"""
+
+    def __getitem__(self, at: tuple[slice, slice, slice]) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a label lies, so that the whole array need not be read to know it."""
+
+    start: tuple[int, int, int]
+    stop: tuple[int, int, int]
+    """Box of the label, first and one past the last voxel, (D, H, W)."""
+    seeds: np.ndarray
+    """(n, 3) int, some of its voxels"""
 
 
 @dataclass(frozen=True)
@@ -35,19 +59,21 @@ class Target:
 
 @dataclass(frozen=True)
 class Volume:
-    """One labelled case in memory."""
+    """One labelled case."""
 
     name: str
     dataset: str
-    image: np.ndarray
+    image: Voxels
     """(D, H, W) uint8"""
-    labels: np.ndarray
+    labels: Voxels
     """(D, H, W) uint8 or uint16; in an instance set every object is 1"""
     spacing_dhw_mm: tuple[float, float, float]
     targets: tuple[Target, ...]
     statistics: tuple[float, float]
     """Mean and standard deviation of ``image``."""
     instance: bool
+    places: Mapping[int, Place]
+    """of each target's label"""
 
 
 @dataclass(frozen=True)
@@ -69,6 +95,17 @@ def read_rules(path: Path = SETS) -> dict[str, SetRule]:
         return {key: tuple(value) if isinstance(value, list) else value for key, value in rule.items()}
 
     return {name: SetRule(**fixed(rule)) for name, rule in json.loads(path.read_text())["sets"].items()}
+
+
+def places_of(labels: np.ndarray, targets: Sequence[Target]) -> dict[int, Place]:
+    """Box and some voxels of each target in ``labels`` (D, H, W); the same array gives the same voxels."""
+    found = {}
+    for label in sorted({t.label for t in targets}):
+        where = np.argwhere(labels == label)
+        rows = np.random.default_rng(label).choice(len(where), min(SEEDS, len(where)), replace=False)
+        start, stop = where.min(0).tolist(), (where.max(0) + 1).tolist()
+        found[label] = Place(tuple(start), tuple(stop), where[np.sort(rows)].astype(np.int32))
+    return found
 
 
 def read_volume(path: Path, skip: tuple[str, ...] = ()) -> Volume:
@@ -100,20 +137,21 @@ def read_volume(path: Path, skip: tuple[str, ...] = ()) -> Volume:
         targets,
         intensity_statistics(case.image),
         case.instance,
+        places_of(labels, targets),
     )
 
 
-def read_folder(folder: Path, rules: dict[str, SetRule], most: int | None = None) -> list[Volume]:
-    """All volumes of ``folder/DATASET/*.npz`` with a rule and at least one target, in name order.
-
-    Of a set, at most the first ``most`` files are read.
-    """
+def find_volumes(folder: Path, rules: Mapping[str, SetRule], most: int | None = None) -> list[Path]:
+    """Files ``folder/DATASET/*.npz`` of the sets with a rule, in name order, at most ``most`` of a set."""
     sets = (sorted(folder.glob(f"{name}/*.npz")) for name in sorted(rules))
     paths = [p for files in sets for p in files[:most]]
     if not paths:
         raise FileNotFoundError(f"{folder} holds no DATASET/*.npz; give the folder with the labelled volumes")
-    volumes = [
-        read_volume(p, rules[p.parent.name].skip)
-        for p in tqdm(paths, desc=f"reading {folder.name}", disable=None)
-    ]
+    return paths
+
+
+def read_folder(folder: Path, rules: Mapping[str, SetRule], most: int | None = None) -> list[Volume]:
+    """The volumes of ``find_volumes`` with at least one target, whole in memory."""
+    paths = tqdm(find_volumes(folder, rules, most), desc=f"reading {folder.name}", disable=None)
+    volumes = [read_volume(p, rules[p.parent.name].skip) for p in paths]
     return [v for v in volumes if v.targets]

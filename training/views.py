@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from inference.geometry import Box, View, fit_view, whole
+from inference.geometry import Box, View, fit_view, triple, whole
 from inference.models import image_channels
 from inference.region import region_of
 from inference.resample import between, labels_to_view, to_view
@@ -25,7 +25,7 @@ NEGATIVE = 0.1
 """Share of coarse views that also ask for a target of another body part."""
 STRETCH = 0.1
 """Largest stretch of an axis, as a logarithm."""
-VIEW_SHARES = {"coarse": (0.5, 1.25), "fine": (0.45, 1.5)}
+VIEW_SHARES = {"coarse": (0.6, 1.25), "fine": (0.5, 1.5)}
 """Sizes of views as shares of the plan's voxels: a network that saw many sizes can be run at the finest."""
 FOREIGN_BOX = 0.25
 """Share of fine views around the ground truth's box although the coarse stage found something."""
@@ -94,7 +94,7 @@ def build(
 ) -> Item:
     """Sample image, truth and prompt on ``view`` and augment them together; not so without ``rng``."""
     image = to_view(volume.image, view)
-    labels = labels_to_view(volume.labels, view)
+    labels = _labels_on(volume, view)
     truth = torch.from_numpy(
         np.stack([(labels == t.label) & (t.label > 0) for t in targets]).astype(np.float32)
     )
@@ -166,11 +166,20 @@ def coarse_item(
     return build(volume, view, "coarse", targets, None, rule, rng, ideas)
 
 
+def _labels_on(volume: Volume, view: View) -> np.ndarray:
+    """The labels sampled on ``view``; reads the part of the volume that the view covers and no more."""
+    ends = zip(view.box.start, view.box.stop, volume.labels.shape, strict=True)
+    part = [(min(max(int(a) - 1, 0), n - 1), max(min(int(b) + 2, n), 1)) for a, b, n in ends]
+    labels = volume.labels[tuple(slice(a, b) for a, b in part)]
+    start = triple(s - a for s, (a, _) in zip(view.start, part, strict=True))
+    return labels_to_view(labels, replace(view, start=start))
+
+
 def truth_box(volume: Volume, targets: tuple[Target, ...]) -> Box:
     """The tight box of some targets in the ground truth."""
-    mask = np.isin(volume.labels, [t.label for t in targets])
-    index = [np.flatnonzero(mask.any(tuple(x for x in range(3) if x != axis))) for axis in range(3)]
-    return Box(tuple(float(i[0]) for i in index), tuple(float(i[-1] + 1) for i in index))
+    places = [volume.places[t.label] for t in targets]
+    start = np.min([p.start for p in places], 0)
+    return Box(triple(start), triple(np.max([p.stop for p in places], 0)))
 
 
 def fine_item(
@@ -207,7 +216,7 @@ def fine_item(
     if ideas.own:
         prompt = np.stack([between(p, coarse.view, view) for p in probability[known]])
     else:
-        labels = labels_to_view(volume.labels, view)
+        labels = _labels_on(volume, view)
         prompt = np.stack([labels == t.label for t in targets]).astype(np.float32)
     if ideas.simulation:
         prompt = spoil(prompt, rng)
@@ -226,8 +235,8 @@ def _reaches(box: Box, true: Box) -> bool:
 
 def _crop(volume: Volume, targets: tuple[Target, ...], voxels: int, rng: np.random.Generator) -> View:
     """A crop at (nearly) native spacing around a random voxel of the targets."""
-    where = np.flatnonzero(np.isin(volume.labels, [t.label for t in targets]))
-    centre = np.array(np.unravel_index(int(rng.choice(where)), volume.labels.shape), float)
+    seeds = np.concatenate([volume.places[t.label].seeds for t in targets])
+    centre = seeds[int(rng.integers(len(seeds)))].astype(float)
     finest = min(volume.spacing_dhw_mm) * float(rng.uniform(0.9, 1.5))
     side_mm = (voxels * rng.uniform(0.4, 0.9)) ** (1 / 3) * finest
     half = (
