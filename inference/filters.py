@@ -24,7 +24,7 @@ def filter_pass(result: Pass, queries: Sequence[Query], rule: FilterRule) -> Pas
     to be removed.
     """
     axis = 1 + result.view.thick_axis
-    before = probability = np.moveaxis(result.probability, axis, 1)
+    before = probability = np.moveaxis(np.asarray(result.probability), axis, 1)
     if rule.presence > 0:
         from postprocess.slices import apply_presence
 

@@ -14,6 +14,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from inference.geometry import Box, Sides, View, fit_view
+from inference.kept import Probabilities
 from inference.ladder import Effort, Ladder, Where
 from inference.masks import half_of_blocks
 from inference.models import Embedding, VolumeModel, image_channels
@@ -77,6 +78,8 @@ class Task:
     """whether the coarse stage left something open"""
     hint: Callable[[View], np.ndarray] | None = None
     """gives the first round's spatial prompt (N, d, h, w) on a view"""
+    given: bool = False
+    """whether the user gave that prompt: it is no result, so nothing is settled by it"""
     counts: dict[tuple[View, tuple[int, int, float]], int] = field(default_factory=dict, compare=False)
     """windows that hold something, by view and grid"""
 
@@ -139,7 +142,7 @@ class Look:
             self._rule = rule
             self.view = self._task.sight.lay(self._task.box, rule)
 
-    def next_round(self, before: np.ndarray, round_: int) -> Blended:
+    def next_round(self, before: Probabilities, round_: int) -> Blended:
         """Run a later round with the result before it, (N, d, h, w), as spatial prompt."""
         return _Round(self, self._image, before, round_).run()
 
@@ -147,7 +150,7 @@ class Look:
 class _Round:
     """The windows of one round on one grid."""
 
-    def __init__(self, look: Look, image: np.ndarray, prompt: np.ndarray | None, number: int) -> None:
+    def __init__(self, look: Look, image: np.ndarray, prompt: Probabilities | None, number: int) -> None:
         self._task, self._ladder, self._later = look._task, look._ladder, look._later
         self._embedding, self._rule, self._view = look._embedding, look._rule, look.view
         self._image, self._prompt, self._number = image, prompt, number
@@ -208,7 +211,8 @@ class _Round:
 
     def _is_settled(self, hint: np.ndarray | None, effort: Effort) -> bool:
         """Whether the coarse result of a window is taken as it is."""
-        if hint is None or self._task.first or self._number or effort.fine is not Where.UNSURE:
+        task = self._task
+        if hint is None or task.first or task.given or self._number or effort.fine is not Where.UNSURE:
             return False
         return not is_unsure(hint)
 
@@ -239,7 +243,7 @@ def _rounds(view: View, size: Sides, rule: StageRule, times: int) -> list[Load]:
 
 
 def _busy(
-    image: np.ndarray, prompt: np.ndarray | None, size: Sides, corners: Sequence[Corner]
+    image: np.ndarray, prompt: Probabilities | None, size: Sides, corners: Sequence[Corner]
 ) -> list[Corner]:
     """The windows that will not be skipped; a single one never is."""
     if len(corners) == 1:
@@ -251,7 +255,7 @@ def _at(corner: Corner, size: Sides) -> tuple[slice, ...]:
     return (slice(None), *(slice(c, c + n) for c, n in zip(corner, size, strict=True)))
 
 
-def _part(values: np.ndarray | None, corner: Corner, size: Sides) -> np.ndarray | None:
+def _part(values: Probabilities | None, corner: Corner, size: Sides) -> np.ndarray | None:
     return None if values is None else values[_at(corner, size)]
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from inference.geometry import Box, View, whole
+from inference.hybrid import is_given, joined, prompt_of, runs_alike
+from inference.kept import Probabilities, join
 from inference.ladder import Effort, Ladder
 from inference.look import Later, Look, Sight, Task
 from inference.models import VolumeModel
@@ -19,6 +21,7 @@ from inference.plan import Query
 from inference.profile import StageRule
 from inference.region import is_unsure, region_of, surroundings
 from inference.resample import between
+from inference.user_mask import UserMask
 from inference.windows import Blended
 
 MOST_QUERIES = 16
@@ -31,8 +34,8 @@ class Pass:
     """Result of one stage for some queries."""
 
     view: View
-    probability: np.ndarray
-    """(N, d, h, w) float32"""
+    probability: Probabilities
+    """(N, d, h, w) float32, packed where it is large"""
     presence: np.ndarray
     """(N, n) float32 per slice of the view's thick axis"""
     windows: int
@@ -54,6 +57,8 @@ class Target:
     """whether the coarse stage pointed there"""
     unsure: bool = True
     """whether the coarse stage left something open; True where there was none"""
+    given: bool = False
+    """whether the user did"""
 
 
 def nothing_later(effort: Effort) -> list[Load]:
@@ -68,8 +73,9 @@ def run_coarse(
     rule: StageRule,
     ladder: Ladder,
     later: Later = nothing_later,
+    mask: UserMask | None = None,
 ) -> Pass:
-    """See the whole volume at once, without spatial prompts.
+    """See the whole volume at once, without spatial prompts but the user's.
 
     Args:
         sight: the volume.
@@ -78,9 +84,10 @@ def run_coarse(
         rule: the coarse stage's.
         ladder: asked before every window.
         later: what comes after this stage.
+        mask: the user's, where this stage takes it.
     """
     started = ladder.pace.now()
-    tasks = coarse_tasks(sight, model, queries, rule)
+    tasks = coarse_tasks(sight, model, queries, rule, mask)
     done: list[tuple[View, Blended]] = []
     for number, task in enumerate(tasks):
 
@@ -95,7 +102,7 @@ def run_coarse(
     ruled = ladder.effort.of(rule, True)
     return Pass(
         view,
-        np.concatenate([_probability_on(view, *d) for d in done]),
+        join([_probability_on(view, *d) for d in done]),
         np.concatenate([_presence_on(view, *d) for d in done]),
         sum(result.windows for _, result in done),
         sum(result.skipped for _, result in done),
@@ -105,18 +112,25 @@ def run_coarse(
     )
 
 
-def coarse_tasks(sight: Sight, model: VolumeModel, queries: Sequence[Query], rule: StageRule) -> list[Task]:
-    """The looks of a coarse stage."""
+def coarse_tasks(
+    sight: Sight,
+    model: VolumeModel,
+    queries: Sequence[Query],
+    rule: StageRule,
+    mask: UserMask | None = None,
+) -> list[Task]:
+    """The looks of a coarse stage; queries with a mask of the user's are asked apart from the others."""
     box = whole(sight.image.shape)
-    groups = [queries[first : first + MOST_QUERIES] for first in range(0, len(queries), MOST_QUERIES)]
     # One round: without a spatial prompt there is nothing that a later one could refine.
-    return [
-        Task(sight, model, group, box, replace(rule, rounds=1, complementary=0), first=True)
-        for group in groups
-    ]
+    once = replace(rule, rounds=1, complementary=0)
+    tasks = []
+    for group in runs_alike(queries, mask, MOST_QUERIES):
+        hint = prompt_of(group, mask) if is_given(mask, group[0]) else None
+        tasks.append(Task(sight, model, group, box, once, first=True, hint=hint))
+    return tasks
 
 
-def _probability_on(view: View, own: View, result: Blended) -> np.ndarray:
+def _probability_on(view: View, own: View, result: Blended) -> Probabilities:
     """A pass's probability on the view of the last pass: it differs where the passes became coarser."""
     if own == view:
         return result.probability
@@ -138,6 +152,7 @@ def fine_task(
     target: Target,
     coarse: Pass | None,
     index: Sequence[int],
+    mask: UserMask | None = None,
 ) -> Task:
     """The look of a fine view.
 
@@ -149,13 +164,15 @@ def fine_task(
         target: of these queries, with a box.
         coarse: result of the coarse stage, or None where it was left out.
         index: rows of ``queries`` in ``coarse``.
+        mask: the user's, where this stage takes it; stands in for the coarse result of its prompts.
     """
     assert target.box is not None
     windows = rule.windows if target.found or coarse is None else rule.windows_if_empty
 
-    def hint(view: View) -> np.ndarray:
-        assert coarse is not None
-        return np.stack([between(coarse.probability[i], coarse.view, view) for i in index])
+    def coarse_row(row: int, view: View) -> np.ndarray:
+        if coarse is None:
+            return np.zeros(view.shape, np.float32)
+        return between(coarse.probability[index[row]], coarse.view, view)
 
     return Task(
         sight,
@@ -165,7 +182,8 @@ def fine_task(
         replace(rule, windows=windows),
         first=coarse is None,
         unsure=target.unsure,
-        hint=hint if target.found else None,
+        hint=prompt_of(queries, mask, coarse_row) if target.found else None,
+        given=target.given,
     )
 
 
@@ -196,13 +214,26 @@ def run_fine(task: Task, why: str, ladder: Ladder, later: Later = nothing_later)
     return Pass(look.view, result.probability, result.presence, ran, skipped, seconds, why, unseen)
 
 
-def find_target(sight: Sight, rule: StageRule, coarse: Pass | None, index: Sequence[int]) -> Target:
-    """Where the fine stage looks for some rows of a coarse result."""
+def find_target(
+    sight: Sight,
+    rule: StageRule,
+    coarse: Pass | None,
+    index: Sequence[int],
+    queries: Sequence[Query] = (),
+    mask: UserMask | None = None,
+) -> Target:
+    """Where the fine stage looks for some rows of a coarse result, and for what the user marked of them."""
     everything = whole(sight.image.shape)
+    given = None if mask is None else mask.box([q.prompt_id for q in queries])
+    if given is not None:
+        found = None if coarse is None else _found(sight, coarse, index)
+        step = (1.0, 1.0, 1.0) if found is None or coarse is None else coarse.view.step
+        around = surroundings(joined(given, found), rule.grow, step, sight.image.shape)
+        return Target(around, f"the box of the user's mask grown {rule.grow:g} times", True, given=True)
     if coarse is None:
         return Target(everything, "the whole volume, as these targets have no coarse stage")
     mine = coarse.probability[list(index)]
-    box = region_of(mine, coarse.view, sight.image.shape)
+    box = _found(sight, coarse, index)
     if box is not None:
         around = surroundings(box, rule.grow, coarse.view.step, sight.image.shape)
         return Target(around, f"the coarse result's box grown {rule.grow:g} times", True, is_unsure(mine))
@@ -210,3 +241,7 @@ def find_target(sight: Sight, rule: StageRule, coarse: Pass | None, index: Seque
         why = "the whole volume, as the coarse result is empty"
         return Target(everything, why, False, is_unsure(mine))
     return Target(None, "nothing: the coarse result is empty")
+
+
+def _found(sight: Sight, coarse: Pass, index: Sequence[int]) -> Box | None:
+    return region_of(coarse.probability[list(index)], coarse.view, sight.image.shape)
