@@ -5,6 +5,7 @@ A model knows no file and no geometry but the order of axes: it gets arrays and 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from typing import Protocol
 
 import numpy as np
 
+from inference.errors import OutOfDeviceMemoryError
 from inference.parallel import in_parallel, in_slabs
+
+log = logging.getLogger("vesal")
 
 SUMMED_AT_ONCE = 1 << 16
 """Voxels: 0.5 MB as float64, which a processor's cache holds."""
@@ -108,6 +112,10 @@ class Embedding:
     modality: np.ndarray
     """(N,) int64"""
 
+    def part(self, rows: slice) -> Embedding:
+        """Some of the prompts."""
+        return Embedding(self.text[rows], self.side[rows], self.modality[rows])
+
 
 class VolumeModel:
     """Family ``volume``: a graph per degree of anisotropy; 3D views, text queries, spatial prompts."""
@@ -116,6 +124,7 @@ class VolumeModel:
         """``graphs`` by degree 0, 1, 2; ``bank`` gives the text vector (T,) of each concept."""
         self._graphs = graphs
         self._bank = bank
+        self._most_queries: int | None = None
 
     @classmethod
     def load(cls, graphs: Mapping[int, Path], bank: Path, runtime: Loader) -> VolumeModel:
@@ -149,14 +158,40 @@ class VolumeModel:
 
         Returns:
             probabilities (N, d, h, w) and presence per slice of the first axis (N, d), float32 0..1.
+
+        Raises:
+            OutOfDeviceMemoryError: a view does not fit into the GPU. Without spatial prompts, where queries
+                do not see each other, they are asked in halves before that, and from then on.
         """
         n = len(embedding.side)
+        if prompt is not None:
+            return self._run(image, prompt, embedding, degree)
+        while True:
+            most = min(n, self._most_queries or n)
+            try:
+                parts = [
+                    self._run(image, None, embedding.part(slice(first, first + most)), degree)
+                    for first in range(0, n, most)
+                ]
+                break
+            except OutOfDeviceMemoryError:
+                if most <= 1:
+                    raise
+                self._most_queries = (most + 1) // 2
+                log.warning("%d queries at once do not fit into the GPU; %d do", most, self._most_queries)
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([p for p, _ in parts]), np.concatenate([p for _, p in parts])
+
+    def _run(
+        self, image: np.ndarray, prompt: np.ndarray | None, embedding: Embedding, degree: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         if prompt is None:
-            prompt = np.zeros((n, *image.shape[1:]), np.float32)
+            prompt = np.zeros((len(embedding.side), *image.shape[1:]), np.float32)
         out = self._graphs[degree](
             {
                 "image": image[None],
-                "prompt": prompt[None].astype(np.float32),
+                "prompt": prompt[None].astype(np.float32, copy=False),
                 "text": embedding.text[None],
                 "side": embedding.side[None],
                 "modality": embedding.modality[None],

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from inference.errors import ProfileError, RuntimeChoiceError
+from inference.errors import OutOfDeviceMemoryError, ProfileError, RuntimeChoiceError
 from inference.runtime_checks import as_float32, check_names, describe
 
 log = logging.getLogger("vesal")
@@ -22,6 +22,22 @@ _DTYPES = {
 }
 _ERRORS_ONLY = 3
 """ONNX Runtime's severity: its warnings speak of moved graph nodes, which nobody here can change."""
+
+_OUT_OF_MEMORY = (
+    "Failed to allocate memory for requested buffer of size",
+    "is smaller than requested bytes of",
+    "CUDA failure 2: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""How ONNX Runtime says that the GPU is full; it has no type of its own for it (microsoft/onnxruntime issues
+9939, 16307 and 22702). The first two are the arena's (onnxruntime/core/framework/bfc_arena.cc), the others
+those of CUDA's libraries when the arena grows or a convolution wants room to work."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of ONNX Runtime says that memory ran out, and not that anything is wrong."""
+    return any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 class OnnxRuntime:
@@ -59,7 +75,7 @@ class OnnxRuntime:
         options.log_severity_level = _ERRORS_ONLY
         # Threads that spin while they wait take their processor from resampling and filtering.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return OnnxGraph(self._session(Path(path), options), Path(path), self._native.InvalidArgument)
+        return OnnxGraph(self._session(Path(path), options), Path(path), self._native)
 
     def _session(self, path: Path, options: Any) -> Any:
         if not path.is_file():
@@ -102,22 +118,32 @@ class CudaRuntime(OnnxRuntime):
 class OnnxGraph:
     """One ONNX graph in a session of ONNX Runtime."""
 
-    def __init__(self, session: Any, path: Path, wrong_input: type[Exception]) -> None:
-        """Read names and types out of the session; `wrong_input` is what it raises for a misfit."""
-        self._session, self._path, self._wrong_input = session, path, (wrong_input, ValueError)
+    def __init__(self, session: Any, path: Path, native: Any) -> None:
+        """Read names and types out of the session; `native` is the compiled module with its errors."""
+        self._session, self._path = session, path
+        self._wrong_input = (native.InvalidArgument, ValueError)
+        self._may_be_memory = (native.Fail, native.RuntimeException)
         self._types: dict[str, Any] = {port.name: _DTYPES[port.type] for port in session.get_inputs()}
         self.inputs = tuple(self._types)
         self.outputs = tuple(port.name for port in session.get_outputs())
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run; see `inference.runtime.Graph`."""
+        """Run; see `inference.runtime.Graph`. Raises OutOfDeviceMemoryError where the memory does not do.
+
+        Inputs and results lie in the host's memory; what is summed up of them never takes the GPU's.
+        """
         check_names(self._path, self.inputs, inputs)
         arrays: dict[str, np.ndarray] = {
             name: np.ascontiguousarray(inputs[name], dtype) for name, dtype in self._types.items()
         }
         try:
             results = self._session.run(self.outputs, arrays)
-        # Only what a wrong input raises; running out of GPU memory keeps its type, the engine can answer it.
         except self._wrong_input as error:
             raise ProfileError(f"{self._path} cannot be run on {describe(arrays)}: {error}") from error
+        except self._may_be_memory as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfDeviceMemoryError(
+                f"{self._path} does not fit into the device's memory on {describe(arrays)}: {error}"
+            ) from error
         return {name: as_float32(result) for name, result in zip(self.outputs, results, strict=True)}

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inference.errors import OutOfDeviceMemoryError
 from inference.models import (
     OnFirstUse,
     VolumeModel,
@@ -129,3 +130,48 @@ def test_a_bank_is_read_from_its_file(tmp_path: Path) -> None:
     text = model.embed([query("spleen")]).text
     assert text.dtype == np.float32
     np.testing.assert_array_equal(text, [[3, 4]])
+
+
+class SmallGpu:
+    """Answers with the text vector's first number; has room for so many queries."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.asked: list[int] = []
+
+    def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.asked.append(inputs["text"].shape[1])
+        if self.asked[-1] > self.room:
+            raise OutOfDeviceMemoryError("full")
+        level = inputs["text"][:, :, 0][:, :, None, None, None]
+        p = np.broadcast_to(level, inputs["prompt"].shape).astype(np.float32)
+        return {"probability": p, "presence": p[..., 0, 0]}
+
+
+def test_queries_are_halved_until_they_fit_and_stay_so() -> None:
+    """Room for 3 of 10: 10 and 5 do not fit, 3 do; the next view is asked in threes at once."""
+    names = ["liver", "kidney"] * 5
+    gpu = SmallGpu(3)
+    model = VolumeModel({0: gpu}, BANK)
+    embedding = model.embed([query(name) for name in names])
+    image = np.zeros((2, 4, 4, 4), np.float32)
+    for expected in ([10, 5, 3, 3, 3, 1], [3, 3, 3, 1]):
+        gpu.asked.clear()
+        probability, presence = model.predict(image, None, embedding, 0)
+        assert gpu.asked == expected
+        assert probability[:, 0, 0, 0].tolist() == [1.0, 0.0] * 5 and presence.shape == (10, 4)
+
+
+def test_queries_that_see_each_other_are_not_parted() -> None:
+    gpu = SmallGpu(3)
+    model = VolumeModel({0: gpu}, BANK)
+    embedding = model.embed([query("liver")] * 4)
+    with pytest.raises(OutOfDeviceMemoryError):
+        model.predict(np.zeros((2, 4, 4, 4), np.float32), np.ones((4, 4, 4, 4), np.float32), embedding, 0)
+    assert gpu.asked == [4]
+
+
+def test_a_gpu_too_small_for_one_query_says_so() -> None:
+    model = VolumeModel({0: SmallGpu(0)}, BANK)
+    with pytest.raises(OutOfDeviceMemoryError):
+        model.predict(np.zeros((2, 4, 4, 4), np.float32), None, model.embed([query("liver")] * 4), 0)

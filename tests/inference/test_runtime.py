@@ -5,13 +5,15 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from inference import runtime
-from inference.errors import ProfileError, RuntimeChoiceError
+from inference.errors import OutOfDeviceMemoryError, ProfileError, RuntimeChoiceError
 from inference.runtime import Runtime, choose_runtime
+from inference.runtime_onnx import OnnxGraph
 from inference.runtime_openvino import OpenVino
 
 onnx = pytest.importorskip("onnx", reason="the graphs of these tests are made with onnx")
@@ -160,6 +162,7 @@ def test_unknown_precision_is_refused(opened: Runtime, volume_graph: Path) -> No
 RUN = """
 import hashlib, sys, numpy as np
 from pathlib import Path
+from types import SimpleNamespace
 from inference.runtime import choose_runtime
 graph = choose_runtime(sys.argv[1], threads=2).load(Path(sys.argv[2]))
 image = np.random.default_rng(0).standard_normal((1, 1, 24, 20, 28), np.float32)
@@ -254,3 +257,60 @@ def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> Non
     chosen = OpenVino(1, "chosen")
     assert chosen.precision == "fp32"
     assert chosen.reason == "chosen; fp32 because the processor has no bf16"
+
+
+class Native:
+    """The errors that ONNX Runtime's compiled module raises, by their names."""
+
+    class InvalidArgument(Exception):  # noqa: N818 - its own name
+        pass
+
+    class Fail(Exception):  # noqa: N818 - its own name
+        pass
+
+    class RuntimeException(Exception):  # noqa: N818 - its own name
+        pass
+
+
+def failing_graph(error: Exception) -> OnnxGraph:
+    """A graph without inputs whose session raises."""
+
+    def run(*_: object) -> None:
+        raise error
+
+    session = SimpleNamespace(get_inputs=lambda: [], get_outputs=lambda: [], run=run)
+    return OnnxGraph(session, Path("volume.onnx"), Native)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Conv node. "
+        "Name:'c' Status Message: bfc_arena.cc:376 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, "
+        "bool, onnxruntime::Stream*) Failed to allocate memory for requested buffer of size 8388608000",
+        "onnxruntime::BFCArena::AllocateRawInternal Available memory of 19968 is smaller than requested "
+        "bytes of 1572864",
+        "CUDA failure 2: out of memory ; GPU=0 ; hostname=h ; expr=cudaMalloc((void**)&p, size);",
+        "CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED ; GPU=0",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0",
+    ],
+)
+@pytest.mark.parametrize("kind", [Native.Fail, Native.RuntimeException])
+def test_a_full_gpu_is_told_from_other_errors(text: str, kind: type[Exception]) -> None:
+    """With the texts of ONNX Runtime; no GPU was there to raise them."""
+    with pytest.raises(OutOfDeviceMemoryError, match=r"volume\.onnx does not fit"):
+        failing_graph(kind(text))({})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Native.RuntimeException("CUDA failure 700: an illegal memory access was encountered ; GPU=0"),
+        Native.Fail("CUDNN failure 8: CUDNN_STATUS_EXECUTION_FAILED"),
+        OSError("Failed to allocate memory for requested buffer of size 1"),
+    ],
+)
+def test_other_errors_of_a_gpu_keep_their_type(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught:
+        failing_graph(error)({})
+    assert caught.value is error
