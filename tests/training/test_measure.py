@@ -13,7 +13,7 @@ from inference.errors import UsageError  # noqa: E402
 from inference.profile import FilterRule  # noqa: E402
 from tests.inference.fake_models import Bright, make_engine  # noqa: E402
 from tests.training.made import LIVER, SHAPE, SPLEEN, write_volume  # noqa: E402
-from training.measure import paraphrases, phrasings, presence, stages, swaps  # noqa: E402
+from training.measure import data, paraphrases, phrasings, presence, stages, swaps  # noqa: E402
 from training.measure.absent import Foreign, absent_from, read_bodies, read_foreign  # noqa: E402
 from training.measure.results import ResultsError, fingerprint, read_json, write_json  # noqa: E402
 from training.measure.runs import Labelled, read_labelled  # noqa: E402
@@ -265,3 +265,23 @@ def test_results_belong_to_the_weights_they_were_measured_with(tmp_path: Path) -
 def test_the_cubes_are_where_the_tests_think() -> None:
     """The false slices above are counted by hand: the liver takes 6 of 14, the spleen 4."""
     assert (LIVER[0], SPLEEN[0]) == (slice(3, 9), slice(8, 12)) and SHAPE[0] == 14
+
+
+# Data
+
+
+def test_volumes_and_targets_of_the_sets_are_counted(tmp_path: Path) -> None:
+    for name in ("train/CT_Made/a.npz", "train/CT_Made/b.npz", "val/CT_Made/c.npz"):
+        write_volume(tmp_path / name)
+    write_volume(tmp_path / "val" / "CT_Other" / "d.npz", {"1": "Something", "instance_label": 0})
+    sets = data.survey(tmp_path)
+    assert dict(sets["CT_Made"].volumes) == {"train": 2, "val": 1}
+    assert dict(sets["CT_Made"].targets) == {"liver": 3, "spleen": 3}
+    assert dict(sets["CT_Other"].unknown) == {"Something": 1}
+    with pytest.raises(UsageError, match="holds no train"):
+        data.survey(tmp_path / "val")
+
+
+def test_many_targets_are_counted_and_a_few_named() -> None:
+    assert data.shown(["a", "b"]) == "a, b"
+    assert data.shown([str(i) for i in range(9)]) == "9 structures, such as 0, 1, 2, 3, 4, 5, 6, 7"

@@ -6,10 +6,16 @@ import argparse
 from pathlib import Path
 
 from inference.errors import VesalError
-from training.measure import paraphrases, presence, stages, swaps
+from training.measure import data, paraphrases, presence, stages, swaps
 from training.measure.results import write_json
 
-MEASUREMENTS = {"paraphrases": paraphrases, "swaps": swaps, "presence": presence, "stages": stages}
+MEASUREMENTS = {
+    "data": data,
+    "paraphrases": paraphrases,
+    "swaps": swaps,
+    "presence": presence,
+    "stages": stages,
+}
 
 
 def main() -> None:
@@ -28,7 +34,7 @@ def main() -> None:
         parser.error(str(error))
     print(report.markdown)
     if args.json:
-        write_json(args.json, {"what": args.what, **report.content})
+        write_json(args.json, {"what": args.what, "markdown": report.markdown, **report.content})
 
 
 if __name__ == "__main__":

@@ -176,11 +176,12 @@ def inside_table(swaps: Sequence[Swap]) -> str:
 
 def across_table(swaps: Sequence[Swap]) -> str:
     """Markdown: how often the result is empty as it should, and how much of the own result it keeps."""
+    groups = _groups(swaps, lambda s: (s.dataset, s.asked))
     lines: list[tuple[Any, ...]] = []
-    for k, g in _groups(swaps, lambda s: (s.dataset, s.asked)):
+    for k, g in [*groups, (("**all**", ""), list(swaps))]:
         empty = sum(s.voxels == 0 for s in g)
-        size = mean_of([float(s.voxels) for s in g])
-        lines.append((*k, len(g), empty, f"{size:.0f}", _mean(g, "against_replaced"), _mean(g, "kept")))
+        size = f"{mean_of([float(s.voxels) for s in g]):.0f}" if g else ""
+        lines.append((*k, len(g), empty, size, _mean(g, "against_replaced"), _mean(g, "kept")))
     header = (
         "set",
         "asked instead",
