@@ -18,42 +18,48 @@ from inference.stages import Pass
 
 
 def filter_pass(result: Pass, queries: Sequence[Query], rule: FilterRule) -> Pass:
-    """Empty slices without presence, and let the two sides of one concept compete slice by slice.
+    """Empty slices without presence, and let the sides of one concept compete slice by slice.
 
     Slices run along the view's thick axis. The given result is not touched; it is returned where nothing is
-    to be removed.
+    to be removed. Classes are taken up alone, or with their rivals, so that packed ones stay packed.
     """
     axis = 1 + result.view.thick_axis
-    before = probability = np.moveaxis(np.asarray(result.probability), axis, 1)
+    rivals = _rivals(queries) if rule.compete > 0 else []
+    rows = set(range(len(queries))) if rule.presence > 0 else set()
+    groups = [*rivals, *([row] for row in sorted(rows.difference(*rivals)))]
+    probability = result.probability
+    for group in groups:
+        planes = np.moveaxis(result.probability[group], axis, 1)
+        keep = _slices_to_keep(planes, result.presence[group], rule, len(group) > 1)
+        if keep.all():
+            continue
+        if probability is result.probability:
+            probability = probability.copy()
+        probability[group] = np.moveaxis(planes * keep[:, :, None, None], 1, axis)
+    return result if probability is result.probability else replace(result, probability=probability)
+
+
+def _slices_to_keep(planes: np.ndarray, presence: np.ndarray, rule: FilterRule, compete: bool) -> np.ndarray:
+    """(n, slices) bool for (n, slices, h, w) probabilities: present (BiomedParse-V), and not outdone."""
+    keep = np.ones(planes.shape[:2], bool)
     if rule.presence > 0:
-        from postprocess.slices import apply_presence
+        from postprocess.slices import present_slices
 
-        probability = apply_presence(probability, result.presence, rule.presence)
-    if rule.compete > 0:
-        probability = _compete(probability, result.presence, queries, rule.compete)
-    if probability is before:
-        return result
-    return replace(result, probability=np.moveaxis(probability, 1, axis))
+        keep = present_slices(presence, rule.presence)
+    if compete:
+        from postprocess.slices import slice_nms
+
+        keep &= slice_nms(planes * keep[:, :, None, None], presence, rule.compete)
+    return keep
 
 
-def _compete(
-    probability: np.ndarray, presence: np.ndarray, queries: Sequence[Query], overlap: float
-) -> np.ndarray:
-    """Slice-level NMS (BiomedParse-V) among the sides of each concept."""
+def _rivals(queries: Sequence[Query]) -> list[list[int]]:
+    """Rows of the sides of one concept, where there are several."""
     sides: dict[str, list[int]] = {}
     for row, query in enumerate(queries):
         if query.side is not None:
             sides.setdefault(query.concept, []).append(row)
-    rivals = [rows for rows in sides.values() if len(rows) > 1]
-    if not rivals:
-        return probability
-    from postprocess.slices import slice_nms
-
-    out = probability.copy()
-    for rows in rivals:
-        keep = slice_nms(probability[rows], presence[rows], overlap)
-        out[rows] *= keep[:, :, None, None]
-    return out
+    return [rows for rows in sides.values() if len(rows) > 1]
 
 
 def filter_components(result: LabelMap, queries: Sequence[Query], rule: FilterRule) -> None:

@@ -99,6 +99,19 @@ class Kept:
             return np.stack([self._row(number) for number in index])
         return self._row(int(index))  # type: ignore[arg-type]
 
+    def __setitem__(self, rows: Sequence[int], values: np.ndarray) -> None:
+        """Put other values (n, D, H, W) in the place of some classes."""
+        self._band = None
+        for row, value in zip(rows, values, strict=True):
+            slabs = zip(self._edges, self._edges[1:], strict=False)
+            self._rows[row] = [_pack(value[first:last], self.halves) for first, last in slabs]
+
+    def copy(self) -> Kept:
+        """Another one with the same classes; what is packed is shared until it is replaced."""
+        other = Kept(0, self._plane, self.halves)
+        other._rows, other._edges = list(self._rows), self._edges
+        return other
+
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         """All of it; for numpy's functions."""
         return np.asarray(self._read(0, self.shape[1]), dtype)

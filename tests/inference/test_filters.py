@@ -5,13 +5,14 @@ import pytest
 
 from inference.filters import filter_components, filter_pass, split_into_objects
 from inference.geometry import View
+from inference.kept import Kept, Probabilities
 from inference.labelmap import LabelMap
 from inference.plan import Query
 from inference.profile import FilterRule
 from inference.stages import Pass
 
 
-def a_pass(probability: np.ndarray, presence: np.ndarray, thick: int = 0) -> Pass:
+def a_pass(probability: Probabilities, presence: np.ndarray, thick: int = 0) -> Pass:
     """The result of a stage on a view with slices along ``thick``."""
     shape = probability.shape[1:]
     return Pass(View((0.0,) * 3, (1.0,) * 3, shape, 2, thick), probability, presence, 1, 0, 0.0, "")
@@ -73,6 +74,21 @@ def test_only_sides_of_one_concept_compete(queries: list[Query]) -> None:
     result = a_pass(np.full((2, 3, 4, 5), 0.9, np.float32), np.ones((2, 3), np.float32))
     kept = filter_pass(result, queries, FilterRule(compete=0.5))
     assert (kept.probability == np.float32(0.9)).all()
+
+
+@pytest.mark.parametrize("thick", [0, 1, 2])
+def test_packed_classes_are_filtered_as_others_are(thick: int) -> None:
+    """Random probabilities and presence; two sides of one concept and a class beside them."""
+    rng = np.random.default_rng(thick)
+    probability = rng.random((3, 6, 7, 8), np.float32)
+    presence = rng.random((3, probability.shape[1 + thick]), np.float32)
+    queries = [query(1, "kidney", "left"), query(2, "liver"), query(3, "kidney", "right")]
+    rule = FilterRule(presence=0.4, compete=0.2)
+    dense = filter_pass(a_pass(probability, presence, thick), queries, rule).probability
+    packed = filter_pass(a_pass(Kept.of(probability), presence, thick), queries, rule).probability
+    assert isinstance(packed, Kept) and isinstance(dense, np.ndarray)
+    assert 0 < np.count_nonzero(dense) < dense.size
+    np.testing.assert_array_equal(np.asarray(packed), dense)
 
 
 def test_components_are_chosen_for_the_kinds_that_ask_for_it() -> None:

@@ -78,3 +78,12 @@ def test_classes_of_the_next_stage_are_joined_and_packed_where_they_are_many(
 def test_classes_of_other_slabs_do_not_fit() -> None:
     with pytest.raises(ValueError, match="slabs"):
         cut(probabilities(0), 0).extend(Kept.of(probabilities(1)))
+
+
+def test_classes_can_be_replaced_in_a_copy() -> None:
+    values = probabilities(0)
+    kept = cut(values, 0)
+    other = kept.copy()
+    other[[2, 0]] = values[[0, 1]]
+    np.testing.assert_array_equal(np.asarray(other), values[[1, 1, 0]])
+    np.testing.assert_array_equal(np.asarray(kept), values)
