@@ -2,9 +2,9 @@
 
 A table stands in the card's ``README.md`` between ``<!-- table: NAME -->`` and ``<!-- end: NAME -->``. Names,
 and where they come from: ``TABLES``. Results are the JSON files of ``training.validate --json`` and
-``training.measure WHAT --json``, named ``validation.json`` and ``WHAT.json`` in ``training/measured/NAME``, NAME
-being that of the weights' folder. Those of other weights, and absent ones, give "Not measured with these weights." ``--check`` changes nothing and fails where
-the card is not in step.
+``training.measure WHAT --json``: ``validation.json`` and ``WHAT.json`` in ``training/measured/WEIGHTS``.
+Those of other weights, and absent ones, give "Not measured with these weights." ``--check`` changes nothing
+and fails where the card is not in step.
 """
 
 from __future__ import annotations
