@@ -11,6 +11,7 @@ from inference.intensity import check_dtype, to_uint8
 from inference.peek import peek_shape
 from inference.prompt_files import Prompts, parse_prompts_dict, parse_prompts_json, read_prompts_file
 from inference.unpickle import load_plain
+from inference.user_mask import UserMask
 
 __all__ = ["Case", "peek_shape", "read_case"]
 
@@ -25,7 +26,7 @@ class Case:
 
     `name` is the file's stem, `image` uint8 0..255 and C-contiguous, `sentences` go by prompt id in the order
     given, `instance` asks for one label per object, `dataset` is the challenge's key when known, `notes`
-    belong in the report.
+    belong in the report, `mask` is the user's, where one was given.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Case:
     instance: bool
     dataset: str | None
     notes: tuple[str, ...]
+    mask: UserMask | None = None
 
 
 def read_case(path: Path, prompts_file: Path | None = None, dataset: str | None = None) -> Case:

@@ -13,6 +13,7 @@ from inference.budget import Clock
 from inference.case import Case
 from inference.costs import Costs
 from inference.filters import filter_components, filter_pass, split_into_objects
+from inference.hybrid import Given
 from inference.labelmap import LabelMap
 from inference.ladder import Effort, Ladder, Planned
 from inference.logs import bar, log_stage
@@ -38,6 +39,15 @@ Save = Callable[[np.ndarray], None]
 
 
 @dataclass
+class Progress:
+    """What ran of a case so far, for the report of one that is not finished."""
+
+    stages: list[StageReport]
+    ladder: list[LadderStep]
+    fallbacks: list[str]
+
+
+@dataclass
 class Segmentation:
     """What came of a case."""
 
@@ -52,18 +62,24 @@ class Segmentation:
 class Engine:
     """One set of weights, loaded once, for any number of cases."""
 
-    def __init__(self, profile: Profile, runtime: Runtime, model: VolumeModel) -> None:
+    def __init__(
+        self, profile: Profile, runtime: Runtime, model: VolumeModel, hybrid: str | None = None
+    ) -> None:
+        """``hybrid``: the stage that takes a user's mask; the profile's where it is None."""
         self.profile = profile
+        self.hybrid = hybrid or profile.hybrid
         self.runtime = runtime
         self.model = model
         self.costs = Costs()
+        self.progress: Progress | None = None
 
     @classmethod
     def open(cls, settings: Settings) -> Engine:
         """Load what ``settings`` name. Raises ProfileError or RuntimeChoiceError."""
         profile = read_profile(settings.weights_folder)
         runtime = choose_runtime(settings.runtime, settings.threads)
-        return cls(profile, runtime, VolumeModel.load(profile.graphs, profile.bank, runtime))
+        model = VolumeModel.load(profile.graphs, profile.bank, runtime)
+        return cls(profile, runtime, model, settings.hybrid)
 
     @cached_property
     def text_encoder(self) -> TextEncoder:
@@ -84,8 +100,10 @@ class Engine:
         Returns:
             labels on the case's grid, and what the report needs.
         """
+        self.progress = None
         plan = make_plan(prompts, self.profile, self.model)
         work = _Work(self, case, plan, clock)
+        self.progress = Progress(work.stages, work.ladder.steps, work.fallbacks)
         work.coarse_stage(save)
         work.fine_stage()
         return work.finish(prompts)
@@ -122,6 +140,7 @@ class _Work:
         self.sight = Sight(case.image, case.spacing_dhw_mm, intensity_statistics(case.image))
         self.pace = Pace(clock, engine.costs)
         self.ladder = Ladder(self.pace, _planned(plan))
+        self.given = Given(case.mask, engine.hybrid)
         self.coarse: list[Pass | None] = []
         self.result = self._empty_map()
         self.stages: list[StageReport] = []
@@ -151,15 +170,20 @@ class _Work:
     def _coarse(self, batch: Batch, number: int) -> Pass:
         def later(effort: Effort) -> list[Load]:
             after = [b for b in self.plan.batches[number + 1 :] if not b.coarse.skip]
-            tasks = [t for b in after for t in coarse_tasks(self.sight, self.model, b.queries, b.coarse)]
+            tasks = [t for b in after for t in self._coarse_tasks(b)]
             return [load for task in tasks for load in task.load(effort)]
 
-        result = run_coarse(self.sight, self.model, batch.queries, batch.coarse, self.ladder, later)
+        mask = self.given.for_coarse(batch)
+        result = run_coarse(self.sight, self.model, batch.queries, batch.coarse, self.ladder, later, mask)
         result = filter_pass(result, batch.queries, self.profile.filters)
         self._report("coarse", result, [q.prompt_id for q in batch.queries])
         if result.unseen:
             self._note_unseen(result, batch.queries)
         return result
+
+    def _coarse_tasks(self, batch: Batch) -> list[Task]:
+        mask = self.given.for_coarse(batch)
+        return coarse_tasks(self.sight, self.model, batch.queries, batch.coarse, mask)
 
     def fine_stage(self) -> None:
         """Look again around each group of targets while there is time; what is not refined stays coarse."""
@@ -181,12 +205,13 @@ class _Work:
         """Every view of the fine stage, with its region; not those for which there is nothing to look for."""
         views = []
         for batch, coarse in zip(self.plan.batches, self.coarse, strict=True):
+            mask = self.given.for_fine(batch)
             for index in [] if batch.fine.skip else fine_groups(len(batch.queries), batch.fine.together):
-                target = find_target(self.sight, batch.fine, coarse, index)
+                queries = [batch.queries[i] for i in index]
+                target = find_target(self.sight, batch.fine, coarse, index, queries, mask)
                 if target.box is None:
                     continue
-                queries = [batch.queries[i] for i in index]
-                task = fine_task(self.sight, self.model, queries, batch.fine, target, coarse, index)
+                task = fine_task(self.sight, self.model, queries, batch.fine, target, coarse, index, mask)
                 views.append(_FineView(batch, coarse, index, queries, task, target.why))
         return views
 

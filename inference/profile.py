@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from inference.errors import ProfileError
+from inference.settings import FINE, HYBRID
 
 MANIFEST = "manifest.json"
 FAMILIES = ("volume",)
@@ -123,6 +124,8 @@ class Profile:
     overrides: tuple[Override, ...]
     targets: tuple[Covered, ...]
     stand_ins: tuple[StandIn, ...]
+    hybrid: str = FINE
+    """Stage that takes a user's mask as spatial prompt: `coarse`, `fine` or `off`."""
 
     @cached_property
     def _covered(self) -> frozenset[tuple[str, str | None, str]]:
@@ -177,6 +180,9 @@ def read_profile(folder: Path, check_digests: bool = True) -> Profile:
 def _build(folder: Path, content: Mapping[str, Any]) -> Profile:
     if content["family"] not in FAMILIES:
         raise ValueError(f"family is {content['family']!r}, wanted one of {FAMILIES}")
+    hybrid = content.get("hybrid", Profile.hybrid)
+    if hybrid not in HYBRID:
+        raise ValueError(f"hybrid is {hybrid!r}, wanted one of {HYBRID}")
     coarse = _fill(StageRule, content["coarse"], "coarse")
     fine = _fill(StageRule, content["fine"], "fine")
     graphs = {degree: folder / content["graphs"][str(degree)] for degree in DEGREES}
@@ -194,6 +200,7 @@ def _build(folder: Path, content: Mapping[str, Any]) -> Profile:
         overrides=overrides,
         targets=tuple(_fill(Covered, t, "targets") for t in content["targets"]),
         stand_ins=tuple(_fill(StandIn, s, "stand_ins") for s in content.get("stand_ins", ())),
+        hybrid=hybrid,
     )
 
 

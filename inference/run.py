@@ -6,14 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from inference import __version__
 from inference.budget import Clock, case_budget_s, process_start_monotonic
-from inference.case import peek_shape, read_case
-from inference.errors import VesalError
+from inference.case import Case, peek_shape, read_case
+from inference.errors import CaseError, VesalError
 from inference.jobs import find_jobs
 from inference.logs import bar
 from inference.output import NOTHING
@@ -21,7 +22,8 @@ from inference.processor import peak_mb, processor
 from inference.prompts import parse_prompts
 from inference.record import Record
 from inference.report import OK, CaseReport, RunReport, write_report
-from inference.settings import Settings
+from inference.settings import OFF, Settings
+from inference.user_mask import read_user_mask
 
 if TYPE_CHECKING:
     from inference.engine import Engine
@@ -120,6 +122,8 @@ def _segment(record: Record, settings: Settings, engine: OnceOpened) -> None:
     """Read, parse, segment and write one case, noting each step."""
     with record.step("read"):
         case = record.case = read_case(record.job.input, settings.prompts, settings.dataset)
+        if settings.hybrid != OFF:
+            case = record.case = _with_mask(case, record)
     with record.step("prompts"):
         record.prompts, record.modality = parse_prompts(
             case.sentences,
@@ -145,6 +149,19 @@ def _segment(record: Record, settings: Settings, engine: OnceOpened) -> None:
     # Only now: what they count must be what the file holds.
     record.outcomes = result.prompts
     record.finished = True
+
+
+def _with_mask(case: Case, record: Record) -> Case:
+    """The case with the user's mask, if there is one; a bad one is told and left out."""
+    try:
+        mask = read_user_mask(record.job.input, case.sentences, case.image.shape, case.instance)
+    except (CaseError, MemoryError) as error:
+        record.fallbacks.append(f"the user's mask is not used: {type(error).__name__}: {error}")
+        return case
+    if mask is None:
+        return case
+    note = f"the user's mask of prompts {', '.join(map(str, mask.ids))} is a spatial prompt ({mask.source})"
+    return replace(case, mask=mask, notes=(*case.notes, note))
 
 
 def _log_end(record: Record, report: CaseReport) -> None:

@@ -21,7 +21,8 @@ from inference.errors import UsageError
 ROOT = Path(__file__).resolve().parent.parent
 FROM_ENVIRONMENT = ("seconds", "threads", "weights", "runtime", "hybrid")
 RUNTIMES = ("auto", "openvino", "onnxruntime", "cuda")
-HYBRID = ("coarse", "fine", "off")
+HYBRID = COARSE, FINE, OFF = "coarse", "fine", "off"
+"""Stages that can take a user's mask."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from inference.archive import Archive
 from inference.errors import MaskIdError, MaskShapeError, MaskTypeError
-from inference.geometry import Box, Sides, View, fit_view, triple
+from inference.geometry import Box, Sides, View, triple
 from inference.nifti import SUFFIXES, read_nifti
 from inference.resample import to_view
 
@@ -25,8 +25,6 @@ MARK = ".prompt"
 KEY_IN_CASE = "prev_pred"
 KEYS = ("mask", "prev_pred", "segs")
 """Arrays of NAME.prompt.npz that hold the mask, best first; else its only array does."""
-VIEW_VOXELS = 1 << 21
-"""A mask is handed on at this resolution within its box: finer than the views that networks are shown."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +38,6 @@ class UserMask:
     source: str
     """Where it was found, for the report."""
 
-    def of(self, prompt_id: int) -> np.ndarray:
-        """(D,H,W) bool, the voxels of one prompt."""
-        return self.labels == prompt_id
-
     def box(self, ids: Collection[int]) -> Box | None:
         """The box of some prompts' voxels in native voxel edges; None where they have none."""
         mine = np.isin(self.labels, list(ids))
@@ -55,14 +49,9 @@ class UserMask:
             triple(float(at[-1] + 1) for at in spans),
         )
 
-    def sampled(self, ids: Collection[int], view: View) -> np.ndarray:
-        """(N,d,h,w) float32 on `view`: the share of each view voxel that belongs to each of N prompts."""
-        return np.stack([to_view(self.of(id_).view(np.uint8), view) for id_ in ids])
-
-    def view(self, ids: Collection[int], spacing_dhw_mm: tuple[float, float, float]) -> View | None:
-        """A view over the box of some prompts' voxels, to keep their masks on; None where they have none."""
-        box = self.box(ids)
-        return None if box is None else fit_view(box, spacing_dhw_mm, VIEW_VOXELS)
+    def sampled(self, prompt_id: int, view: View) -> np.ndarray:
+        """(d,h,w) float32 on `view`: the share of each view voxel that belongs to a prompt."""
+        return to_view((self.labels == prompt_id).view(np.uint8), view)
 
 
 def is_mask_file(path: Path) -> bool:

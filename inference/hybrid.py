@@ -1,0 +1,89 @@
+"""The user's mask on its way into the stages (Medal S, hybrid mode): which stage takes it, where, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from inference.geometry import Box, View, triple
+from inference.plan import Batch, Query
+from inference.settings import COARSE, FINE
+from inference.user_mask import UserMask
+
+
+@dataclass(frozen=True)
+class Given:
+    """A case's mask, if there is one, and the stage that it is meant for."""
+
+    mask: UserMask | None
+    stage: str
+    """`coarse`, `fine` or `off`."""
+
+    def for_coarse(self, batch: Batch) -> UserMask | None:
+        """The mask where the coarse stage takes it: asked to, or because there is no fine stage."""
+        takes = self.stage == COARSE or (self.stage == FINE and batch.fine.skip)
+        return self.mask if takes and not batch.coarse.skip else None
+
+    def for_fine(self, batch: Batch) -> UserMask | None:
+        """The mask where the fine stage takes it: asked to, or because there is no coarse stage."""
+        takes = self.stage == FINE or (self.stage == COARSE and batch.coarse.skip)
+        return self.mask if takes and not batch.fine.skip else None
+
+
+def is_given(mask: UserMask | None, query: Query) -> bool:
+    """Whether the user's mask holds the prompt that a query belongs to."""
+    return mask is not None and query.prompt_id in mask.ids
+
+
+def runs_alike(queries: Sequence[Query], mask: UserMask | None, most: int) -> list[Sequence[Query]]:
+    """Queries in their order, cut where one with a mask meets one without, and after every `most`.
+
+    So those without a mask are asked exactly as they would be if there were none.
+    """
+    runs: list[list[Query]] = []
+    for query in queries:
+        if runs and len(runs[-1]) < most and is_given(mask, query) == is_given(mask, runs[-1][0]):
+            runs[-1].append(query)
+        else:
+            runs.append([query])
+    return list(runs)
+
+
+def joined(given: Box, found: Box | None) -> Box:
+    """The box of the user's mask together with what the coarse stage found, if anything.
+
+    Together, because a mask may be a part of the target only: a stroke in one slice.
+    """
+    if found is None:
+        return given
+    return Box(
+        triple(map(min, zip(given.start, found.start, strict=True))),
+        triple(map(max, zip(given.stop, found.stop, strict=True))),
+    )
+
+
+def prompt_of(
+    queries: Sequence[Query],
+    mask: UserMask | None,
+    otherwise: Callable[[int, View], np.ndarray] | None = None,
+) -> Callable[[View], np.ndarray]:
+    """What gives a look its spatial prompt (N,d,h,w) float32 0..1 on a view.
+
+    Args:
+        queries: N of them.
+        mask: the user's.
+        otherwise: row and view -> (d,h,w), for prompts that the mask does not hold; None gives them zeros.
+    """
+
+    def prompt(view: View) -> np.ndarray:
+        out = np.zeros((len(queries), *view.shape), np.float32)
+        for row, query in enumerate(queries):
+            if mask is not None and is_given(mask, query):
+                out[row] = mask.sampled(query.prompt_id, view)
+            elif otherwise is not None:
+                out[row] = otherwise(row, view)
+        return out
+
+    return prompt
