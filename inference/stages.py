@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from inference.foreground import foreground_box
 from inference.geometry import Box, View, whole
 from inference.hybrid import is_given, joined, prompt_of, runs_alike
 from inference.kept import Probabilities, join
@@ -120,7 +121,7 @@ def coarse_tasks(
     mask: UserMask | None = None,
 ) -> list[Task]:
     """The looks of a coarse stage; queries with a mask of the user's are asked apart from the others."""
-    box = whole(sight.image.shape)
+    box = foreground_box(sight.image)
     # One round: without a spatial prompt there is nothing that a later one could refine.
     once = replace(rule, rounds=1, complementary=0)
     tasks = []

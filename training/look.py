@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from inference.geometry import fit_view, whole
+from inference.geometry import fit_view
 from inference.region import region_of, surroundings
 from inference.resample import between
 from training.loop import Trainer
@@ -40,7 +40,7 @@ def look_at(trainer: Trainer, volumes: Sequence[Volume]) -> dict[str, float]:
 
 def _case(trainer: Trainer, volume: Volume) -> list[tuple[str, float]]:
     targets = volume.targets[:MOST_TARGETS]
-    view = fit_view(whole(volume.image.shape), volume.spacing_dhw_mm, trainer.plan.coarse_voxels)
+    view = fit_view(volume.body, volume.spacing_dhw_mm, trainer.plan.coarse_voxels)
     item = build(volume, view, "coarse", targets, None, PLAIN, None)
     coarse = _probability(trainer, item)
     found = [("coarse", value) for value in _dice(coarse, item)]

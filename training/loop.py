@@ -226,11 +226,10 @@ class Times:
         yield
         self.spent_s[what] = self.spent_s.get(what, 0.0) + time.perf_counter() - started
 
-    def shares(self) -> str:
-        """One line with the share of each, largest first."""
+    def shares(self) -> dict[str, float]:
+        """The share of each, largest first."""
         total = sum(self.spent_s.values()) or 1.0
-        parts = sorted(self.spent_s.items(), key=lambda item: -item[1])
-        return ", ".join(f"{what} {100 * s / total:.1f} %" for what, s in parts)
+        return {what: s / total for what, s in sorted(self.spent_s.items(), key=lambda item: -item[1])}
 
 
 class Log:
@@ -281,6 +280,8 @@ def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) ->
             trainer.spent_s, last = trainer.spent_s + now - last, now
             trainer.one_step(feeder, log)
             if trainer.step % LOG_EVERY == 0:
+                for what, share in trainer.times.shares().items():
+                    log.note(f"time {what}", share)
                 log.write(trainer.step, trainer.spent_s, rate)
                 bar.update(round(trainer.spent_s) - bar.n)
                 bar.set_postfix(step=trainer.step, loss=f"{log.values.get('loss coarse', 0):.3f}")
@@ -294,7 +295,8 @@ def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) ->
     if validate:
         _look(trainer, validate, log)
         log.write(trainer.step, trainer.spent_s, trainer.set_rate())
-    logging.info("%d steps; wall time: %s", trainer.step, trainer.times.shares())
+    shares = ", ".join(f"{what} {100 * share:.1f} %" for what, share in trainer.times.shares().items())
+    logging.info("%d steps; wall time: %s", trainer.step, shares)
     feeder.close()
 
 

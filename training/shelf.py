@@ -18,9 +18,10 @@ import blosc2
 import numpy as np
 from tqdm import tqdm
 
+from inference.geometry import Box, triple
 from training.store import Place, SetRule, Target, Volume, read_volume
 
-FORMAT = 2
+FORMAT = 3
 INDEX = "index.json"
 CHUNK = 64
 """Most voxels a side of a chunk: a view's box then reads little more than it needs."""
@@ -83,6 +84,7 @@ def _put(folder: Path, volume: Volume) -> dict[str, Any]:
         "targets": [asdict(t) for t in volume.targets],
         "statistics": list(volume.statistics),
         "instance": volume.instance,
+        "body": [volume.body.start, volume.body.stop],
         "places": {
             str(label): {"start": p.start, "stop": p.stop, "seeds": p.seeds.tolist()}
             for label, p in volume.places.items()
@@ -113,4 +115,5 @@ def _take(folder: Path, entry: dict[str, Any], skip: tuple[str, ...]) -> Volume:
         (mean, std),
         entry["instance"],
         places,
+        Box(*(triple(edge) for edge in entry["body"])),
     )

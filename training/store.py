@@ -15,6 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from inference.case import read_case
+from inference.foreground import foreground_box
+from inference.geometry import Box
 from inference.models import intensity_statistics
 from inference.prompts import parse_prompts
 
@@ -74,6 +76,8 @@ class Volume:
     instance: bool
     places: Mapping[int, Place]
     """of each target's label"""
+    body: Box
+    """what the coarse stage looks at, see ``inference/foreground.py``"""
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,7 @@ def read_volume(path: Path, skip: tuple[str, ...] = ()) -> Volume:
         intensity_statistics(case.image),
         case.instance,
         places_of(labels, targets),
+        foreground_box(case.image),
     )
 
 

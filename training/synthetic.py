@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_erosion, binary_fill_holes, distance_transform_edt, gaussian_filter, zoom
 
+from inference.foreground import foreground_box
 from inference.models import intensity_statistics
 from inference.prompts import parse_prompts
 from training.augment import bend
@@ -127,7 +128,18 @@ def _volume(name, dataset, image, labels, spacing, sentences: dict[int, str]) ->
         Target(p.target, p.concept, p.side, p.modality, p.id) for p in prompts if p.target and p.concept
     )
     places = places_of(labels, targets)
-    return Volume(name, dataset, image, labels, spacing, targets, intensity_statistics(image), False, places)
+    return Volume(
+        name,
+        dataset,
+        image,
+        labels,
+        spacing,
+        targets,
+        intensity_statistics(image),
+        False,
+        places,
+        foreground_box(image),
+    )
 
 
 def _spoken(structure: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from inference.geometry import Box, View, fit_view, triple, whole
+from inference.geometry import Box, View, fit_view, triple
 from inference.models import image_channels
 from inference.region import region_of
 from inference.resample import between, labels_to_view, to_view
@@ -155,7 +155,7 @@ def coarse_item(
     ideas: Ideas = ALL,
 ) -> Item:
     """The whole volume in one view, a little scaled and shifted; ``absent`` must come out empty."""
-    box = whole(volume.image.shape).grown(float(rng.uniform(0.85, 1.15)))
+    box = volume.body.grown(float(rng.uniform(0.85, 1.15)))
     shift = [float(rng.uniform(-0.06, 0.06)) * s for s in box.size]
     box = Box(*(tuple(e + d for e, d in zip(edge, shift, strict=True)) for edge in (box.start, box.stop)))
     spacing = _jittered(volume.spacing_dhw_mm, rng, ideas)

@@ -198,7 +198,12 @@ def test_train_ends_with_the_clock_and_leaves_checkpoint_and_log(
     with (tmp_path / "w" / "log.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     assert {r["step"] for r in rows} == {"1", "2"}
-    assert {r["key"] for r in rows} == {"loss coarse", "loss fine", "CT_Made coarse", "CT_Made fine"}
+    keys = {r["key"] for r in rows}
+    times = {key for key in keys if key.startswith("time ")}
+    assert keys - times == {"loss coarse", "loss fine", "CT_Made coarse", "CT_Made fine"}
+    assert times == {f"time {what}" for what in ("data", "forward and backward", "exchange", "update")}
+    last = [float(r["value"]) for r in rows if r["step"] == "2" and r["key"] in times]
+    assert sum(last) == pytest.approx(1.0, abs=0.01)
 
 
 def test_the_log_keeps_moving_averages_and_passes_over_absent_classes(tmp_path: Path, volume: Volume) -> None:
