@@ -185,7 +185,7 @@ def test_both_stages_are_scored_and_timed(made: Labelled) -> None:
 def test_phrasings_that_ask_for_something_else_are_found(tmp_path: Path) -> None:
     path = tmp_path / "prompts.json"
     sentences = ["Liver", "Hepatic tissue in CT", "Liver in MRI", "Spleen", "Something"]
-    path.write_text(json.dumps({"CT_Made": {"1": sentences, "2": ["The liver"], "instance_label": 0}}))
+    path.write_text(json.dumps({"CT_Made": {"1": sentences, "2": ["The liver"], "3": ["liver"]}}))
     classes = list(phrasings.classes_of_file(path))
     assert [p.text for p in classes[0].astray] == ["Liver in MRI", "Spleen", "Something"]
     row = paraphrases.per_dataset("prompts.json", classes)[0]
@@ -196,7 +196,7 @@ def test_phrasings_that_ask_for_something_else_are_found(tmp_path: Path) -> None
         1,
         0,
     )
-    assert cells(paraphrases.share_table([row]))[1][1:6] == ["**all**", "2", "6", "3", "50.00 %"]
+    assert cells(paraphrases.share_table([row]))[1][1:6] == ["**all**", "3", "7", "4", "57.14 %"]
     assert paraphrases.astray({"f": classes})[0]["got"] == "liver in MR"
 
 

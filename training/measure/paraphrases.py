@@ -67,7 +67,7 @@ def per_dataset(source: str, classes: Sequence[Class]) -> list[dict[str, Any]]:
                 "agree": count - len(away),
                 "share": (count - len(away)) / count,
                 "explained": sum(p.text in reasons for p in away),
-                "merged": len(group) - len({c.wanted for c in group}),
+                "merged": len({c.name for c in group}) - len({c.wanted for c in group}),
             }
         )
     return rows

@@ -39,6 +39,11 @@ class Class:
     """What the first phrasing asks for, which in these files is the bare name; of made ones their target."""
 
     @property
+    def name(self) -> str:
+        """The bare name; some sets give one name to several ids."""
+        return self.phrasings[0].text.lower()
+
+    @property
     def astray(self) -> tuple[Phrasing, ...]:
         """Phrasings that ask for something else than wanted, or for nothing known."""
         return tuple(p for p in self.phrasings if p.got is None or p.got != self.wanted)
