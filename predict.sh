@@ -1,6 +1,8 @@
 #!/bin/sh
 # Segment a folder of cases: sh predict.sh [INPUTS OUTPUTS] [options]; `sh predict.sh --help` lists them.
 set -eu
+# Until Python listens for it, SIGTERM would end the case without an output.
+trap '' TERM
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 [ -n "${PYTHON:-}" ] || ! [ -x "$here/.venv/bin/python" ] || PYTHON=$here/.venv/bin/python
 # Safe path: a folder `inference` in the caller's directory must not take the place of ours.

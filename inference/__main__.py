@@ -1,5 +1,6 @@
 """The command: `python -m inference [INPUTS] [OUTPUTS] [options]`, what predict.sh becomes."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -42,5 +43,13 @@ def _limit_libraries(threads: int) -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
+def _leave(code: int) -> None:
+    """End the process at once: a case that was left behind may still hang in a network's library."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    _leave(main(sys.argv[1:]))

@@ -1,11 +1,13 @@
 """The output of one case: a valid file from the start, replaced whenever there is a better result."""
 
 import logging
+import threading
 from pathlib import Path
 
 import numpy as np
 
 from inference.errors import LabelMapError
+from inference.supervise import Overtaken
 from inference.write import write_label_map
 
 log = logging.getLogger("vesal")
@@ -24,6 +26,8 @@ class Output:
         self.path = path
         self.shape: tuple[int, ...] | None = None
         self.written = NOTHING
+        self._writing = threading.Lock()
+        self._closed = False
 
     def write_zeros(self, shape: tuple[int, ...] | None) -> None:
         """Write zeros of the volume's shape, or of `UNKNOWN_SHAPE` where that is None.
@@ -31,6 +35,35 @@ class Output:
         Never raises an error, for there is nothing left to fall back to: the log and `written` tell.
         """
         self.shape = shape
+        with self._writing:
+            self._check_open()
+            self._zeros()
+
+    def write_coarse(self, labels: np.ndarray) -> None:
+        """Write a first result; the engine calls this before it goes on to refine it."""
+        self._write(labels, "a coarse result")
+
+    def write_labels(self, labels: np.ndarray) -> None:
+        """Write the result."""
+        self._write(labels, "the labels")
+
+    def close(self, wait_s: float) -> None:
+        """Let no one write any more; what is being written is waited for, but not for longer than `wait_s`.
+
+        Where that is too short the file may still be replaced afterwards, by a whole one.
+        """
+        waited = self._writing.acquire(timeout=max(0.0, wait_s))
+        self._closed = True
+        if waited:
+            self._writing.release()
+
+    def leave_zeros(self, shape: tuple[int, ...] | None) -> None:
+        """Write zeros into a closed output that holds nothing; for whoever closed it."""
+        if self.written == NOTHING:
+            self.shape = shape
+            self._zeros()
+
+    def _zeros(self) -> None:
         for shape in (self.shape, UNKNOWN_SHAPE):
             if shape is None:
                 continue
@@ -45,18 +78,16 @@ class Output:
             )
             return
 
-    def write_coarse(self, labels: np.ndarray) -> None:
-        """Write a first result; the engine calls this before it goes on to refine it."""
-        self._write(labels, "a coarse result")
-
-    def write_labels(self, labels: np.ndarray) -> None:
-        """Write the result."""
-        self._write(labels, "the labels")
-
     def _write(self, labels: np.ndarray, what: str) -> None:
         if self.shape is not None and labels.shape != self.shape:
             raise LabelMapError(
                 f"The engine gave labels of shape {labels.shape}; the volume's {self.shape} is wanted."
             )
-        write_label_map(self.path, labels)
-        self.written = what
+        with self._writing:
+            self._check_open()
+            write_label_map(self.path, labels)
+            self.written = what
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Overtaken

@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from inference.budget import Clock
+from inference.budget import Clock, case_budget_s
 from inference.case import Case
 from inference.jobs import Job
 from inference.output import Output
 from inference.processor import peak_mb
 from inference.prompts import ModalityChoice, Prompt
-from inference.report import FELL_BACK, NOT_RUN, OK, CaseReport, PromptOutcome, StageReport
+from inference.report import FELL_BACK, NOT_RUN, OK, CaseReport, LadderStep, PromptOutcome, StageReport
 
 
 class Record:
@@ -27,16 +27,40 @@ class Record:
         self.modality: ModalityChoice | None = None
         self.outcomes: dict[int, PromptOutcome] = {}
         self.stages: tuple[StageReport, ...] = ()
+        self.ladder: tuple[LadderStep, ...] = ()
         self.fallbacks: list[str] = []
         self.error: str | None = None
         self.finished = False
+        self.step_now = ""
+        self._least: Clock | None = None
         self._seconds_of: dict[str, float] = {}
         self._closed: CaseReport | None = None
+
+    def begin(self, started: float, seconds: float | None) -> None:
+        """Start the case; `seconds` is its time where that is set, else its prompts will tell."""
+        self.started = started
+        self._least = Clock(case_budget_s(1, seconds), started)
+
+    def last_call(self) -> float:
+        """Moment at which the case is ended with what is on disk; that of one prompt before they are known."""
+        clock = self.clock or self._least
+        assert clock is not None
+        return clock.last_call()
+
+    def left_s(self) -> float:
+        """Seconds left of the budget."""
+        clock = self.clock or self._least
+        assert clock is not None
+        return clock.left_s()
+
+    def seconds_of(self, step: str) -> float:
+        """Seconds that a finished step took; 0 for any other."""
+        return self._seconds_of.get(step, 0.0)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Measure a step of the case."""
-        started = time.monotonic()
+        started, self.step_now = time.monotonic(), name
         try:
             yield
         finally:
@@ -48,6 +72,11 @@ class Record:
             self._closed = self._report()
             self.case = None
         return self._closed
+
+    @property
+    def closed(self) -> bool:
+        """Whether the report was made."""
+        return self._closed is not None
 
     def _state(self) -> str:
         if self.started is None:
@@ -74,6 +103,7 @@ class Record:
                 self.outcomes.get(prompt.id) or _unknown_outcome(prompt) for prompt in self.prompts
             ),
             stages=tuple(self.stages),
+            ladder=tuple(self.ladder),
             fallbacks=tuple(self.fallbacks),
             error=self.error,
             budget_s=self.clock.budget_s if self.clock else None,

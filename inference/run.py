@@ -1,4 +1,8 @@
-"""The loop over the cases: every case gets a valid output, whatever happens, and the report tells."""
+"""The loop over the cases: every case gets a valid output, whatever happens, and the report tells.
+
+A case that has not ended at its last call is left behind with what is on disk, and the next one begins with
+an engine of its own: a network that hangs in one case costs no other.
+"""
 
 import logging
 import signal
@@ -8,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +28,18 @@ from inference.prompts import parse_prompts
 from inference.record import Record
 from inference.report import OK, CaseReport, RunReport, write_report
 from inference.settings import OFF, Settings
+from inference.supervise import run_until
 from inference.user_mask import read_user_mask
 
 if TYPE_CHECKING:
     from inference.engine import Engine
 
 log = logging.getLogger("vesal")
+
+TIDY_S = 2.0
+"""What SIGTERM waits for a file that is just being written; `docker stop` kills after 10 s."""
+PEEK_S = 1.0
+"""What the shape of a case that was never read may cost when its zeros are written."""
 
 ALL_GOOD, FELL_BACK, STOPPED, TERMINATED = 0, 1, 130, 143
 """Exit codes; the last two are the shell's for SIGINT and SIGTERM. Wrong usage, 2, is given by `__main__`."""
@@ -55,39 +66,52 @@ def run(settings: Settings, open_engine: Callable[[Settings], "Engine"] | None =
             _run_all(records, settings, engine, started)
             code = ALL_GOOD if all(record.close().state == OK for record in records) else FELL_BACK
             ended = "all cases done"
+            _hold_back_signals()
         except Terminated:
             code, ended = TERMINATED, "SIGTERM"
-            _leave_zeros(records)
+            _stop_writing(records, engine)
+            for record in records:
+                _leave_zeros(record)
         except KeyboardInterrupt:
+            _hold_back_signals()
             code, ended = STOPPED, "stopped from the keyboard"
-    report = _run_report(settings, engine, [record.close() for record in records], started, ended, code)
-    write_report(report, settings.outputs, settings.report)
+            _stop_writing(records, engine)
+        report = _run_report(settings, engine, [record.close() for record in records], started, ended, code)
+        write_report(report, settings.outputs, settings.report)
     good = sum(case.state == OK for case in report.cases)
     log.info("%s: %d of %d good, %.2f s, %.0f MB", ended, good, len(records), report.seconds, report.peak_mb)
     return code
 
 
 class OnceOpened:
-    """The engine, opened when it is first wanted; where that fails it stays failed, without a second try."""
+    """The engine, opened when it is first wanted; where that fails it stays failed, without a second try.
+
+    `engine` is the one that was opened last.
+    """
 
     def __init__(self, settings: Settings, open_engine: Callable[[Settings], "Engine"]) -> None:
         """Keep what is needed to open it."""
         self._settings = settings
         self._open = open_engine
         self._failure: str | None = None
+        self._in_use = False
         self.engine: Engine | None = None
 
     def __call__(self) -> "Engine":
         """Return the engine. Raises what opening it raised, and later a VesalError that repeats it."""
         if self._failure is not None:
             raise VesalError(f"The engine could not be opened before: {self._failure}")
-        if self.engine is None:
+        if self.engine is None or self._in_use:
             try:
-                self.engine = self._open(self._settings)
+                self.engine, self._in_use = self._open(self._settings), False
             except Exception as error:
                 self._failure = f"{type(error).__name__}: {error}"
                 raise
         return self.engine
+
+    def leave_behind(self) -> None:
+        """Open another one next time: this one is in the hands of a case that was left behind."""
+        self._in_use = True
 
 
 def _open_engine(settings: Settings) -> "Engine":
@@ -101,8 +125,9 @@ def _run_all(records: Sequence[Record], settings: Settings, engine: OnceOpened, 
     """Run the cases in turn; the first one's time counts from `started`, the others' from their own start."""
     with bar(len(records), "cases", "case") as shown:
         for number, record in enumerate(records):
-            record.started = started if number == 0 else time.monotonic()
-            _run_case(record, settings, engine)
+            record.begin(started if number == 0 else time.monotonic(), settings.seconds)
+            if not run_until(partial(_run_case, record, settings, engine), record.last_call):
+                _leave_behind(record, engine)
             shown.update()
 
 
@@ -116,6 +141,35 @@ def _run_case(record: Record, settings: Settings, engine: OnceOpened) -> None:
         log.exception("case %s fell back, its output holds %s", record.job.name, record.output.written)
         record.error = f"{type(error).__name__}: {error}"
     _log_end(record, record.close())
+
+
+def _leave_behind(record: Record, engine: OnceOpened) -> None:
+    """End a case that has not ended by its last call: the best result on disk is its result."""
+    step = record.step_now
+    record.output.close(record.left_s())
+    _note_progress(record, engine)
+    engine.leave_behind()
+    _leave_zeros(record)
+    record.error = f"time was up in the step {step!r}; the output holds {record.output.written}"
+    log.error("case %s was left behind: %s", record.job.name, record.error)
+    _log_end(record, record.close())
+
+
+def _stop_writing(records: Sequence[Record], engine: OnceOpened) -> None:
+    """Close every output; the case under way may finish the file that it is writing."""
+    for record in records:
+        if record.started is not None and not record.closed:
+            record.output.close(TIDY_S)
+            _note_progress(record, engine)
+        record.output.close(0.0)
+
+
+def _note_progress(record: Record, engine: OnceOpened) -> None:
+    """Keep for the report what an unfinished case has run so far."""
+    progress = engine.engine.progress if engine.engine else None
+    if record.step_now == "segment" and progress is not None:
+        record.stages, record.ladder = tuple(progress.stages), tuple(progress.ladder)
+        record.fallbacks += progress.fallbacks
 
 
 def _segment(record: Record, settings: Settings, engine: OnceOpened) -> None:
@@ -133,7 +187,11 @@ def _segment(record: Record, settings: Settings, engine: OnceOpened) -> None:
             dataset=case.dataset,
         )
     assert record.started is not None
-    clock = record.clock = Clock(case_budget_s(len(record.prompts), settings.seconds), record.started)
+    clock = record.clock = Clock(
+        case_budget_s(len(record.prompts), settings.seconds),
+        record.started,
+        write_s=record.seconds_of("zeros"),
+    )
     size = "x".join(map(str, case.image.shape))
     log.info("case %s: %s voxels, %d prompts, %.0f s", case.name, size, len(record.prompts), clock.budget_s)
     for note in case.notes:
@@ -142,7 +200,7 @@ def _segment(record: Record, settings: Settings, engine: OnceOpened) -> None:
         opened = engine()
     with record.step("segment"):
         result = opened.segment(case, record.prompts, clock, record.output.write_coarse)
-    record.stages = tuple(result.stages)
+    record.stages, record.ladder = tuple(result.stages), tuple(result.ladder)
     record.fallbacks += result.fallbacks
     with record.step("write"):
         record.output.write_labels(result.labels)
@@ -174,16 +232,23 @@ def _log_end(record: Record, report: CaseReport) -> None:
     log.info("  %s, %.2f s, %.0f MB -> %s", report.state, report.seconds, report.peak_mb, record.job.output)
 
 
-def _leave_zeros(records: Sequence[Record]) -> None:
-    """Give every case without an output its zeros: whoever collects the outputs misses none."""
-    for record in records:
-        if record.output.written == NOTHING:
-            record.output.write_zeros(peek_shape(record.job.input))
+def _leave_zeros(record: Record) -> None:
+    """Give a case without an output its zeros: whoever collects the outputs misses none."""
+    if record.output.written != NOTHING:
+        return
+    shapes: list[tuple[int, ...] | None] = []
+    began = time.monotonic()
+    # The disk that the case is on may be what it hangs on.
+    run_until(lambda: shapes.append(peek_shape(record.job.input)), lambda: began + PEEK_S)
+    record.output.leave_zeros(shapes[0] if shapes else None)
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Turn the first SIGTERM into `Terminated` and ignore later ones, so that tidying up is not cut short."""
+    """Turn the first SIGTERM into `Terminated` and ignore later ones, so that tidying up is not cut short.
+
+    Afterwards signals are handled, or held back, as they were before.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -192,11 +257,18 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Terminated
 
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _hold_back_signals() -> None:
+    """From here on nothing is left to be saved from SIGTERM, and the report is not to be cut short."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def _run_report(

@@ -1,6 +1,7 @@
 """A made case, and an engine without weights that finds bright cubes: what the tests of the loop need."""
 
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from inference.budget import Clock
 from inference.case import Case
 from inference.logs import log_stage
 from inference.prompts import Prompt
-from inference.report import PromptOutcome, StageReport
+from inference.report import LadderStep, PromptOutcome, StageReport
 from inference.settings import Settings
 
 SHAPE = (6, 7, 8)
@@ -46,6 +47,7 @@ class FakeEngine:
     runtime = SimpleNamespace(name="fake", reason="it needs none", precision="fp32", threads=1)
     profile = SimpleNamespace(name="cubes")
     text_encoder = None
+    progress = None
 
     def __init__(self) -> None:
         """Begin without a case."""
@@ -66,6 +68,7 @@ class FakeEngine:
             raise RuntimeError("the fine stage broke")
         if level == 205:
             signal.raise_signal(signal.SIGTERM)
+            time.sleep(1.0)  # as a network would that hears no signal
         if level == 207:
             raise KeyboardInterrupt
         stage = StageReport("coarse", case.spacing_dhw_mm, SHAPE, 1, 0, 0.25, 64.0, "the whole volume fits")
@@ -87,6 +90,7 @@ class FakeEngine:
         return SimpleNamespace(
             labels=labels if level != 204 else labels[1:],
             stages=[stage],
+            ladder=[LadderStep("overlap 0", "0.1 s were left", 0.5)] if level == 203 else [],
             prompts={first.id: outcome},
             fallbacks=["coarse only: 0.1 s were left"] if level == 203 else [],
         )

@@ -141,7 +141,9 @@ def test_a_fallback_of_the_engine_counts(folders: tuple[Path, Path]) -> None:
     write_case(inputs / "a.npz", 203)
     assert run(Settings(inputs, outputs), Opener()) == 1
     np.testing.assert_array_equal(read_output(outputs / "a.npz"), expected())
-    assert report_of(outputs)["cases"][0]["fallbacks"] == ["coarse only: 0.1 s were left"]
+    case = report_of(outputs)["cases"][0]
+    assert case["fallbacks"] == ["coarse only: 0.1 s were left"]
+    assert case["ladder"] == [{"step": "overlap 0", "why": "0.1 s were left", "at_s": 0.5}]
 
 
 def test_an_unknown_target_is_no_fallback(

@@ -1,0 +1,71 @@
+"""The command with a network that hears no signal: `python -m tests.inference.hanging WHERE [arguments]`.
+
+It says `here` on standard output when it has come to WHERE, and then hangs there, once, for half a minute.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from inference import __main__ as program
+from inference import output, run, write
+from inference.engine import Engine
+from tests.inference.fake_models import Bright, make_engine
+
+HANG_S = 30.0
+
+Replace = Callable[[Any, str, Any], None]
+
+
+class Hang:
+    """Hangs at one place, the `at`-th time it is come to."""
+
+    def __init__(self, place: str, seconds: float = HANG_S) -> None:
+        self.place, self.seconds = place, seconds
+        self.count: dict[str, int] = {}
+
+    def reached(self, place: str) -> None:
+        """Come to a place; how often it was come to is part of its name: `window 2`."""
+        self.count[place] = self.count.get(place, 0) + 1
+        if self.place == f"{place} {self.count[place]}":
+            print("here", flush=True)
+            time.sleep(self.seconds)
+
+    def before(self, place: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function``, which comes to a place first."""
+
+        def hanging(*arguments: Any) -> Any:
+            self.reached(place)
+            return function(*arguments)
+
+        return hanging
+
+    def engine(self, settings: object) -> Engine:
+        """An engine whose network may hang."""
+        self.reached("open")
+        bright = Bright()
+
+        def graph(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            self.reached("window")
+            return bright(inputs)
+
+        engine = make_engine(graph)
+        for name, value in (("reason", "it needs none"), ("precision", "fp32"), ("threads", 1)):
+            setattr(engine.runtime, name, value)
+        return engine
+
+    def put_in(self, replace: Replace = setattr) -> None:
+        """Put the places into the modules of the engine."""
+        replace(run, "_open_engine", self.engine)
+        replace(run, "read_case", self.before("read", run.read_case))
+        replace(output, "write_label_map", self.before("write", output.write_label_map))
+        replace(write, "_synchronise", self.before("half written", write._synchronise))
+        replace(run, "write_report", self.before("report", run.write_report))
+
+
+if __name__ == "__main__":
+    Hang(sys.argv[1]).put_in()
+    program._leave(program.main(sys.argv[2:]))
