@@ -44,8 +44,10 @@ def files(paths: Sequence[Path]) -> Source:
 def fill(folder: Path, source: Source) -> None:
     """Write all volumes of ``source`` that have a target to ``folder``, unless they are there already."""
     index = folder / INDEX
-    if index.exists() and json.loads(index.read_text())["key"] == source.key:
-        return
+    if index.exists():
+        content = json.loads(index.read_text())
+        if (content["key"], content["format"]) == (source.key, FORMAT):
+            return
     folder.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)  # a shelf that is half filled has none
     blosc2.set_nthreads(1)
@@ -65,7 +67,7 @@ def read(folder: Path, rules: Mapping[str, SetRule]) -> list[Volume]:
 
 
 def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps([FORMAT, content]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _put(folder: Path, volume: Volume) -> dict[str, Any]:

@@ -48,6 +48,15 @@ def test_a_filled_shelf_is_left_alone_until_its_sources_change(tmp_path: Path, p
     assert made == [0, 2]
 
 
+def test_a_shelf_of_an_older_format_is_filled_again(tmp_path: Path, path: Path) -> None:
+    shelf = tmp_path / "shelf"
+    fill(shelf, files([path]))
+    content = json.loads((shelf / INDEX).read_text())
+    (shelf / INDEX).write_text(json.dumps(content | {"format": 1, "volumes": []}))
+    fill(shelf, files([path]))
+    assert len(read(shelf, RULES)) == 1
+
+
 def test_a_file_of_another_size_is_another_key(tmp_path: Path, path: Path) -> None:
     before = files([path]).key
     assert files([path]).key == before
