@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,12 +15,12 @@ from inference.costs import Costs
 from inference.filters import filter_components, filter_pass, split_into_objects
 from inference.hybrid import Given
 from inference.labelmap import LabelMap
-from inference.ladder import Effort, Ladder, Planned
+from inference.ladder import Ladder, Planned
 from inference.logs import bar, log_stage
-from inference.look import Sight, Task
+from inference.look import Sight, Task, loads_of
 from inference.models import VolumeModel, intensity_statistics
 from inference.outcomes import outcomes, stage_report
-from inference.pace import Load, Pace
+from inference.pace import Pace
 from inference.plan import Batch, Plan, Query, fine_groups, make_plan
 from inference.processor import peak_mb
 from inference.profile import Profile, read_profile
@@ -155,8 +155,10 @@ class _Work:
 
         Also where no batch has a coarse stage, and the map is empty: so the clock learns what writing costs.
         """
+        tasks = [self._coarse_tasks(batch) for batch in self.plan.batches]
         for number, batch in enumerate(self.plan.batches):
-            self.coarse.append(None if batch.coarse.skip else self._coarse(batch, number))
+            later = [task for more in tasks[number + 1 :] for task in more]
+            self.coarse.append(self._coarse(batch, tasks[number], later) if tasks[number] else None)
         if not self.plan.batches:
             return
         with self.pace.ending():
@@ -167,23 +169,20 @@ class _Work:
             self._filter(first)
             save(self._as_asked(first.labels))
 
-    def _coarse(self, batch: Batch, number: int) -> Pass:
-        def later(effort: Effort) -> list[Load]:
-            after = [b for b in self.plan.batches[number + 1 :] if not b.coarse.skip]
-            tasks = [t for b in after for t in self._coarse_tasks(b)]
-            return [load for task in tasks for load in task.load(effort)]
-
+    def _coarse_tasks(self, batch: Batch) -> list[Task]:
+        """The looks of a batch's coarse stage; none where it has no such stage."""
+        if batch.coarse.skip:
+            return []
         mask = self.given.for_coarse(batch)
-        result = run_coarse(self.sight, self.model, batch.queries, batch.coarse, self.ladder, later, mask)
+        return coarse_tasks(self.sight, self.model, batch.queries, batch.coarse, mask)
+
+    def _coarse(self, batch: Batch, tasks: Sequence[Task], later: Sequence[Task]) -> Pass:
+        result = run_coarse(tasks, self.ladder, partial(loads_of, later))
         result = filter_pass(result, batch.queries, self.profile.filters)
         self._report("coarse", result, [q.prompt_id for q in batch.queries])
         if result.unseen:
             self._note_unseen(result, batch.queries)
         return result
-
-    def _coarse_tasks(self, batch: Batch) -> list[Task]:
-        mask = self.given.for_coarse(batch)
-        return coarse_tasks(self.sight, self.model, batch.queries, batch.coarse, mask)
 
     def fine_stage(self) -> None:
         """Look again around each group of targets while there is time; what is not refined stays coarse."""
@@ -217,15 +216,12 @@ class _Work:
 
     def _may_begin(self, views: Sequence[_FineView]) -> bool:
         """Whether the first of these views is to be run at all; the ladder may take steps for all of them."""
-        self.ladder.fits(lambda effort: self._loads(views, effort))
+        self.ladder.fits(partial(loads_of, [view.task for view in views]))
         return views[0].task.wanted(self.ladder.effort, 0)
-
-    def _loads(self, views: Sequence[_FineView], effort: Effort) -> list[Load]:
-        return [load for view in views for load in view.task.load(effort)]
 
     def _fine(self, view: _FineView, later: Sequence[_FineView]) -> bool:
         """Run one fine view and add its classes to the result; False where it was not seen to its end."""
-        result = run_fine(view.task, view.why, self.ladder, lambda effort: self._loads(later, effort))
+        result = run_fine(view.task, view.why, self.ladder, partial(loads_of, [v.task for v in later]))
         names = ", ".join(q.name for q in view.queries)
         self._report(f"fine {names}", result, [q.prompt_id for q in view.queries])
         if result.unseen:

@@ -119,6 +119,11 @@ class Task:
         return self.counts[key]
 
 
+def loads_of(tasks: Sequence[Task], effort: Effort) -> list[Load]:
+    """What looking at all of these costs under an effort."""
+    return [load for task in tasks for load in task.load(effort)]
+
+
 class Look:
     """Carries out one task."""
 

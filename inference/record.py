@@ -42,7 +42,7 @@ class Record:
         self._least = Clock(case_budget_s(1, seconds), started)
 
     def last_call(self) -> float:
-        """Moment at which the case is ended with what is on disk; that of one prompt before they are known."""
+        """Moment at which the case is ended with what is on disk; for one prompt before they are known."""
         clock = self.clock or self._least
         assert clock is not None
         return clock.last_call()

@@ -67,28 +67,15 @@ def nothing_later(effort: Effort) -> list[Load]:
     return []
 
 
-def run_coarse(
-    sight: Sight,
-    model: VolumeModel,
-    queries: Sequence[Query],
-    rule: StageRule,
-    ladder: Ladder,
-    later: Later = nothing_later,
-    mask: UserMask | None = None,
-) -> Pass:
+def run_coarse(tasks: Sequence[Task], ladder: Ladder, later: Later = nothing_later) -> Pass:
     """See the whole volume at once, without spatial prompts but the user's.
 
     Args:
-        sight: the volume.
-        model: the network.
-        queries: any number, asked in passes of ``MOST_QUERIES``.
-        rule: the coarse stage's.
+        tasks: see ``coarse_tasks``; at least one.
         ladder: asked before every window.
         later: what comes after this stage.
-        mask: the user's, where this stage takes it.
     """
     started = ladder.pace.now()
-    tasks = coarse_tasks(sight, model, queries, rule, mask)
     done: list[tuple[View, Blended]] = []
     for number, task in enumerate(tasks):
 
@@ -100,7 +87,7 @@ def run_coarse(
             result = look.first_round()  # may change the view
             done.append((look.view, result))
     view = done[-1][0]
-    ruled = ladder.effort.of(rule, True)
+    ruled = ladder.effort.of(tasks[0].rule, True)
     return Pass(
         view,
         join([_probability_on(view, *d) for d in done]),
@@ -120,7 +107,15 @@ def coarse_tasks(
     rule: StageRule,
     mask: UserMask | None = None,
 ) -> list[Task]:
-    """The looks of a coarse stage; queries with a mask of the user's are asked apart from the others."""
+    """The looks of a coarse stage.
+
+    Args:
+        sight: the volume.
+        model: the network.
+        queries: any number, asked in passes of ``MOST_QUERIES``; those with a mask apart from the others.
+        rule: the coarse stage's.
+        mask: the user's, where this stage takes it.
+    """
     box = foreground_box(sight.image)
     # One round: without a spatial prompt there is nothing that a later one could refine.
     once = replace(rule, rounds=1, complementary=0)

@@ -17,7 +17,7 @@ LISTEN_S = 0.1
 
 
 class Overtaken(BaseException):
-    """The work goes on without this thread. Not an Exception: nothing is wrong, and nothing is to be mended."""
+    """The work goes on without this thread. Not an Exception: there is nothing to be mended."""
 
 
 def run_until(

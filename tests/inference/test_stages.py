@@ -14,7 +14,7 @@ from inference.models import VolumeModel
 from inference.pace import Pace
 from inference.plan import Query
 from inference.profile import StageRule
-from inference.stages import MOST_QUERIES, Pass, find_target, fine_task, run_coarse, run_fine
+from inference.stages import MOST_QUERIES, Pass, coarse_tasks, find_target, fine_task, run_coarse, run_fine
 from tests.inference.fake_models import BANK, Bright, Constant, made_image
 
 LIVER = Query(1, "liver", "liver", None, "CT", "organ")
@@ -84,7 +84,7 @@ def test_a_view_is_shown_in_two_channels() -> None:
 
 def test_the_coarse_stage_sees_everything_for_every_query(ladder: Ladder) -> None:
     image = made_image((32, 32, 32), (LOW, 200))
-    result = run_coarse(sight_of(image), model_of(Bright()), [LIVER, SPLEEN], RULE, ladder)
+    result = run_coarse(coarse_tasks(sight_of(image), model_of(Bright()), [LIVER, SPLEEN], RULE), ladder)
     assert result.view == View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (32, 32, 32), 0, 0)
     np.testing.assert_array_equal(result.probability[0] > 0.5, image == 200)
     assert not result.probability[1].any()
@@ -97,7 +97,7 @@ def test_many_queries_are_asked_in_passes(ladder: Ladder) -> None:
     bright = Bright()
     image = made_image((16, 16, 16), (LOW, 200))
     queries = [(LIVER, SPLEEN)[i % 2] for i in range(2 * MOST_QUERIES + 3)]
-    result = run_coarse(sight_of(image), model_of(bright), queries, RULE, ladder)
+    result = run_coarse(coarse_tasks(sight_of(image), model_of(bright), queries, RULE), ladder)
     assert [c["text"].shape[1] for c in bright.calls] == [MOST_QUERIES, MOST_QUERIES, 3]
     assert result.probability.any((1, 2, 3)).tolist() == [i % 2 == 0 for i in range(len(queries))]
     assert result.presence.shape == (len(queries), 16)
