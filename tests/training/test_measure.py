@@ -14,6 +14,7 @@ from inference.profile import FilterRule  # noqa: E402
 from tests.inference.fake_models import Bright, make_engine  # noqa: E402
 from tests.training.made import LIVER, SHAPE, SPLEEN, write_volume  # noqa: E402
 from training.measure import data, paraphrases, phrasings, presence, stages, swaps  # noqa: E402
+from training.measure.__main__ import MEASUREMENTS, flags_of_all, make_parser  # noqa: E402
 from training.measure.absent import Foreign, absent_from, read_bodies, read_foreign  # noqa: E402
 from training.measure.results import ResultsError, fingerprint, read_json, write_json  # noqa: E402
 from training.measure.runs import Labelled, read_labelled  # noqa: E402
@@ -260,6 +261,20 @@ def test_results_belong_to_the_weights_they_were_measured_with(tmp_path: Path) -
 def test_the_cubes_are_where_the_tests_think() -> None:
     """The false slices above are counted by hand: the liver takes 6 of 14, the spleen 4."""
     assert (LIVER[0], SPLEEN[0]) == (slice(3, 9), slice(8, 12)) and SHAPE[0] == 14
+
+
+# All of them
+
+
+def test_all_measurements_are_made_as_their_own_parsers_want_them(tmp_path: Path) -> None:
+    parser = make_parser()
+    given = ["all", "--data", "d", "--weights", "w", "--prompts", "a", "b", "--real", "r", "--most", "2"]
+    flags = flags_of_all(parser.parse_args(given))
+    assert set(flags) == set(MEASUREMENTS)
+    parsed = {name: parser.parse_args([name, *of]) for name, of in flags.items()}
+    assert parsed["data"].data == Path("d") and parsed["swaps"].data == Path("d/val")
+    assert parsed["validation"].real == parsed["stages"].real == Path("r")
+    assert parsed["paraphrases"].prompts == [Path("a"), Path("b")] and parsed["presence"].most == 2
 
 
 # Data

@@ -17,8 +17,8 @@ from tests.training.made import PROMPTS, write_volume  # noqa: E402
 from training.coverage import known_targets, write_scores  # noqa: E402
 from training.floors import Floor, floors_table, judge, read_floors  # noqa: E402
 from training.measure.runs import covering, find_cases, read_labelled  # noqa: E402
+from training.measure.validation import report, validate  # noqa: E402
 from training.scores import Row, not_covered_table, set_table, table  # noqa: E402
-from training.validate import report, validate  # noqa: E402
 
 LIVER, SPLEEN = ("liver", None, "CT"), ("spleen", None, "CT")
 
