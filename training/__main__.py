@@ -52,7 +52,7 @@ def main() -> None:
     volumes = [v for shelf in shelves["train"] for v in read(shelf, rules)]
     logging.info("%d volumes, precision %s, from step %d", len(volumes), trainer.precision, trainer.step)
     seed = plan.seed + 1000 * trainer.step + group.rank  # a resumed run goes on with other draws
-    feeder = Feeder(volumes, rules, plan.coarse_voxels, plan.fine_voxels, seed, ideas)
+    feeder = Feeder(volumes, rules, plan.coarse_voxels, plan.fine_voxels, seed, ideas, trainer.step)
     held_out = [v for shelf in shelves["val"] for v in read(shelf, rules)]
     train(trainer, feeder, partial(look_at, volumes=held_out) if held_out else None)
     group.leave()

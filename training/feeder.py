@@ -18,6 +18,8 @@ from training.ideas import Ideas
 from training.store import SetRule, Target, Volume
 from training.views import ALL, NEGATIVE, Item, coarse_item, fine_item
 
+VIEW_SHARES = {"coarse": (0.6, 1.25), "fine": (0.5, 1.5)}
+"""Sizes of views as shares of the plan's voxels: a network that saw many sizes can be run at the finest."""
 AHEAD = 4
 """Views prepared in advance, of each stage."""
 
@@ -33,7 +35,11 @@ class Feeder:
         fine_voxels: int,
         seed: int,
         ideas: Ideas = ALL,
+        size_seed: int = 0,
     ) -> None:
+        """``size_seed`` is the same in all processes of a run: views of one step are then as large in each of
+        them, and none waits long for the others.
+        """
         self._by_set: dict[str, list[Volume]] = {}
         for v in volumes:
             self._by_set.setdefault(v.dataset, []).append(v)
@@ -41,7 +47,8 @@ class Feeder:
         self._names = sorted(self._by_set)
         weights = np.array([rules[n].weight for n in self._names])
         self._weights = weights / weights.sum()
-        self._voxels = (coarse_voxels, fine_voxels)
+        self._voxels = {"coarse": coarse_voxels, "fine": fine_voxels}
+        self._sizes = {stage: np.random.default_rng([size_seed, n]) for n, stage in enumerate(VIEW_SHARES)}
         self._ideas = ideas
         self._rng = np.random.default_rng(seed)
         self._coarse: queue.Queue[Item] = queue.Queue(AHEAD)
@@ -93,7 +100,11 @@ class Feeder:
                 self._coarse.put(self._draw())
             return
         rule = self._rules[item.volume.dataset]
-        self._fine.put(fine_item(item, probability, rule, self._voxels[1], self._rng, self._ideas))
+        self._fine.put(fine_item(item, probability, rule, self._size("fine"), self._rng, self._ideas))
+
+    def _size(self, stage: str) -> int:
+        """Voxels of the next view of a stage."""
+        return max(16**3, int(self._voxels[stage] * self._sizes[stage].uniform(*VIEW_SHARES[stage])))
 
     def _draw(self) -> Item:
         name = self._names[int(self._rng.choice(len(self._names), p=self._weights))]
@@ -107,7 +118,7 @@ class Feeder:
             )
         negative = self._ideas.negatives and self._rng.random() < NEGATIVE
         absent = self._absent(name, volume) if negative else None
-        return coarse_item(volume, rule, self._voxels[0], self._rng, absent, self._ideas)
+        return coarse_item(volume, rule, self._size("coarse"), self._rng, absent, self._ideas)
 
     def _absent(self, name: str, volume: Volume) -> Target | None:
         """A target of a body part that ``volume`` does not show."""

@@ -87,7 +87,7 @@ class Trainer:
         chosen = {id(p) for p in kernels}
         rest = [p for p in self.model.parameters() if id(p) not in chosen]
         self.optimizers = [
-            Muon(kernels, plan.rate, weight_decay=plan.weight_decay, precision=self.precision),
+            Muon(kernels, plan.rate, weight_decay=plan.weight_decay),
             torch.optim.AdamW(rest, plan.rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay),
         ]
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}

@@ -12,17 +12,24 @@ from torch import Tensor
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonal(update: Tensor, steps: int = 5, precision: torch.dtype = torch.float32) -> Tensor:
-    """Nearest (semi-)orthogonal matrix of ``update`` (rows, columns), roughly: bf16 is precise enough."""
+def orthogonal(update: Tensor, steps: int = 5) -> Tensor:
+    """Nearest (semi-)orthogonal matrix of ``update`` (rows, columns), roughly.
+
+    Every step multiplies ``x`` by a polynomial of its Gram matrix ``G = x x^T``, so all steps are made on ``G``.
+    It is small where a kernel is 128 x 3456: two products with ``x`` instead of ten.
+    """
     a, b, c = NEWTON_SCHULZ
-    x = (update / (update.norm() + 1e-7)).to(precision)
+    x = update / (update.norm() + 1e-7)
     turned = x.shape[0] > x.shape[1]
     if turned:
         x = x.T
+    gram = x @ x.T
+    total = unit = torch.eye(len(gram), dtype=x.dtype)
     for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if turned else x).to(update.dtype)
+        factor = a * unit + b * gram + c * gram @ gram
+        total, gram = factor @ total, factor @ gram @ factor
+    x = total @ x
+    return x.T if turned else x
 
 
 class Muon(torch.optim.Optimizer):
@@ -34,9 +41,7 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
-        precision: torch.dtype = torch.float32,
     ) -> None:
-        self.precision = precision
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -51,6 +56,6 @@ class Muon(torch.optim.Optimizer):
                     state["momentum"] = torch.zeros_like(p)
                 state["momentum"].lerp_(p.grad, 1 - group["momentum"])
                 update = p.grad.lerp(state["momentum"], group["momentum"]).reshape(p.shape[0], -1)
-                update = orthogonal(update, precision=self.precision) * (0.2 * max(update.shape) ** 0.5)
+                update = orthogonal(update) * (0.2 * max(update.shape) ** 0.5)
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(update.reshape(p.shape), alpha=-group["lr"])

@@ -25,8 +25,6 @@ NEGATIVE = 0.1
 """Share of coarse views that also ask for a target of another body part."""
 STRETCH = 0.1
 """Largest stretch of an axis, as a logarithm."""
-VIEW_SHARES = {"coarse": (0.6, 1.25), "fine": (0.5, 1.5)}
-"""Sizes of views as shares of the plan's voxels: a network that saw many sizes can be run at the finest."""
 FOREIGN_BOX = 0.25
 """Share of fine views around the ground truth's box although the coarse stage found something."""
 
@@ -159,7 +157,7 @@ def coarse_item(
     shift = [float(rng.uniform(-0.06, 0.06)) * s for s in box.size]
     box = Box(*(tuple(e + d for e, d in zip(edge, shift, strict=True)) for edge in (box.start, box.stop)))
     spacing = _jittered(volume.spacing_dhw_mm, rng, ideas)
-    view = fit_view(box, spacing, int(voxels * rng.uniform(*VIEW_SHARES["coarse"])))
+    view = fit_view(box, spacing, voxels)
     targets = _some(volume, MOST_TARGETS, rng)
     if absent is not None:
         targets = (*targets, absent)
@@ -211,7 +209,7 @@ def fine_item(
         view = fit_view(
             box.grown(float(rng.uniform(1.15, 1.8))),
             _jittered(volume.spacing_dhw_mm, rng, ideas),
-            int(voxels * rng.uniform(*VIEW_SHARES["fine"])),
+            voxels,
         )
     if ideas.own:
         prompt = np.stack([between(p, coarse.view, view) for p in probability[known]])

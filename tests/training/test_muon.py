@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from training.muon import Muon, orthogonal  # noqa: E402
+from training.muon import NEWTON_SCHULZ, Muon, orthogonal  # noqa: E402
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 54), (54, 8)])
@@ -28,12 +28,15 @@ def test_the_singular_vectors_stay() -> None:
     assert inside.diagonal().min() > 0.5
 
 
-def test_bf16_is_precise_enough() -> None:
-    matrix = torch.randn(16, 40, generator=torch.Generator().manual_seed(0))
-    came = orthogonal(matrix, precision=torch.bfloat16)
-    assert came.dtype == torch.float32
-    values = torch.linalg.svdvals(came)
-    assert values.min() > 0.4 and values.max() < 1.4
+@pytest.mark.parametrize("shape", [(16, 40), (40, 16), (24, 24)])
+def test_steps_on_the_gram_matrix_are_the_steps_of_newton_and_schulz(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    x = matrix / matrix.norm()
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(5):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    torch.testing.assert_close(orthogonal(matrix), x, rtol=0, atol=1e-5)
 
 
 def test_a_zero_gradient_gives_a_zero_update() -> None:
