@@ -11,10 +11,7 @@ import numpy as np
 from inference.geometry import View
 from inference.halves import LEAST, half_bits
 from inference.parallel import in_parallel, in_slabs
-from inference.resample import Taps
-
-SLAB_VOXELS = 1 << 18
-"""Native voxels of one class interpolated at a time: 1 MB of float32, a processor's cache."""
+from inference.resample import SLAB_VOXELS, Taps, grow
 
 
 class LabelMap:
@@ -41,19 +38,14 @@ class LabelMap:
             return
         self._grow_box(label, box)
         taps = [Taps.of(view, axis, box[axis]) for axis in range(3)]
-        cut = np.fmax(probability[tuple(t.used for t in taps)], np.float32(LEAST), dtype=np.float32)
-        rows, columns = box[1].stop - box[1].start, box[2].stop - box[2].start
-        planes = box[0].stop - box[0].start
+        cut = np.fmax(probability, np.float32(LEAST), dtype=np.float32)
+        planes, rows, columns = (side.stop - side.start for side in box)
         limit = half_bits(np.array([max(threshold, LEAST)]))[0]
 
         def reduce(slab: slice) -> None:
-            depth = Taps(taps[0].low[slab], taps[0].fraction[slab])
-            here = cut[slice(depth.used.start - taps[0].used.start, depth.used.stop - taps[0].used.start)]
-            for axis in (2, 1):
-                here = taps[axis].apply(here, axis, taps[axis].used.start)
-            here = depth.apply(here, 0, depth.used.start)
+            here = half_bits(grow(cut, [taps[0].part(slab), taps[1], taps[2]]))
             native = slice(box[0].start + slab.start, box[0].start + slab.stop)
-            self._let_win(half_bits(here), (native, box[1], box[2]), label, limit)
+            self._let_win(here, (native, box[1], box[2]), label, limit)
 
         in_parallel(reduce, in_slabs(planes, SLAB_VOXELS // (rows * columns)))
 
