@@ -1,0 +1,152 @@
+"""Peak memory of the largest cases: `python -m benchmarks.memory`.
+
+Each case is run from its npz to its label map in a process of its own, with the rules, windows and text
+vectors of the weights and a made-up network whose outputs have the true size: 120 prompts on 512x512x600
+voxels take minutes instead of hours. Peak is the kernel's count of resident memory. What the network's own
+activations take is not in it; a run of the true network on one window stands below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.tables import Row, finish, markdown
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT_MB = 4096.0
+SEED = 11
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the cases one after the other; return 1 where one takes more than the limit."""
+    parser = argparse.ArgumentParser("python -m benchmarks.memory", description=__doc__.split("\n")[0])
+    parser.add_argument("--prompts", type=int, default=120)
+    parser.add_argument("--shape", type=int, nargs=3, default=(600, 512, 512), help="D H W")
+    parser.add_argument("--weights", type=Path, default=ROOT / "weights" / "nano")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.case:
+        print(json.dumps(run_case(Path(options.case), options.weights)))
+        return 0
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        size = "x".join(map(str, options.shape))
+        plain = Path(folder, "plain.npz")
+        write_case(plain, options.shape, sentences(options.prompts, options.weights), instance=False)
+        rows += measured(f"{options.prompts} prompts on {size}", plain, options.weights)
+        single = Path(folder, "objects.npz")
+        write_case(single, options.shape, {"1": "cell nucleus in light-sheet microscopy"}, instance=True)
+        rows += measured(f"objects of one prompt on {size}, windows over the whole", single, options.weights)
+    rows.append(network_row(options.weights))
+    title = "Memory"
+    print(markdown(title, rows))
+    return finish({title: rows}, options.json)
+
+
+def measured(what: str, case: Path, weights: Path) -> list[Row]:
+    """The rows of one case, run in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.memory", "--case", str(case), "--weights", str(weights)]
+    result = json.loads(subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE).stdout)
+    note = f"{result['seconds']:.0f} s, {result['views']} views, {result['windows']} windows"
+    if result["state"] != "ok":
+        note = f"{result['state']}: {result['error']}"
+    return [Row(f"peak resident, {what}", result["peak_mb"], "MB", limit=LIMIT_MB, note=note)]
+
+
+def run_case(case: Path, weights: Path) -> dict[str, object]:
+    """Run one case from file to file with a made-up network; in the process that is measured."""
+    from benchmarks.fakes import Balls, covering, fake_engine
+    from inference.run import run
+    from inference.settings import Settings
+
+    profile = covering(weights)
+    report = case.with_suffix(".report")
+    settings = Settings(case, case.parent / "outputs", report=report, seconds=3600.0, verbosity=-1)
+    started = time.monotonic()
+    run(settings, lambda _: fake_engine(profile, Balls(radius=0.08)))
+    told = json.loads(report.read_text(encoding="utf-8"))["cases"][0]
+    return {
+        "peak_mb": peak_mb(),
+        "seconds": time.monotonic() - started,
+        "state": told["state"],
+        "error": told["error"] or "; ".join(told["fallbacks"]),
+        "views": len(told["stages"]),
+        "windows": sum(stage["windows"] for stage in told["stages"]),
+    }
+
+
+def network_row(weights: Path) -> Row:
+    """Peak of the true network on one window of the coarse stage with all queries of a pass."""
+    code = (
+        "import sys; from pathlib import Path; from benchmarks.memory import run_network, peak_mb; "
+        "run_network(Path(sys.argv[1])); print(peak_mb())"
+    )
+    command = [sys.executable, "-c", code, str(weights)]
+    result = subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
+    note = "runtime, graph and its activations; to be added to the rows above at most"
+    return Row("peak resident, the true network on one window", float(result.split()[-1]), "MB", note=note)
+
+
+def run_network(weights: Path) -> None:
+    """One coarse window of the real weights."""
+    from inference.models import Embedding, VolumeModel
+    from inference.profile import read_profile
+    from inference.runtime import choose_runtime
+    from inference.stages import MOST_QUERIES
+
+    profile = read_profile(weights)
+    model = VolumeModel.load(profile.graphs, profile.bank, choose_runtime())
+    side = round(profile.coarse.voxels ** (1 / 3) / 16) * 16
+    with np.load(profile.bank) as archive:
+        text = archive["vectors"][:MOST_QUERIES].astype(np.float32)
+    zeros = np.zeros(len(text), np.int64)
+    model.predict(np.zeros((2, side, side, side), np.float32), None, Embedding(text, zeros, zeros), 0)
+
+
+def peak_mb() -> float:
+    """Largest resident memory of this process since it began its program, as the kernel counts it."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise OSError("/proc/self/status has no line VmHWM; this benchmark needs Linux")
+
+
+def sentences(count: int, weights: Path) -> dict[str, str]:
+    """Prompts for so many different concepts of the bank, each one that the parser reads as itself."""
+    from inference.prompts import parse_prompts
+
+    with np.load(weights / "bank.npz") as archive:
+        names = archive["names"].tolist()
+    texts = {number: f"{name} in CT" for number, name in enumerate(names, 1)}
+    blank = np.zeros((1, 1, 1), np.uint8)
+    parsed, _ = parse_prompts(texts, name="CT_made", image=blank)
+    known = [p.text for p in parsed if p.concept == names[p.id - 1]]
+    if len(known) < count:
+        raise ValueError(f"the bank gives {len(known)} prompts, {count} are wanted; ask for fewer")
+    return {str(number): text for number, text in enumerate(known[:count], 1)}
+
+
+def write_case(path: Path, shape: tuple[int, int, int], prompts: dict[str, str], instance: bool) -> None:
+    """A body of noise in air, in challenge format."""
+    rng = np.random.default_rng(SEED)
+    d, h, w = shape
+    rows, columns = np.ogrid[-1 : 1 : h * 1j, -1 : 1 : w * 1j]
+    body = (rows**2 / 0.6 + columns**2 / 0.8) < 1
+    image = np.empty((d, h, w), np.uint8)
+    for plane in image:
+        plane[:] = rng.integers(60, 180, (h, w), np.uint8) * body
+    content = np.array({**prompts, "instance_label": int(instance)}, dtype=object)
+    np.savez_compressed(path, imgs=image, spacing=np.array([0.8, 0.8, 1.0]), text_prompts=content)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
