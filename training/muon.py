@@ -15,7 +15,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 def orthogonal(update: Tensor, steps: int = 5) -> Tensor:
     """Nearest (semi-)orthogonal matrix of ``update`` (rows, columns), roughly.
 
-    Every step multiplies ``x`` by a polynomial of its Gram matrix ``G = x x^T``, so all steps are made on ``G``.
+    Every step multiplies ``x`` by a polynomial of its Gram matrix ``G = x x^T``: the steps are made on ``G``.
     It is small where a kernel is 128 x 3456: two products with ``x`` instead of ten.
     """
     a, b, c = NEWTON_SCHULZ
