@@ -12,13 +12,14 @@ import numpy as np
 from inference.budget import Clock
 from inference.case import Case
 from inference.costs import Costs
+from inference.families import Model, StageModel, open_model
 from inference.filters import filter_components, filter_pass, split_into_objects
 from inference.hybrid import Given
 from inference.labelmap import LabelMap
 from inference.ladder import Ladder, Planned
 from inference.logs import bar, log_stage
 from inference.look import Sight, Task, loads_of
-from inference.models import VolumeModel, intensity_statistics
+from inference.models import intensity_statistics
 from inference.outcomes import outcomes, stage_report
 from inference.pace import Pace
 from inference.plan import Batch, Plan, Query, fine_groups, make_plan
@@ -26,9 +27,10 @@ from inference.processor import peak_mb
 from inference.profile import Profile, read_profile
 from inference.prompts import Prompt
 from inference.report import LadderStep, PromptOutcome, StageReport
+from inference.ruled import without_padding
 from inference.runtime import Runtime, choose_runtime
 from inference.settings import ROOT, Settings
-from inference.stages import Pass, coarse_tasks, find_target, fine_task, run_coarse, run_fine
+from inference.stages import Pass, coarse_rule, coarse_tasks, find_target, fine_task, run_coarse, run_fine
 
 if TYPE_CHECKING:
     from inference.text import TextEncoder
@@ -62,9 +64,7 @@ class Segmentation:
 class Engine:
     """One set of weights, loaded once, for any number of cases."""
 
-    def __init__(
-        self, profile: Profile, runtime: Runtime, model: VolumeModel, hybrid: str | None = None
-    ) -> None:
+    def __init__(self, profile: Profile, runtime: Runtime, model: Model, hybrid: str | None = None) -> None:
         """``hybrid``: the stage that takes a user's mask; the profile's where it is None."""
         self.profile = profile
         self.hybrid = hybrid or profile.hybrid
@@ -78,8 +78,7 @@ class Engine:
         """Load what ``settings`` name. Raises ProfileError or RuntimeChoiceError."""
         profile = read_profile(settings.weights_folder)
         runtime = choose_runtime(settings.runtime, settings.threads)
-        model = VolumeModel.load(profile.graphs, profile.bank, runtime)
-        return cls(profile, runtime, model, settings.hybrid)
+        return cls(profile, runtime, open_model(profile, runtime), settings.hybrid)
 
     @cached_property
     def text_encoder(self) -> TextEncoder:
@@ -101,7 +100,7 @@ class Engine:
             labels on the case's grid, and what the report needs.
         """
         self.progress = None
-        plan = make_plan(prompts, self.profile, self.model)
+        plan = make_plan(prompts, self.profile, self.model, case)
         work = _Work(self, case, plan, clock)
         self.progress = Progress(work.stages, work.ladder.steps, work.fallbacks)
         work.coarse_stage(save)
@@ -114,7 +113,7 @@ def _planned(plan: Plan) -> list[Planned]:
     stages = []
     for batch in plan.batches:
         if not batch.coarse.skip:
-            stages.append(Planned(replace(batch.coarse, rounds=1, complementary=0), first=True))
+            stages.append(Planned(coarse_rule(batch.coarse), first=True))
         if not batch.fine.skip:
             stages.append(Planned(batch.fine, first=batch.coarse.skip))
     return stages
@@ -136,7 +135,8 @@ class _Work:
     """State of one case on its way."""
 
     def __init__(self, engine: Engine, case: Case, plan: Plan, clock: Clock) -> None:
-        self.profile, self.model, self.case, self.plan = engine.profile, engine.model, case, plan
+        self.case, self.plan = case, plan
+        self.coarse_model, self.fine_model = StageModel.coarse(engine.model), StageModel.fine(engine.model)
         self.sight = Sight(case.image, case.spacing_dhw_mm, intensity_statistics(case.image))
         self.pace = Pace(clock, engine.costs)
         self.ladder = Ladder(self.pace, _planned(plan))
@@ -166,19 +166,27 @@ class _Work:
             for batch, result in zip(self.plan.batches, self.coarse, strict=True):
                 if result is not None:
                     self._add(first, batch, result, range(len(batch.queries)), batch.coarse.threshold)
+            self._keep_labels(first)
             self._filter(first)
             save(self._as_asked(first.labels))
+
+    def _keep_labels(self, first: LabelMap) -> None:
+        """Let the fine stage have the coarse label map, unfiltered, where its layout wants it."""
+        self.coarse = [
+            replace(result, labels=first.labels.copy()) if result and batch.fine.layout else result
+            for batch, result in zip(self.plan.batches, self.coarse, strict=True)
+        ]
 
     def _coarse_tasks(self, batch: Batch) -> list[Task]:
         """The looks of a batch's coarse stage; none where it has no such stage."""
         if batch.coarse.skip:
             return []
         mask = self.given.for_coarse(batch)
-        return coarse_tasks(self.sight, self.model, batch.queries, batch.coarse, mask)
+        return coarse_tasks(self.sight, self.coarse_model, batch.queries, batch.coarse, mask)
 
     def _coarse(self, batch: Batch, tasks: Sequence[Task], later: Sequence[Task]) -> Pass:
         result = run_coarse(tasks, self.ladder, partial(loads_of, later))
-        result = filter_pass(result, batch.queries, self.profile.filters)
+        result = filter_pass(result, batch.queries, self.plan.filters)
         self._report("coarse", result, [q.prompt_id for q in batch.queries])
         if result.unseen:
             self._note_unseen(result, batch.queries)
@@ -210,7 +218,9 @@ class _Work:
                 target = find_target(self.sight, batch.fine, coarse, index, queries, mask)
                 if target.box is None:
                     continue
-                task = fine_task(self.sight, self.model, queries, batch.fine, target, coarse, index, mask)
+                task = fine_task(
+                    self.sight, self.fine_model, queries, batch.fine, target, coarse, index, mask
+                )
                 views.append(_FineView(batch, coarse, index, queries, task, target.why))
         return views
 
@@ -228,9 +238,10 @@ class _Work:
             self._note_unseen(result, view.queries)
             if view.coarse is not None:
                 return False
-        result = filter_pass(result, view.queries, self.profile.filters)
+        result = filter_pass(result, view.queries, self.plan.filters)
         for row, query in enumerate(view.queries):
-            self.result.add(result.probability[row], result.view, query.prompt_id, view.batch.fine.threshold)
+            seen = without_padding(result.probability[row], result.view)
+            self.result.add(*seen, query.prompt_id, view.batch.fine.threshold)
         return True
 
     def _note_unseen(self, result: Pass, queries: Sequence[Query]) -> None:
@@ -249,7 +260,8 @@ class _Work:
         self, target: LabelMap, batch: Batch, result: Pass, index: Sequence[int], threshold: float
     ) -> None:
         for i in index:
-            target.add(result.probability[i], result.view, batch.queries[i].prompt_id, threshold)
+            seen = without_padding(result.probability[i], result.view)
+            target.add(*seen, batch.queries[i].prompt_id, threshold)
 
     def _report(self, name: str, result: Pass, ids: Sequence[int]) -> None:
         stage = stage_report(name, result, self.case.spacing_dhw_mm, peak_mb())
@@ -262,13 +274,13 @@ class _Work:
         """Choose components; where objects are asked for, each of them is one."""
         if not self.case.instance:
             queries = [q for batch in self.plan.batches for q in batch.queries]
-            filter_components(result, queries, self.profile.filters)
+            filter_components(result, queries, self.plan.filters)
 
     def _as_asked(self, labels: np.ndarray) -> np.ndarray:
         """Prompt ids, or one id per object where the case asks for instances."""
         if not self.case.instance:
             return labels
-        return split_into_objects(labels, self.profile.filters.min_object_voxels)
+        return split_into_objects(labels, self.plan.filters.min_object_voxels)
 
     def finish(self, prompts: Sequence[Prompt]) -> Segmentation:
         """Filter components, split objects, and tell what came of each prompt."""

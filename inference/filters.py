@@ -63,21 +63,26 @@ def _rivals(queries: Sequence[Query]) -> list[list[int]]:
 
 
 def filter_components(result: LabelMap, queries: Sequence[Query], rule: FilterRule) -> None:
-    """Choose the components of the classes whose kind asks for it (Medal S algorithm 3), in place.
+    """Choose the components of the classes that the rule asks for (Medal S algorithm 3), in place.
 
     Each class is looked at inside its own box. A prompt that was run as two sides is left alone: its two
     parts are no rivals.
     """
     asked = Counter(q.prompt_id for q in queries)
-    ids = sorted({q.prompt_id for q in queries if q.kind in rule.component_kinds and asked[q.prompt_id] == 1})
+    wanted = {q.prompt_id for q in queries if q.kind in rule.component_kinds} | set(rule.component_ids)
+    ids = sorted(id_ for id_ in wanted if asked[id_] == 1)
     found = [id_ for id_ in ids if id_ in result.boxes]
     if not found:
         return
-    from postprocess.components import filter_class
+    from postprocess.components import ComponentRules, filter_class
+
+    chosen_by = ComponentRules(
+        largest=rule.largest, close=rule.close, sure=rule.sure, size_ratio=rule.size_ratio
+    )
 
     def choose(id_: int) -> None:
         box = result.boxes[id_]
-        filter_class(result.labels[box], result.probability[box], id_)
+        filter_class(result.labels[box], result.probability[box], id_, chosen_by)
 
     in_parallel(choose, found)
 

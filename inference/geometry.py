@@ -56,19 +56,35 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Tiling:
+    """How a view is sampled and cut where a profile's rules say so (`inference.rules`)."""
+
+    window: Sides
+    """Every window's shape, whatever is allowed otherwise."""
+    grid: Sides
+    """The view's voxels without the zeros that are appended up to a window."""
+    source: Sides
+    """Native voxels from the view's start on that are brought to ``grid``; nothing around them is seen."""
+    nearest_axis: int | None
+    """Axis that is sampled by nearest neighbour; the others are linear, without a filter."""
+
+
+@dataclass(frozen=True)
 class View:
     """A regular grid over a volume; its voxel ``k`` begins at ``start + k * step``."""
 
     start: Triple
     """Lower edge of the first view voxel, in native voxels (D, H, W); may lie outside the volume."""
     step: Triple
-    """Native voxels per view voxel (D, H, W), 1 or more."""
+    """Native voxels per view voxel (D, H, W); 1 or more unless the view has a ``tiling``."""
     shape: Sides
     """Number of view voxels (D, H, W)."""
     degree: int
     """Degree of anisotropy 0, 1 or 2: how many levels of the network work within slices."""
     thick_axis: int
     """The axis with the longest view voxels; the network sees it first. 0 where ``degree`` is 0."""
+    tiling: Tiling | None = None
+    """Given where rules laid the view; then ``degree`` is 0."""
 
     @property
     def box(self) -> Box:

@@ -9,8 +9,12 @@ import numpy as np
 
 from inference.geometry import Box, View, triple
 from inference.plan import Batch, Query
+from inference.ruled import StageLayout
 from inference.settings import COARSE, FINE
 from inference.user_mask import UserMask
+
+Hint = Callable[[View], np.ndarray]
+"""View -> spatial prompt (N,d,h,w) float32 0..1"""
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,37 @@ def joined(given: Box, found: Box | None) -> Box:
     )
 
 
+def with_mask(
+    labels: np.ndarray | None, queries: Sequence[Query], mask: UserMask | None
+) -> np.ndarray | None:
+    """A coarse label map (D,H,W) with the user's masks in the place of what it says of their prompts.
+
+    None where there is neither.
+    """
+    ids = sorted({q.prompt_id for q in queries if is_given(mask, q)})
+    if mask is None or not ids:
+        return labels
+    given = np.where(np.isin(mask.labels, ids), mask.labels, 0)
+    if labels is None:
+        return given
+    return np.where(given > 0, given, np.where(np.isin(labels, ids), 0, labels))
+
+
+def label_prompt(queries: Sequence[Query], labels: np.ndarray, layout: StageLayout) -> Hint:
+    """What gives a look the masks (N,d,h,w) float32 of a label map (D,H,W), as a layout samples it."""
+
+    def prompt(view: View) -> np.ndarray:
+        sampled = layout.prompt_labels(labels, view)
+        return np.stack([(sampled == query.prompt_id).astype(np.float32) for query in queries])
+
+    return prompt
+
+
 def prompt_of(
     queries: Sequence[Query],
     mask: UserMask | None,
     otherwise: Callable[[int, View], np.ndarray] | None = None,
-) -> Callable[[View], np.ndarray]:
+) -> Hint:
     """What gives a look its spatial prompt (N,d,h,w) float32 0..1 on a view.
 
     Args:

@@ -13,17 +13,18 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from inference.families import StageModel
 from inference.geometry import Box, Sides, View, fit_view
 from inference.kept import Probabilities
 from inference.ladder import Effort, Ladder, Where
 from inference.masks import half_of_blocks
-from inference.models import Embedding, VolumeModel, image_channels
+from inference.models import Embedding, image_channels
 from inference.pace import Load
 from inference.plan import Query
 from inference.profile import StageRule
 from inference.region import is_unsure
 from inference.resample import to_view
-from inference.windows import Blended, is_idle, run_windows, window_corners, window_shape
+from inference.windows import Blended, corners_of, is_idle, run_windows, window_shape
 
 Later = Callable[[Effort], list[Load]]
 """What is to come after the present look, under an effort."""
@@ -41,7 +42,7 @@ _fit = lru_cache(maxsize=1024)(fit_view)
 def _cut(view: View, voxels: int, overlap: float) -> tuple[Sides, list[Corner]]:
     """Size and corners of a view's windows."""
     size = window_shape(view, voxels)
-    return size, window_corners(view.shape, size, overlap)
+    return size, corners_of(view, size, overlap)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Sight:
 
     def lay(self, box: Box, rule: StageRule) -> View:
         """The view that ``rule`` lays over ``box``."""
+        if rule.layout is not None:
+            return rule.layout.view(box, rule.voxels * rule.windows)
         return _fit(box, self.spacing_dhw_mm, rule.voxels * rule.windows, rule.finest_mm)
 
 
@@ -68,7 +71,7 @@ class Task:
     """What is looked at, and for what."""
 
     sight: Sight
-    model: VolumeModel
+    model: StageModel
     queries: Sequence[Query]
     box: Box
     rule: StageRule
@@ -114,7 +117,8 @@ class Task:
         key = (view, _grid(rule))
         if key not in self.counts:
             size, corners = _cut(view, rule.voxels, rule.overlap)
-            image, hint = self.sight.channels(view), self.hint(view) if self.hint else None
+            image = self.sight.channels(view)
+            hint = self.hint(view) if self.hint and view.tiling is None else None
             self.counts[key] = len(_busy(image, hint, size, corners))
         return self.counts[key]
 
@@ -212,7 +216,8 @@ class _Round:
 
     @cached_property
     def _busy(self) -> list[Corner]:
-        return _busy(self._image, self._prompt, self._size, self._corners)
+        prompt = self._prompt if self._view.tiling is None else None
+        return _busy(self._image, prompt, self._size, self._corners)
 
     def _is_settled(self, hint: np.ndarray | None, effort: Effort) -> bool:
         """Whether the coarse result of a window is taken as it is."""
@@ -222,18 +227,22 @@ class _Round:
         return not is_unsure(hint)
 
     def _predict(self, image: np.ndarray, prompt: np.ndarray | None, degree: int) -> Answer:
-        """One window's prediction; with complementary masks, the mean of two that see one half each."""
+        """One window's prediction; with complementary masks, of two that see one half each (see the rule)."""
         self._asked += 1
         effort = self._ladder.effort
         if prompt is not None and self._is_settled(prompt, effort):
             return prompt, prompt.max((2, 3))
         rule = effort.of(self._task.rule, self._task.first)
+        if prompt is not None and rule.binary:
+            prompt = (prompt > 0.5).astype(np.float32)
         if prompt is None or _passes(rule, True) == 1:
             return self._call(image, prompt, degree)
-        seen = half_of_blocks(prompt.shape[1:], rule.complementary)
+        block = rule.refine_block if self._number and rule.refine_block else rule.complementary
+        seen = half_of_blocks(prompt.shape[1:], block)
         first, present_first = self._call(image, prompt * seen, degree)
         second, present_second = self._call(image, prompt * ~seen, degree)
-        return (first + second) / 2, np.maximum(present_first, present_second)
+        joined = np.where(seen, second, first) if rule.unseen else (first + second) / 2
+        return joined, np.maximum(present_first, present_second)
 
     def _call(self, image: np.ndarray, prompt: np.ndarray | None, degree: int) -> Answer:
         with self._ladder.pace.call(degree, math.prod(image.shape[1:])):

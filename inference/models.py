@@ -133,6 +133,16 @@ class VolumeModel:
             vectors = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
         return cls(OnFirstUse(graphs, runtime), vectors)
 
+    @property
+    def coarse(self) -> VolumeModel:
+        """The coarse stage's network: one serves both."""
+        return self
+
+    @property
+    def fine(self) -> VolumeModel:
+        """The fine stage's network: one serves both."""
+        return self
+
     def knows(self, concept: str | None) -> bool:
         """Whether the bank holds a text vector of ``concept``."""
         return concept in self._bank

@@ -5,12 +5,17 @@ Every decision carries its reason, which the report repeats.
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from inference.models import VolumeModel
-from inference.profile import Profile, StageRule
+from inference.case import Case
+from inference.families import Model
+from inference.profile import FilterRule, Profile, StageRule
 from inference.prompts import Prompt
+from inference.ruled import Decided, Ruled, decide, one_modality
+from inference.rules.data import STAGES, Rules
 from inference.vocabulary import SIDES
 
 
@@ -25,6 +30,8 @@ class Query:
     side: str | None
     modality: str
     kind: str
+    sentence: str = ""
+    """The prompt's own words, where the network is to read them instead of the target's name."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +52,17 @@ class Plan:
     """prompt id -> why and as what it is run"""
     refused: dict[int, str]
     """prompt id -> why its class stays empty"""
+    filters: FilterRule
+    """what is removed after the stages"""
 
 
-def make_plan(prompts: Sequence[Prompt], profile: Profile, model: VolumeModel) -> Plan:
-    """Turn prompts into batches of queries; one that the weights do not cover is refused with a reason."""
+def make_plan(prompts: Sequence[Prompt], profile: Profile, model: Model, case: Case | None = None) -> Plan:
+    """Turn prompts into batches of queries; one that the weights do not cover is refused with a reason.
+
+    ``case`` is what a profile's rules decide by; others need none.
+    """
+    if profile.ruled is not None and case is not None:
+        return _ruled_plan(prompts, profile, model, case, profile.ruled)
     by_rules: dict[tuple[StageRule, StageRule], list[Query]] = {}
     covered: dict[int, str] = {}
     refused: dict[int, str] = {}
@@ -61,10 +75,76 @@ def make_plan(prompts: Sequence[Prompt], profile: Profile, model: VolumeModel) -
         for query in queries:
             by_rules.setdefault(profile.rules_for(query.modality, query.kind), []).append(query)
     batches = tuple(Batch(tuple(queries), *rules) for rules, queries in by_rules.items())
-    return Plan(batches, covered, refused)
+    return Plan(batches, covered, refused, profile.filters)
 
 
-def _queries(prompt: Prompt, profile: Profile, model: VolumeModel) -> tuple[list[Query], str]:
+def _ruled_plan(prompts: Sequence[Prompt], profile: Profile, model: Model, case: Case, ruled: Ruled) -> Plan:
+    """All queries in one batch: the rules decide on a case as a whole."""
+    found = {prompt.id: _queries(prompt, profile, model) for prompt in prompts}
+    refused = {id_: why for id_, (queries, why) in found.items() if not queries}
+    asked = [prompt for prompt in prompts if prompt.id not in refused]
+    if not asked:
+        return Plan((), {}, refused, profile.filters)
+    decided = decide(
+        {p.id: (p.text, p.target, p.modality) for p in asked},
+        case.image.shape,
+        case.spacing_dhw_mm,
+        case.instance,
+        ruled,
+    )
+    modality = one_modality([p.modality for p in asked])
+    # Both sides of a thing are one sentence: it is asked once.
+    queries = tuple(
+        replace(
+            found[p.id][0][0],
+            name=p.target or p.text,
+            modality=modality,
+            sentence=p.text if model.knows(p.text) else "",
+        )
+        for p in asked
+    )
+    covered = {p.id: f"{found[p.id][1]}; {decided.plan.named[p.id].why}" for p in asked}
+    coarse, fine = (
+        _ruled_stage(rule, stage, decided, ruled.rules)
+        for rule, stage in zip((profile.coarse, profile.fine), STAGES, strict=True)
+    )
+    filters = _ruled_filters(profile.filters, decided, ruled.rules)
+    return Plan((Batch(queries, coarse, fine),), covered, refused, filters)
+
+
+def _ruled_stage(rule: StageRule, stage: str, decided: Decided, rules: Rules) -> StageRule:
+    """A stage rule that says what the rules decided; what they do not speak of stays the profile's."""
+    layout, rounds = decided.layouts[stage], rules.rounds
+    return replace(
+        rule,
+        voxels=math.prod(rules.grid(stage).crop),
+        windows=decided.windows[stage],
+        windows_if_empty=decided.windows[stage],
+        rounds=decided.rounds[stage],
+        complementary=rounds.block,
+        refine_block=rounds.refine_block,
+        unseen=True,
+        binary=rounds.binary,
+        together=sys.maxsize,
+        skip=not (decided.plan.coarse if stage == STAGES[0] else decided.plan.fine),
+        layout=layout,
+    )
+
+
+def _ruled_filters(filters: FilterRule, decided: Decided, rules: Rules) -> FilterRule:
+    chosen = rules.components
+    return replace(
+        filters,
+        component_ids=decided.plan.filtered,
+        largest=chosen.largest,
+        close=chosen.close,
+        sure=chosen.sure,
+        size_ratio=chosen.size_ratio,
+        min_object_voxels=rules.stages.least_component,
+    )
+
+
+def _queries(prompt: Prompt, profile: Profile, model: Model) -> tuple[list[Query], str]:
     """The queries of one prompt and the reason; no query where the weights do not cover it."""
     if prompt.concept is None:
         return [], prompt.why

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from inference.errors import ProfileError
+from inference.ruled import Ruled, StageLayout
+from inference.rules.data import read_rules
+from inference.rules.naming import read_names
 from inference.settings import FINE, HYBRID
 
 MANIFEST = "manifest.json"
-FAMILIES = ("volume",)
+FAMILIES = ("volume", "query")
 DEGREES = (0, 1, 2)
 
 T = TypeVar("T")
@@ -50,9 +53,20 @@ class StageRule:
     """Probability from which a voxel belongs to a class."""
     skip: bool = False
     """The stage is left out."""
+    refine_block: int = 0
+    """Side of the complementary blocks in later rounds; 0 takes that of the first."""
+    unseen: bool = False
+    """Of two complementary predictions each voxel takes the one whose prompt was hidden there; else the
+    mean."""
+    binary: bool = False
+    """Spatial prompts are masks (probability above 0.5)."""
+    layout: StageLayout | None = None
+    """Lays the views, where the profile has rules; made for a case, never read from a file."""
 
     def __post_init__(self) -> None:
         """Refuse what no stage can do."""
+        if self.layout is not None and not isinstance(self.layout, StageLayout):
+            raise ValueError(f"layout is {self.layout!r}; it is not given in a file")
         if self.voxels < 16**3 or self.windows < 1 or self.rounds < 1 or not 0 <= self.overlap < 1:
             raise ValueError(
                 f"voxels {self.voxels}, windows {self.windows}, rounds {self.rounds}, overlap {self.overlap};"
@@ -72,6 +86,16 @@ class FilterRule:
     """Kinds of targets whose components are chosen by Medal S algorithm 3."""
     min_object_voxels: int = 1
     """Instances with fewer voxels are dropped."""
+    component_ids: tuple[int, ...] = ()
+    """Prompts of a case whose components are chosen whatever their kind: a profile's rules name them."""
+    largest: int = 3
+    """Components considered, by size (Medal S algorithm 3)."""
+    close: float = 0.1
+    """Mean probability may fall this much below the best one's."""
+    sure: float = 0.86
+    """Mean probability above which several components may be kept."""
+    size_ratio: float | None = 0.6
+    """Share of the largest component's voxels that a surer one must have; null leaves the ratio out."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +138,8 @@ class Profile:
     folder: Path
     family: str
     licence: str
-    graphs: Mapping[int, Path]
-    """Graph file by degree of anisotropy."""
+    graphs: Mapping[int | str, Path]
+    """Graph file by degree of anisotropy, or by stage and role: `coarse plain`."""
     bank: Path
     """npz with ``names`` (K,) and ``vectors`` (K, T) float16."""
     coarse: StageRule
@@ -126,6 +150,8 @@ class Profile:
     stand_ins: tuple[StandIn, ...]
     hybrid: str = FINE
     """Stage that takes a user's mask as spatial prompt: `coarse`, `fine` or `off`."""
+    ruled: Ruled | None = None
+    """Rules that decide on stages, spacings, regions and filters case by case."""
 
     @cached_property
     def _covered(self) -> frozenset[tuple[str, str | None, str]]:
@@ -185,14 +211,13 @@ def _build(folder: Path, content: Mapping[str, Any]) -> Profile:
         raise ValueError(f"hybrid is {hybrid!r}, wanted one of {HYBRID}")
     coarse = _fill(StageRule, content["coarse"], "coarse")
     fine = _fill(StageRule, content["fine"], "fine")
-    graphs = {degree: folder / content["graphs"][str(degree)] for degree in DEGREES}
     overrides = tuple(_override(o, content) for o in content.get("overrides", ()))
     return Profile(
         name=content["name"],
         folder=folder,
         family=content["family"],
         licence=content["licence"],
-        graphs=graphs,
+        graphs=_graphs(folder, content),
         bank=folder / content["bank"],
         coarse=coarse,
         fine=fine,
@@ -201,7 +226,29 @@ def _build(folder: Path, content: Mapping[str, Any]) -> Profile:
         targets=tuple(_fill(Covered, t, "targets") for t in content["targets"]),
         stand_ins=tuple(_fill(StandIn, s, "stand_ins") for s in content.get("stand_ins", ())),
         hybrid=hybrid,
+        ruled=_ruled(folder, content),
     )
+
+
+def _graphs(folder: Path, content: Mapping[str, Any]) -> Mapping[int | str, Path]:
+    graphs = content["graphs"]
+    if content["family"] == "volume":
+        return {degree: folder / graphs[str(degree)] for degree in DEGREES}
+    return {
+        f"{stage} {role}": folder / name for stage, roles in graphs.items() for role, name in roles.items()
+    }
+
+
+def _ruled(folder: Path, content: Mapping[str, Any]) -> Ruled | None:
+    """The rules of a profile that has some: `rules`, and the file that `names` names."""
+    if "rules" not in content:
+        return None
+    path = folder / content["names"]
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"names {path} cannot be read ({error.strerror})") from None
+    return Ruled(read_rules(content["rules"]), read_names(names))
 
 
 def _override(values: Mapping[str, Any], content: Mapping[str, Any]) -> Override:

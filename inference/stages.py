@@ -10,18 +10,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from inference.families import StageModel
 from inference.foreground import foreground_box
 from inference.geometry import Box, View, whole
-from inference.hybrid import is_given, joined, prompt_of, runs_alike
+from inference.hybrid import Hint, is_given, joined, label_prompt, prompt_of, runs_alike, with_mask
 from inference.kept import Probabilities, join
 from inference.ladder import Effort, Ladder
 from inference.look import Later, Look, Sight, Task
-from inference.models import VolumeModel
 from inference.pace import Load
 from inference.plan import Query
 from inference.profile import StageRule
 from inference.region import is_unsure, region_of, surroundings
 from inference.resample import between
+from inference.ruled import StageLayout
 from inference.user_mask import UserMask
 from inference.windows import Blended
 
@@ -45,6 +46,8 @@ class Pass:
     why: str
     unseen: int = 0
     """windows left out because the time was over; the result is then good for nothing but what was seen"""
+    labels: np.ndarray | None = None
+    """(D, H, W) prompt ids that it makes of the volume, where a layout of the fine stage wants them"""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Target:
     """whether the coarse stage left something open; True where there was none"""
     given: bool = False
     """whether the user did"""
+    labels: np.ndarray | None = None
+    """(D, H, W) prompt ids: the spatial prompt, where the rule's layout samples it"""
 
 
 def nothing_later(effort: Effort) -> list[Load]:
@@ -84,7 +89,7 @@ def run_coarse(tasks: Sequence[Task], ladder: Ladder, later: Later = nothing_lat
 
         with ladder.pace.view():
             look = Look(task, ladder, rest)
-            result = look.first_round()  # may change the view
+            result, _ = _rounds(look, task, ladder)
             done.append((look.view, result))
     view = done[-1][0]
     ruled = ladder.effort.of(tasks[0].rule, True)
@@ -102,7 +107,7 @@ def run_coarse(tasks: Sequence[Task], ladder: Ladder, later: Later = nothing_lat
 
 def coarse_tasks(
     sight: Sight,
-    model: VolumeModel,
+    model: StageModel,
     queries: Sequence[Query],
     rule: StageRule,
     mask: UserMask | None = None,
@@ -116,14 +121,34 @@ def coarse_tasks(
         rule: the coarse stage's.
         mask: the user's, where this stage takes it.
     """
-    box = foreground_box(sight.image)
-    # One round: without a spatial prompt there is nothing that a later one could refine.
-    once = replace(rule, rounds=1, complementary=0)
+    box = whole(sight.image.shape) if rule.layout else foreground_box(sight.image)
+    once = coarse_rule(rule)
     tasks = []
     for group in runs_alike(queries, mask, MOST_QUERIES):
         hint = prompt_of(group, mask) if is_given(mask, group[0]) else None
         tasks.append(Task(sight, model, group, box, once, first=True, hint=hint))
     return tasks
+
+
+def coarse_rule(rule: StageRule) -> StageRule:
+    """A coarse rule as it is run: one round, as there is no spatial prompt that a later one could refine.
+
+    Rules with a layout say themselves how often a result is refined by itself.
+    """
+    return rule if rule.layout else replace(rule, rounds=1, complementary=0)
+
+
+def _rounds(look: Look, task: Task, ladder: Ladder) -> tuple[Blended, int]:
+    """Look round by round: the last result, with the windows of all rounds, and how many there were."""
+    result = look.first_round()  # may change the view
+    ran, skipped, done = result.windows, result.skipped, 1
+    while not result.unseen and task.wanted(ladder.effort, done):
+        again = look.next_round(result.probability, done)
+        ran, skipped = ran + again.windows, skipped + again.skipped
+        if again.unseen:  # the round before is whole, or no worse
+            break
+        result, done = again, done + 1
+    return replace(result, windows=ran, skipped=skipped), done
 
 
 def _probability_on(view: View, own: View, result: Blended) -> Probabilities:
@@ -142,7 +167,7 @@ def _presence_on(view: View, own: View, result: Blended) -> np.ndarray:
 
 def fine_task(
     sight: Sight,
-    model: VolumeModel,
+    model: StageModel,
     queries: Sequence[Query],
     rule: StageRule,
     target: Target,
@@ -170,6 +195,11 @@ def fine_task(
             return np.zeros(view.shape, np.float32)
         return between(coarse.probability[index[row]], coarse.view, view)
 
+    if rule.layout is not None and target.labels is not None:
+        hint: Hint | None = label_prompt(queries, target.labels, rule.layout)
+    else:
+        hint = prompt_of(queries, mask, coarse_row) if target.found else None
+
     return Task(
         sight,
         model,
@@ -178,7 +208,7 @@ def fine_task(
         replace(rule, windows=windows),
         first=coarse is None,
         unsure=target.unsure,
-        hint=prompt_of(queries, mask, coarse_row) if target.found else None,
+        hint=hint,
         given=target.given,
     )
 
@@ -195,19 +225,21 @@ def run_fine(task: Task, why: str, ladder: Ladder, later: Later = nothing_later)
     started = ladder.pace.now()
     with ladder.pace.view():
         look = Look(task, ladder, later)
-        result = look.first_round()
-        ran, skipped, unseen, done = result.windows, result.skipped, result.unseen, 1
-        while not unseen and task.wanted(ladder.effort, done):
-            again = look.next_round(result.probability, done)
-            ran, skipped = ran + again.windows, skipped + again.skipped
-            if again.unseen:  # the round before is whole, or no worse
-                break
-            result, done = again, done + 1
+        result, done = _rounds(look, task, ladder)
     rule = ladder.effort.of(task.rule, task.first)
     rounds = f"{done} round(s)" if done == task.rule.rounds else f"{done} of {task.rule.rounds} rounds"
     why += f", {rule.windows} window(s) of up to {rule.voxels} voxels, {rounds}, degree {look.view.degree}"
     seconds = ladder.pace.now() - started
-    return Pass(look.view, result.probability, result.presence, ran, skipped, seconds, why, unseen)
+    return Pass(
+        look.view,
+        result.probability,
+        result.presence,
+        result.windows,
+        result.skipped,
+        seconds,
+        why,
+        result.unseen,
+    )
 
 
 def find_target(
@@ -220,6 +252,8 @@ def find_target(
 ) -> Target:
     """Where the fine stage looks for some rows of a coarse result, and for what the user marked of them."""
     everything = whole(sight.image.shape)
+    if rule.layout is not None:
+        return _laid_target(sight, rule.layout, coarse, queries, mask)
     given = None if mask is None else mask.box([q.prompt_id for q in queries])
     if given is not None:
         found = None if coarse is None else _found(sight, coarse, index)
@@ -237,6 +271,21 @@ def find_target(
         why = "the whole volume, as the coarse result is empty"
         return Target(everything, why, False, is_unsure(mine))
     return Target(None, "nothing: the coarse result is empty")
+
+
+def _laid_target(
+    sight: Sight, layout: StageLayout, coarse: Pass | None, queries: Sequence[Query], mask: UserMask | None
+) -> Target:
+    """Where a layout looks: by the label map of the coarse stage, the user's mask laid over it."""
+    labels = with_mask(None if coarse is None else coarse.labels, queries, mask)
+    if labels is None:
+        return Target(whole(sight.image.shape), "the whole volume, as these targets have no coarse stage")
+    box, found, why = layout.region(labels)
+    given = any(is_given(mask, query) for query in queries)
+    if given:
+        why += ", the user's mask laid over it"
+    # A label map leaves nothing open: where the time is too short for all of it, it stands.
+    return Target(box, why, found, given, given, labels if found else None)
 
 
 def _found(sight: Sight, coarse: Pass, index: Sequence[int]) -> Box | None:

@@ -18,6 +18,7 @@ import numpy as np
 from inference.errors import OutOfDeviceMemoryError
 from inference.geometry import SIDE_MULTIPLE, View, tile_starts
 from inference.kept import Kept, Probabilities
+from inference.rules.tiles import blending_weight, tile_bounds
 
 log = logging.getLogger("vesal")
 
@@ -56,8 +57,11 @@ class Blended:
 def window_shape(view: View, voxels: int) -> tuple[int, int, int]:
     """The largest window of at most ``voxels`` voxels for ``view``: its longest sides are cut first.
 
-    Sides stay multiples of what the network halves. A thick axis counts its voxels at their length.
+    Sides stay multiples of what the network halves. A thick axis counts its voxels at their length. A view
+    with a tiling has its own window.
     """
+    if view.tiling is not None:
+        return view.tiling.window
     steps = [SIDE_MULTIPLE] * 3
     length = [1.0] * 3
     if view.degree:
@@ -141,10 +145,10 @@ def _run_size(
 ) -> Blended:
     """All windows of one size."""
     thick = view.thick_axis
-    corners = window_corners(view.shape, size, overlap)
+    corners = corners_of(view, size, overlap)
     if len(corners) == 1:
         return _single(predict, image, prompt, view)
-    slabs = _Slabs(classes, view.shape, size)
+    slabs = _Slabs(classes, view.shape, size, weight_of(view, size))
     presence = np.full((classes, view.shape[thick]), -1.0, np.float32)
     ran = skipped = 0
     for corner in corners:
@@ -153,7 +157,7 @@ def _run_size(
         at = tuple(slice(c, c + n) for c, n in zip(corner, size, strict=True))
         part = image[(slice(None), *at)]
         hint = None if prompt is None else prompt[(slice(None), *at)]
-        if is_idle(part, hint):
+        if is_idle(part, None if view.tiling else hint):
             slabs.add(corner, None)
             skipped += 1
             continue
@@ -171,11 +175,11 @@ def _run_size(
 class _Slabs:
     """Weighted sums over the planes that windows still touch; finished planes go into a ``Kept``."""
 
-    def __init__(self, classes: int, shape: Corner, size: Corner) -> None:
+    def __init__(self, classes: int, shape: Corner, size: Corner, weight: np.ndarray) -> None:
         """Sums of (N, window's depth, H, W) floats, whatever the depth of the view of ``shape``."""
         self._kept = Kept(classes, (shape[1], shape[2]))
         self._size, self._depth = size, shape[0]
-        self._weight = gaussian_weight(size)
+        self._weight, self._least = weight, float(weight.min())
         self._total = np.zeros((classes, size[0], *shape[1:]), np.float32)
         self._weights = np.zeros((size[0], *shape[1:]), np.float32)
         self._first = 0
@@ -198,7 +202,7 @@ class _Slabs:
         while self._first < plane:
             count = min(plane - self._first, self._size[0])
             done = self._total[:, :count]
-            done /= np.maximum(self._weights[:count], LEAST_WEIGHT)
+            done /= np.maximum(self._weights[:count], self._least)
             self._kept.append(done)
             for sums, axis in ((self._total, 1), (self._weights, 0)):
                 _shift(sums, count, axis)
@@ -222,6 +226,21 @@ def window_corners(shape: Corner, window: Corner, overlap: float) -> list[Corner
     """First voxels of all windows over a view, D slowest."""
     starts = [tile_starts(n, w, overlap) for n, w in zip(shape, window, strict=True)]
     return [(d, h, w) for d in starts[0] for h in starts[1] for w in starts[2]]
+
+
+def corners_of(view: View, window: Corner, overlap: float) -> list[Corner]:
+    """First voxels of a view's windows: as its tiling lays them, else evenly spread."""
+    if view.tiling is None:
+        return window_corners(view.shape, window, overlap)
+    d, h, w = ([first for first, _ in tile_bounds(n, c)] for n, c in zip(view.shape, window, strict=True))
+    return [(z, y, x) for z in d for y in h for x in w]
+
+
+def weight_of(view: View, window: Corner) -> np.ndarray:
+    """Blending weight of a view's windows, float32."""
+    if view.tiling is None:
+        return gaussian_weight(window)
+    return blending_weight(window).astype(np.float32)
 
 
 def is_idle(image: np.ndarray, prompt: np.ndarray | None) -> bool:

@@ -60,6 +60,11 @@ def plan_case(
         rules: of the profile.
     """
     named = {id_: names.name(text, instance) for id_, text in sentences.items()}
+    return plan_named(named, shape, instance, rules)
+
+
+def plan_named(named: Mapping[int, Named], shape: Sides, instance: bool, rules: Rules) -> CasePlan:
+    """Decide on a case whose prompts are named already; see `plan_case`."""
     full = {id_: n.full_name for id_, n in named.items()}
     classes = tuple(sorted({name for name in full.values() if name is not None}))
     skip_fine = any(name in rules.stages.skip_fine for name in classes)

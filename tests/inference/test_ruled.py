@@ -1,0 +1,261 @@
+"""Rules in the engine: the same engine, and the stages, grids, calls and prompts that the rules say."""
+
+import copy
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from inference.budget import Clock
+from inference.engine import Engine
+from inference.geometry import Box, whole
+from inference.models import VolumeModel
+from inference.plan import make_plan
+from inference.profile import Profile, read_profile
+from inference.ruled import CaseRules, Ruled, decide
+from inference.rules.data import read_rules
+from inference.rules.decisions import forwards
+from inference.rules.spacing import stage_grid
+from inference.rules.tiles import tiles
+from inference.user_mask import UserMask
+from tests.inference.fake_models import (
+    BANK,
+    Bright,
+    Saved,
+    dice,
+    made_image,
+    make_case,
+    make_profile,
+    make_prompt,
+)
+from tests.inference.rules.recorded import PROFILE, dhw, names, rows, rules
+
+SHAPE = (40, 72, 72)
+CUBE = (slice(10, 26), slice(20, 44), slice(8, 30))
+FAR = (slice(30, 36), slice(56, 66), slice(56, 66))
+SMALL = {
+    "coarse": {"crop": [32, 32, 32], "target_mm": [2.0, 2.0, 2.0]},
+    "fine": {"crop": [32, 32, 32], "target_mm": [1.0, 1.0, 1.0]},
+}
+CONTENT = json.loads((PROFILE / "profile.json").read_text())["rules"] | SMALL
+LIVER = make_prompt(1, "liver", text="Liver in abdominal CT")
+SPLEEN = make_prompt(4, "spleen", text="Spleen in abdominal CT")
+LESION = make_prompt(1, "lesion", text="Lesion in whole body CT", kind="lesion")
+
+
+class Asked(Bright):
+    """Finds by brightness, and keeps which calls had a prompt."""
+
+    def prompted(self) -> list[bool]:
+        return [bool(call["prompt"].any()) for call in self.calls]
+
+
+def profile(paper: bool = False, **parts) -> Profile:
+    """The fake profile with Medal S's rules on small windows; ``parts`` change the rules."""
+    content = copy.deepcopy(CONTENT)
+    for part, values in parts.items():
+        content[part] = content[part] | values
+    targets = [(name, None, "CT") for name in ("liver", "spleen", "lesion")]
+    return replace(make_profile(targets=targets), ruled=Ruled(read_rules(content, paper), names()))
+
+
+def run(graph, prompts, image, instance=False, mask=None, hybrid=None, used=None, clock=None):
+    """One case through the engine."""
+    model = VolumeModel({0: graph}, BANK)
+    engine = Engine(used or profile(), SimpleNamespace(name="fake"), model, hybrid)
+    case = make_case(image, prompts, (1.0, 1.0, 1.0), instance)
+    if mask is not None:
+        case = replace(case, mask=UserMask(mask, tuple(int(i) for i in np.unique(mask) if i), "here"))
+    return engine.segment(case, prompts, clock or Clock(600.0, 0.0, lambda: 0.0), Saved())
+
+
+def test_a_case_runs_on_the_grids_and_windows_of_the_rules():
+    graph, image = Asked(), made_image(SHAPE, (CUBE, 200), (FAR, 120))
+    result = run(graph, [LIVER, SPLEEN], image)
+    assert dice(result.labels == 1, image == 200) > 0.95
+    assert dice(result.labels == 4, image == 120) > 0.9
+    used, classes = profile().ruled.rules, ["CT_Liver", "CT_Spleen"]
+    for report in result.stages:
+        stage = report.name.split()[0]
+        grid = stage_grid(SHAPE, (1.0, 1.0, 1.0), classes, stage, used)
+        padded = tuple(max(n, 32) for n in grid.shape)
+        if stage == "coarse":
+            assert report.grid == padded
+        assert report.windows == len(tiles(report.grid, (32, 32, 32)))
+    assert all(call["image"].shape[2:] == (32, 32, 32) for call in graph.calls)
+
+
+def calls_per_window(prompt, image, instance):
+    """(calls, windows) of each stage."""
+    graph = Asked()
+    result = run(graph, [prompt], image, instance)
+    assert [report.name.split()[0] for report in result.stages] == ["coarse", "fine"]
+    windows = [len(tiles(report.grid, (32, 32, 32))) for report in result.stages]
+    return len(graph.calls), windows, graph.prompted()
+
+
+@pytest.mark.parametrize("instance", [False, True])
+def test_calls_for_each_window_are_those_of_the_rules(instance):
+    prompt = LESION if instance else LIVER
+    image = made_image(SHAPE, (CUBE, 240 if instance else 200))
+    calls, (coarse, fine), prompted = calls_per_window(prompt, image, instance)
+    classes = ["CT_Lesion" if instance else "CT_Liver"]
+    each = [
+        forwards(classes, stage, instance, stage == "fine", profile().ruled.rules).total
+        for stage in ("coarse", "fine")
+    ]
+    assert each == ([3, 4] if instance else [1, 2])
+    assert calls == each[0] * coarse + each[1] * fine
+    assert not any(prompted[:coarse])
+
+
+def test_prompts_are_masks_and_each_half_is_seen_once():
+    graph, image = Asked(), made_image(SHAPE, (CUBE, 200))
+    run(graph, [LIVER], image)
+    pairs = [call["prompt"][0, 0] for call in graph.calls if call["prompt"].any()]
+    assert pairs and all(set(np.unique(p)) <= {0.0, 1.0} for p in pairs)
+    first, second = pairs[0], pairs[1]
+    assert not (first * second).any()
+
+
+def test_a_class_without_a_fine_stage_keeps_its_coarse_result():
+    image = made_image(SHAPE, (CUBE, 200))
+    used = profile(stages={"skip_fine": ["CT_Liver"]})
+    result = run(Asked(), [LIVER], image, used=used)
+    assert [report.name for report in result.stages] == ["coarse"]
+    assert dice(result.labels == 1, image == 200) > 0.8
+
+
+def test_a_class_without_a_coarse_stage_is_looked_for_everywhere_without_prompts():
+    graph, image = Asked(), made_image(SHAPE, (CUBE, 200))
+    result = run(graph, [LIVER], image, used=profile(stages={"skip_coarse": ["CT_Liver"]}))
+    assert len(result.stages) == 1 and "no coarse stage" in result.stages[0].why
+    assert not any(graph.prompted())
+    assert dice(result.labels == 1, image == 200) > 0.95
+
+
+def test_an_empty_coarse_result_sends_the_fine_stage_everywhere_without_prompts():
+    graph = Asked()
+    result = run(graph, [LIVER], made_image(SHAPE))
+    assert "coarse result is empty" in result.stages[1].why
+    assert not any(graph.prompted()) and not result.labels.any()
+
+
+def test_specks_alone_are_an_empty_coarse_result():
+    case = CaseRules(profile().ruled.rules, SHAPE, (1.0, 1.0, 1.0), ("CT_Liver",), False)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[3, 3, 3:9] = 1
+    assert case.region(labels)[:2] == (whole(SHAPE), False)
+    assert replace(case, instance=True).region(labels)[1]
+
+
+def test_what_no_rule_knows_is_run_without_rules_and_says_so():
+    known = make_prompt(1, "liver", text="Something unheard of in CT")
+    image = made_image(SHAPE, (CUBE, 200))
+    result = run(Asked(), [known], image)
+    assert dice(result.labels == 1, image == 200) > 0.95
+    assert "liver is CT_Liver" in result.prompts[1].why
+    stranger = make_prompt(2, None, text="Something unheard of in CT")
+    result = run(Asked(), [known, stranger], image)
+    assert result.prompts[2].covered is False and result.prompts[2].voxels == 0
+    assert result.prompts[1].voxels > 0
+
+
+def test_all_prompts_are_asked_in_the_modality_of_most():
+    mr = [make_prompt(i, "liver", text="Liver in MRI", modality="MR") for i in (2, 3)]
+    used = replace(
+        profile(), targets=tuple(replace(t, modality=m) for t in profile().targets for m in ("CT", "MR"))
+    )
+    plan = make_plan([LIVER, *mr], used, VolumeModel({}, BANK), make_case(made_image(SHAPE), [LIVER]))
+    (batch,) = plan.batches
+    assert [q.modality for q in batch.queries] == ["MR"] * 3
+
+
+def test_components_are_chosen_for_the_classes_of_the_list():
+    case = make_case(made_image(SHAPE), [LIVER, SPLEEN])
+    model = VolumeModel({}, BANK)
+    code = make_plan([LIVER, SPLEEN], profile(), model, case).filters
+    assert (code.component_ids, code.size_ratio, code.min_object_voxels) == ((4,), None, 10)
+    paper = make_plan([LIVER, SPLEEN], profile(paper=True), model, case).filters
+    assert (paper.component_ids, paper.size_ratio) == ((1, 4), 0.6)
+
+
+def test_the_paper_hands_probabilities_on_and_refines_semantic_cases():
+    case, model = make_case(made_image(SHAPE), [LIVER]), VolumeModel({}, BANK)
+    code, paper = (make_plan([LIVER], profile(p), model, case).batches[0].fine for p in (False, True))
+    assert (code.rounds, code.binary) == (1, True)
+    assert (paper.rounds, paper.binary) == (2, False)
+
+
+@pytest.mark.parametrize("hybrid", ["coarse", "fine"])
+def test_a_users_mask_is_a_prompt_here_too(hybrid):
+    image, mask = made_image(SHAPE, (CUBE, 200)), np.zeros(SHAPE, np.uint16)
+    mask[CUBE] = 1
+    graph = Asked()
+    result = run(graph, [LIVER], image, mask=mask, hybrid=hybrid)
+    coarse = len(tiles(result.stages[0].grid, (32, 32, 32)))
+    assert any(graph.prompted()[:coarse]) is (hybrid == "coarse")
+    assert ("user's mask" in result.stages[1].why) is (hybrid == "fine")
+    assert dice(result.labels == 1, image == 200) > 0.95
+
+
+def test_without_time_for_all_of_it_the_view_gets_coarser():
+    case = CaseRules(profile().ruled.rules, SHAPE, (1.0, 1.0, 1.0), ("CT_Liver", "CT_Spleen"), False)
+    full, eighth = (case.view(whole(SHAPE), "fine", share) for share in (1.0, 0.125))
+    assert eighth.tiling.grid == tuple(round(n / 2) for n in full.tiling.grid)
+    assert eighth.shape == tuple(max(32, n) for n in eighth.tiling.grid)
+    assert eighth.box.stop >= full.tiling.source == SHAPE
+
+
+def test_all_560_recorded_grids_are_the_views_of_the_engine(shared):
+    for row in rows(shared, "read_npz_decisions"):
+        stage = "coarse" if row["stage1"] else "fine"
+        shape = tuple(row["shape_dhw"])
+        case = CaseRules(rules(), shape, dhw(row["spacing_hwd"]), tuple(row["classes"]), False)
+        view = case.view(whole(shape), stage)
+        assert view.tiling.grid == dhw(row["new_shape"]), row
+        assert view.shape == dhw(row["padded"]), row
+        assert len(tiles(view.shape, view.tiling.window)) == row["n_patches"], row
+
+
+def test_a_view_covers_whole_voxels_of_its_box():
+    case = CaseRules(profile().ruled.rules, SHAPE, (1.0, 1.0, 1.0), ("CT_Liver", "CT_Spleen"), False)
+    view = case.view(Box((3.4, 5.0, 0.0), (20.2, 70.0, 72.0)), "fine")
+    assert view.start == (3.0, 5.0, 0.0)
+    assert view.tiling.source == (18, 65, 72)
+
+
+def test_x_of_the_file_runs_along_h_as_in_the_code_or_along_w_as_in_the_paper():
+    asked = {1: ("Liver in CT", "liver", "CT"), 2: ("Spleen in CT", "spleen", "CT")}
+    shape, spacing = (40, 64, 64), (4.0, 2.0, 1.0)
+    code, paper = (decide(asked, shape, spacing, False, profile(p).ruled).case for p in (False, True))
+    assert code.spacing_mm == (4.0, 1.0, 2.0) and paper.spacing_mm == (4.0, 2.0, 1.0)
+
+
+def test_a_manifest_with_rules_is_read_with_its_names(tmp_path):
+    folder = tmp_path / "medal-s"
+    (folder / "profile").mkdir(parents=True)
+    (folder / "profile" / "names.json").write_text((PROFILE / "names.json").read_text())
+    content = json.loads((PROFILE / "profile.json").read_text()) | {
+        "name": "medal-s",
+        "family": "query",
+        "licence": "none",
+        "graphs": {"coarse": {"plain": "c.onnx"}, "fine": {"plain": "f.onnx", "prompted": "p.onnx"}},
+        "bank": "bank.npz",
+        "targets": [{"concept": "liver", "side": None, "modality": "CT"}],
+        "files": {},
+    }
+    for name in ("c.onnx", "f.onnx", "p.onnx", "bank.npz"):
+        (folder / name).write_bytes(b"x")
+        content["files"][name] = {
+            "sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+        }
+    (folder / "manifest.json").write_text(json.dumps(content))
+    read = read_profile(folder)
+    assert read.ruled is not None and not read.ruled.rules.paper
+    assert read.graphs["fine prompted"] == folder / "p.onnx"
+    (folder / "profile" / "names.json").unlink()
+    with pytest.raises(ValueError, match=r"names.*cannot be read"):
+        read_profile(folder)
