@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from inference.geometry import SIDE_MULTIPLE
@@ -47,19 +48,25 @@ class Effort:
             first: whether its view sees the volume first, so that nothing coarser is known of it. Only such
                 a view is made coarser: fewer windows, and then fewer voxels in the last one.
         """
-        voxels, windows = rule.voxels, rule.windows
-        if first and self.share < 1:
-            windows = max(1, int(rule.windows * self.share))
-            voxels = min(rule.voxels, int(rule.voxels * rule.windows * self.share / windows))
-        several = rule.windows > 1 or rule.windows_if_empty > 1
-        return replace(
-            rule,
-            voxels=max(SIDE_MULTIPLE**3, voxels),
-            windows=windows,
-            rounds=rule.rounds if self.rounds is None else min(rule.rounds, self.rounds),
-            complementary=rule.complementary if self.complementary else 0,
-            overlap=min(rule.overlap, self.overlap) if several else rule.overlap,
-        )
+        return _ruled(self, rule, first)
+
+
+@lru_cache(maxsize=1024)
+def _ruled(effort: Effort, rule: StageRule, first: bool) -> StageRule:
+    """Asked before every window, for all that is still to come."""
+    voxels, windows = rule.voxels, rule.windows
+    if first and effort.share < 1:
+        windows = max(1, int(rule.windows * effort.share))
+        voxels = min(rule.voxels, int(rule.voxels * rule.windows * effort.share / windows))
+    several = rule.windows > 1 or rule.windows_if_empty > 1
+    return replace(
+        rule,
+        voxels=max(SIDE_MULTIPLE**3, voxels),
+        windows=windows,
+        rounds=rule.rounds if effort.rounds is None else min(rule.rounds, effort.rounds),
+        complementary=rule.complementary if effort.complementary else 0,
+        overlap=min(rule.overlap, effort.overlap) if several else rule.overlap,
+    )
 
 
 @dataclass(frozen=True)
