@@ -1,8 +1,7 @@
 #!/bin/sh
 # Segment a folder of cases: sh predict.sh [INPUTS OUTPUTS] [options]; `sh predict.sh --help` lists them.
 set -eu
-# Until Python listens for it, SIGTERM would end the case without an output.
-trap '' TERM
+trap '' TERM # until Python listens for it, it would end the case without an output
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 [ -n "${PYTHON:-}" ] || ! [ -x "$here/.venv/bin/python" ] || PYTHON=$here/.venv/bin/python
 # Safe path: a folder `inference` in the caller's directory must not take the place of ours.

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from inference import logs
+from inference.budget import process_start_monotonic
 from inference.errors import UsageError
 from inference.parallel import limit_threads, threads_allowed
 from inference.settings import read_settings
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         # Imported late: it loads numpy, which reads its limits of threads only then.
         from inference.run import run
 
-        return run(settings)
+        return run(settings, started=process_start_monotonic())
     except UsageError as error:
         logs.log.error("%s", error)
         return WRONG_USAGE

@@ -65,7 +65,19 @@ def available_threads(requested: int | None = None) -> int:
 
 
 def cpu_quota(root: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> float | None:
-    """Processors' worth of time that the tightest control group allows; None without a limit."""
+    """Processors' worth of time that the tightest control group allows; None without a limit.
+
+    The groups of this process are read once: threads are asked for before every piece of work.
+    """
+    return _quota_here() if (root, membership) == (_CGROUPS, _MEMBERSHIP) else _tightest(root, membership)
+
+
+@cache
+def _quota_here() -> float | None:
+    return _tightest(_CGROUPS, _MEMBERSHIP)
+
+
+def _tightest(root: Path, membership: Path) -> float | None:
     shares = []
     for folder in _groups("cpu", root, membership):
         quota, period = _quota(folder)

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from inference import __version__
-from inference.budget import Clock, case_budget_s, process_start_monotonic
+from inference.budget import Clock, case_budget_s
 from inference.case import Case, peek_shape, read_case
 from inference.errors import CaseError, VesalError
 from inference.jobs import find_jobs
@@ -49,14 +49,19 @@ class Terminated(BaseException):
     """SIGTERM came. Not an Exception, so that nothing takes it for an error of a case."""
 
 
-def run(settings: Settings, open_engine: Callable[[Settings], "Engine"] | None = None) -> int:
+def run(
+    settings: Settings,
+    open_engine: Callable[[Settings], "Engine"] | None = None,
+    started: float | None = None,
+) -> int:
     """Segment every case of `settings.inputs` in turn, write the report and return the exit code.
 
-    `open_engine` (Engine.open by default) is called once, when the first case needs it. Every case has a
-    valid output afterwards, also when SIGTERM came. Raises UsageError, with nothing written, where the paths
-    cannot be used.
+    `open_engine` (Engine.open by default) is called when the first case needs it, and once more after each
+    case that was left behind. `started` is the moment of `time.monotonic` from which the first case's time
+    counts, by default the present one. Every case has a valid output afterwards, also when SIGTERM came.
+    Raises UsageError, with nothing written, where the paths cannot be used.
     """
-    started = process_start_monotonic()
+    started = time.monotonic() if started is None else started
     records = [Record(job) for job in find_jobs(settings.inputs, settings.outputs)]
     engine = OnceOpened(settings, open_engine or _open_engine)
     with _terminable():
