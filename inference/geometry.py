@@ -67,6 +67,8 @@ class Tiling:
     """Native voxels from the view's start on that are brought to ``grid``; nothing around them is seen."""
     nearest_axis: int | None
     """Axis that is sampled by nearest neighbour; the others are linear, without a filter."""
+    corners: bool = False
+    """Whether the centres of the first and last voxels stay where they are, and not their edges."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,11 @@ class View:
         """The region that the view covers, in native voxel edges."""
         stop = triple(a + n * s for a, n, s in zip(self.start, self.shape, self.step, strict=True))
         return Box(self.start, stop)
+
+    def first(self, axis: int) -> int:
+        """The native voxel in which a tiling's view begins; of no use for other views."""
+        shift = self.step[axis] / 2 - 0.5 if self.tiling and self.tiling.corners else 0.0
+        return round(self.start[axis] + shift)
 
     def spacing_mm(self, spacing_dhw_mm: Triple) -> Triple:
         """Edge lengths of a view voxel in mm, (D, H, W)."""

@@ -126,7 +126,7 @@ def _ruled_stage(rule: StageRule, stage: str, decided: Decided, rules: Rules) ->
         unseen=True,
         binary=rounds.binary,
         together=sys.maxsize,
-        skip=not (decided.plan.coarse if stage == STAGES[0] else decided.plan.fine),
+        skip=rule.skip or not (decided.plan.coarse if stage == STAGES[0] else decided.plan.fine),
         layout=layout,
     )
 

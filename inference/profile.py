@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from inference.errors import ProfileError
 from inference.ruled import Ruled, StageLayout
 from inference.rules.data import read_rules
-from inference.rules.naming import read_names
+from inference.rules.naming import Names, read_names
 from inference.settings import FINE, HYBRID
 
 MANIFEST = "manifest.json"
@@ -240,9 +240,11 @@ def _graphs(folder: Path, content: Mapping[str, Any]) -> Mapping[int | str, Path
 
 
 def _ruled(folder: Path, content: Mapping[str, Any]) -> Ruled | None:
-    """The rules of a profile that has some: `rules`, and the file that `names` names."""
+    """The rules of a profile that has some: `rules`, and the file that `names` names, if classes have any."""
     if "rules" not in content:
         return None
+    if "names" not in content:
+        return Ruled(read_rules(content["rules"]), Names({}, {}))
     path = folder / content["names"]
     try:
         names = json.loads(path.read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ import numpy as np
 
 from inference.geometry import View
 from inference.parallel import in_parallel, in_slabs
-from inference.rules.resampling import linear_weights, nearest_weights
+from inference.rules.resampling import corner_weights, linear_weights, nearest_weights
 
 CHUNK_VOXELS = 1 << 22
 """Native voxels turned to float32 at a time: 16 MB, so the peak does not grow with the volume."""
@@ -103,8 +103,9 @@ def _onto(n_in: int, view: View, axis: int) -> np.ndarray:
     tiling = view.tiling
     if tiling is None:
         return axis_weights(n_in, view.start[axis], view.step[axis], view.shape[axis])
-    first, grid, source = int(view.start[axis]), tiling.grid[axis], tiling.source[axis]
-    make = nearest_weights if axis == tiling.nearest_axis else linear_weights
+    first, grid, source = view.first(axis), tiling.grid[axis], tiling.source[axis]
+    make = corner_weights if tiling.corners else linear_weights
+    make = nearest_weights if axis == tiling.nearest_axis else make
     weights = np.zeros((view.shape[axis], n_in), np.float32)
     weights[:grid, first : first + source] = make(source, grid)
     return weights

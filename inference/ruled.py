@@ -18,7 +18,7 @@ from inference.rules.decisions import CasePlan, plan_named, refinements
 from inference.rules.naming import Named, Names, majority
 from inference.rules.region import region_bounds, region_factor
 from inference.rules.resampling import resample_labels
-from inference.rules.spacing import Grid, plausible_spacing, stage_grid
+from inference.rules.spacing import Grid, fixed_grid, plausible_spacing, stage_grid
 from inference.rules.tiles import tiles
 from postprocess.specks import remove_specks
 
@@ -46,10 +46,15 @@ class CaseRules:
     classes: tuple[str, ...]
     """`CT_Liver` of all that is asked for"""
     instance: bool
+    modality: str = ""
+    """that all is asked in"""
 
     def grid(self, shape: Sides, stage: str, share: float) -> Grid:
         """The rules' grid over a region, on about `share` of its voxels."""
-        grid = stage_grid(shape, self.spacing_mm, self.classes, stage, self.rules)
+        if self.rules.spacing.fixed is not None:
+            grid = fixed_grid(shape, self.spacing_mm, self.modality, stage, self.rules)
+        else:
+            grid = stage_grid(shape, self.spacing_mm, self.classes, stage, self.rules)
         if share >= 1:
             return grid
         d, h, w = (max(1, round(n * share ** (1 / 3))) for n in grid.shape)
@@ -64,7 +69,12 @@ class CaseRules:
         crop = self.rules.grid(stage).crop
         padded = tuple(max(n, c) for n, c in zip(grid.shape, crop, strict=True))
         step = triple(n / m for n, m in zip(source, grid.shape, strict=True))
-        tiling = Tiling(crop, grid.shape, (d, h, w), grid.separate_axis)
+        corners = self.rules.spacing.corners
+        if corners:
+            step = triple((n - 1) / (m - 1) if m > 1 else n for n, m in zip(source, grid.shape, strict=True))
+            # The first voxels' centres are in one place, not their edges.
+            start = triple(a + (1 - s) / 2 for a, s in zip(start, step, strict=True))
+        tiling = Tiling(crop, grid.shape, (d, h, w), grid.separate_axis, corners)
         return View(start, step, (padded[0], padded[1], padded[2]), 0, 0, tiling)
 
     def region(self, labels: np.ndarray) -> tuple[Box, bool, str]:
@@ -86,7 +96,7 @@ class CaseRules:
         """(D,H,W) coarse labels -> labels on a view of these rules, 0 in what was appended."""
         tiling = view.tiling
         assert tiling is not None
-        at = tuple(slice(int(a), int(a) + n) for a, n in zip(view.start, tiling.source, strict=True))
+        at = tuple(slice(view.first(a), view.first(a) + tiling.source[a]) for a in range(3))
         out = np.zeros(view.shape, labels.dtype)
         inner = tuple(slice(0, n) for n in tiling.grid)
         out[inner] = resample_labels(labels[at], tiling.grid, tiling.nearest_axis)
@@ -149,8 +159,9 @@ def decide(
     )
     d, h, w = spacing_dhw_mm
     seen = (d, w, h) if rules.spacing.x_along_h else (d, h, w)
-    spacing = plausible_spacing(shape, seen, rules.spacing)
-    case = CaseRules(rules, shape, spacing, plan.classes, instance)
+    spacing = plausible_spacing(shape, seen, rules.spacing) if rules.spacing.fixed is None else seen
+    modality = one_modality([modality for _, _, modality in sentences.values()])
+    case = CaseRules(rules, shape, spacing, plan.classes, instance, modality)
     layouts, windows, rounds = {}, {}, {}
     for stage in STAGES:
         crop = rules.grid(stage).crop
@@ -163,6 +174,8 @@ def decide(
 def _named(sentence: str, target: str | None, modality: str, instance: bool, names: Names) -> Named:
     """A class by the sentence's own words, else by what our vocabulary made of them."""
     named = names.name(sentence, instance)
+    if not names.classes:
+        return Named(THEIR_MODALITY.get(modality, modality), None, None, "no class has rules of its own")
     if named.full_name is not None or target is None:
         return named
     theirs = THEIR_MODALITY.get(modality, modality)

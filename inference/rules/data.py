@@ -78,6 +78,11 @@ class SpacingRules:
     """... divided by this where the spacing is above the target ..."""
     shrink_single: bool = False
     """... and where there is a single class only if this is set."""
+    fixed: tuple[str, ...] | None = None
+    """Modalities that are brought to the target's spacing as it is, the others being left on their own grid
+    (SAT); null: by the rules above."""
+    corners: bool = False
+    """First and last voxels stay first and last when a volume is resampled (SAT)."""
     separate_ratio: float = 3.0
     """Above this ratio of longest to shortest spacing the long axis is resampled by nearest neighbour."""
 

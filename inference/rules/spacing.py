@@ -68,6 +68,23 @@ def stage_grid(shape: Sides, spacing_mm: Lengths, classes: Collection[str], stag
     return Grid(known, wanted, (sides[0], sides[1], sides[2]), axis)
 
 
+def fixed_grid(shape: Sides, spacing_mm: Lengths, modality: str, stage: str, rules: Rules) -> Grid:
+    """The grid of a stage whose target spacing is fixed (SAT's inference code: 1 x 1 x 3 mm, CT alone).
+
+    Args:
+        shape: of the volume, voxels (D,H,W).
+        spacing_mm: (D,H,W), as given.
+        modality: in our words; one that `spacing.fixed` does not name keeps the volume's own grid.
+        stage: `coarse` or `fine`.
+        rules: of the profile.
+    """
+    if modality not in (rules.spacing.fixed or ()):
+        return Grid(spacing_mm, spacing_mm, shape, None)
+    target = rules.grid(stage).target_mm
+    d, h, w = (max(1, round(n * (s / t))) for n, s, t in zip(shape, spacing_mm, target, strict=True))
+    return Grid(spacing_mm, target, (d, h, w), None)
+
+
 def region_spacing_mm(shape: Sides, spacing_mm: Lengths, classes: Collection[str], rules: Rules) -> Lengths:
     """Spacing by which the fine stage's window is measured in native voxels of the whole volume (rule 27).
 

@@ -13,10 +13,12 @@ from inference.engine import Engine
 from inference.geometry import Box, whole
 from inference.models import VolumeModel
 from inference.plan import make_plan
-from inference.profile import Profile, read_profile
+from inference.profile import Profile, StageRule, read_profile
+from inference.resample import to_view
 from inference.ruled import CaseRules, Ruled, decide
 from inference.rules.data import read_rules
 from inference.rules.decisions import forwards
+from inference.rules.naming import Names
 from inference.rules.spacing import stage_grid
 from inference.rules.tiles import tiles
 from inference.user_mask import UserMask
@@ -206,7 +208,7 @@ def test_without_time_for_all_of_it_the_view_gets_coarser():
     full, eighth = (case.view(whole(SHAPE), "fine", share) for share in (1.0, 0.125))
     assert eighth.tiling.grid == tuple(round(n / 2) for n in full.tiling.grid)
     assert eighth.shape == tuple(max(32, n) for n in eighth.tiling.grid)
-    assert eighth.box.stop >= full.tiling.source == SHAPE
+    assert eighth.tiling.source == full.tiling.source == SHAPE
 
 
 def test_all_560_recorded_grids_are_the_views_of_the_engine(shared):
@@ -259,3 +261,38 @@ def test_a_manifest_with_rules_is_read_with_its_names(tmp_path):
     (folder / "profile" / "names.json").unlink()
     with pytest.raises(ValueError, match=r"names.*cannot be read"):
         read_profile(folder)
+
+
+SAT = json.loads((PROFILE.parents[1] / "sat" / "profile" / "profile.json").read_text())
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_sat_respaces_ct_alone_corner_on_corner(shared, modality):
+    known = np.load(shared / "fixtures" / "sat" / "respace.npz")
+    for i in range(4):
+        # The recording's (h,w,d) goes to (d,h,w): a spacing of 1 x 1 x 3 mm has its 3 mm first.
+        volume, spacing = known[f"in{i}"].transpose(2, 0, 1), dhw([float(s) for s in known[f"sp{i}"]])
+        case = CaseRules(read_rules(SAT["rules"]), volume.shape, spacing, (), False, modality)
+        view = case.view(whole(volume.shape), "fine")
+        wanted = known[f"out{i}"].transpose(2, 0, 1) if modality == "CT" else volume
+        assert view.tiling.grid == wanted.shape
+        assert view.shape == tuple(max(n, c) for n, c in zip(wanted.shape, (96, 288, 288), strict=True))
+        seen = to_view(volume, view)
+        inside = tuple(slice(0, n) for n in wanted.shape)
+        assert np.abs(seen[inside] - wanted).max() < 5e-4
+        assert np.count_nonzero(seen) == np.count_nonzero(seen[inside])
+
+
+def test_sat_runs_in_one_stage_without_prompts():
+    content = copy.deepcopy(SAT["rules"])
+    content["fine"]["crop"] = content["coarse"]["crop"] = [32, 32, 32]
+    fake = make_profile(
+        coarse=StageRule(32**3, skip=True), targets=[("liver", None, "CT"), ("spleen", None, "CT")]
+    )
+    used = replace(fake, ruled=Ruled(read_rules(content), Names({}, {})))
+    graph, image = Asked(), made_image(SHAPE, (CUBE, 200), (FAR, 120))
+    result = run(graph, [LIVER, SPLEEN], image, used=used)
+    assert [report.name.split()[0] for report in result.stages] == ["fine"]
+    assert not any(graph.prompted())
+    assert result.stages[0].windows == len(graph.calls) == len(tiles(result.stages[0].grid, (32, 32, 32)))
+    assert dice(result.labels == 1, image == 200) > 0.85
