@@ -134,7 +134,8 @@ def ran(source: Source) -> str | None:
         return None
     limit = f", at most {content['most']} of a set" if content["most"] else ""
     where = f"{content['runtime']}, {content['threads']} threads"
-    return f"{content['cases']} cases{limit}, {content['seconds']:.2f} s a case ({where})."
+    short = f" Not run as planned: {', '.join(content['short'])}." if content["short"] else ""
+    return f"{content['cases']} cases{limit}, {content['seconds']:.2f} s a case ({where}).{short}"
 
 
 def as_measured(name: str) -> Callable[[Source], str | None]:

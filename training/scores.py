@@ -41,9 +41,9 @@ class Row:
     case: str = ""
 
 
-def score_case(engine: Engine, labelled: Labelled) -> tuple[list[Row], Run]:
+def score_case(engine: Engine, labelled: Labelled, budget_s: float | None = None) -> tuple[list[Row], Run]:
     """Rows of every known target that the case shows, and the run they come from."""
-    run = run_case(engine, labelled.case, labelled.prompts)
+    run = run_case(engine, labelled.case, labelled.prompts, budget_s)
     f1 = instance_f1(run.labels, labelled) if labelled.case.instance else nan
     rows = []
     for p in labelled.prompts:

@@ -44,7 +44,8 @@ def source(tmp_path: Path) -> Source:
     made = Source(tmp_path, tmp_path / "measured")
     about = {"fingerprint": fingerprint(tmp_path), "runtime": "openvino bf16", "threads": 2}
     write_json(
-        made.results / "validation.json", {**about, "cases": 1, "seconds": 0.5, "most": 0, "rows": [ROW]}
+        made.results / "validation.json",
+        {**about, "cases": 1, "seconds": 0.5, "most": 0, "short": {}, "rows": [ROW]},
     )
     write_json(made.results / "swaps.json", {**about, "markdown": "what was printed"})
     sets = {"CT_Set": {"volumes": {"train": 3}, "targets": {"liver": 3}}}

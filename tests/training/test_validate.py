@@ -157,13 +157,23 @@ def test_what_is_not_covered_scores_only_when_everything_is_asked_for(tmp_path: 
     """The fake network finds both cubes exactly; its profile covers the liver alone."""
     write_volume(tmp_path / "CT_Made" / "CT_Made_1.npz")
     engine = make_engine(targets=[LIVER])
-    rows, seconds = validate(engine, tmp_path)
+    look = validate(engine, tmp_path)
+    rows, seconds = look.rows, look.seconds
     assert [(r.target, r.covered, r.final) for r in rows] == [("liver", True, 1.0), ("spleen", False, 0.0)]
-    assert len(seconds) == 1 and "| CT_Made | spleen | 1 |" in report(rows, seconds, "fake")
+    assert len(seconds) == 1 and "| CT_Made | spleen | 1 |" in report(look, "fake")
 
-    rows, _ = validate(engine, tmp_path, everything=True)
+    rows = validate(engine, tmp_path, everything=True).rows
     assert [(r.target, r.covered, r.final) for r in rows] == [("liver", True, 1.0), ("spleen", True, 1.0)]
     assert [t.concept for t in engine.profile.targets] == ["liver"]  # the engine itself is as before
+
+
+def test_a_case_that_ran_out_of_time_is_named(tmp_path: Path) -> None:
+    """Its scores tell of the machine, not of the weights."""
+    write_volume(tmp_path / "CT_Made" / "CT_Made_1.npz")
+    look = validate(make_engine(), tmp_path, budget_s=1e-6)
+    assert "time ran short" in look.short["CT_Made_1"]
+    assert "- CT_Made_1: time ran short" in report(look, "fake")
+    assert validate(make_engine(), tmp_path).short == {}
 
 
 def test_objects_have_the_official_f1_and_dice_as_one_foreground(tmp_path: Path) -> None:
@@ -171,7 +181,7 @@ def test_objects_have_the_official_f1_and_dice_as_one_foreground(tmp_path: Path)
     path = write_volume(tmp_path / "CT_Made" / "CT_Made_1.npz", {"1": PROMPTS["1"], "instance_label": 1})
     with np.load(path) as archive:
         sizes = [int((archive["gts"] == i).sum()) for i in (1, 3)]
-    rows, _ = validate(make_engine(), tmp_path)
+    rows = validate(make_engine(), tmp_path).rows
     assert [(r.target, r.f1) for r in rows] == [("liver", pytest.approx(2 / 3))]
     assert rows[0].final == pytest.approx(2 * sizes[0] / (2 * sizes[0] + sizes[1]))
 
