@@ -17,7 +17,7 @@ from training.simulate import spoil
 from training.store import SetRule, Target, Volume
 
 ALL = Ideas()
-MOST_TARGETS = 5
+MOST_TARGETS = 8
 """Targets asked for in one coarse view; more cost memory and teach no faster."""
 TOGETHER = 3
 """Up to this many targets of a case share one fine view, as at run time."""
