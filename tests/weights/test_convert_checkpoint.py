@@ -1,0 +1,206 @@
+"""Published files are read without running them, and a wrong or cut file is named for what it lacks."""
+
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="published files are converted with torch")
+
+from networks.medal_s import MedalS  # noqa: E402
+from weights.convert.checkpoint import Checkpoint  # noqa: E402
+from weights.convert.errors import (  # noqa: E402
+    CheckpointError,
+    MissingTensorsError,
+    UnsafeCheckpointError,
+)
+from weights.convert.keymap import load, our_names  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def published(shared: Path) -> Path:
+    """A tiny network in the container of the published files."""
+    (path,) = (shared / "fixtures/medals/checkpoints").glob("*.pth")
+    return path
+
+
+@pytest.fixture(scope="module")
+def text_file(shared: Path) -> Path:
+    """A tiny text encoder in the same container."""
+    return shared / "fixtures/medals/text_tiny/text_encoder.pth"
+
+
+@torch.no_grad()
+def test_the_published_container_gives_the_recorded_logits(published: Path) -> None:
+    checkpoint = Checkpoint(published)
+    network = load(checkpoint, "medal-s")
+    assert checkpoint.step == 358600 and isinstance(network, MedalS)
+    stored = np.load(published.parent / "expected_forward.npz")
+    image = torch.from_numpy(stored["image"].astype(np.float32))[None, None]
+    queries = torch.from_numpy(stored["queries"])[None]
+    logits = network(image, queries, torch.zeros(1, queries.shape[1], *image.shape[2:]))
+    assert np.abs(logits[0].numpy() - stored["logits"]).max() < 1e-4
+
+
+def test_of_doubled_tensors_one_is_taken() -> None:
+    names = our_names(
+        [
+            "module.fusion_conv.convs.0.all_modules.0.weight",
+            "module.fusion_conv.convs.0.conv.weight",
+            "module.fusion_conv.convs.0.all_modules.1.bias",
+            "module.mid_mask_embed_proj.0.0.weight",
+            "module.transformer_decoder.layers.0.norm1.bias",
+            "projection_layer.0.bias",
+        ]
+    )
+    assert names == {
+        "fusion_conv.convs.0.conv.weight": "module.fusion_conv.convs.0.conv.weight",
+        "fusion_conv.convs.0.norm.bias": "module.fusion_conv.convs.0.all_modules.1.bias",
+        "projection_layer.0.bias": "projection_layer.0.bias",
+    }
+
+
+@pytest.mark.parametrize("bytes_left", [60_000, 200_000, 300_000])
+def test_a_cut_file_names_what_is_missing(published: Path, tmp_path: Path, bytes_left: int) -> None:
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(published.read_bytes()[:bytes_left])
+    with pytest.raises(MissingTensorsError, match="was cut short") as caught:
+        load(Checkpoint(cut), "medal-s")
+    early, late = "backbone.encoder.stages.0.0.convs.0.conv.weight", "fusion_conv.convs.0.norm.bias"
+    assert late in caught.value.missing and early not in caught.value.missing
+    assert caught.value.missing[0] in str(caught.value)
+
+
+def test_a_file_cut_before_its_list_ends_lacks_all(published: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(published.read_bytes()[:20_000])
+    with pytest.raises(MissingTensorsError, match="all of its tensors are missing"):
+        Checkpoint(cut)
+
+
+def test_a_file_without_its_end_is_refused_though_no_tensor_is_missing(
+    published: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(published.read_bytes()[:-50])
+    with pytest.raises(MissingTensorsError, match="only the end of the archive"):
+        load(Checkpoint(cut), "medal-s")
+
+
+def test_a_damaged_tensor_is_named(published: Path, tmp_path: Path) -> None:
+    data = bytearray(published.read_bytes())
+    with zipfile.ZipFile(published) as archive:
+        (entry,) = (i for i in archive.infolist() if i.filename.endswith("/data/8"))
+    data[entry.header_offset + 300] ^= 0xFF
+    (tmp_path / "damaged.pth").write_bytes(data)
+    with pytest.raises(CheckpointError, match="data/8 is damaged"):
+        load(Checkpoint(tmp_path / "damaged.pth"), "medal-s")
+
+
+def test_another_networks_file_is_told_apart(published: Path, text_file: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"fusion_conv.*that SAT has not"):
+        load(Checkpoint(published), "sat")
+    with pytest.raises(MissingTensorsError, match="word_embeddings"):
+        load(Checkpoint(published), "text")
+    with pytest.raises(MissingTensorsError, match="backbone.encoder.stages.0.0.convs.0.conv.weight"):
+        load(Checkpoint(text_file), "medal-s")
+
+
+@pytest.mark.parametrize(
+    "lost", ["backbone.encoder.stages.3.0.convs.0.conv.weight", "transformer_decoder.layers.2.linear1.bias"]
+)
+def test_single_tensors_that_are_missing_are_named(published: Path, tmp_path: Path, lost: str) -> None:
+    checkpoint = Checkpoint(published)
+    state = {
+        theirs: torch.from_numpy(checkpoint.read(theirs).copy())
+        for ours, theirs in our_names(checkpoint.tensors).items()
+        if ours != lost
+    }
+    torch.save({"step": 1, "model_state_dict": state}, tmp_path / "less.pth")
+    with pytest.raises(MissingTensorsError, match=rf"lacks {lost} \(1\)"):
+        load(Checkpoint(tmp_path / "less.pth"), "medal-s")
+
+
+def test_shapes_that_contradict_each_other_are_named(published: Path, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(published)
+    names = our_names(checkpoint.tensors)
+    state = {ours: torch.from_numpy(checkpoint.read(theirs).copy()) for ours, theirs in names.items()}
+    state["mask_embed_proj.2.bias"] = torch.zeros(99)
+    torch.save({"model_state_dict": state}, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match=r"mask_embed_proj.2.bias \(99,\)"):
+        load(Checkpoint(tmp_path / "odd.pth"), "medal-s")
+
+
+def test_tensors_of_every_layout_are_read_as_torch_reads_them(tmp_path: Path) -> None:
+    base = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4)
+    state = OrderedDict(
+        slice=base[1:, ::2],
+        turned=base.permute(2, 0, 1),
+        half=base.half() / 7,
+        bfloat=base.bfloat16() / 7,
+        double=base.double() / 7,
+        parameter=torch.nn.Parameter(base + 1),
+        whole=torch.arange(5),
+        empty=torch.zeros(0, 3),
+        single=torch.tensor(2.5),
+    )
+    torch.save(state, tmp_path / "bare.pth")
+    checkpoint = Checkpoint(tmp_path / "bare.pth")
+    assert checkpoint.step is None and set(checkpoint.tensors) == set(state)
+    for name, value in state.items():
+        read = checkpoint.read(name)
+        wanted = value.detach().float() if value.is_floating_point() else value
+        assert read.shape == tuple(value.shape) and np.array_equal(read, wanted.numpy()), name
+
+
+class Evil:
+    """Its pickle asks for a call."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("ran"),)
+
+
+def test_a_pickle_that_calls_something_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile("evil.pth", "w") as archive:
+        archive.writestr("evil/data.pkl", pickle.dumps({"model_state_dict": Evil()}, protocol=2))
+    with pytest.raises(UnsafeCheckpointError, match=r"evil.pth.*nothing of it was run"):
+        Checkpoint(Path("evil.pth"))
+    assert not Path("ran").exists()
+
+
+def test_a_tensor_outside_of_its_storage_is_refused(published: Path, tmp_path: Path) -> None:
+    """The list promises more than the entry holds: numpy would read whatever lies behind it."""
+    with zipfile.ZipFile(published) as archive, zipfile.ZipFile(tmp_path / "short.pth", "w") as short:
+        for entry in archive.infolist():
+            data = archive.read(entry)
+            short.writestr(entry.filename, data[:16] if entry.filename.endswith("/data/8") else data)
+    with pytest.raises(CheckpointError, match="does not lie in its storage"):
+        load(Checkpoint(tmp_path / "short.pth"), "medal-s")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "no zip archive"),
+        (b"\x80\x02}q\x00.", "no zip archive"),
+        (None, "cannot be read"),
+    ],
+)
+def test_what_is_no_archive_is_named(tmp_path: Path, content: bytes | None, told: str) -> None:
+    path = tmp_path / "file.pth"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=told):
+        Checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [{"step": 3}, [1, 2], {"model_state_dict": 5}, {"model_state_dict": {}}])
+def test_files_without_tensors_are_named(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="model_state_dict"):
+        Checkpoint(tmp_path / "other.pth")

@@ -1,0 +1,138 @@
+"""Names in the published files to ours: the same, less a prefix, what is stored twice and what is not used.
+
+Facts: ``shared/reference/checkpoints.md`` (common container 1 to 6) and the lists of tensors beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from networks.medal_s import MEDAL_S, MedalS
+from networks.mpnet_text import BIOLORD, MPNetText, text_sizes_of
+from networks.sat import SAT_NANO, Sat, sizes_of
+from weights.convert.checkpoint import Checkpoint
+from weights.convert.errors import CheckpointError, MissingTensorsError
+
+UNUSED = re.compile(
+    r"mid_mask_embed_proj\.|\.norm1\.|\.pooler\.|embeddings\.position_ids$|atlas_tower|temperature"
+)
+"""Heads of deep supervision, norms and poolers that no forward pass uses, a buffer of old transformers, and
+what the pre-training of the text encoder left."""
+DOUBLED = (("all_modules.0.", "conv."), ("all_modules.1.", "norm."))
+"""Second names of the same tensors."""
+SHOWN = 12
+"""Names in a message; the rest is counted."""
+
+
+def our_names(published: Iterable[str]) -> dict[str, str]:
+    """Our name of every tensor that is used -> its name in the file; of two names for one, the first kind."""
+    found: dict[str, str] = {}
+    doubled: dict[str, str] = {}
+    for theirs in published:
+        ours = theirs.removeprefix("module.")
+        if UNUSED.search(ours):
+            continue
+        single = ours
+        for second, first in DOUBLED:
+            single = single.replace(second, first)
+        (found if single == ours else doubled)[single] = theirs
+    return {**doubled, **found}
+
+
+def load(checkpoint: Checkpoint, kind: str) -> nn.Module:
+    """The network of a file, with its weights, in evaluation mode.
+
+    Args:
+        checkpoint: the file.
+        kind: ``medal-s``, ``sat`` or ``text``.
+
+    Raises:
+        MissingTensorsError: tensors of the network are not in the file, or were cut off; the message lists
+            them.
+        CheckpointError: there are tensors of another network, or shapes that contradict each other.
+    """
+    names = our_names(checkpoint.tensors)
+    shapes = {ours: checkpoint.shapes[theirs] for ours, theirs in names.items()}
+    build, smallest = KINDS[kind]
+    expected = smallest(shapes)
+    missing = [name for name in expected if name not in shapes]
+    if missing:
+        raise MissingTensorsError(
+            f"{checkpoint.path} lacks {_listed(missing)} of the {len(expected)} tensors of {WORDS[kind]}. It "
+            f"holds {_listed(sorted(names))}. Give the published file of {WORDS[kind]}.",
+            missing,
+        )
+    foreign = sorted(set(shapes) - set(expected))
+    if foreign:
+        raise CheckpointError(
+            f"{checkpoint.path} holds {_listed(foreign)} that {WORDS[kind]} has not: another network's file."
+        )
+    if not checkpoint.complete:
+        cut = checkpoint.cut_off(names)
+        raise MissingTensorsError(
+            f"{checkpoint.path} was cut short: {_listed(cut) if cut else 'only the end of the archive'} of "
+            f"{len(expected)} tensors is missing. Fetch it again.",
+            cut,
+        )
+    try:
+        with torch.device("meta"):
+            model = build(shapes)
+    except (IndexError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint.path}: no network has these shapes ({error}).") from error
+    wrong = [f"{n} {shapes[n]}" for n, p in model.named_parameters() if tuple(p.shape) != shapes[n]]
+    if wrong:
+        raise CheckpointError(
+            f"{checkpoint.path}: {_listed(wrong)} have shapes that do not go with the others. Fetch it again."
+        )
+    # Built anew: buffers that are computed would be empty on the meta device.
+    model = build(shapes)
+    state = {ours: torch.from_numpy(checkpoint.read(theirs)) for ours, theirs in names.items()}
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _listed(names: list[str]) -> str:
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{rest} ({len(names)})"
+
+
+def _indices(shapes: Mapping[str, tuple[int, ...]], pattern: str, default: int) -> int:
+    """One more than the largest index at ``{}`` in any name; a gap is found when names are compared."""
+    search = re.compile(re.escape(pattern).replace(r"\{\}", r"(\d{1,2})"))
+    found = [int(m.group(1)) for name in shapes if (m := search.match(name))]
+    return max(found) + 1 if found else default
+
+
+def _names_of_network(kind: Callable[..., nn.Module]) -> Callable[[Mapping[str, tuple[int, ...]]], list[str]]:
+    def names(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+        stages = _indices(shapes, "backbone.encoder.stages.{}.", len(SAT_NANO.features))
+        sizes = replace(
+            MEDAL_S,
+            features=(8,) * stages,
+            convs=_indices(shapes, "backbone.encoder.stages.0.0.convs.{}.", MEDAL_S.convs),
+            layers=_indices(shapes, "transformer_decoder.layers.{}.", MEDAL_S.layers),
+        )
+        with torch.device("meta"):
+            return [name for name, _ in kind(sizes).named_parameters()]
+
+    return names
+
+
+def _names_of_text(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    layers = _indices(shapes, "text_tower.biolord.encoder.layer.{}.", BIOLORD.layers)
+    with torch.device("meta"):
+        return [name for name, _ in MPNetText(replace(BIOLORD, layers=layers)).named_parameters()]
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+KINDS: dict[str, tuple[Callable[[Shapes], nn.Module], Callable[[Shapes], list[str]]]] = {
+    "medal-s": (lambda shapes: MedalS(sizes_of(shapes)), _names_of_network(MedalS)),
+    "sat": (lambda shapes: Sat(sizes_of(shapes)), _names_of_network(Sat)),
+    "text": (lambda shapes: MPNetText(text_sizes_of(shapes)), _names_of_text),
+}
+WORDS = {"medal-s": "Medal S", "sat": "SAT", "text": "the text encoder"}
