@@ -54,12 +54,23 @@ def measure(args: argparse.Namespace) -> Report:
     engine = Engine.open(Settings(weights=str(args.weights.resolve()), threads=args.threads))
     rows: list[Row] = []
     timings: list[Timing] = []
+    short: dict[str, str] = {}
     for labelled in read_cases(args.data, args.most, args.real):
         found, run = score_case(engine, labelled)
         rows += [row for row in found if row.covered]
         timings.append(timing(labelled.dataset, labelled.case.name, run))
-    text = "\n\n".join((target_table(rows), "Seconds a case:", time_table(timings)))
-    content = {"most": args.most, "rows": [asdict(r) for r in rows], "timings": [asdict(t) for t in timings]}
+        if run.short:
+            short[labelled.case.name] = run.short
+    parts = [target_table(rows), "Seconds a case:", time_table(timings)]
+    if short:
+        parts.append(f"Not run as planned: {', '.join(short)}.")
+    text = "\n\n".join(parts)
+    content = {
+        "most": args.most,
+        "short": short,
+        "rows": [asdict(r) for r in rows],
+        "timings": [asdict(t) for t in timings],
+    }
     return Report(text, {**about(engine), **content})
 
 
