@@ -1,6 +1,7 @@
 """The command from outside: predict.sh under a POSIX shell, its exit codes, what it must not import."""
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -76,6 +77,23 @@ def test_unreadable_case_is_code_1_and_has_an_output(tmp_path: Path) -> None:
     assert [path.name for path in (here / "out").iterdir()] == ["a b.npz"]
     np.testing.assert_array_equal(read_output(here / "out" / "a b.npz"), np.zeros((1, 1, 1)))
     assert (here / "report.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "budget_s"),
+    [((), "", 57.0), ((), "12.5", 12.5), (("--seconds", "9"), "12.5", 9.0)],
+)
+def test_seconds_come_from_flag_or_variable(
+    tmp_path: Path, arguments: tuple[str, ...], variable: str, budget_s: float
+) -> None:
+    """Through the script: the flag wins over the variable, both over 60 s a prompt less what surrounds us."""
+    (tmp_path / "in").mkdir()
+    write_case(tmp_path / "in" / "a.npz")
+    code, shown = predict(
+        "in", "out", "--weights", "no/where", *arguments, cwd=tmp_path, VESAL_SECONDS=variable
+    )
+    assert code == 1, shown
+    assert json.loads((tmp_path / "report.json").read_text())["cases"][0]["budget_s"] == budget_s
 
 
 def test_sigterm_before_the_cases_are_known(tmp_path: Path) -> None:

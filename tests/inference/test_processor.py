@@ -1,14 +1,19 @@
 """Limits of the container, read from made control groups of both generations."""
 
+import ast
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from inference import processor
 from inference.processor import available_threads, cpu_quota, has_bf16, memory_limit
+from tests.inference.fakes import write_case
 
 GB = 1024**3
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def write(path: Path, text: str) -> None:
@@ -68,6 +73,79 @@ def test_threads_never_exceed_affinity_or_quota(monkeypatch: pytest.MonkeyPatch)
     assert [available_threads(wanted) for wanted in (None, 16, 2, 0)] == [3, 3, 2, 1]
     monkeypatch.setattr(processor, "cpu_quota", lambda: None)
     assert available_threads() == 8
+
+
+@pytest.mark.parametrize(("quota", "threads"), [(0.2, 1), (1.0, 1), (1.01, 2), (64.0, 8)])
+def test_a_share_of_a_processor_is_one_thread(
+    monkeypatch: pytest.MonkeyPatch, quota: float, threads: int
+) -> None:
+    """Of eight processors: never none, and never more than there are."""
+    monkeypatch.setattr(processor, "_affinity", lambda: 8)
+    monkeypatch.setattr(processor, "cpu_quota", lambda: quota)
+    assert available_threads() == threads
+
+
+def test_a_case_on_one_processor_has_one_thread_that_works(tmp_path: Path) -> None:
+    """Whatever numpy's library and ours would start: there is the case's thread, and the one that waits."""
+    (tmp_path / "in").mkdir()
+    write_case(tmp_path / "in" / "a.npz")
+    one = min(os.sched_getaffinity(0))
+    command = [sys.executable, "-m", "tests.inference.hanging", "window 2", "in", "out"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, {one}),
+    )
+    assert process.stdout is not None and process.stdout.readline() == "here\n"
+    threads = len(os.listdir(f"/proc/{process.pid}/task"))
+    process.kill()
+    process.communicate()
+    assert threads == 2
+
+
+@pytest.mark.parametrize(("arguments", "threads"), [((), "2"), (("--threads", "1"), "1")])
+def test_libraries_are_limited_before_they_are_loaded(
+    tmp_path: Path, arguments: tuple[str, ...], threads: str
+) -> None:
+    """Two processors in `available_threads`; the libraries read their limits when numpy is imported."""
+    (tmp_path / "in").mkdir()
+    code = (
+        "import os, sys; from inference import processor; processor._affinity = lambda: 2\n"
+        "processor.cpu_quota = lambda: None\n"
+        "from inference.__main__ import main; assert 'numpy' not in sys.modules\n"
+        f"main(['in', 'out', *{arguments!r}]); assert 'numpy' in sys.modules\n"
+        "print(*(os.environ[n + '_NUM_THREADS'] for n in ('OMP', 'MKL', 'RAYON', 'OPENBLAS')))"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [threads, threads, threads, "1"]
+
+
+FOR_PROCESSES = {"multiprocessing", "concurrent", "subprocess"}
+SHARED = ("/dev/shm", "shared_memory", "os.fork", "posix_spawn")
+
+
+@pytest.mark.parametrize("package", ["inference", "postprocess"])
+def test_nothing_starts_processes_or_shares_memory(package: str) -> None:
+    """/dev/shm has 64 MB in the container, and a second process would double what every library holds."""
+    for path in (ROOT / package).rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        nodes = list(ast.walk(ast.parse(text)))
+        imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+        assert not {name.partition(".")[0] for name in imported} & FOR_PROCESSES, path
+        assert not [word for word in SHARED if word in text], path
 
 
 def test_threads_follow_the_affinity_of_this_process() -> None:

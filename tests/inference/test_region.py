@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from inference.geometry import Box, View
-from inference.region import FAR_SHARE, region_of, surroundings
+from inference.region import FAR_SHARE, MAY_BE, SURE, is_unsure, region_of, surroundings
 
 VIEW = View((-2.0, 0.0, 10.0), (2.0, 1.0, 3.0), (10, 10, 10), 0, 0)
 """Voxel (d, h, w) covers [-2 + 2d, 2d), [h, h + 1), [10 + 3w, 13 + 3w) of the volume."""
@@ -96,3 +96,20 @@ def test_surroundings_end_with_the_volume() -> None:
     """A target that fills the volume keeps its spacing: nothing outside is worth a voxel."""
     box = surroundings(Box((0.0, 1.0, 0.0), (8.0, 9.0, 10.0)), 2.0, (1.0, 1.0, 1.0), (8, 10, 10))
     assert box == Box((0.0, 0.0, 0.0), (8.0, 10.0, 10.0))
+
+
+@pytest.mark.parametrize(
+    ("faint", "sure", "unsure"), [(0, 0, False), (0, 8, False), (7, 8, False), (8, 8, True), (1, 0, True)]
+)
+def test_a_class_is_unsure_where_half_of_it_is_neither_yes_nor_no(
+    faint: int, sure: int, unsure: bool
+) -> None:
+    """Nothing at all is a sure result."""
+    row = np.zeros((10, 10, 10), np.float32)
+    row.ravel()[:faint], row.ravel()[faint : faint + sure] = MAY_BE, SURE
+    assert is_unsure(row[None]) is unsure
+
+
+def test_one_unsure_class_is_enough() -> None:
+    sure, unsure = np.full((1, 4, 4, 4), 1.0), np.full((1, 4, 4, 4), 0.5)
+    assert is_unsure(np.concatenate([sure, unsure])) and not is_unsure(np.concatenate([sure, sure]))

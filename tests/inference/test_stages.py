@@ -9,7 +9,6 @@ from inference.budget import Clock
 from inference.geometry import Box, View
 from inference.ladder import Ladder, Planned
 from inference.look import Sight
-from inference.masks import half_of_blocks
 from inference.models import VolumeModel
 from inference.pace import Pace
 from inference.plan import Query
@@ -162,9 +161,9 @@ def test_a_round_without_time_does_not_cost_the_one_before() -> None:
     assert {s.at_s for s in ladder.steps} == {80.0}
 
 
-def test_without_time_the_second_half_of_the_masks_is_not_asked() -> None:
-    """10 s a call, 20 s a window with both halves: of 50 s the first round takes 20, the second would take 20
-    more and 23 must be left; the third does not fit, with one pass less neither.
+def test_both_halves_of_the_masks_are_in_the_sum() -> None:
+    """10 s a call, 20 s a window with both halves: of 50 s the first two rounds take 40, and the third is
+    given up before the second begins. Half was counted.
     """
     net = SlowNet()
     rule = StageRule(voxels=32**3, rounds=3, complementary=8)
@@ -183,24 +182,3 @@ def test_the_complementary_pass_goes_before_a_window_does() -> None:
     refine(made_image((64, 64, 64)), net, [LIVER], rule, coarse_with(LOW), [0], ladder)
     assert net.at == 20.0
     assert [s.step for s in ladder.steps] == ["no complementary pass"]
-
-
-@pytest.mark.parametrize(
-    ("shape", "block", "seen"),
-    [((16, 16, 16), 8, 4 * 512), ((32, 16, 16), 16, 4096), ((4, 4, 4), 8, 64), ((8, 8, 24), 8, 512)],
-)
-def test_half_of_the_blocks_are_seen(shape: tuple[int, int, int], block: int, seen: int) -> None:
-    """8 blocks: 4; 2 blocks: 1; a single block: that one; 3 blocks: 1."""
-    mask = half_of_blocks(shape, block)
-    assert (mask.shape, mask.dtype) == (shape, bool)
-    assert np.count_nonzero(mask) == seen
-    np.testing.assert_array_equal(mask, half_of_blocks(shape, block))
-
-
-def test_blocks_at_the_end_are_cut() -> None:
-    """20 voxels in blocks of 8: 8, 8 and 4, each all seen or all hidden."""
-    mask = half_of_blocks((20, 20, 20), 8)
-    for d in (0, 8, 16):
-        for h in (0, 8, 16):
-            for w in (0, 8, 16):
-                assert len(np.unique(mask[d : d + 8, h : h + 8, w : w + 8])) == 1
