@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BCE_WEIGHT = 2.0
+ABSENT_WEIGHT, ABSENT_SHARE = 0.3, 1e-3
+"""Weight of false volume where a class is absent, and the share of the view from which it counts in full."""
 LEAST_DICE = 1e-3
 """Floor under the logarithm, so that a class that is wholly missed pulls hard and not without end."""
 
@@ -44,6 +46,10 @@ def segmentation_loss(
     loss = BCE_WEIGHT * bce
     if dice_weight and present.any():
         loss = loss - dice_weight * torch.log(dice[present] + LEAST_DICE).mean()
+    if not present.all():
+        # Cross-entropy is a mean over voxels: painting a wrong organ under an absent name costs little of it.
+        false = logits[~present].sigmoid().flatten(1).mean(1)
+        loss = loss + ABSENT_WEIGHT * torch.log1p(false / ABSENT_SHARE).mean()
     slices = truth.amax((3, 4))
     loss = loss + presence_weight * F.binary_cross_entropy_with_logits(presence.float(), slices)
     return loss, torch.where(present, dice.detach(), torch.full_like(dice, float("nan")))

@@ -21,7 +21,7 @@ MOST_TARGETS = 8
 """Targets asked for in one coarse view; more cost memory and teach no faster."""
 TOGETHER = 3
 """Up to this many targets of a case share one fine view, as at run time."""
-NEGATIVE = 0.1
+NEGATIVE = 0.3
 """Share of coarse views that also ask for a target of another body part."""
 STRETCH = 0.1
 """Largest stretch of an axis, as a logarithm."""
@@ -194,6 +194,8 @@ def fine_item(
     if len(volume.targets) > TOGETHER:
         known = [int(rng.choice(known))]
     targets = tuple(coarse.targets[i] for i in known)
+    # A target that is not there is asked for again, as it is at run time beside others.
+    absent = [i for i, t in enumerate(coarse.targets) if t.label == 0][: TOGETHER - len(known)]
     if rng.random() < rule.crops:
         view = _crop(volume, targets, voxels, rng)
     else:
@@ -211,11 +213,12 @@ def fine_item(
             _jittered(volume.spacing_dhw_mm, rng, ideas),
             voxels,
         )
+    targets, known = (*targets, *(coarse.targets[i] for i in absent)), known + absent
     if ideas.own:
         prompt = np.stack([between(p, coarse.view, view) for p in probability[known]])
     else:
         labels = _labels_on(volume, view)
-        prompt = np.stack([labels == t.label for t in targets]).astype(np.float32)
+        prompt = np.stack([(labels == t.label) & (t.label > 0) for t in targets]).astype(np.float32)
     if ideas.simulation:
         prompt = spoil(prompt, rng)
     return build(volume, view, "fine", targets, prompt, rule, rng, ideas)

@@ -6,10 +6,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from training.losses import BCE_WEIGHT, LEAST_DICE, segmentation_loss, soft_dice  # noqa: E402
+from training.losses import ABSENT_SHARE, ABSENT_WEIGHT, BCE_WEIGHT, LEAST_DICE, segmentation_loss, soft_dice  # noqa: E402
 
 SURE = 40.0
 """A logit whose probability is 1, and 0 with a minus, in float32."""
+
+
+FALSE_HALF = ABSENT_WEIGHT * math.log1p(0.5 / ABSENT_SHARE)
+"""Price of half a view under an absent name."""
 
 
 def half_full() -> torch.Tensor:
@@ -37,7 +41,7 @@ def test_a_sure_and_right_answer_costs_nothing() -> None:
 def test_the_loss_of_knowing_nothing() -> None:
     truth = half_full()
     loss, _ = segmentation_loss(torch.zeros_like(truth), torch.zeros(1, 2, 2), truth)
-    expected = (BCE_WEIGHT + 0.2) * math.log(2) - math.log(8.1 / 16.1 + LEAST_DICE)
+    expected = (BCE_WEIGHT + 0.2) * math.log(2) - math.log(8.1 / 16.1 + LEAST_DICE) + FALSE_HALF
     assert float(loss) == pytest.approx(expected, rel=1e-6)
 
 
@@ -47,11 +51,21 @@ def test_dice_is_nan_for_an_absent_class_and_takes_no_part_in_the_loss() -> None
     assert not torch.isnan(dice[0, 0]) and torch.isnan(dice[0, 1])
 
 
-def test_where_all_classes_are_absent_only_cross_entropies_are_left() -> None:
+def test_where_all_classes_are_absent_no_dice_is_left() -> None:
     truth = torch.zeros(1, 2, 2, 2, 4)
     loss, dice = segmentation_loss(torch.zeros_like(truth), torch.zeros(1, 2, 2), truth)
-    assert float(loss) == pytest.approx((BCE_WEIGHT + 0.2) * math.log(2), rel=1e-6)
+    assert float(loss) == pytest.approx((BCE_WEIGHT + 0.2) * math.log(2) + FALSE_HALF, rel=1e-6)
     assert torch.isnan(dice).all()
+
+
+def test_a_small_false_finding_costs_far_more_than_its_voxels() -> None:
+    truth = torch.zeros(1, 1, 4, 16, 16)
+    clean = torch.full_like(truth, -12.0)
+    found = clean.clone()
+    found[0, 0, 1, 4:9, 4:9] = 4.0  # 25 of 1,024 voxels
+    presence = torch.full((1, 1, 4), -12.0)
+    false, none = (float(segmentation_loss(x, presence, truth)[0]) for x in (found, clean))
+    assert none < 0.01 and false > 0.9
 
 
 def test_an_absent_class_is_still_pushed_down() -> None:
