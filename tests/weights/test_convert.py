@@ -1,0 +1,337 @@
+"""Made networks in the published container, converted and run by the engine's own classes."""
+
+import hashlib
+import json
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="published files are converted with torch")
+pytest.importorskip("onnx", reason="conversion writes ONNX graphs")
+
+from torch import nn  # noqa: E402
+
+from inference.errors import ProfileError  # noqa: E402
+from inference.model_query import QueryModel  # noqa: E402
+from inference.models import image_channels  # noqa: E402
+from inference.runtime_onnx import OnnxRuntime  # noqa: E402
+from networks.medal_s import MedalS  # noqa: E402
+from networks.mpnet_text import MPNetText, TextSizes  # noqa: E402
+from networks.sat import Sat, Sizes  # noqa: E402
+from weights.convert import verify  # noqa: E402
+from weights.convert.__main__ import main  # noqa: E402
+from weights.convert.errors import CheckpointError, ConversionError, TokenizerError  # noqa: E402
+from weights.convert.folder import geometry_of  # noqa: E402
+from weights.convert.text import read_sentences, write_tokenizer  # noqa: E402
+
+CLOSE = 1e-4
+"""Largest difference in fp32, as a share of the largest logit: rounding alone makes a tenth of it."""
+FEATURES = (4, 4, 8, 8, 8, 8)
+WORDS = ["<s>", "<pad>", "</s>", "<unk>", "[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+VOCABULARY = [*WORDS, *string.ascii_lowercase, *(f"##{c}" for c in string.ascii_lowercase), "liver", "<mask>"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a model is asked."""
+
+    concept: str
+    side: str | None = None
+    modality: str = "CT"
+    sentence: str = ""
+
+
+QUERIES = [Query("liver"), Query("kidney", "left", "MR"), Query("kidney", sentence="a left kidney, on US")]
+
+
+@dataclass(frozen=True)
+class Made:
+    """Networks, the files that they were written to, and the command line that names these."""
+
+    networks: dict[str, Sat]
+    encoder: MPNetText
+    arguments: list[str]
+    out: Path
+
+
+def randomised(module: nn.Module, seed: int) -> nn.Module:
+    """Weights that are always the same; norms too, which would be ones and zeros."""
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            around = 1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0
+            spread = 0.3 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
+            parameter.copy_(around + spread * torch.randn(parameter.shape, generator=g))
+    return module.eval()
+
+
+def save(module: nn.Module, path: Path) -> Path:
+    """Write as the published training does: prefixed, convolutions and norms under two names."""
+    state = {}
+    for name, value in module.state_dict().items():
+        state[f"module.{name}"] = value
+        for first, second in ((".conv.", ".all_modules.0."), (".norm.", ".all_modules.1.")):
+            if ".convs." in name and first in name:
+                state[f"module.{name.replace(first, second)}"] = value
+    torch.save({"step": 7, "model_state_dict": state}, path)
+    return path
+
+
+def make(folder: Path, system: str, modalities: int = 5, width: int = 24) -> Made:
+    """Files of one system below ``folder``."""
+    encoder = randomised(MPNetText(TextSizes(len(VOCABULARY), 300, 24, 32, 2, 12, 32, 24, modalities)), 5)
+    tokenizer = folder / "BioLORD"
+    tokenizer.mkdir(parents=True)
+    (tokenizer / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    text = ["--text", str(save(encoder, folder / "text.pth")), "--tokenizer", str(tokenizer)]
+    out = ["-o", str(folder / "out"), "--store", "fp32"]
+    if system == "sat":
+        network = randomised(Sat(Sizes(3, FEATURES, 2, width, 24, 16, 32, 2)), 1)
+        names = ["--model", str(save(network, folder / "nano.pth"))]
+        return Made({"fine": network}, encoder, ["sat", *names, *text, *out], folder / "out")
+    networks = {
+        stage: randomised(MedalS(Sizes(2, FEATURES, 2, width, 24, 16, 32, 2)), seed)
+        for seed, stage in enumerate(("coarse", "fine"))
+    }
+    names = [
+        "--stage1",
+        str(save(networks["coarse"], folder / "a_crop_size_64_64_32_spacing_1.5_1.5_3.0_step_7.pth")),
+        "--stage2",
+        str(save(networks["fine"], folder / "b.pth")),
+    ]
+    return Made(networks, encoder, ["medal-s", *names, *text, *out], folder / "out")
+
+
+@pytest.fixture(scope="module")
+def medal_s(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A made Medal S, converted."""
+    torch.set_num_threads(1)
+    made = make(tmp_path_factory.mktemp("medal-s"), "medal-s")
+    assert main(made.arguments) == 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def sat(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A made SAT of the branch main, which knows four modalities, converted."""
+    torch.set_num_threads(1)
+    made = make(tmp_path_factory.mktemp("sat"), "sat", modalities=4)
+    assert main(made.arguments) == 0
+    return made
+
+
+def opened(made: Made) -> QueryModel:
+    """What the engine opens."""
+    return QueryModel.load(made.out, OnnxRuntime(1, "a test"))
+
+
+def window(shape: tuple[int, int, int], prompts: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 image (d, h, w) and masks (N, d, h, w)."""
+    rng = np.random.default_rng(2)
+    return rng.integers(0, 256, shape).astype(np.uint8), rng.random((prompts, *shape)) > 0.8
+
+
+def logit(probability: np.ndarray) -> np.ndarray:
+    """Back from probabilities, in double precision."""
+    p = np.clip(probability.astype(np.float64), 1e-7, 1 - 1e-7)
+    return np.log(p / (1 - p))
+
+
+def manifest(made: Made) -> dict:
+    """What was written about the weights."""
+    return json.loads((made.out / "manifest.json").read_text())
+
+
+@pytest.mark.parametrize("stage", ["coarse", "fine"])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("prompted", [False, True])
+def test_the_engine_gets_the_networks_numbers(medal_s: Made, stage: str, count: int, prompted: bool) -> None:
+    """Axes (d, h, w), any number of prompts, with and without masks, each stage its own network."""
+    model, queries = opened(medal_s), QUERIES[:count]
+    image, masks = window((32, 96, 64), count)
+    embedding = model.embed(queries)
+    network = model.coarse if stage == "coarse" else model.fine
+    hint = masks.astype(np.float32) if prompted else None
+    probability, presence = network.predict(image_channels(image, (100.0, 50.0)), hint, embedding)
+    boxes = masks[None].astype(np.float32) if prompted else None
+    wanted = verify.of_network(
+        medal_s.networks[stage], image[None, None].astype(np.float32), embedding.text, boxes
+    )
+    assert presence.shape == (count, 32) and (presence == 1).all()
+    # Where probabilities saturate they tell nothing of the logits.
+    free = np.abs(wanted) < 8
+    assert np.abs(logit(probability) - wanted)[free].max() < CLOSE * max(8, np.abs(wanted).max())
+
+
+def test_graphs_agree_with_networks(medal_s: Made) -> None:
+    """The converter's own measure, in each runtime that is here."""
+    for stage, network in medal_s.networks.items():
+        graphs = {role: medal_s.out / name for role, name in manifest(medal_s)["graphs"][stage].items()}
+        assert set(graphs) == {"plain", "prompted"}
+        queries = opened(medal_s).embed(QUERIES).text
+        found = verify.measure(network, graphs, queries, (32, 64, 64))
+        assert found["fp32"].worst < CLOSE and found["fp32"].share > 0.9999
+
+
+def test_openvino_agrees_with_networks(medal_s: Made) -> None:
+    """Its norms add up squares in single precision, so it comes less near than ONNX Runtime."""
+    pytest.importorskip("openvino", reason="not the runtime here")
+    from inference.runtime_openvino import OpenVino
+
+    queries = opened(medal_s).embed(QUERIES).text
+    image, boxes = verify.made_window((32, 64, 64), len(queries))
+    graph = OpenVino(1, "a test").load(medal_s.out / "fine-prompted.onnx", "fp32")
+    logits = graph({"image": image, "text": queries[None], "prompt": boxes})["logits"][0]
+    found = verify.compare(logits, verify.of_network(medal_s.networks["fine"], image, queries, boxes))
+    assert found.share > 0.9999 and found.worst < 10 * CLOSE
+
+
+def test_queries_are_text_plus_modality(medal_s: Made) -> None:
+    """From the bank where it holds the text, else from the exported encoder: both are the network's."""
+    tokens = write_tokenizer(medal_s.out.parent / "BioLORD", medal_s.out)
+    texts = ["liver", "left kidney", "a left kidney, on US"]
+    ids, mask = (torch.from_numpy(each) for each in tokens.batch(texts))
+    with torch.no_grad():
+        wanted = medal_s.encoder(ids, mask, torch.tensor([0, 1, 0])).numpy()
+    assert np.abs(opened(medal_s).embed(QUERIES).text - wanted).max() < 1e-4
+
+
+def test_the_manifest_tells_sources_and_digests(medal_s: Made) -> None:
+    told = manifest(medal_s)
+    names = {path.name for path in medal_s.out.iterdir() if path.is_file()} - {"manifest.json"}
+    assert names <= set(told["files"]) and not list(medal_s.out.glob(".*"))
+    for name, entry in told["files"].items():
+        assert hashlib.sha256((medal_s.out / name).read_bytes()).hexdigest() == entry["sha256"]
+    assert told["source"]["coarse"]["step"] == 7 and len(told["source"]["text"]["sha256"]) == 64
+    assert told["network"]["coarse"]["window_dhw"] == [32, 64, 64]
+    assert told["network"]["coarse"]["spacing_dhw_mm"] == [3.0, 1.5, 1.5]
+    assert told["network"]["fine"]["window_dhw"] == [192, 192, 192], "the published one: no name tells"
+    assert told["coarse"]["voxels"] == 32 * 64 * 64
+
+
+def test_fp16_halves_the_weights_and_keeps_the_classes(medal_s: Made, tmp_path: Path) -> None:
+    arguments = [a if a != "fp32" else "fp16" for a in medal_s.arguments]
+    arguments[arguments.index("-o") + 1] = str(tmp_path)
+    assert main([*arguments, "--no-text"]) == 0
+    told = json.loads((tmp_path / "manifest.json").read_text())
+    assert told["network"]["fine"]["agreement"]["fp32"]["share"] > verify.LEAST_AGREEMENT
+    sizes = [(folder / "fine.bin").stat().st_size for folder in (tmp_path, medal_s.out)]
+    assert 0.45 < sizes[0] / sizes[1] < 0.55
+    assert "text" not in told and not (tmp_path / "text.onnx").exists()
+    model = QueryModel.load(tmp_path, OnnxRuntime(1, "a test"))
+    assert model.knows("liver") and not model.knows("a sentence")
+    with pytest.raises(ProfileError, match="--sentences"):
+        model.embed(QUERIES)
+
+
+def test_sat_has_one_network_and_no_spatial_prompts(sat: Made) -> None:
+    model, told = opened(sat), manifest(sat)
+    assert model.coarse is model.fine and set(told["graphs"]) == {"fine"} and told["coarse"]["skip"]
+    image, masks = window((64, 32, 64), 2)
+    embedding = model.embed(QUERIES[:2])
+    channels = image_channels(image, (100.0, 50.0))
+    probability, _ = model.fine.predict(channels, None, embedding)
+    wanted = verify.of_network(
+        sat.networks["fine"], image[None, None].astype(np.float32), embedding.text, None
+    )
+    free = np.abs(wanted) < 8
+    assert np.abs(logit(probability) - wanted)[free].max() < CLOSE * max(8, np.abs(wanted).max())
+    with_masks, _ = model.fine.predict(channels, masks.astype(np.float32), embedding)
+    assert np.array_equal(with_masks, probability)
+
+
+def test_modalities_that_the_weights_lack_are_not_covered(sat: Made) -> None:
+    assert {t["modality"] for t in manifest(sat)["targets"]} == {"CT", "MR", "US", "PET"}
+    with pytest.raises(ProfileError, match="not Microscopy"):
+        opened(sat).embed([Query("cell", None, "Microscopy")])
+
+
+def test_a_wrong_file_leaves_the_folder_as_it_was(
+    medal_s: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "manifest.json").write_text("the old one")
+    arguments = list(medal_s.arguments)
+    arguments[arguments.index("-o") + 1] = str(tmp_path)
+    arguments[arguments.index("--stage2") + 1] = arguments[arguments.index("--text") + 1]
+    assert main(arguments) == 2
+    assert "lacks backbone.encoder.stages.0.0.convs.0.conv.weight" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+    assert (tmp_path / "manifest.json").read_text() == "the old one"
+
+
+def test_networks_and_encoder_of_different_widths_do_not_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = make(tmp_path / "odd", "sat", width=48)
+    assert main([*made.arguments, "--no-text"]) == 0
+    assert "do not belong together" in caplog.text
+    with pytest.raises(ProfileError, match="do not belong together"):
+        opened(made)
+
+
+def test_windows_and_spacings_are_read_from_names() -> None:
+    name = "nano_UNet_CVPR2025_crop_size_192_160_96_spacing_1.0_1.25_2.0_step_341300.pth"
+    found = geometry_of("medal-s", "fine", Path(name))
+    assert found.window_dhw == (96, 192, 160) and found.spacing_dhw_mm == (2.0, 1.0, 1.25)
+    assert geometry_of("medal-s", "coarse", Path("x.pth")).window_dhw == (128, 224, 224)
+    assert geometry_of("sat", "fine", Path("nano.pth")).window_dhw == (96, 288, 288)
+
+
+def test_a_graph_that_is_off_is_refused() -> None:
+    with pytest.raises(ConversionError, match="--store fp32"):
+        verify.check("a stage", verify.Agreement(1e-3, 0.99), "fp16")
+    with pytest.raises(ConversionError):
+        verify.check("a stage", verify.Agreement(2e-4, 1.0), "fp32")
+    verify.check("a stage", verify.Agreement(1e-3, 0.9995), "fp16")
+
+
+def test_bf16_is_used_where_it_was_measured_to_agree() -> None:
+    good, bad = verify.Agreement(0.01, 0.9995), verify.Agreement(0.1, 0.99)
+    assert verify.chosen_precision("auto", {"bf16": good})[0] is None
+    assert verify.chosen_precision("auto", {"bf16": bad})[0] == "fp32"
+    assert verify.chosen_precision("auto", {})[0] == "fp32"
+    assert verify.chosen_precision("fast", {"bf16": bad})[0] is None
+    assert verify.chosen_precision("fp32", {"bf16": good})[0] == "fp32"
+
+
+def test_the_winner_is_the_largest_positive_logit() -> None:
+    logits = np.array([[-1.0, 2.0, 1.0], [-2.0, 1.0, 3.0]])
+    assert verify.winners(logits).tolist() == [0, 1, 2]
+    assert verify.compare(logits + [[0, 0, 0], [2.5, 0, 0]], logits).share == pytest.approx(2 / 3)
+
+
+def test_a_folder_without_tokenizer_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TokenizerError, match=r"neither tokenizer.json nor vocab.txt"):
+        write_tokenizer(tmp_path, tmp_path)
+    (tmp_path / "vocab.txt").write_text("[UNK]\nliver\n")
+    with pytest.raises(TokenizerError, match="CLS"):
+        write_tokenizer(tmp_path, tmp_path)
+
+
+def test_sentences_of_any_depth_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps({"CT_A": {"1": ["liver", "the liver"], "instance_label": 0}, "MR": "liver"}))
+    assert read_sentences(path) == ["liver", "the liver"]
+    path.write_text("{}")
+    with pytest.raises(CheckpointError, match="no sentence"):
+        read_sentences(path)
+
+
+@pytest.mark.slow
+def test_the_published_container_converts_as_it_is(shared: Path, tmp_path: Path) -> None:
+    """Its network and its text encoder are of different widths, so only the graphs can be run."""
+    fixtures = shared / "fixtures/medals"
+    (file,) = (fixtures / "checkpoints").glob("*.pth")
+    text = ["--text", str(fixtures / "text_tiny/text_encoder.pth")]
+    tokenizer = ["--tokenizer", str(fixtures / "text_tiny/BioLORD-tiny")]
+    stages = ["--stage1", str(file), "--stage2", str(file)]
+    assert main(["medal-s", *stages, *text, *tokenizer, "-o", str(tmp_path), "--store", "fp32"]) == 0
+    stored = np.load(file.parent / "expected_forward.npz")
+    image = np.moveaxis(stored["image"], -1, 0)[None, None].astype(np.float32)
+    graph = OnnxRuntime(1, "a test").load(tmp_path / "fine-plain.onnx")
+    logits = np.moveaxis(graph({"image": image, "text": stored["queries"][None]})["logits"][0], 1, -1)
+    assert np.abs(logits - stored["logits"]).max() < CLOSE * np.abs(stored["logits"]).max()
+    assert (verify.winners(logits) == verify.winners(stored["logits"])).mean() > 0.9999

@@ -1,0 +1,76 @@
+"""Published checkpoints to a folder that the engine runs.
+
+    python -m weights.convert medal-s --stage1 nano_UNet_CVPR2025_crop_size_224_224_128_..._step_358600.pth \\
+        --stage2 nano_UNet_CVPR2025_crop_size_192_192_192_..._step_341300.pth \\
+        --text text_encoder.pth --tokenizer BioLORD-2023-C -o weights/medal-s
+    python -m weights.convert sat --model nano.pth --text nano_text_encoder.pth --tokenizer BioLORD-2023-C \\
+        -o weights/sat
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from inference.errors import VesalError
+from weights.convert.errors import MissingTensorsError
+from weights.convert.folder import Options, convert
+from weights.convert.text import read_sentences
+
+log = logging.getLogger("vesal")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m weights.convert", description=__doc__.split("\n")[0])
+    systems = top.add_subparsers(dest="system", required=True)
+    medal_s = systems.add_parser("medal-s", help="Medal S: two networks")
+    medal_s.add_argument("--stage1", type=Path, required=True, help="coarse network, .pth")
+    medal_s.add_argument("--stage2", type=Path, required=True, help="fine network, .pth")
+    sat = systems.add_parser("sat", help="SAT, nano or Pro: one network")
+    sat.add_argument("--model", type=Path, required=True, help="the network, .pth")
+    for system in (medal_s, sat):
+        system.add_argument("--text", type=Path, required=True, help="its text encoder, .pth")
+        system.add_argument("--tokenizer", type=Path, required=True, help="the folder BioLORD-2023-C")
+        system.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
+        system.add_argument("--store", choices=("fp16", "fp32"), default="fp16", help="stored weights")
+        system.add_argument(
+            "--precision",
+            choices=("auto", "fp32", "fast"),
+            default="auto",
+            help="auto: bf16 where measured to change less than 0.1 %% of voxels; fast: as the runtime likes",
+        )
+        system.add_argument("--sentences", type=Path, help="JSON with more sentences for the bank")
+        system.add_argument("--no-text", action="store_true", help="leave the text encoder out")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Convert; returns 0, or 2 where a file is not what is wanted, which the log explains."""
+    asked = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    stages = (
+        {"coarse": asked.stage1, "fine": asked.stage2} if asked.system == "medal-s" else {"fine": asked.model}
+    )
+    try:
+        sentences = tuple(read_sentences(asked.sentences)) if asked.sentences else ()
+        options = Options(asked.store, asked.precision, sentences, not asked.no_text)
+        manifest = convert(asked.system, stages, asked.text, asked.tokenizer, asked.output, options)
+    except MissingTensorsError as error:
+        log.error("%s\nMissing: %s", error, ", ".join(error.missing) or "all")
+        return 2
+    except VesalError as error:
+        log.error("%s", error)
+        return 2
+    except OSError as error:
+        log.error("%s cannot be written: %s", asked.output, error.strerror)
+        return 2
+    for stage, facts in manifest["network"].items():
+        log.info("%s: %s, agreement %s", asked.output / f"{stage}.bin", facts["stored"], facts["agreement"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,234 @@
+"""The folder that a conversion writes: graphs, bank, tokenizer, rules, manifest; all of it or nothing new."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.model_query import FAMILY, STAGES
+from inference.models import MODALITIES
+from inference.vocabulary import load_vocabulary
+from networks.medal_s import MedalS
+from networks.mpnet_text import MPNetText
+from networks.sat import Sat
+from weights.convert import text, verify
+from weights.convert.checkpoint import Checkpoint
+from weights.convert.graphs import save_graphs, view_graph
+from weights.convert.keymap import WORDS, load
+
+log = logging.getLogger("vesal")
+
+MANIFEST, PROFILE = "manifest.json", "profile"
+PROFILES = Path(__file__).resolve().parent.parent
+FILE_NAME = re.compile(r"crop_size_(\d+)_(\d+)_(\d+)_spacing_([\d.]+)_([\d.]+)_([\d.]+?)(?:_step|\.pth|$)")
+"""Window and spacing in (h, w, d), as the names of Medal S's files tell them (``checkpoints.md``)."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What one network was trained to see."""
+
+    window_dhw: tuple[int, int, int]
+    spacing_dhw_mm: tuple[float, float, float]
+
+
+PUBLISHED = {
+    ("medal-s", "coarse"): Geometry((128, 224, 224), (3.0, 1.5, 1.5)),
+    ("medal-s", "fine"): Geometry((192, 192, 192), (1.0, 1.0, 1.0)),
+    ("sat", "fine"): Geometry((96, 288, 288), (3.0, 1.0, 1.0)),
+}
+"""Of the published files, for those whose name does not tell (``checkpoints.md``, ``sat.md``)."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to convert."""
+
+    store: str = "fp16"
+    """Precision of the stored weights: ``fp16`` or ``fp32``."""
+    precision: str = "auto"
+    """``auto`` measures whether bf16 is good enough, ``fp32`` forbids it, ``fast`` lets it be."""
+    sentences: tuple[str, ...] = ()
+    """More texts for the bank."""
+    keep_text: bool = True
+    """Whether the text encoder goes along, for sentences that the bank does not hold."""
+
+
+def geometry_of(system: str, stage: str, path: Path) -> Geometry:
+    """Window and spacing, from the file's name where it tells them."""
+    told = FILE_NAME.search(path.name)
+    if told is None:
+        return PUBLISHED[system, stage]
+    h, w, d = (int(n) for n in told.groups()[:3])
+    sh, sw, sd = (float(n) for n in told.groups()[3:])
+    return Geometry((d, h, w), (sd, sh, sw))
+
+
+def convert(
+    system: str, stages: Mapping[str, Path], text_file: Path, tokenizer: Path, out: Path, options: Options
+) -> dict[str, Any]:
+    """Write a folder that the engine opens.
+
+    Args:
+        system: ``medal-s`` or ``sat``.
+        stages: published file by stage, ``coarse`` and ``fine`` (SAT: ``fine``).
+        text_file: published file of the text encoder.
+        tokenizer: folder with ``tokenizer.json`` or ``vocab.txt``.
+        out: where to write; files of an earlier conversion are replaced when everything is done.
+        options: see ``Options``.
+
+    Returns:
+        the manifest.
+
+    Raises:
+        CheckpointError, TokenizerError: see ``Checkpoint``, ``keymap.load`` and ``text.write_tokenizer``.
+        ConversionError: a graph does not give what its network gives.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".converting-") as scratch:
+        work = Path(scratch)
+        manifest = _convert(system, stages, text_file, tokenizer, work, options)
+        rules = PROFILES / system / PROFILE
+        if rules.is_dir() and out.resolve() != rules.parent:
+            shutil.copytree(rules, out / PROFILE, dirs_exist_ok=True)
+        written = sorted(path.name for path in work.iterdir())
+        for name in written:
+            (work / name).replace(out / name)
+        with_rules = sorted(f"{PROFILE}/{path.name}" for path in (out / PROFILE).glob("*.json"))
+        manifest["files"] = {name: {"sha256": sha256(out / name)} for name in [*written, *with_rules]}
+        # Last: a folder without it is none that the engine opens.
+        (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        (work / MANIFEST).replace(out / MANIFEST)
+    return manifest
+
+
+def _convert(
+    system: str, stages: Mapping[str, Path], text_file: Path, tokenizer: Path, work: Path, options: Options
+) -> dict[str, Any]:
+    # The text encoder first: it is small, and a wrong folder for its tokenizer should not cost the rest.
+    encoder_file = Checkpoint(text_file)
+    encoder = load(encoder_file, "text")
+    assert isinstance(encoder, MPNetText)
+    tokens = text.write_tokenizer(tokenizer, work)
+    vectors = text.write_bank(work / text.BANK, encoder, tokens, options.sentences)
+    modalities = MODALITIES[: encoder.modality_embed.num_embeddings]
+    manifest: dict[str, Any] = {
+        "name": system,
+        "version": 1,
+        "family": FAMILY,
+        "licence": "that of the published weights",
+        "about": f"Converted from the published weights of {WORDS[system]}; their digests stand below.",
+        "source": {"text": source(encoder_file), "tokenizer": {"folder": tokenizer.name}},
+        "graphs": {},
+        "network": {},
+        "bank": text.BANK,
+    }
+    if options.keep_text:
+        graph = text.text_graph(encoder, work / "traced")
+        save_graphs({text.GRAPH: graph}, work, text.WEIGHTS, options.store == "fp16")
+        manifest["text"] = {"graph": text.GRAPH, "tokenizer": text.TOKENIZER}
+    else:
+        (work / text.TOKENIZER).unlink()
+    queries = vectors[:: max(1, len(vectors) // verify.QUERIES)][: verify.QUERIES]
+    asked = queries + encoder.modality_embed.weight.detach().numpy()[0]
+    for stage, path in stages.items():
+        checkpoint = Checkpoint(path)
+        network = load(checkpoint, system)
+        assert isinstance(network, Sat)
+        geometry = geometry_of(system, stage, path)
+        manifest["source"][stage] = source(checkpoint)
+        manifest["graphs"][stage], facts = _stage(
+            network, stage, geometry, _queries(network, checkpoint, asked), work, options
+        )
+        manifest["network"][stage] = facts
+    (work / "traced").unlink(missing_ok=True)
+    return {**manifest, **rules_of(system, manifest["network"], modalities)}
+
+
+def _queries(network: Sat, checkpoint: Checkpoint, real: np.ndarray) -> np.ndarray:
+    """Queries (N, E) to compare a graph with: real ones, or made ones where the encoder is another network's.
+
+    Such a pair is converted all the same, for who has only one of the two; the engine refuses to open it.
+    """
+    width = network.sizes.query
+    if real.shape[1] == width:
+        return real
+    log.warning(
+        "%s takes queries of %d numbers, the text encoder gives %d: they do not belong together. The folder "
+        "is written, but nothing can be asked of it until it is converted with the encoder of this network.",
+        checkpoint.path.name,
+        width,
+        real.shape[1],
+    )
+    return np.random.default_rng(verify.SEED).normal(size=(len(real), width)).astype(np.float32)
+
+
+def _stage(
+    network: Sat, stage: str, geometry: Geometry, queries: np.ndarray, work: Path, options: Options
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Write the graphs of one stage; returns their names by role, and what the manifest tells of them."""
+    roles = {"plain": f"{stage}-plain.onnx"}
+    if isinstance(network, MedalS):
+        roles["prompted"] = f"{stage}-prompted.onnx"
+    graphs = {name: view_graph(network, role == "prompted", work / "traced") for role, name in roles.items()}
+    save_graphs(graphs, work, f"{stage}.bin", options.store == "fp16")
+    del graphs
+    paths = {role: work / name for role, name in roles.items()}
+    found = verify.measure(network, paths, queries, geometry.window_dhw)
+    verify.check(f"the {stage} stage", found["fp32"], options.store)
+    precision, why = verify.chosen_precision(options.precision, found)
+    log.info("%s stage: %s; %s", stage, precision or "precision left to the runtime", why)
+    facts = {
+        **{key: list(value) for key, value in asdict(geometry).items()},
+        "multiple": network.sizes.side_multiple,
+        "prompts": isinstance(network, MedalS),
+        "query": network.sizes.query,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "stored": options.store,
+        "precision": precision,
+        "why": why,
+        "agreement": {name: asdict(each) for name, each in found.items()},
+    }
+    return roles, facts
+
+
+def rules_of(system: str, network: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, Any]:
+    """What the engine needs besides: a window per stage, all targets; the profile's own rules come first."""
+    targets = [
+        {"concept": c.name, "side": side, "modality": modality}
+        for c in load_vocabulary().concepts.values()
+        if c.target
+        for side in ((None, "left", "right") if c.sided else (None,))
+        for modality in modalities
+    ]
+    path = PROFILES / system / PROFILE / "profile.json"
+    own = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    rules = {"filters": {}, "targets": targets, "stand_ins": [], **own}
+    for stage in STAGES:
+        # One window is what the network was trained to see; SAT has no coarse stage.
+        window = network.get(stage, network["fine"])["window_dhw"]
+        missing = {} if stage in network else {"skip": True}
+        rules[stage] = {**own.get(stage, {}), "voxels": math.prod(window), **missing}
+    return rules
+
+
+def source(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Where weights came from."""
+    return {"file": checkpoint.path.name, "sha256": sha256(checkpoint.path), "step": checkpoint.step}
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,208 @@
+"""Networks of Medal S and SAT as ONNX graphs for the engine: other axes, the same numbers.
+
+What changes against the published form, all of it exact but for rounding:
+
+- Axes are (d, h, w) instead of (h, w, d): kernels and positions are turned, so that no array has to be.
+- Intensities are raw, 0..255, so the first convolution gives channels whose mean is several times their
+  standard deviation, and the instance norm after it loses digits by it. A norm does not see a constant, so
+  the mean of the window is taken off the image, and put back at the rims only, where kernels see the zeros
+  around it, by an input channel of its own. On the fixtures bf16 comes 2.5 times nearer to the exact logits.
+- Biases in front of a norm are left out: it removes them.
+- Without spatial prompts, the foreground channel and the fusion's half that would see zeros are left out.
+- SAT's three equal channels become one.
+
+U-Net and query decoder stay in one graph. Nothing that the U-Net gives is used twice: prompts are one of its
+inputs, and all queries of a window are asked at once. Two graphs would pass 64 channels per voxel
+from one to the other, 1.6 GB for a window of 128 x 224 x 224, and hold them in both.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from networks.medal_s import MedalS, align, union
+from networks.query_decoder import GridPositions
+from networks.sat import Sat, compare
+from networks.unet import ConvBlock
+from training.export import OPSET
+
+SMALL = 1024
+"""Tensors of fewer elements stay in fp32, as do vectors: norms and biases gain nothing from less."""
+EXACT = ("positions", "encoder.stages.0.0.convs.0.conv")
+"""Tensors that stay in fp32: sine positions, of which nobody trained the rounding, and the first convolution,
+whose kernel for the rims must go with the one for the image."""
+AXES = {2: "depth", 3: "height", 4: "width"}
+TO_DHW = (0, 1, 4, 2, 3)
+"""Order of a kernel's axes (out, in, h, w, d) that gives (out, in, d, h, w)."""
+
+
+class ViewGraph(nn.Module):
+    """A network from one window to logits, as it is exported."""
+
+    def __init__(self, network: Sat, prompts: bool) -> None:
+        """Take over the weights of ``network``; with ``prompts``, which only Medal S has, as an input."""
+        super().__init__()
+        network = copy.deepcopy(network)
+        self.prompts = prompts
+        self.fused = isinstance(network, MedalS)
+        with torch.no_grad():
+            _turn(network)
+            _centre(network.backbone.encoder.stages[0][0].convs[0], self.fused, prompts)
+            if isinstance(network, MedalS) and not prompts:
+                block = network.fusion_conv.convs[0]
+                _replace_kernel(block, block.conv.weight[:, : block.conv.out_channels])
+        self.network = network
+
+    def forward(self, image: Tensor, text: Tensor, prompt: Tensor | None = None) -> Tensor:
+        """image (1, 1, d, h, w) raw, text (1, N, E), prompt (1, N, d, h, w) -> logits (1, N, d, h, w)."""
+        network = self.network
+        # A whole number: what is left of whole intensities stays exact in bf16.
+        mean = image.mean((2, 3, 4), keepdim=True).round()
+        centred, constant = image - mean, mean.expand_as(image)
+        seen = [centred, constant] if prompt is None else [centred, union(prompt), constant]
+        pixel, tokens, positions = network.encode(torch.cat(seen, 1))
+        masks = network.embed_masks(tokens, positions, text)
+        if self.fused:
+            joined = pixel if prompt is None else torch.cat([pixel, align(masks, prompt)], 1)
+            pixel = network.fusion_conv(joined)
+        return compare(masks, pixel)
+
+
+def _turn(network: Sat) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            module.weight = nn.Parameter(module.weight.permute(TO_DHW).contiguous())
+        if isinstance(module, ConvBlock):
+            module.conv.bias = None
+    # Channels count along h, w and d in this order; these are the axes 1, 2 and 0 now.
+    network.positions = GridPositions(network.sizes.query, (1, 2, 0))
+
+
+def _centre(block: ConvBlock, foreground: bool, prompts: bool) -> None:
+    weight = block.conv.weight
+    # SAT sees the image three times; Medal S sees the foreground beside it.
+    parts = [weight[:, :1], weight[:, 1:]] if foreground else [weight.sum(1, keepdim=True)]
+    # The mean comes back at the rims, where the kernel reaches beyond the window, and nowhere else.
+    rim = parts[0].clone()
+    rim[:, :, 1, 1, 1] -= parts[0].sum((2, 3, 4))
+    _replace_kernel(block, torch.cat([parts[0], *(parts[1:] if prompts else []), rim], 1))
+
+
+def _replace_kernel(block: ConvBlock, weight: Tensor) -> None:
+    block.conv.weight = nn.Parameter(weight.contiguous())
+    block.conv.in_channels = weight.shape[1]
+
+
+def view_graph(network: Sat, prompts: bool, path: Path) -> onnx.ModelProto:
+    """Export a network with free numbers of prompts and voxels.
+
+    Args:
+        network: with its weights.
+        prompts: whether the graph takes spatial prompts.
+        path: a file for the exporter, overwritten.
+
+    Returns:
+        the graph: image (1, 1, d, h, w) float32 0..255, text (1, N, E) and, with ``prompts``, prompt
+        (1, N, d, h, w) 0..1 -> logits (1, N, d, h, w). Sides are multiples of ``side_multiple``, and not all
+        equal to it.
+    """
+    step = network.sizes.side_multiple
+    shape = (2 * step, step, step)
+    inputs = [torch.rand(1, 1, *shape) * 255, torch.randn(1, 2, network.sizes.query)]
+    names, dynamic = ["image", "text"], {"image": AXES, "text": {1: "prompts"}}
+    if prompts:
+        inputs.append((torch.rand(1, 2, *shape) > 0.5).float())
+        names.append("prompt")
+        dynamic["prompt"] = {1: "prompts", **AXES}
+    dynamic["logits"] = {1: "prompts", **AXES}
+    return trace(ViewGraph(network, prompts).eval(), inputs, names, ["logits"], dynamic, path)
+
+
+def trace(
+    module: nn.Module,
+    inputs: Sequence[Tensor],
+    names: Sequence[str],
+    outputs: Sequence[str],
+    dynamic: Mapping[str, Mapping[int, str]],
+    path: Path,
+) -> onnx.ModelProto:
+    """Export ``module`` by tracing; ``dynamic`` names the free axes. The file at ``path`` is overwritten."""
+    with torch.no_grad(), warnings.catch_warnings():
+        # The exporter through torch.export is said to follow, but names outputs twice (torch 2.13); and that
+        # instance norms take their statistics from the input is what they are for.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "ONNX export mode", UserWarning)
+        # The norm asks whether it has more than one voxel, which no traced shape changes.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        torch.onnx.export(
+            module,
+            tuple(inputs),
+            str(path),
+            input_names=list(names),
+            output_names=list(outputs),
+            dynamic_axes={name: dict(axes) for name, axes in dynamic.items()},
+            opset_version=OPSET,
+            dynamo=False,
+            do_constant_folding=False,
+        )
+    return onnx.load(str(path))
+
+
+def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path, weights: str, halves: bool) -> None:
+    """Write graphs that share one file of weights.
+
+    Args:
+        graphs: by file name; their large tensors are moved out of them.
+        folder: where to write.
+        weights: name of the file for the weights; a tensor that several graphs hold is stored once.
+        halves: whether to store fp16, which the graphs cast back, or fp32.
+    """
+    offsets: dict[bytes, int] = {}
+    with (folder / weights).open("wb") as out:
+        for name, graph in graphs.items():
+            casts = []
+            for tensor in graph.graph.initializer:
+                values = onnx.numpy_helper.to_array(tensor)
+                exact = values.ndim < 2 or values.size < SMALL or any(part in tensor.name for part in EXACT)
+                if values.dtype != np.float32 or exact:
+                    continue
+                stored = values.astype(np.float16) if halves else values
+                data = stored.tobytes()
+                key = hashlib.sha256(data).digest()
+                if key not in offsets:
+                    out.write(b"\0" * (-out.tell() % 64))
+                    offsets[key] = out.tell()
+                    out.write(data)
+                cast = _move_out(tensor, stored, weights, offsets[key], len(data))
+                casts += [cast] if halves else []
+            nodes = list(graph.graph.node)
+            del graph.graph.node[:]
+            graph.graph.node.extend(casts + nodes)
+            onnx.save(graph, str(folder / name))
+
+
+def _move_out(
+    tensor: onnx.TensorProto, stored: np.ndarray, file: str, offset: int, length: int
+) -> onnx.NodeProto:
+    """Let ``tensor`` point into ``file``; returns the node that casts it back to fp32, if it is fp16."""
+    name = tensor.name
+    tensor.Clear()
+    tensor.name = f"{name}.fp16" if stored.dtype == np.float16 else name
+    tensor.data_type = onnx.helper.np_dtype_to_tensor_dtype(stored.dtype)
+    tensor.dims.extend(stored.shape)
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", file), ("offset", str(offset)), ("length", str(length))):
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+    return onnx.helper.make_node(
+        "Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT, name=f"cast {name}"
+    )

@@ -1,0 +1,142 @@
+"""Whether a converted graph gives what its network gives, measured on a made window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inference.errors import RuntimeChoiceError
+from inference.runtime import Runtime, choose_runtime
+from networks.medal_s import MedalS, union
+from networks.sat import Sat
+from weights.convert.errors import ConversionError
+
+LEAST_AGREEMENT = 0.999
+"""Share of voxels of a window whose winning class must be the network's."""
+CLOSE = 1e-4
+"""Largest difference in fp32, as a share of the largest logit, of graphs that store fp32."""
+SIDE = 64
+"""Of the window; smaller where the network's own is."""
+QUERIES = 8
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One graph in one precision against the network in fp32."""
+
+    worst: float
+    """Largest difference of logits, as a share of the largest logit."""
+    share: float
+    """Of voxels whose winning class, or none, is the same."""
+
+
+def winners(logits: np.ndarray) -> np.ndarray:
+    """(N, ...) -> 0 where no logit is positive, else 1 + the index of the largest."""
+    best = logits.argmax(0)
+    return np.where(logits.max(0) > 0, best + 1, 0)
+
+
+def compare(logits: np.ndarray, wanted: np.ndarray) -> Agreement:
+    """Agreement of (N, ...) logits with those wanted."""
+    worst = float(np.abs(logits - wanted).max() / max(np.abs(wanted).max(), 1e-9))
+    return Agreement(worst, float((winners(logits) == winners(wanted)).mean()))
+
+
+def made_window(window_dhw: tuple[int, int, int], prompts: int) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth, noisy image (1, 1, d, h, w) 0..255 and boxes (1, N, d, h, w) as spatial prompts, seeded."""
+    shape = [min(side, SIDE) for side in window_dhw]
+    rng = np.random.default_rng(SEED)
+    axes = np.meshgrid(*(np.linspace(0, 3, n) for n in shape), indexing="ij")
+    image = sum(np.sin(axis * rng.uniform(1, 4) + rng.uniform(0, 6)) for axis in axes) * 40 + 127
+    image = np.clip(image + rng.normal(0, 8, shape), 0, 255).astype(np.uint8).astype(np.float32)
+    boxes = np.zeros((prompts, *shape), np.float32)
+    for box in boxes:
+        low = [int(rng.integers(0, n // 2)) for n in shape]
+        box[tuple(slice(a, a + n // 3) for a, n in zip(low, shape, strict=True))] = 1
+    return image[None, None], boxes[None]
+
+
+@torch.no_grad()
+def of_network(network: Sat, image: np.ndarray, queries: np.ndarray, boxes: np.ndarray | None) -> np.ndarray:
+    """Logits (N, d, h, w) of the network itself, axes as the graph's; ``boxes`` None means zeros."""
+
+    def turned(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(values, -3, -1)))
+
+    seen, text = turned(image), torch.from_numpy(queries)[None]
+    if isinstance(network, MedalS):
+        prompt = torch.zeros(1, len(queries), *seen.shape[2:]) if boxes is None else turned(boxes)
+        logits = network(seen, text, prompt, union(prompt))
+    else:
+        logits = network(seen, text)
+    return np.moveaxis(logits[0].numpy(), -1, -3)
+
+
+def measure(
+    network: Sat, graphs: dict[str, Path], queries: np.ndarray, window_dhw: tuple[int, int, int]
+) -> dict[str, Agreement]:
+    """Agreement of ``plain`` and ``prompted`` graphs, the worse of both, by precision.
+
+    ``fp32`` is ONNX Runtime's; ``bf16`` OpenVINO's, where this processor has it.
+    """
+    image, boxes = made_window(window_dhw, len(queries))
+    runtimes = {"fp32": choose_runtime("onnxruntime")}
+    fast = _with_bf16()
+    if fast is not None:
+        runtimes["bf16"] = fast
+    found: dict[str, list[Agreement]] = {name: [] for name in runtimes}
+    for role, path in graphs.items():
+        hint = boxes if role == "prompted" else None
+        wanted = of_network(network, image, queries, hint)
+        inputs = {"image": image, "text": queries[None]} | ({} if hint is None else {"prompt": hint})
+        for name, runtime in runtimes.items():
+            found[name].append(compare(runtime.load(path)(inputs)["logits"][0], wanted))
+    return {
+        name: Agreement(max(a.worst for a in each), min(a.share for a in each))
+        for name, each in found.items()
+    }
+
+
+def _with_bf16() -> Runtime | None:
+    try:
+        runtime = choose_runtime("openvino")
+    except RuntimeChoiceError:
+        return None
+    return runtime if runtime.precision == "bf16" else None
+
+
+def check(name: str, agreement: Agreement, stored: str) -> None:
+    """Refuse a graph that is not its network.
+
+    Raises:
+        ConversionError: logits differ by more than ``CLOSE`` where fp32 is stored, or too many voxels change
+            class.
+    """
+    limit = CLOSE if stored == "fp32" else float("inf")
+    if agreement.worst > limit or agreement.share < LEAST_AGREEMENT:
+        raise ConversionError(
+            f"The graph of {name} with weights in {stored} differs from its network: logits by "
+            f"{agreement.worst:.1e} of the largest, the class of {1 - agreement.share:.2%} of voxels; wanted "
+            f"is at most {limit:.0e} and {1 - LEAST_AGREEMENT:.1%}. Convert with --store fp32."
+        )
+
+
+def chosen_precision(wanted: str, found: dict[str, Agreement]) -> tuple[str | None, str]:
+    """Precision to run a graph in (None: as the runtime likes), and why.
+
+    Args:
+        wanted: ``auto``, ``fp32`` or ``fast``.
+        found: agreement by precision, see ``measure``.
+    """
+    if wanted != "auto":
+        return ("fp32" if wanted == "fp32" else None), "it was asked for"
+    bf16 = found.get("bf16")
+    if bf16 is None:
+        return "fp32", "this processor has no bf16 to measure; --precision fast leaves it to the runtime"
+    told = f"bf16 gives {bf16.share:.2%} of voxels the class that fp32 gives"
+    return (None if bf16.share >= LEAST_AGREEMENT else "fp32"), told
