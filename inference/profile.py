@@ -243,14 +243,25 @@ def _ruled(folder: Path, content: Mapping[str, Any]) -> Ruled | None:
     """The rules of a profile that has some: `rules`, and the file that `names` names, if classes have any."""
     if "rules" not in content:
         return None
+    rules = read_rules(content["rules"] | _grids(content))
     if "names" not in content:
-        return Ruled(read_rules(content["rules"]), Names({}, {}))
+        return Ruled(rules, Names({}, {}))
     path = folder / content["names"]
     try:
         names = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"names {path} cannot be read ({error.strerror})") from None
-    return Ruled(read_rules(content["rules"]), read_names(names))
+    return Ruled(rules, read_names(names))
+
+
+def _grids(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Window and spacing of each stage's network, where the conversion tells: they win over the rules'."""
+    grids = {}
+    for stage, facts in content.get("network", {}).items():
+        own = {"crop": facts.get("window_dhw"), "target_mm": facts.get("spacing_dhw_mm")}
+        given = {name: value for name, value in own.items() if value is not None}
+        grids[stage] = {**content["rules"].get(stage, {}), **given}
+    return grids
 
 
 def _override(values: Mapping[str, Any], content: Mapping[str, Any]) -> Override:

@@ -19,7 +19,7 @@ from inference.rules.naming import Named, Names, majority
 from inference.rules.region import region_bounds, region_factor
 from inference.rules.resampling import resample_labels
 from inference.rules.spacing import Grid, fixed_grid, plausible_spacing, stage_grid
-from inference.rules.tiles import tiles
+from inference.rules.tiles import padding, tiles
 from postprocess.specks import remove_specks
 
 THEIR_MODALITY = {"MR": "MRI"}
@@ -67,7 +67,7 @@ class CaseRules:
         d, h, w = source
         grid = self.grid((d, h, w), stage, share)
         crop = self.rules.grid(stage).crop
-        padded = tuple(max(n, c) for n, c in zip(grid.shape, crop, strict=True))
+        padded = tuple(n + p for n, p in zip(grid.shape, padding(grid.shape, crop), strict=True))
         step = triple(n / m for n, m in zip(source, grid.shape, strict=True))
         corners = self.rules.spacing.corners
         if corners:

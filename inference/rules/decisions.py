@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from inference.rules.data import STAGES, Rules, Sides
+from inference.rules.data import Rules, Sides
 from inference.rules.naming import Named, Names, majority
 
 
@@ -30,21 +30,6 @@ class CasePlan:
     def empty(self) -> dict[int, str]:
         """Prompts without a class, and why: their classes come out empty."""
         return {id_: named.why for id_, named in self.named.items() if named.full_name is None}
-
-
-@dataclass(frozen=True)
-class Forwards:
-    """Network calls for one window of a stage (rules 7 and 8)."""
-
-    first: int
-    """Calls of the first prediction: 2 where complementary halves of a prompt are seen."""
-    refinements: int
-    """Further predictions, each of two complementary halves of the one before."""
-
-    @property
-    def total(self) -> int:
-        """Calls for a window."""
-        return self.first + 2 * self.refinements
 
 
 def plan_case(
@@ -96,16 +81,10 @@ def filters_volume(shape: Sides, rules: Rules) -> bool:
 
 
 def refinements(classes: Collection[str], stage: str, instance: bool, rules: Rules) -> int:
-    """Later predictions that take the one before as spatial prompt (rule 8).
+    """Later predictions that take the one before as spatial prompt, two network calls a window each (rule 8).
 
     One class that is never refined in this stage is enough to have none.
     """
     if any(name in rules.rounds.never.get(stage, ()) for name in classes):
         return 0
     return rules.rounds.instance if instance else rules.rounds.semantic
-
-
-def forwards(classes: Collection[str], stage: str, instance: bool, prompted: bool, rules: Rules) -> Forwards:
-    """Network calls for each window of a stage; `prompted` where it is given spatial prompts (rules 7, 8)."""
-    first = 2 if prompted and stage == STAGES[1] else 1
-    return Forwards(first, refinements(classes, stage, instance, rules))

@@ -13,11 +13,10 @@ from inference.engine import Engine
 from inference.geometry import Box, whole
 from inference.models import VolumeModel
 from inference.plan import make_plan
-from inference.profile import Profile, StageRule, read_profile
+from inference.profile import Profile, StageRule, _ruled, read_profile
 from inference.resample import to_view
 from inference.ruled import CaseRules, Ruled, decide
 from inference.rules.data import read_rules
-from inference.rules.decisions import forwards
 from inference.rules.naming import Names
 from inference.rules.spacing import stage_grid
 from inference.rules.tiles import tiles
@@ -103,12 +102,7 @@ def test_calls_for_each_window_are_those_of_the_rules(instance):
     prompt = LESION if instance else LIVER
     image = made_image(SHAPE, (CUBE, 240 if instance else 200))
     calls, (coarse, fine), prompted = calls_per_window(prompt, image, instance)
-    classes = ["CT_Lesion" if instance else "CT_Liver"]
-    each = [
-        forwards(classes, stage, instance, stage == "fine", profile().ruled.rules).total
-        for stage in ("coarse", "fine")
-    ]
-    assert each == ([3, 4] if instance else [1, 2])
+    each = [3, 4] if instance else [1, 2]  # a refinement is two calls, as is a prompted first prediction
     assert calls == each[0] * coarse + each[1] * fine
     assert not any(prompted[:coarse])
 
@@ -220,6 +214,34 @@ def test_all_560_recorded_grids_are_the_views_of_the_engine(shared):
         assert view.tiling.grid == dhw(row["new_shape"]), row
         assert view.shape == dhw(row["padded"]), row
         assert len(tiles(view.shape, view.tiling.window)) == row["n_patches"], row
+
+
+def test_all_recorded_regions_are_those_of_the_engine(shared):
+    checked = 0
+    for row in rows(shared, "main_decisions"):
+        calls = [c for c in row["result"].get("calls", []) if "roi_zyx_inclusive" in c]
+        if not calls:
+            continue
+        x, y, z = row["spacing"]  # as a file has it
+        asked = {i: (text, None, "CT") for i, text in enumerate(row["texts"], 1)}
+        instance = bool(row["instance_label"])
+        decided = decide(asked, tuple(row["shape"]), (z, y, x), instance, Ruled(rules(), names()))
+        labels = np.zeros(row["shape"], np.uint8)
+        for z0, z1, y0, y1, x0, x1, label in row["lowres_boxes"]:
+            labels[z0:z1, y0:y1, x0:x1] = label
+        box, found, _ = decided.case.region(labels)
+        bounds = [int(v) for a, b in zip(box.start, box.stop, strict=True) for v in (a, b - 1)]
+        assert found and bounds == calls[0]["roi_zyx_inclusive"], row["name"]
+        assert decided.case.spacing_mm == dhw(row["result"]["saved_spacing"]), row["name"]
+        checked += 1
+    assert checked == 60
+
+
+def test_the_networks_own_window_wins_over_the_rules(tmp_path):
+    content = {"rules": CONTENT, "network": {"fine": {"window_dhw": [64, 32, 32], "spacing_dhw_mm": None}}}
+    used = _ruled(tmp_path, content).rules
+    assert used.fine.crop == (64, 32, 32) and used.fine.target_mm == (1.0, 1.0, 1.0)
+    assert used.coarse.crop == (32, 32, 32)
 
 
 def test_a_view_covers_whole_voxels_of_its_box():

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from inference.rules.decisions import filters_volume, forwards, is_filtered, plan_case, refinements
+from inference.rules.decisions import filters_volume, is_filtered, plan_case, refinements
 from inference.rules.region import region_bounds, region_factor, shape_of
 from inference.rules.spacing import plausible_spacing, region_spacing_mm
 from postprocess.specks import remove_specks
@@ -131,15 +131,6 @@ def test_all_560_recorded_rounds_are_reproduced(shared):
         stage = "coarse" if row["stage1"] else "fine"
         assert refinements(row["classes"], stage, True, CODE) == row["num_iterations"], row
         assert refinements(row["classes"], stage, False, CODE) == 0
-
-
-def test_forwards_of_a_window():
-    nuclei, liver = ["Microscopy_Nuclei"], ["CT_Liver"]
-    assert forwards(liver, "coarse", False, False, CODE).total == 1
-    assert forwards(liver, "fine", False, True, CODE).total == 2
-    assert forwards(liver, "fine", False, False, CODE).total == 1
-    assert forwards(nuclei, "coarse", True, False, CODE).total == 3
-    assert forwards(nuclei, "fine", True, True, CODE).total == 4
 
 
 def test_the_paper_refines_semantic_cases_and_filters_every_class():
