@@ -16,6 +16,8 @@ from inference.errors import NiftiError, UnreadableFileError
 
 SUFFIXES = (".nii.gz", ".nii")
 HEADER_BYTES = 348
+MOST_HEADER_BYTES = 1 << 24
+"""Header and extensions; those that are known have kilobytes."""
 SINGLE_FILE = b"n+1\0"
 GZIP_MAGIC = b"\x1f\x8b"
 # Codes of `datatype` that hold one real number a voxel.
@@ -123,9 +125,8 @@ def parse_header(name: str, data: bytes) -> NiftiHeader:
         raise NiftiError(f"{name}: axes of lengths {lengths}; three of 1 or more are wanted.")
     if code not in TYPES:
         raise NiftiError(f"{name}: data type {code} is not read; save whole numbers, such as uint8.")
-    if not HEADER_BYTES <= offset < 2**31:  # also where it is NaN
-        raise NiftiError(
-            f"{name}: voxels are said to begin at byte {offset}; {HEADER_BYTES} or more is wanted."
-        )
+    if not HEADER_BYTES <= offset <= MOST_HEADER_BYTES:  # also where it is NaN
+        wanted = f"{HEADER_BYTES} to {MOST_HEADER_BYTES}"
+        raise NiftiError(f"{name}: voxels are said to begin at byte {offset}; {wanted} is wanted.")
     x, y, z = lengths[:3]
     return NiftiHeader((z, y, x), np.dtype(order + TYPES[code]), int(offset), slope, intercept)

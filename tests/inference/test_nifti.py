@@ -100,6 +100,7 @@ VALUES = np.zeros((2, 3, 4), np.uint8)
         (nifti(VALUES, axes=(-3, 4, 3, 2)), "axes of lengths"),
         (nifti(VALUES, offset=0), "begin at byte 0"),
         (nifti(VALUES, offset=float("nan")), "begin at byte nan"),
+        (nifti(VALUES, offset=2.0**30), "begin at byte 1073741824"),
         (nifti(VALUES)[:-1], "23 of 24 bytes"),
     ],
 )
