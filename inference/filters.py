@@ -71,7 +71,7 @@ def filter_components(result: LabelMap, queries: Sequence[Query], rule: FilterRu
     asked = Counter(q.prompt_id for q in queries)
     wanted = {q.prompt_id for q in queries if q.kind in rule.component_kinds} | set(rule.component_ids)
     ids = sorted(id_ for id_ in wanted if asked[id_] == 1)
-    found = [id_ for id_ in ids if id_ in result.boxes]
+    found = {id_: box for id_ in ids if (box := result.box(id_)) is not None}
     if not found:
         return
     from postprocess.components import ComponentRules, filter_class
@@ -81,10 +81,10 @@ def filter_components(result: LabelMap, queries: Sequence[Query], rule: FilterRu
     )
 
     def choose(id_: int) -> None:
-        box = result.boxes[id_]
+        box = found[id_]
         filter_class(result.labels[box], result.probability[box], id_, chosen_by)
 
-    in_parallel(choose, found)
+    in_parallel(choose, list(found))
 
 
 def split_into_objects(labels: np.ndarray, min_voxels: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from inference.geometry import View
-from inference.halves import LEAST, half_bits
+from inference.halves import LEAST, from_bits, half_bits
 from inference.parallel import in_parallel, in_slabs
 from inference.resample import SLAB_VOXELS, Taps, grow
 
@@ -21,7 +21,7 @@ class LabelMap:
         self.labels = np.zeros(shape, np.uint8 if largest_id < 256 else np.uint16)
         self.probability = np.zeros(shape, np.float16)
         self.boxes: dict[int, tuple[slice, slice, slice]] = {}
-        """label -> a box outside of which it does not occur"""
+        """of the classes that were added: label -> a box outside of which it does not occur"""
 
     def add(self, probability: np.ndarray, view: View, label: int, threshold: float) -> None:
         """Let a class win the voxels where it is above ``threshold`` and above the winner so far.
@@ -33,21 +33,56 @@ class LabelMap:
             threshold: a voxel below it stays background. Equal probabilities keep the class that was added
             first.
         """
-        box = self._native_box(probability > threshold, view)
+        mask = probability > threshold
+        box = _native_box(mask, view, self.labels.shape)
         if box is None:
             return
-        self._grow_box(label, box)
-        taps = [Taps.of(view, axis, box[axis]) for axis in range(3)]
+        self.boxes[label] = _hull(self.boxes.get(label, box), box)
+        depth = Taps.of(view, 0, box[0])
         cut = np.fmax(probability, np.float32(LEAST), dtype=np.float32)
-        planes, rows, columns = (side.stop - side.start for side in box)
         limit = half_bits(np.array([max(threshold, LEAST)]))[0]
+        planes, rows, columns = (side.stop - side.start for side in box)
 
         def reduce(slab: slice) -> None:
-            here = half_bits(grow(cut, [taps[0].part(slab), taps[1], taps[2]]))
+            # Once more its own box: few classes are as wide everywhere as they are somewhere.
+            taps = depth.part(slab)
+            here = _native_box(mask, view, self.labels.shape, taps.used)
+            if here is None:
+                return
+            bits = half_bits(grow(cut, [taps, Taps.of(view, 1, here[1]), Taps.of(view, 2, here[2])]))
             native = slice(box[0].start + slab.start, box[0].start + slab.stop)
-            self._let_win(here, (native, box[1], box[2]), label, limit)
+            self._let_win(bits, (native, here[1], here[2]), label, limit)
 
         in_parallel(reduce, in_slabs(planes, SLAB_VOXELS // (rows * columns)))
+
+    def box(self, label: int) -> tuple[slice, slice, slice] | None:
+        """A box outside of which a class does not occur, None where it occurs nowhere.
+
+        That is known of maps that `add` has filled; others are looked at whole.
+        """
+        if self.boxes:
+            return self.boxes.get(label)
+        d, h, w = (slice(0, n) for n in self.labels.shape)
+        return d, h, w
+
+    def totals(self, label: int, written: np.ndarray) -> tuple[int, float]:
+        """Voxels of a class, and the sum of their probabilities, where ``written`` (D, H, W) is not 0."""
+        box = self.box(label)
+        if box is None:
+            return 0, 0.0
+        planes, rows, columns = box
+
+        def total(slab: slice) -> tuple[int, float]:
+            at = (slice(planes.start + slab.start, planes.start + slab.stop), rows, columns)
+            mine = self.labels[at] == label
+            if written is not self.labels:
+                mine &= written[at] != 0
+            sure = from_bits(self.probability.view(np.uint16)[at] * mine)
+            return int(np.count_nonzero(mine)), float(sure.sum(dtype=np.float64))
+
+        thickness = SLAB_VOXELS // max(1, (rows.stop - rows.start) * (columns.stop - columns.start))
+        found = in_parallel(total, in_slabs(planes.stop - planes.start, thickness))
+        return sum(n for n, _ in found), sum(s for _, s in found)
 
     def _let_win(
         self, bits: np.ndarray, at: tuple[slice, slice, slice], label: int, limit: np.unsignedinteger
@@ -71,29 +106,32 @@ class LabelMap:
     def _grow_box(self, label: int, box: tuple[slice, slice, slice]) -> None:
         self.boxes[label] = _hull(self.boxes.get(label, box), box)
 
-    def _native_box(self, mask: np.ndarray, view: View) -> tuple[slice, slice, slice] | None:
-        """Native voxels that linear interpolation can lift above the threshold: the mask's box and one
-        voxel more.
-        """
-        box = []
-        # Planes, then rows, then columns: the whole is looked at once.
-        planes, below = np.any(mask, axis=(1, 2)), np.any(mask, axis=0)
-        for axis, hits in enumerate((planes, np.any(below, axis=1), np.any(below, axis=0))):
-            hit = np.flatnonzero(hits)
-            if not hit.size:
-                return None
-            low = view.start[axis] + (int(hit[0]) - 1) * view.step[axis]
-            high = view.start[axis] + (int(hit[-1]) + 2) * view.step[axis]
-            # A class at the view's border must not spill past it: beyond, nobody looked.
-            low = max(low, view.start[axis], 0.0)
-            high = min(
-                high, view.start[axis] + view.shape[axis] * view.step[axis], float(self.labels.shape[axis])
-            )
-            first, last = int(np.floor(low + 1e-6)), int(np.ceil(high - 1e-6))
-            if last <= first:
-                return None
-            box.append(slice(first, last))
-        return box[0], box[1], box[2]
+
+def _native_box(
+    mask: np.ndarray, view: View, shape: tuple[int, ...], planes: slice = slice(None)
+) -> tuple[slice, slice, slice] | None:
+    """Native voxels that linear interpolation can lift above the threshold: the mask's box and one voxel
+    more; that of some planes of the view. None where the mask is empty.
+    """
+    box = []
+    below = mask[planes].any(axis=0)
+    for axis, hits in enumerate((None, np.any(below, axis=1), np.any(below, axis=0))):
+        if hits is None:
+            hits = np.zeros(len(mask), bool)
+            hits[planes] = mask[planes].any(axis=(1, 2))
+        hit = np.flatnonzero(hits)
+        if not hit.size:
+            return None
+        low = view.start[axis] + (int(hit[0]) - 1) * view.step[axis]
+        high = view.start[axis] + (int(hit[-1]) + 2) * view.step[axis]
+        # A class at the view's border must not spill past it: beyond, nobody looked.
+        low = max(low, view.start[axis], 0.0)
+        high = min(high, view.start[axis] + view.shape[axis] * view.step[axis], float(shape[axis]))
+        first, last = int(np.floor(low + 1e-6)), int(np.ceil(high - 1e-6))
+        if last <= first:
+            return None
+        box.append(slice(first, last))
+    return box[0], box[1], box[2]
 
 
 def _hull(a: tuple[slice, slice, slice], b: tuple[slice, slice, slice]) -> tuple[slice, slice, slice]:

@@ -50,14 +50,11 @@ def outcomes(
         ran: prompt id -> stages.
     """
     voxel_ml = math.prod(case.spacing_dhw_mm) / 1000
-    # Small objects dropped and components removed are no longer in what is written: count that, not the map
-    # before.
-    kept = result.labels * (labels > 0) if case.instance else labels
     told = {}
-    counts, sums = _count(kept, result.probability)
     for prompt in prompts:
         covered = prompt.id in plan.covered
-        voxels = int(counts[prompt.id]) if prompt.id < len(counts) else 0
+        # Small objects dropped are no longer in what is written: count that, not the map before.
+        voxels, total = result.totals(prompt.id, labels)
         told[prompt.id] = PromptOutcome(
             id=prompt.id,
             text=prompt.text,
@@ -68,19 +65,11 @@ def outcomes(
             covered=covered,
             voxels=voxels,
             volume_ml=voxels * voxel_ml,
-            mean_probability=float(sums[prompt.id] / voxels) if voxels else None,
+            mean_probability=total / voxels if voxels else None,
             stages=tuple(ran.get(prompt.id, ())),
-            objects=_objects(labels, kept == prompt.id) if case.instance and covered else None,
+            objects=_objects(labels, result.labels == prompt.id) if case.instance and covered else None,
         )
     return told
-
-
-def _count(labels: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels and summed probability by label; only foreground is looked at, it is a small share."""
-    at = np.flatnonzero(labels)
-    found = labels.ravel()[at]
-    size = int(found.max(initial=0)) + 1
-    return np.bincount(found, minlength=size), np.bincount(found, probability.ravel()[at], size)
 
 
 def _objects(labels: np.ndarray, mine: np.ndarray) -> int:

@@ -155,3 +155,22 @@ def test_boxes_hold_their_classes() -> None:
     for label, box in result.boxes.items():
         inside = np.count_nonzero(result.labels[box] == label)
         assert inside == np.count_nonzero(result.labels == label) > 0
+
+
+def test_totals_are_those_of_the_voxels() -> None:
+    """Two classes that overlap; of what is written a plane is missing."""
+    result = LabelMap((8, 8, 8), 9)
+    result.add(cube(0, 4, 0.75), SAME, 9, 0.5)
+    result.add(cube(2, 6, 0.875), SAME, 3, 0.5)
+    assert result.totals(9, result.labels) == (56, 56 * 0.75)
+    assert result.totals(3, result.labels) == (64, 64 * 0.875)
+    assert result.totals(5, result.labels) == (0, 0.0)
+    written = np.ones((8, 8, 8), np.uint8)
+    written[3] = 0
+    assert result.totals(3, written) == (48, 48 * 0.875)
+
+
+def test_totals_of_a_map_filled_by_hand() -> None:
+    result = LabelMap((8, 8, 8), 9)
+    result.labels[1, 2, 3:5], result.probability[1, 2, 3:5] = 4, 0.5
+    assert result.totals(4, result.labels) == (2, 1.0)
