@@ -161,7 +161,7 @@ class _Work:
             self.coarse.append(self._coarse(batch, tasks[number], later) if tasks[number] else None)
         if not self.plan.batches:
             return
-        with self.pace.ending():
+        with self.pace.ending(empty=not any(self.coarse)):
             first = self._empty_map()
             for batch, result in zip(self.plan.batches, self.coarse, strict=True):
                 if result is not None:

@@ -140,9 +140,11 @@ class Ladder:
         self.steps.append(LadderStep(step, self.pace.why_not(loads), self.pace.spent_s()))
 
     def _take(self, count: int, why: str) -> None:
-        for rung in self._rungs[:count]:
+        for number, rung in enumerate(self._rungs[:count]):
             lower = replace(self.effort, **rung.change)
-            if self._changes(lower):
+            # Of several halvings at once the last one says it all.
+            is_on_the_way = "share" in rung.change and number + 1 < count
+            if self._changes(lower) and not is_on_the_way:
                 self.steps.append(LadderStep(rung.step, why, self.pace.spent_s()))
             self.effort = lower
         del self._rungs[:count]

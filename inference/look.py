@@ -141,8 +141,9 @@ class Look:
     def first_round(self) -> Blended:
         """Run the windows of the first round; those for which there is no time are left out."""
         while True:
-            image = self._task.sight.channels(self.view)
-            prompt = self._task.hint(self.view) if self._task.hint else None
+            with self._ladder.pace.sampling():
+                image = self._task.sight.channels(self.view)
+                prompt = self._task.hint(self.view) if self._task.hint else None
             result = _Round(self, image, prompt, 0).run()
             rule = self._ladder.effort.of(self._task.rule, self._task.first)
             if not self._task.wanted(self._ladder.effort, 0) or _grid(rule) == _grid(self._rule):

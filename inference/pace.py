@@ -43,11 +43,17 @@ class Load:
 class Pace:
     """Keeps the clock of one case and what its parts cost."""
 
-    def __init__(self, clock: Clock, costs: Costs | None = None) -> None:
-        """`costs` outlive a case: the next one begins with what this one measured."""
+    def __init__(self, clock: Clock, known: Costs | None = None) -> None:
+        """`known` outlives a case: what others measured says whether the first window may be begun.
+
+        It does not enter sums: other cases ask for other numbers of classes on other windows.
+        """
         self._clock = clock
-        self._costs = costs or Costs()
+        self._costs = Costs()
+        self._known = known or Costs()
         self._end_s: float | None = None
+        self._sampling_s = 0.0
+        self._end_was_empty = False
         self._views_s: list[float] = []
         self._calls_s = 0.0
 
@@ -67,6 +73,7 @@ class Pace:
         seconds = self.now() - started
         self._calls_s += seconds
         self._costs.saw(degree, voxels, seconds)
+        self._known.saw(degree, voxels, seconds)
 
     @contextmanager
     def view(self) -> Iterator[None]:
@@ -76,15 +83,30 @@ class Pace:
         self._views_s.append(max(0.0, self.now() - started - (self._calls_s - called)))
 
     @contextmanager
-    def ending(self) -> Iterator[None]:
-        """Measure making, filtering and writing a label map: what still has to follow whatever is run."""
+    def sampling(self) -> Iterator[None]:
+        """Measure sampling the volume on a view; a result takes the same way back."""
         started = self.now()
         yield
-        self._end_s = self.now() - started
+        self._sampling_s = max(self._sampling_s, self.now() - started)
+
+    @contextmanager
+    def ending(self, empty: bool = False) -> Iterator[None]:
+        """Measure making, filtering and writing a label map: what still has to follow whatever is run.
+
+        An ``empty`` one tells only what writing costs.
+        """
+        started = self.now()
+        yield
+        self._end_s, self._end_was_empty = self.now() - started, empty
 
     def end_s(self) -> float:
-        """Seconds to keep for the end: those of the coarse result, before it those of writing zeros."""
-        return END_MARGIN * (self._clock.write_s if self._end_s is None else self._end_s)
+        """Seconds to keep for the end: those of the coarse result, before it those of writing zeros.
+
+        Where there was no coarse stage, sampling a view is added.
+        """
+        if self._end_s is None:
+            return END_MARGIN * self._clock.write_s
+        return END_MARGIN * (self._end_s + (self._sampling_s if self._end_was_empty else 0.0))
 
     def needs_s(self, loads: Sequence[Load]) -> float:
         """Seconds that the windows and views of ``loads`` will take, without any margin."""
@@ -94,7 +116,10 @@ class Pace:
 
     def next_s(self, loads: Sequence[Load]) -> float:
         """Seconds that the first window of ``loads`` may take."""
-        return loads[0].passes * self._costs.most(loads[0].degree, loads[0].voxels) if loads else 0.0
+        if not loads:
+            return 0.0
+        degree, voxels = loads[0].degree, loads[0].voxels
+        return loads[0].passes * (self._costs.most(degree, voxels) or self._known.most(degree, voxels))
 
     def fits(self, loads: Sequence[Load]) -> bool:
         """Whether ``loads`` and the end of the case fit, and the next window even if it is a slow one."""

@@ -11,6 +11,7 @@ from inference.output import Output
 from inference.processor import peak_mb
 from inference.prompts import ModalityChoice, Prompt
 from inference.report import FELL_BACK, NOT_RUN, OK, CaseReport, LadderStep, PromptOutcome, StageReport
+from inference.supervise import Overtaken
 
 
 class Record:
@@ -59,7 +60,9 @@ class Record:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measure a step of the case."""
+        """Measure a step of the case. Raises Overtaken where the case was left behind meanwhile."""
+        if self.closed:
+            raise Overtaken
         started, self.step_now = time.monotonic(), name
         try:
             yield

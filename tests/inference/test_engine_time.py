@@ -177,7 +177,6 @@ def test_a_coarser_coarse_stage_has_no_fine_one() -> None:
         "overlap 0",
         "fine stage only where the coarse stage was unsure",
         "coarse only",
-        "coarser spacing: 1/2 of the voxels",
         "coarser spacing: 1/4 of the voxels",
     ]
     assert result.prompts[1].stages == ("coarse",)

@@ -65,6 +65,20 @@ def test_afterwards_the_end_costs_what_the_coarse_one_did(watch: Watch) -> None:
     assert fits_until(pace, watch, 60.0 - LEAVE_S - END_MARGIN * 3.0, ONE)
 
 
+@pytest.mark.parametrize(("empty", "end_s"), [(False, 3.0), (True, 3.0 + 5.0)])
+def test_an_empty_result_does_not_tell_what_the_way_back_costs(
+    watch: Watch, empty: bool, end_s: float
+) -> None:
+    """Without a coarse stage: 3 s for writing nothing, 5 s for sampling the largest view, and back again."""
+    pace = pace_after(watch)
+    with pace.ending(empty):
+        watch.at += 3.0
+    for seconds in (5.0, 2.0):
+        with pace.sampling():
+            watch.at += seconds
+    assert pace.end_s() == END_MARGIN * end_s
+
+
 def test_the_sum_counts_windows_rounds_and_passes(watch: Watch) -> None:
     """2 s a call; 3 windows with two passes each in two views alike: 12 calls."""
     pace = pace_after(watch, 9.0, 2.0)
@@ -113,8 +127,14 @@ def test_the_reason_names_what_is_left_and_what_it_takes(watch: Watch) -> None:
 
 
 def test_what_one_case_measured_the_next_one_knows(watch: Watch) -> None:
-    costs = Costs()
-    first = Pace(Clock(60.0, 0.0, watch), costs)
-    with first.call(0, 4096):
-        watch.at += 5.0
-    assert Pace(Clock(60.0, 0.0, watch), costs).next_s(ONE) == 5.0
+    """For its first window only: sums wait for what it measures itself."""
+    known = Costs()
+    first = Pace(Clock(60.0, 0.0, watch), known)
+    for _ in range(2):
+        with first.call(0, 4096):
+            watch.at += 5.0
+    second = Pace(Clock(60.0, 0.0, watch), known)
+    assert (second.next_s(ONE), second.needs_s(ONE)) == (5.0, 0.0)
+    with second.call(0, 4096):
+        watch.at += 1.0
+    assert second.next_s(ONE) == 1.0
