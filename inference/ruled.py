@@ -22,6 +22,8 @@ from inference.rules.spacing import Grid, fixed_grid, plausible_spacing, stage_g
 from inference.rules.tiles import padding, tiles
 from postprocess.specks import remove_specks
 
+MULTIPLE = 32
+"""Sides of a smaller window than the rules': Medal S and SAT halve a side five times."""
 THEIR_MODALITY = {"MR": "MRI"}
 """Where the rules' word for a modality is not ours."""
 
@@ -60,13 +62,24 @@ class CaseRules:
         d, h, w = (max(1, round(n * share ** (1 / 3))) for n in grid.shape)
         return replace(grid, shape=(d, h, w))
 
+    def window(self, shape: Sides, stage: str, share: float) -> Sides:
+        """The rules' window; for a coarser grid of `shape` no more of it than the grid needs.
+
+        A whole window may cost more than all the time there is.
+        """
+        crop = self.rules.grid(stage).crop
+        if share >= 1:
+            return crop
+        d, h, w = (min(c, -(-n // MULTIPLE) * MULTIPLE) for n, c in zip(shape, crop, strict=True))
+        return d, h, w
+
     def view(self, box: Box, stage: str, share: float = 1.0) -> View:
         """The view of a stage over a box of whole voxels, with zeros appended up to one window."""
         start = triple(float(math.floor(a)) for a in box.start)
         source = tuple(max(1, math.ceil(b) - int(a)) for a, b in zip(start, box.stop, strict=True))
         d, h, w = source
         grid = self.grid((d, h, w), stage, share)
-        crop = self.rules.grid(stage).crop
+        crop = self.window(grid.shape, stage, share)
         padded = tuple(n + p for n, p in zip(grid.shape, padding(grid.shape, crop), strict=True))
         step = triple(n / m for n, m in zip(source, grid.shape, strict=True))
         corners = self.rules.spacing.corners

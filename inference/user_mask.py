@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +41,20 @@ class UserMask:
 
     def box(self, ids: Collection[int]) -> Box | None:
         """The box of some prompts' voxels in native voxel edges; None where they have none."""
-        mine = np.isin(self.labels, list(ids))
-        spans = [np.flatnonzero(mine.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-        if not spans[0].size:
+        mine = [self._boxes[id_] for id_ in set(ids) & self._boxes.keys()]
+        if not mine:
             return None
         return Box(
-            triple(float(at[0]) for at in spans),
-            triple(float(at[-1] + 1) for at in spans),
+            triple(float(min(box[axis].start for box in mine)) for axis in range(3)),
+            triple(float(max(box[axis].stop for box in mine)) for axis in range(3)),
         )
+
+    @cached_property
+    def _boxes(self) -> dict[int, tuple[slice, slice, slice]]:
+        """Each prompt's box, found in one pass: the volume may be large and the prompts many."""
+        from postprocess.components import class_boxes
+
+        return class_boxes(self.labels)
 
     def sampled(self, prompt_id: int, view: View) -> np.ndarray:
         """(d,h,w) float32 on `view`: the share of each view voxel that belongs to a prompt."""
