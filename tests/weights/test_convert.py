@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import string
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +11,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="published files are converted with torch")
 pytest.importorskip("onnx", reason="conversion writes ONNX graphs")
 
-from torch import nn  # noqa: E402
-
 from inference.errors import ProfileError  # noqa: E402
 from inference.model_query import QueryModel  # noqa: E402
 from inference.models import image_channels  # noqa: E402
 from inference.runtime_onnx import OnnxRuntime  # noqa: E402
-from networks.medal_s import MedalS  # noqa: E402
-from networks.mpnet_text import MPNetText, TextSizes  # noqa: E402
-from networks.sat import Sat, Sizes  # noqa: E402
+from tests.weights.made import Made, make  # noqa: E402
 from weights.convert import verify  # noqa: E402
 from weights.convert.__main__ import main  # noqa: E402
 from weights.convert.errors import CheckpointError, ConversionError, TokenizerError  # noqa: E402
@@ -29,9 +24,6 @@ from weights.convert.text import read_sentences, write_tokenizer  # noqa: E402
 
 CLOSE = 1e-4
 """Largest difference in fp32, as a share of the largest logit: rounding alone makes a tenth of it."""
-FEATURES = (4, 4, 8, 8, 8, 8)
-WORDS = ["<s>", "<pad>", "</s>", "<unk>", "[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-VOCABULARY = [*WORDS, *string.ascii_lowercase, *(f"##{c}" for c in string.ascii_lowercase), "liver", "<mask>"]
 
 
 @dataclass(frozen=True)
@@ -45,64 +37,6 @@ class Query:
 
 
 QUERIES = [Query("liver"), Query("kidney", "left", "MR"), Query("kidney", sentence="a left kidney, on US")]
-
-
-@dataclass(frozen=True)
-class Made:
-    """Networks, the files that they were written to, and the command line that names these."""
-
-    networks: dict[str, Sat]
-    encoder: MPNetText
-    arguments: list[str]
-    out: Path
-
-
-def randomised(module: nn.Module, seed: int) -> nn.Module:
-    """Weights that are always the same; norms too, which would be ones and zeros."""
-    g = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            around = 1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0
-            spread = 0.3 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
-            parameter.copy_(around + spread * torch.randn(parameter.shape, generator=g))
-    return module.eval()
-
-
-def save(module: nn.Module, path: Path) -> Path:
-    """Write as the published training does: prefixed, convolutions and norms under two names."""
-    state = {}
-    for name, value in module.state_dict().items():
-        state[f"module.{name}"] = value
-        for first, second in ((".conv.", ".all_modules.0."), (".norm.", ".all_modules.1.")):
-            if ".convs." in name and first in name:
-                state[f"module.{name.replace(first, second)}"] = value
-    torch.save({"step": 7, "model_state_dict": state}, path)
-    return path
-
-
-def make(folder: Path, system: str, modalities: int = 5, width: int = 24) -> Made:
-    """Files of one system below ``folder``."""
-    encoder = randomised(MPNetText(TextSizes(len(VOCABULARY), 300, 24, 32, 2, 12, 32, 24, modalities)), 5)
-    tokenizer = folder / "BioLORD"
-    tokenizer.mkdir(parents=True)
-    (tokenizer / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
-    text = ["--text", str(save(encoder, folder / "text.pth")), "--tokenizer", str(tokenizer)]
-    out = ["-o", str(folder / "out"), "--store", "fp32"]
-    if system == "sat":
-        network = randomised(Sat(Sizes(3, FEATURES, 2, width, 24, 16, 32, 2)), 1)
-        names = ["--model", str(save(network, folder / "nano.pth"))]
-        return Made({"fine": network}, encoder, ["sat", *names, *text, *out], folder / "out")
-    networks = {
-        stage: randomised(MedalS(Sizes(2, FEATURES, 2, width, 24, 16, 32, 2)), seed)
-        for seed, stage in enumerate(("coarse", "fine"))
-    }
-    names = [
-        "--stage1",
-        str(save(networks["coarse"], folder / "a_crop_size_64_64_32_spacing_1.5_1.5_3.0_step_7.pth")),
-        "--stage2",
-        str(save(networks["fine"], folder / "b.pth")),
-    ]
-    return Made(networks, encoder, ["medal-s", *names, *text, *out], folder / "out")
 
 
 @pytest.fixture(scope="module")
