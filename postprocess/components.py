@@ -91,11 +91,11 @@ def filter_class(
         ArrayShapeError: the arrays are not (D,H,W) or differ in shape.
     """
     require_ndim("labels", labels, 3, "(D,H,W)")
+    require_same_shape("probability", probability, "labels", labels.shape)
     mask = labels == class_id
-    kept = keep_components(mask, probability, rules)
-    kept ^= mask
-    if kept.any():
-        labels[kept] = 0
+    stays = _voxels_to_keep(mask, probability, rules)
+    if not stays.all():
+        labels[mask] = stays * labels.dtype.type(class_id)
 
 
 def keep_components(
@@ -104,10 +104,18 @@ def keep_components(
     """Return the (D,H,W) bool mask of the components of `mask` that the rules choose; empty stays empty."""
     require_ndim("mask", mask, 3, "(D,H,W)")
     require_same_shape("probability", probability, "mask", mask.shape)
-    mask = np.ascontiguousarray(mask, dtype=bool)  # cc3d numbers in memory order: raster order breaks ties
+    mask = np.ascontiguousarray(mask, dtype=bool)
+    kept = mask.copy()
+    kept[mask] = _voxels_to_keep(mask, probability, rules)
+    return kept
+
+
+def _voxels_to_keep(mask: np.ndarray, probability: np.ndarray, rules: ComponentRules) -> np.ndarray:
+    """Return the (n,) bool of a contiguous mask's voxels in raster order, True where the component stays."""
+    # cc3d numbers in memory order: raster order breaks ties
     components, count = cc3d.connected_components(mask, connectivity=6, return_N=True)
     if count <= 1:
-        return components > 0
+        return np.ones(np.count_nonzero(mask), dtype=bool)
     inside = components[mask]
     sizes = np.bincount(inside, minlength=count + 1)
     sums = np.bincount(inside, weights=probability[mask], minlength=count + 1)
@@ -115,7 +123,7 @@ def keep_components(
     chosen = _choose(sizes[order], sums[order] / sizes[order], rules)
     keep = np.zeros(count + 1, dtype=bool)
     keep[order[chosen]] = True
-    return keep[components]
+    return keep[inside]
 
 
 def class_boxes(labels: np.ndarray) -> dict[int, Box]:
