@@ -203,8 +203,8 @@ def test_without_time_for_all_of_it_the_view_gets_coarser():
     assert eighth.tiling.grid == tuple(round(n / 2) for n in full.tiling.grid)
     assert eighth.shape == (32, 32, 32)
     big = CaseRules(rules(), (300, 512, 512), (1.0, 0.8, 0.8), ("CT_Liver", "CT_Spleen"), False)
-    full, small = (big.view(whole(big.shape), "coarse", share) for share in (1.0, 0.05))
-    assert full.tiling.window == (128, 224, 224)
+    most, small = (big.view(whole(big.shape), "coarse", share) for share in (1.0, 0.05))
+    assert most.tiling.window == (128, 224, 224)
     assert small.tiling.window == small.shape == (64, 128, 128)
     assert eighth.tiling.source == full.tiling.source == SHAPE
 
