@@ -16,7 +16,10 @@ WRONG_USAGE = 2
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line and return the exit code: 0 all good, 1 some case fell back, 2 wrong usage."""
+    """Run the command line and return the exit code.
+
+    0 all good, 1 some case fell back, 2 wrong usage, 130 stopped from the keyboard, 143 by SIGTERM.
+    """
     logs.set_up()
     # Until `run` knows the cases it could not leave outputs for them; it lets the signal in.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -107,7 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="predict.sh",
         description="Segment 3D biomedical volumes from text prompts.",
-        epilog="Exit code: 0 all good, 1 a case fell back, 2 wrong usage. Environment: "
+        epilog="Exit code: 0 all good, 1 a case fell back, 2 wrong usage, 143 SIGTERM. Environment: "
         + ", ".join("VESAL_" + name.upper() for name in FROM_ENVIRONMENT),
         allow_abbrev=False,
     )

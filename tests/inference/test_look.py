@@ -1,0 +1,106 @@
+"""One look at a time: which windows are run again, and what a change of effort in its middle does."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from inference.budget import Clock
+from inference.families import StageModel
+from inference.geometry import View, whole
+from inference.ladder import Effort, Ladder, Planned, Where
+from inference.look import Look, Sight, Task
+from inference.models import VolumeModel
+from inference.pace import Pace
+from inference.plan import Query
+from inference.profile import StageRule
+from inference.stages import MOST_QUERIES, coarse_tasks, nothing_later, run_coarse
+from tests.inference.fake_models import BANK, Bright, Constant, Graph, made_image
+
+LIVER = Query(1, "liver", "liver", None, "CT", "organ")
+SPLEEN = Query(2, "spleen", "spleen", None, "CT", "organ")
+SIDE = 32
+EIGHT = StageRule(voxels=16**3, windows=8, overlap=0.0, complementary=4)
+"""Cuts 32^3 into its eight halves of a side."""
+
+
+class Timed:
+    """A network and its clock: call number n takes ``seconds(n)``."""
+
+    def __init__(self, graph: Graph, seconds: Callable[[int], float]) -> None:
+        self.graph, self.seconds = graph, seconds
+        self.at, self.count = 0.0, 0
+
+    def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.count += 1
+        self.at += self.seconds(self.count)
+        return self.graph(inputs)
+
+    def ladder(self, budget_s: float, rule: StageRule, first: bool) -> Ladder:
+        """A ladder for one stage on that clock."""
+        return Ladder(Pace(Clock(budget_s, 0.0, lambda: self.at)), [Planned(rule, first)])
+
+
+def sight_of(image: np.ndarray) -> Sight:
+    """A volume of 1 mm voxels."""
+    return Sight(image, (1.0, 1.0, 1.0), (100.0, 50.0))
+
+
+def model_of(graph: Graph) -> StageModel:
+    """One network for all degrees."""
+    return StageModel.fine(VolumeModel({0: graph, 1: graph, 2: graph}, BANK))
+
+
+def half_sure(view: View) -> np.ndarray:
+    """A coarse result that is sure of its first half, along D, and knows nothing of its second."""
+    hint = np.full((1, *view.shape), 0.5, np.float32)
+    hint[:, : view.shape[0] // 2] = 1.0
+    return hint
+
+
+def refine(timed: Timed, ladder: Ladder) -> np.ndarray:
+    """The probability (32, 32, 32) after one round over eight windows."""
+    sight = sight_of(made_image((SIDE,) * 3))
+    task = Task(sight, model_of(timed), [LIVER], whole((SIDE,) * 3), EIGHT, False, True, half_sure)
+    return np.asarray(Look(task, ladder, nothing_later).first_round().probability)[0]
+
+
+def test_only_windows_that_the_coarse_stage_left_open_are_run() -> None:
+    timed = Timed(Constant(0.25), lambda n: 0.0)
+    ladder = timed.ladder(60.0, EIGHT, False)
+    ladder.effort = Effort(complementary=False, fine=Where.UNSURE)
+    probability = refine(timed, ladder)
+    assert timed.count == 4
+    np.testing.assert_allclose(probability[: SIDE // 2], 1.0, rtol=1e-3)
+    np.testing.assert_allclose(probability[SIDE // 2 :], 0.25, rtol=1e-3)
+
+
+def test_a_step_in_the_middle_holds_from_the_next_window_on() -> None:
+    """Two calls a window for both halves of the masks. From the fifth on they take ten times as long: after
+    the eighth, 4 windows are left and 46 s, which is enough for one call each.
+    """
+    timed = Timed(Constant(0.25), lambda n: 1.0 if n < 5 else 10.0)
+    ladder = timed.ladder(90.0, EIGHT, False)
+    refine(timed, ladder)
+    assert [step.step for step in ladder.steps] == ["no complementary pass"]
+    assert timed.count == 2 * 4 + 4
+    assert [step.at_s for step in ladder.steps] == [4 * 1.0 + 4 * 10.0]
+
+
+def test_a_pass_that_becomes_coarser_takes_the_earlier_ones_along() -> None:
+    """20 queries are asked in two passes of 8 windows; in the second each takes five times as long: it sees
+    the volume with fewer voxels, and the first one's result goes over to them.
+    """
+    cut = (slice(4, 28), slice(4, 28), slice(4, 28))
+    image = made_image((SIDE,) * 3, (cut, 200))
+    timed = Timed(Bright(), lambda n: 1.0 if n <= 8 else 5.0)
+    ladder = timed.ladder(40.0, EIGHT, True)
+    queries = [(LIVER, SPLEEN)[i % 2] for i in range(MOST_QUERIES + 4)]
+    result = run_coarse(coarse_tasks(sight_of(image), model_of(timed), queries, EIGHT), ladder)
+    assert ladder.steps and ladder.steps[-1].step.startswith("coarser spacing")
+    assert np.prod(result.view.shape) < SIDE**3 and result.unseen == 0
+    found = np.asarray(result.probability)
+    assert found.shape == (len(queries), *result.view.shape)
+    middle = found[:, result.view.shape[0] // 2, result.view.shape[1] // 2, result.view.shape[2] // 2]
+    assert [bool(value > 0.5) for value in middle] == [i % 2 == 0 for i in range(len(queries))]
+    assert result.presence.shape == (len(queries), result.view.shape[0])
+    assert (result.presence[:MOST_QUERIES] == 1).all(), "not measured on these slices"
