@@ -50,7 +50,7 @@ def save(module: nn.Module, path: Path) -> Path:
 
 
 def make(folder: Path, system: str, modalities: int = 5, width: int = 24) -> Made:
-    """Files of one system below ``folder``; the coarse one's name tells its window, (h, w, d) 64 x 64 x 32."""
+    """Files of one system below ``folder``; the coarse one's name tells 64 x 64 x 32 (h, w, d) as window."""
     encoder = randomised(MPNetText(TextSizes(len(VOCABULARY), 300, 24, 32, 2, 12, 32, 24, modalities)), 5)
     tokenizer = folder / "BioLORD"
     tokenizer.mkdir(parents=True)
