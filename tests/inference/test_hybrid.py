@@ -12,6 +12,8 @@ from inference.budget import Clock
 from inference.engine import Engine
 from inference.geometry import Box
 from inference.hybrid import joined, runs_alike
+from inference.ladder import Effort, Where
+from inference.look import _Round
 from inference.models import VolumeModel
 from inference.plan import Query
 from inference.profile import Profile, StageRule
@@ -233,3 +235,30 @@ def test_a_profile_says_which_stage(tmp_path):
     coarse = replace(profile, hybrid="coarse")
     assert Engine(coarse, SimpleNamespace(), VolumeModel({}, BANK)).hybrid == "coarse"
     assert Engine(coarse, SimpleNamespace(), VolumeModel({}, BANK), "off").hybrid == "off"
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_mask_is_no_result_where_time_runs_short(given):
+    """Where only unsure windows are looked at again, a coarse result settles one; a user's mask does not."""
+    one = object.__new__(_Round)
+    one._task, one._number = SimpleNamespace(first=False, given=given), 0
+    sure = np.ones((1, 4, 4, 4), np.float32)
+    assert one._is_settled(sure, Effort(fine=Where.UNSURE)) is not given
+    assert one._is_settled(sure, Effort()) is False
+
+
+@pytest.mark.slow
+def test_a_shifted_true_mask_helps_the_default_weights(shared, tmp_path):
+    """On a real left atrium: the mask is three voxels off, and the result is better than without it."""
+    name = "MR_LeftAtrium_native.npz"
+    with np.load(shared / "cases" / "imgs" / name, allow_pickle=True) as archive:
+        case = {key: archive[key] for key in ("imgs", "spacing", "text_prompts")}
+    truth = np.load(shared / "cases" / "gts" / name)["gts"]
+    found = {}
+    for label, mask in {"without": None, "with": np.roll(truth, (1, 3, 3), (0, 1, 2))}.items():
+        folder = tmp_path / label
+        folder.mkdir()
+        np.savez(folder / name, **case, **({} if mask is None else {"prev_pred": mask}))
+        assert run(Settings(folder / name, folder / "out", seconds=600.0)) == 0
+        found[label] = dice(np.load(folder / "out" / name)["segs"] == 1, truth == 1)
+    assert found["with"] > found["without"]
