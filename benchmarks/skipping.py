@@ -1,0 +1,113 @@
+"""Windows that cannot hold anything: how many are skipped, and that no Dice is lost by it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.tables import Row
+from evaluation.metrics import dice
+from inference import look, windows
+from inference.budget import Clock
+from inference.case import read_case
+from inference.engine import Engine
+from inference.profile import Profile, StageRule
+from inference.prompts import parse_prompts
+from inference.settings import Settings
+
+SMALLEST_LOSS = 1e-9
+"""Dice may not drop by more than rounding does."""
+FINER = 12
+"""Windows of a fine view in the second pass: with the default rules most views are a single window, where
+nothing can be skipped."""
+
+
+def rows(cases: list[Path], weights: Path, finer: int = FINER) -> list[Row]:
+    """Default rules, then views cut into more windows; each with and without skipping."""
+    logging.getLogger("vesal").setLevel(logging.ERROR)
+    engine = Engine.open(Settings(weights=str(weights.resolve())))
+    found = _compare("default rules", cases, engine)
+    engine.profile = with_windows(engine.profile, finer)
+    return found + _compare(f"views of {finer} windows in both stages", cases, engine)
+
+
+def with_windows(profile: Profile, count: int) -> Profile:
+    """The profile with so many smaller windows in both stages of every target: the grid stays as it is."""
+
+    def cut(rule: StageRule) -> StageRule:
+        return replace(rule, voxels=max(16**3, rule.voxels // count), windows=rule.windows * count)
+
+    overrides = tuple(replace(o, coarse=cut(o.coarse), fine=cut(o.fine)) for o in profile.overrides)
+    return replace(profile, coarse=cut(profile.coarse), fine=cut(profile.fine), overrides=overrides)
+
+
+def _compare(what: str, cases: list[Path], engine: Engine) -> list[Row]:
+    skipped = ran = without = 0
+    gains: list[float] = []
+    for case in cases:
+        with_skipping, counts = _segment(case, engine)
+        with nothing_idle():
+            without_skipping, all_counts = _segment(case, engine)
+        ran, skipped = ran + counts[0], skipped + counts[1]
+        without += all_counts[0]
+        gains += [a - b for a, b in zip(with_skipping, without_skipping, strict=True)]
+    note = f"{len(cases)} cases; {ran} windows run, {without} without skipping"
+    loss = -float(np.mean(gains)) if gains else 0.0
+    worst = -min(gains, default=0.0)
+    share = 1e2 * skipped / max(1, ran + skipped)
+    return [
+        Row(f"windows skipped, {what}", share, "%", note=note),
+        Row(
+            f"mean Dice lost by skipping, {what}",
+            loss,
+            "",
+            limit=SMALLEST_LOSS,
+            note=f"{len(gains)} targets; the most that one loses is {worst:.4f}",
+        ),
+    ]
+
+
+def _segment(case: Path, engine: Engine) -> tuple[list[float], tuple[int, int]]:
+    """Dice of each covered prompt, and windows run and skipped."""
+    read = read_case(case)
+    prompts, _ = parse_prompts(
+        read.sentences, name=read.name, image=read.image, encoder=lambda: engine.text_encoder
+    )
+    told = engine.segment(read, prompts, Clock(3600.0, 0.0, lambda: 0.0), lambda labels: None)
+    with np.load(_truth_of(case)) as archive:
+        truth = archive["gts"]
+    ids = [id_ for id_, outcome in told.prompts.items() if outcome.covered]
+    if read.instance:
+        scores = [dice(told.labels > 0, truth > 0)] if ids else []
+    else:
+        scores = [dice(told.labels == id_, truth == id_) for id_ in ids]
+    return scores, (sum(s.windows for s in told.stages), sum(s.skipped for s in told.stages))
+
+
+def _truth_of(case: Path) -> Path:
+    """The file with ``gts``: the case's own, or the one in the folder beside its folder."""
+    beside = case.parent.parent / "gts" / case.name
+    return beside if beside.exists() else case
+
+
+@contextmanager
+def nothing_idle() -> Iterator[None]:
+    """Run every window."""
+
+    def never(image: np.ndarray, prompt: np.ndarray | None) -> bool:
+        return False
+
+    before: dict[object, Callable[[np.ndarray, np.ndarray | None], bool]] = {}
+    for module in (windows, look):
+        before[module] = module.is_idle
+        module.is_idle = never  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module, own in before.items():
+            module.is_idle = own  # type: ignore[attr-defined]
