@@ -267,6 +267,8 @@ class _Work:
         stage = stage_report(name, result, self.case.spacing_dhw_mm, peak_mb())
         log_stage(stage)
         self.stages.append(stage)
+        if result.note:
+            self.fallbacks.append(f"{name}: {result.note}")
         for id_ in dict.fromkeys(ids):
             self.ran[id_].append(name.split()[0])
 

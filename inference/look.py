@@ -165,7 +165,7 @@ class _Round:
         self._embedding, self._rule, self._view = look._embedding, look._rule, look.view
         self._image, self._prompt, self._number = image, prompt, number
         self._size, self._corners = _cut(self._view, self._rule.voxels, self._rule.overlap)
-        self._asked = 0
+        self._asked, self._voxels = 0, math.prod(self._size)
 
     def run(self) -> Blended:
         """Run the windows that may be run, none where there is no time for the first."""
@@ -207,31 +207,32 @@ class _Round:
         if _grid(rule) != _grid(self._rule):
             return self._task.load(effort)
         passes, left = _passes(rule, self._prompt is not None), self._left(effort)
-        mine = [Load(self._view.degree, math.prod(self._size), left, 1, passes)] if left else []
+        if self._voxels != math.prod(self._size):
+            left = max(1, left)  # for want of memory there are more and smaller windows than were counted
+        mine = [Load(self._view.degree, self._voxels, left, 1, passes)] if left else []
         return [*mine, *_rounds(self._view, self._size, rule, rule.rounds - self._number - 1)]
 
     def _left(self, effort: Effort) -> int:
         waiting = self._busy[self._asked :]
+        if not self._may_settle(effort):
+            return len(waiting)
         parts = (_part(self._prompt, corner, self._size) for corner in waiting)
-        return sum(not self._is_settled(part, effort) for part in parts)
+        return sum(part is None or is_unsure(part) for part in parts)
 
     @cached_property
     def _busy(self) -> list[Corner]:
         prompt = self._prompt if self._view.tiling is None else None
         return _busy(self._image, prompt, self._size, self._corners)
 
-    def _is_settled(self, hint: np.ndarray | None, effort: Effort) -> bool:
-        """Whether the coarse result of a window is taken as it is."""
-        task = self._task
-        if hint is None or task.first or task.given or self._number or effort.fine is not Where.UNSURE:
-            return False
-        return not is_unsure(hint)
+    def _may_settle(self, effort: Effort) -> bool:
+        """Whether windows of which the coarse stage was sure keep its result."""
+        return effort.fine is Where.UNSURE and not self._task.first and self._number == 0
 
     def _predict(self, image: np.ndarray, prompt: np.ndarray | None, degree: int) -> Answer:
         """One window's prediction; with complementary masks, of two that see one half each (see the rule)."""
-        self._asked += 1
+        self._asked, self._voxels = self._asked + 1, math.prod(image.shape[1:])
         effort = self._ladder.effort
-        if prompt is not None and self._is_settled(prompt, effort):
+        if prompt is not None and self._may_settle(effort) and not is_unsure(prompt):
             return prompt, prompt.max((2, 3))
         rule = effort.of(self._task.rule, self._task.first)
         if prompt is not None and rule.binary:

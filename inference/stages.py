@@ -48,6 +48,8 @@ class Pass:
     """windows left out because the time was over; the result is then good for nothing but what was seen"""
     labels: np.ndarray | None = None
     """(D, H, W) prompt ids that it makes of the volume, where a layout of the fine stage wants them"""
+    note: str = ""
+    """what had to be given up for want of memory"""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def run_coarse(tasks: Sequence[Task], ladder: Ladder, later: Later = nothing_lat
         ladder.pace.now() - started,
         f"the whole volume in {ruled.windows} window(s) of up to {ruled.voxels} voxels, degree {view.degree}",
         sum(result.unseen for _, result in done),
+        note="; ".join(dict.fromkeys(result.note for _, result in done if result.note)),
     )
 
 
@@ -239,6 +242,7 @@ def run_fine(task: Task, why: str, ladder: Ladder, later: Later = nothing_later)
         seconds,
         why,
         result.unseen,
+        note=result.note,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inference.errors import OutOfDeviceMemoryError
 from inference.profile import FilterRule, Override, StageRule, StandIn
 from inference.write import write_label_map
 from tests.inference.fake_models import (
@@ -347,3 +348,19 @@ def test_what_the_fine_stage_takes_back_stays_away() -> None:
     assert saved.maps[0].all()
     assert not result.labels.any()
     assert result.prompts[1].voxels == 0
+
+
+def test_windows_that_were_halved_for_want_of_memory_are_told() -> None:
+    """A GPU that holds 24^3 voxels and no more: the result is the same, and the report says how."""
+
+    def graph(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if inputs["image"][0, 0].size > 24**3:
+            raise OutOfDeviceMemoryError("no room")
+        return Bright()(inputs)
+
+    result = segment(make_engine(graph), made_image((32, 32, 32), (CUBE, 200)), [LIVER])
+    expected = np.zeros((32, 32, 32), np.uint8)
+    expected[CUBE] = 1
+    np.testing.assert_array_equal(result.labels, expected)
+    assert [f.partition(":")[0] for f in result.fallbacks] == ["coarse", "fine liver"]
+    assert all("do not fit into the GPU" in f for f in result.fallbacks)

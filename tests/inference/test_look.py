@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from inference.budget import Clock
+from inference.errors import OutOfDeviceMemoryError
 from inference.families import StageModel
 from inference.geometry import View, whole
 from inference.ladder import Effort, Ladder, Planned, Where
@@ -104,3 +105,23 @@ def test_a_pass_that_becomes_coarser_takes_the_earlier_ones_along() -> None:
     assert [bool(value > 0.5) for value in middle] == [i % 2 == 0 for i in range(len(queries))]
     assert result.presence.shape == (len(queries), result.view.shape[0])
     assert (result.presence[:MOST_QUERIES] == 1).all(), "not measured on these slices"
+
+
+def test_windows_halved_for_want_of_memory_still_ask_the_clock() -> None:
+    """Eight windows were counted; a GPU that holds a quarter of each makes more of them, of 1 s, in 20 s."""
+    rule = StageRule(voxels=32**3, windows=8, overlap=0.0)
+
+    def graph(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if inputs["image"][0, 0].size > 16**3:
+            timed.at -= 1.0
+            raise OutOfDeviceMemoryError("no room")
+        return Constant(0.75)(inputs)
+
+    timed = Timed(graph, lambda n: 1.0)
+    ladder = timed.ladder(20.0, StageRule(voxels=16**3), True)
+    sight = sight_of(made_image((64,) * 3))
+    task = Task(sight, model_of(timed), [LIVER], whole((64,) * 3), rule, True)
+    result = Look(task, ladder, nothing_later).first_round()
+    assert result.windows + result.skipped + result.unseen == 64
+    assert timed.at < 20.0 and 15 < result.windows < 20
+    assert [step.step for step in ladder.steps] == ["windows left out: 1"]
