@@ -52,7 +52,7 @@ class Plan:
     """prompt id -> why and as what it is run"""
     refused: dict[int, str]
     """prompt id -> why its class stays empty"""
-    filters: FilterRule
+    filters: FilterRule = FilterRule()
     """what is removed after the stages"""
 
 

@@ -10,19 +10,23 @@ import pytest
 
 from inference.budget import Clock
 from inference.engine import Engine
-from inference.geometry import Box
+from inference.families import StageModel
+from inference.geometry import Box, whole
 from inference.hybrid import joined, runs_alike
-from inference.ladder import Effort, Where
-from inference.look import _Round
+from inference.ladder import Effort, Ladder, Planned, Where
+from inference.look import Look, Sight, Task
 from inference.models import VolumeModel
+from inference.pace import Pace
 from inference.plan import Query
 from inference.profile import Profile, StageRule
 from inference.run import run
 from inference.settings import Settings
+from inference.stages import nothing_later
 from inference.user_mask import UserMask
 from tests.inference.fake_models import (
     BANK,
     Bright,
+    Constant,
     Saved,
     dice,
     made_image,
@@ -240,11 +244,18 @@ def test_a_profile_says_which_stage(tmp_path):
 @pytest.mark.parametrize("given", [False, True])
 def test_a_mask_is_no_result_where_time_runs_short(given):
     """Where only unsure windows are looked at again, a coarse result settles one; a user's mask does not."""
-    one = object.__new__(_Round)
-    one._task, one._number = SimpleNamespace(first=False, given=given), 0
-    sure = np.ones((1, 4, 4, 4), np.float32)
-    assert one._is_settled(sure, Effort(fine=Where.UNSURE)) is not given
-    assert one._is_settled(sure, Effort()) is False
+    rule, sure = StageRule(16**3, windows=8, overlap=0.0), np.ones((1, 32, 32, 32), np.float32)
+    graph = Constant(0.25)
+    model = StageModel.fine(VolumeModel({0: graph}, BANK))
+    sight = Sight(made_image((32, 32, 32)), (1.0, 1.0, 1.0), (100.0, 50.0))
+    query = Query(1, "liver", "liver", None, "CT", "organ")
+    box = whole((32, 32, 32))
+    task = Task(sight, model, [query], box, rule, False, True, lambda view: sure, given)
+    ladder = Ladder(Pace(Clock(60.0, 0.0, lambda: 0.0)), [Planned(rule, False)])
+    ladder.effort = Effort(fine=Where.UNSURE)
+    probability = np.asarray(Look(task, ladder, nothing_later).first_round().probability)
+    assert len(graph.calls) == (8 if given else 0)
+    assert probability.max() == pytest.approx(0.25 if given else 1.0, rel=1e-3)
 
 
 @pytest.mark.slow
