@@ -225,8 +225,9 @@ class _Round:
         return _busy(self._image, prompt, self._size, self._corners)
 
     def _may_settle(self, effort: Effort) -> bool:
-        """Whether windows of which the coarse stage was sure keep its result."""
-        return effort.fine is Where.UNSURE and not self._task.first and self._number == 0
+        """Whether windows of which the coarse stage was sure keep its result; a user's mask is none."""
+        task = self._task
+        return effort.fine is Where.UNSURE and not (task.first or task.given or self._number)
 
     def _predict(self, image: np.ndarray, prompt: np.ndarray | None, degree: int) -> Answer:
         """One window's prediction; with complementary masks, of two that see one half each (see the rule)."""
