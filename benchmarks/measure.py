@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+ALL_GOOD, FELL_BACK = 0, 1
+"""Exit codes of the command; the second one also where the time did not do, and the report says so."""
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -67,12 +70,14 @@ def predict(case: Path, folder: Path, *options: str) -> Command:
     report = folder / "report.json"
     command = ["sh", str(ROOT / "predict.sh"), str(case), str(folder), "--quiet", "--report", str(report)]
     started = now()
-    subprocess.run(
+    ended = subprocess.run(
         [*command, *options],
-        check=True,
+        check=False,
         env=os.environ | {"PYTHON": sys.executable},
         stderr=subprocess.DEVNULL,
     )
+    if ended.returncode not in (ALL_GOOD, FELL_BACK):
+        raise RuntimeError(f"{' '.join([*command, *options])} ended with {ended.returncode}")
     return Command(now() - started, json.loads(report.read_text(encoding="utf-8")))
 
 

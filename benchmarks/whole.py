@@ -43,6 +43,8 @@ def case_rows(cases: list[Path], weights: Path, folder: Path, times: int, thread
                 f"covered; {windows} windows, {skipped} skipped; {memory:.0f} MB, "
                 f"{1e2 * memory / MEMORY_MB:.1f} % of 32 GB"
             )
+            if done.case["fallbacks"] or done.case["error"]:
+                note += f"; {done.case['error'] or '; '.join(done.case['fallbacks'])}"
             name = f"{case.stem}, {prompts} prompt(s), {count} thread(s)"
             found.append(Row(name, done.seconds, "s", limit=MOST_S * prompts, note=note))
     return found

@@ -1,10 +1,10 @@
 """Probabilities of several classes between the stages: compressed, and read back where they are needed.
 
 Results of one stage are kept without loss. What waits for the next stage, all classes of it, is kept to the
-precision of halves: a class's probability is nothing nearly everywhere, so they shrink to a fraction. Bytes
-of the same place are packed together (exponents repeat, ends of fractions do not) with zlib, which every
-Python has. blosc2 was weighed and left out: it packs faster, but its import takes longer than a whole case
-(`python -m benchmarks.keeping`), and with what it imports it adds 35 MB to an image of 475.
+precision of halves. Bytes of the same place are packed together (exponents repeat, ends of fractions do not)
+with zlib, which every Python has. blosc2 was weighed and left out: it packs such bytes no smaller
+(`python -m benchmarks.keeping`), its import takes as long as half a case, and with what it imports it adds
+35 MB to an image of 475.
 """
 
 from __future__ import annotations
