@@ -90,6 +90,8 @@ def test_an_output_is_there_before_the_deadline(
         labels = read_output(world.file)
         assert labels.shape == setting.image.shape and labels.dtype == np.uint8, seed
         assert result is None or np.array_equal(labels, result.labels), seed
+        # Where every window costs the same, only the first can come as a surprise.
+        assert result is not None or make_cost is not constant or net.count == 1, seed
         ends["left behind" if result is None else "ladder" if result.ladder else "whole"] += 1
     assert ends["left behind"] < runs / 20, ends
     assert ends["ladder"] > runs / 20 and ends["whole"] > runs / 20, ends
