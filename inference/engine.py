@@ -29,7 +29,7 @@ from inference.prompts import Prompt
 from inference.report import LadderStep, PromptOutcome, StageReport
 from inference.ruled import without_padding
 from inference.runtime import Runtime, choose_runtime
-from inference.settings import ROOT, Settings
+from inference.settings import OFF, ROOT, Settings
 from inference.stages import Pass, coarse_rule, coarse_tasks, find_target, fine_task, run_coarse, run_fine
 
 if TYPE_CHECKING:
@@ -146,6 +146,8 @@ class _Work:
         self.stages: list[StageReport] = []
         self.ran: dict[int, list[str]] = {id_: [] for id_ in plan.covered}
         self.fallbacks: list[str] = []
+        if case.mask is not None and engine.hybrid == OFF:
+            self.fallbacks.append(f"the user's mask is not used: the weights {engine.profile.name} take none")
 
     def _empty_map(self) -> LabelMap:
         return LabelMap(self.case.image.shape, max(self.case.sentences, default=1))

@@ -223,7 +223,7 @@ def _with_mask(case: Case, record: Record) -> Case:
         return case
     if mask is None:
         return case
-    note = f"the user's mask of prompts {', '.join(map(str, mask.ids))} is a spatial prompt ({mask.source})"
+    note = f"a mask is given for the prompts {', '.join(map(str, mask.ids))} ({mask.source})"
     return replace(case, mask=mask, notes=(*case.notes, note))
 
 

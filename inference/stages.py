@@ -95,6 +95,7 @@ def run_coarse(tasks: Sequence[Task], ladder: Ladder, later: Later = nothing_lat
             done.append((look.view, result))
     view = done[-1][0]
     ruled = ladder.effort.of(tasks[0].rule, True)
+    marked = ", some with the user's mask as spatial prompt" if any(task.hint for task in tasks) else ""
     return Pass(
         view,
         join([_probability_on(view, *d) for d in done]),
@@ -102,7 +103,8 @@ def run_coarse(tasks: Sequence[Task], ladder: Ladder, later: Later = nothing_lat
         sum(result.windows for _, result in done),
         sum(result.skipped for _, result in done),
         ladder.pace.now() - started,
-        f"the whole volume in {ruled.windows} window(s) of up to {ruled.voxels} voxels, degree {view.degree}",
+        f"the whole volume in {ruled.windows} window(s) of up to {ruled.voxels} voxels, degree {view.degree}"
+        + marked,
         sum(result.unseen for _, result in done),
         note="; ".join(dict.fromkeys(result.note for _, result in done if result.note)),
     )

@@ -86,6 +86,7 @@ def test_the_coarse_stage_takes_it_when_asked():
     echo = Echo()
     result = segment(echo, [LIVER], MASK, "coarse", fine=StageRule(32**3, skip=True))
     assert echo.prompted() == [True]
+    assert "user's mask" in result.stages[0].why
     assert dice(result.labels == 1, MASK == 1) > 0.9
 
 
@@ -95,10 +96,12 @@ def test_what_the_coarse_stage_made_of_it_goes_on_to_the_fine_one():
     assert echo.prompted() == [True, True]
 
 
-def test_off_is_off():
+def test_weights_that_take_no_masks_say_so():
     echo = Echo()
-    assert not segment(echo, [LIVER], MASK, "off").labels.any()
-    assert not any(echo.prompted())
+    result = segment(echo, [LIVER], MASK, "off")
+    assert not result.labels.any() and not any(echo.prompted())
+    assert any("take none" in told for told in result.fallbacks)
+    assert not segment(echo, [LIVER], None, "off").fallbacks
 
 
 @pytest.mark.parametrize(("hybrid", "skipped"), [("coarse", "coarse"), ("fine", "fine")])
