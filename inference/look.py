@@ -83,8 +83,8 @@ class Task:
     """gives the first round's spatial prompt (N, d, h, w) on a view"""
     given: bool = False
     """whether the user gave that prompt: it is no result, so nothing is settled by it"""
-    counts: dict[tuple[View, tuple[int, int, float]], int] = field(default_factory=dict, compare=False)
-    """windows that hold something, by view and grid"""
+    busy_shares: list[float] = field(default_factory=list, compare=False)
+    """of windows that hold something, on the first grid on which they were counted"""
 
     def wanted(self, effort: Effort, round_: int) -> bool:
         """Whether this effort still runs the round (0 is the first)."""
@@ -113,14 +113,13 @@ class Task:
         ]
 
     def _count(self, view: View, rule: StageRule) -> int:
-        """Windows of a view that hold something."""
-        key = (view, _grid(rule))
-        if key not in self.counts:
-            size, corners = _cut(view, rule.voxels, rule.overlap)
+        """Windows of a view that hold something: counted on one grid, about as many of another."""
+        size, corners = _cut(view, rule.voxels, rule.overlap)
+        if not self.busy_shares:
             image = self.sight.channels(view)
             hint = self.hint(view) if self.hint and view.tiling is None else None
-            self.counts[key] = len(_busy(image, hint, size, corners))
-        return self.counts[key]
+            self.busy_shares.append(len(_busy(image, hint, size, corners)) / len(corners))
+        return math.ceil(len(corners) * self.busy_shares[0] - 1e-6)
 
 
 def loads_of(tasks: Sequence[Task], effort: Effort) -> list[Load]:
@@ -222,7 +221,10 @@ class _Round:
     @cached_property
     def _busy(self) -> list[Corner]:
         prompt = self._prompt if self._view.tiling is None else None
-        return _busy(self._image, prompt, self._size, self._corners)
+        busy = _busy(self._image, prompt, self._size, self._corners)
+        if not self._number and not self._task.busy_shares:
+            self._task.busy_shares.append(len(busy) / len(self._corners))
+        return busy
 
     def _may_settle(self, effort: Effort) -> bool:
         """Whether windows of which the coarse stage was sure keep its result; a user's mask is none."""

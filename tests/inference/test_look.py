@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from inference.budget import Clock
 from inference.errors import OutOfDeviceMemoryError
@@ -58,10 +59,10 @@ def half_sure(view: View) -> np.ndarray:
     return hint
 
 
-def refine(timed: Timed, ladder: Ladder) -> np.ndarray:
+def refine(timed: Timed, ladder: Ladder, given: bool = False) -> np.ndarray:
     """The probability (32, 32, 32) after one round over eight windows."""
     sight = sight_of(made_image((SIDE,) * 3))
-    task = Task(sight, model_of(timed), [LIVER], whole((SIDE,) * 3), EIGHT, False, True, half_sure)
+    task = Task(sight, model_of(timed), [LIVER], whole((SIDE,) * 3), EIGHT, False, True, half_sure, given)
     return np.asarray(Look(task, ladder, nothing_later).first_round().probability)[0]
 
 
@@ -73,6 +74,36 @@ def test_only_windows_that_the_coarse_stage_left_open_are_run() -> None:
     assert timed.count == 4
     np.testing.assert_allclose(probability[: SIDE // 2], 1.0, rtol=1e-3)
     np.testing.assert_allclose(probability[SIDE // 2 :], 0.25, rtol=1e-3)
+
+
+def test_what_a_user_marked_is_no_result() -> None:
+    """Their mask is sure everywhere; every window is run."""
+    timed = Timed(Constant(0.25), lambda n: 0.0)
+    ladder = timed.ladder(60.0, EIGHT, False)
+    ladder.effort = Effort(complementary=False, fine=Where.UNSURE)
+    np.testing.assert_allclose(refine(timed, ladder, given=True), 0.25, rtol=1e-3)
+    assert timed.count == 8
+
+
+def test_air_is_counted_once_and_not_for_every_rung(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of eight windows holds something: the plan fits, though the eight would not; a look that is still
+    to come is sampled for that, whatever else is weighed.
+    """
+    image = np.zeros((SIDE,) * 3, np.uint8)
+    image[:8, :8, :8] = 200
+    sampled = []
+    channels = Sight.channels
+    monkeypatch.setattr(Sight, "channels", lambda self, view: sampled.append(view) or channels(self, view))
+    timed = Timed(Constant(0.75), lambda n: 10.0)
+    ladder = timed.ladder(45.0, EIGHT, True)
+    for _ in range(2):
+        with ladder.pace.call(0, 16**3):
+            timed.at += 10.0
+    task = Task(sight_of(image), model_of(timed), [LIVER], whole((SIDE,) * 3), EIGHT, True)
+    assert ladder.fits(task.load) and ladder.steps == [] and len(sampled) == 1
+    timed.at = 40.0
+    assert not ladder.fits(task.load)
+    assert len(sampled) == 1
 
 
 def test_a_step_in_the_middle_holds_from_the_next_window_on() -> None:
