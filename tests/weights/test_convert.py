@@ -215,11 +215,23 @@ def test_windows_and_spacings_are_read_from_names() -> None:
 
 
 def test_a_graph_that_is_off_is_refused() -> None:
-    with pytest.raises(ConversionError, match="--store fp32"):
-        verify.check("a stage", verify.Agreement(1e-3, 0.99), "fp16")
-    with pytest.raises(ConversionError):
-        verify.check("a stage", verify.Agreement(2e-4, 1.0), "fp32")
-    verify.check("a stage", verify.Agreement(1e-3, 0.9995), "fp16")
+    for off in (verify.Agreement(2e-4, 1.0), verify.Agreement(1e-5, 0.99)):
+        with pytest.raises(ConversionError, match="differs from its network"):
+            verify.check("a stage", off)
+    verify.check("a stage", verify.Agreement(1e-5, 0.9995))
+
+
+@pytest.mark.parametrize(("store", "stored"), [("auto", "fp32"), ("fp16", "fp16")])
+def test_fp16_is_stored_where_it_was_measured_to_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, stored: str
+) -> None:
+    """Who asks for fp16 gets it, whatever it changes; else the weights stay as they were published."""
+    told = iter([verify.Agreement(1e-3, 0.99), verify.Agreement(1e-5, 1.0)])
+    monkeypatch.setattr(verify, "measure", lambda *_: {"fp32": next(told)})
+    made = make(tmp_path / "files", "sat")
+    made.arguments[made.arguments.index("--store") + 1] = store
+    assert main([*made.arguments, "--no-text"]) == 0
+    assert manifest(made)["network"]["fine"]["stored"] == stored
 
 
 def test_bf16_is_used_where_it_was_measured_to_agree() -> None:

@@ -35,7 +35,12 @@ def parser() -> argparse.ArgumentParser:
         system.add_argument("--text", type=Path, required=True, help="its text encoder, .pth")
         system.add_argument("--tokenizer", type=Path, required=True, help="the folder BioLORD-2023-C")
         system.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
-        system.add_argument("--store", choices=("fp16", "fp32"), default="fp16", help="stored weights")
+        system.add_argument(
+            "--store",
+            choices=("auto", "fp16", "fp32"),
+            default="auto",
+            help="stored weights; auto: fp16 where measured to change less than 0.1 %% of voxels",
+        )
         system.add_argument(
             "--precision",
             choices=("auto", "fp32", "fast"),

@@ -55,8 +55,8 @@ PUBLISHED = {
 class Options:
     """How to convert."""
 
-    store: str = "fp16"
-    """Precision of the stored weights: ``fp16`` or ``fp32``."""
+    store: str = "auto"
+    """Precision of the stored weights: ``fp16``, ``fp32``, or ``auto``: fp16 where it changes few voxels."""
     precision: str = "auto"
     """``auto`` measures whether bf16 is good enough, ``fp32`` forbids it, ``fast`` lets it be."""
     sentences: tuple[str, ...] = ()
@@ -136,7 +136,7 @@ def _convert(
     }
     if options.keep_text:
         graph = text.text_graph(encoder, work / "traced")
-        save_graphs({text.GRAPH: graph}, work, text.WEIGHTS, options.store == "fp16")
+        save_graphs({text.GRAPH: graph}, work, text.WEIGHTS, options.store != "fp32")
         manifest["text"] = {"graph": text.GRAPH, "tokenizer": text.TOKENIZER}
     else:
         (work / text.TOKENIZER).unlink()
@@ -181,12 +181,17 @@ def _stage(
     roles = {"plain": f"{stage}-plain.onnx"}
     if isinstance(network, MedalS):
         roles["prompted"] = f"{stage}-prompted.onnx"
-    graphs = {name: view_graph(network, role == "prompted", work / "traced") for role, name in roles.items()}
-    save_graphs(graphs, work, f"{stage}.bin", options.store == "fp16")
-    del graphs
     paths = {role: work / name for role, name in roles.items()}
-    found = verify.measure(network, paths, queries, geometry.window_dhw)
-    verify.check(f"the {stage} stage", found["fp32"], options.store)
+    stored = "fp32" if options.store == "fp32" else "fp16"
+    found = _write(network, paths, geometry, queries, stored)
+    if stored == "fp16" and found["fp32"].share < verify.LEAST_AGREEMENT:
+        changed = 1 - found["fp32"].share
+        log.warning("%s stage: weights in fp16 change the class of %.2f %% of voxels", stage, 100 * changed)
+        if options.store == "auto":
+            stored = "fp32"
+            found = _write(network, paths, geometry, queries, stored)
+    if stored == "fp32":
+        verify.check(f"the {stage} stage", found["fp32"])
     precision, why = verify.chosen_precision(options.precision, found)
     log.info("%s stage: %s; %s", stage, precision or "precision left to the runtime", why)
     facts = {
@@ -195,12 +200,26 @@ def _stage(
         "prompts": isinstance(network, MedalS),
         "query": network.sizes.query,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "stored": options.store,
+        "stored": stored,
         "precision": precision,
         "why": why,
         "agreement": {name: asdict(each) for name, each in found.items()},
     }
     return roles, facts
+
+
+def _write(
+    network: Sat, paths: Mapping[str, Path], geometry: Geometry, queries: np.ndarray, stored: str
+) -> dict[str, verify.Agreement]:
+    """Write the graphs of one stage by role, and measure them."""
+    (folder,) = {path.parent for path in paths.values()}
+    stage = next(iter(paths.values())).name.split("-")[0]
+    graphs = {
+        path.name: view_graph(network, role == "prompted", folder / "traced") for role, path in paths.items()
+    }
+    save_graphs(graphs, folder, f"{stage}.bin", stored == "fp16")
+    del graphs
+    return verify.measure(network, paths, queries, geometry.window_dhw)
 
 
 def rules_of(system: str, network: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from weights.convert.errors import ConversionError
 LEAST_AGREEMENT = 0.999
 """Share of voxels of a window whose winning class must be the network's."""
 CLOSE = 1e-4
-"""Largest difference in fp32, as a share of the largest logit, of graphs that store fp32."""
+"""Largest difference in fp32, as a share of the largest logit, of graphs with weights in fp32."""
 SIDE = 64
 """Of the window; smaller where the network's own is."""
 QUERIES = 8
@@ -78,7 +79,7 @@ def of_network(network: Sat, image: np.ndarray, queries: np.ndarray, boxes: np.n
 
 
 def measure(
-    network: Sat, graphs: dict[str, Path], queries: np.ndarray, window_dhw: tuple[int, int, int]
+    network: Sat, graphs: Mapping[str, Path], queries: np.ndarray, window_dhw: tuple[int, int, int]
 ) -> dict[str, Agreement]:
     """Agreement of ``plain`` and ``prompted`` graphs, the worse of both, by precision.
 
@@ -110,19 +111,17 @@ def _with_bf16() -> Runtime | None:
     return runtime if runtime.precision == "bf16" else None
 
 
-def check(name: str, agreement: Agreement, stored: str) -> None:
-    """Refuse a graph that is not its network.
+def check(name: str, agreement: Agreement) -> None:
+    """Refuse a graph with weights in fp32 that is not its network.
 
     Raises:
-        ConversionError: logits differ by more than ``CLOSE`` where fp32 is stored, or too many voxels change
-            class.
+        ConversionError: logits differ by more than ``CLOSE``, or too many voxels change class.
     """
-    limit = CLOSE if stored == "fp32" else float("inf")
-    if agreement.worst > limit or agreement.share < LEAST_AGREEMENT:
+    if agreement.worst > CLOSE or agreement.share < LEAST_AGREEMENT:
         raise ConversionError(
-            f"The graph of {name} with weights in {stored} differs from its network: logits by "
-            f"{agreement.worst:.1e} of the largest, the class of {1 - agreement.share:.2%} of voxels; wanted "
-            f"is at most {limit:.0e} and {1 - LEAST_AGREEMENT:.1%}. Convert with --store fp32."
+            f"The graph of {name} differs from its network: logits by {agreement.worst:.1e} of the largest, "
+            f"the class of {1 - agreement.share:.2%} of voxels; wanted is at most {CLOSE:.0e} and "
+            f"{1 - LEAST_AGREEMENT:.1%}. It is a fault of the conversion or of ONNX Runtime: please report it."
         )
 
 
