@@ -1,4 +1,4 @@
-"""What `benchmarks.full_size` needs of torch: a random network as published files, and the plain way to run it.
+"""What `benchmarks.full_size` needs of torch: a random network as published files, the plain way to run it.
 
 A process of its own each time, started by that benchmark.
 """

@@ -121,7 +121,7 @@ def check(name: str, agreement: Agreement) -> None:
         raise ConversionError(
             f"The graph of {name} differs from its network: logits by {agreement.worst:.1e} of the largest, "
             f"the class of {1 - agreement.share:.2%} of voxels; wanted is at most {CLOSE:.0e} and "
-            f"{1 - LEAST_AGREEMENT:.1%}. It is a fault of the conversion or of ONNX Runtime: please report it."
+            f"{1 - LEAST_AGREEMENT:.1%}. The conversion or ONNX Runtime is at fault: please report it."
         )
 
 
