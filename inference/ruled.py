@@ -20,7 +20,6 @@ from inference.rules.region import region_bounds, region_factor
 from inference.rules.resampling import resample_labels
 from inference.rules.spacing import Grid, fixed_grid, plausible_spacing, stage_grid
 from inference.rules.tiles import padding, tiles
-from postprocess.specks import remove_specks
 
 MULTIPLE = 32
 """Sides of a smaller window than the rules': Medal S and SAT halve a side five times."""
@@ -96,6 +95,8 @@ class CaseRules:
         Args:
             labels: (D,H,W) the coarse label map.
         """
+        from postprocess.specks import remove_specks  # its library's import is start-up time of every run
+
         least = 1 if self.instance else self.rules.stages.least_component
         foreground = remove_specks(labels, least)
         if not foreground.any():

@@ -62,7 +62,7 @@ def stage_grid(shape: Sides, spacing_mm: Lengths, classes: Collection[str], stag
     """
     spacing, target = _adapted(shape, spacing_mm, classes, stage, rules.spacing, rules.grid(stage))
     # Python's round, like the code's: halves go to the even number (rule 28).
-    sides = [round(s / t * n) for s, t, n in zip(spacing, target, shape, strict=True)]
+    sides = [max(1, round(s / t * n)) for s, t, n in zip(spacing, target, shape, strict=True)]
     known, wanted = _lengths(spacing), _lengths(target)
     axis = separate_axis(known, wanted, rules.spacing.separate_ratio)
     return Grid(known, wanted, (sides[0], sides[1], sides[2]), axis)
