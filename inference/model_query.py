@@ -23,8 +23,6 @@ FAMILY = "query"
 STAGES = ("coarse", "fine")
 MULTIPLE = 32
 """Sides of a window: the networks halve them five times."""
-SET = 0.5
-"""Value above which a voxel of a spatial prompt is set: the networks know masks only (``medal_s.md`` 9)."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,9 @@ class QueryNetwork:
         Args:
             image: (C, d, h, w) float32 of ``inference.models.image_channels``; the first channel is scaled
                 back to 0..255, which is what these networks see.
-            prompt: (N, d, h, w), or None; a voxel above ``SET`` is set. Where none is, and for SAT, the
-                network without prompts is run, which gives what zeros would give.
+            prompt: (N, d, h, w) 0..1, or None. The published code gives masks, the paper probabilities
+                (``medal_s.md`` 9): the engine's rules decide. Where all is 0, and for SAT, the network
+                without prompts is run, which gives what zeros would give.
             embedding: of N queries.
             degree: not used; axes are never thick first for these networks.
 
@@ -88,9 +87,9 @@ class QueryNetwork:
         raw = np.pad((image[0] + 1.0) * np.float32(127.5), padding)
         inputs = {"image": raw[None, None], "text": embedding.text[None]}
         graph = self._plain
-        if prompt is not None and self._prompted is not None and (hint := prompt > SET).any():
+        if prompt is not None and self._prompted is not None and prompt.any():
             graph = self._prompted
-            inputs["prompt"] = np.pad(hint, [(0, 0), *padding])[None].astype(np.float32)
+            inputs["prompt"] = np.pad(prompt, [(0, 0), *padding])[None].astype(np.float32, copy=False)
         logits = graph(inputs)["logits"][0][:, : shape[0], : shape[1], : shape[2]]
         return sigmoid(logits), np.ones((len(logits), shape[0]), np.float32)
 

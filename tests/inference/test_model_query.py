@@ -65,23 +65,22 @@ def test_the_graph_sees_raw_intensities_padded_with_black() -> None:
     assert np.array_equal(probability[2] > 0.5, image > 100)
 
 
-def test_masks_are_set_or_not_and_padded_like_the_image() -> None:
+def test_prompts_are_padded_like_the_image_and_else_as_they_are() -> None:
     plain, prompted = Recorder(), Recorder()
-    network = QueryNetwork(plain, prompted)
     image = np.zeros((2, 32, 40, 32), np.float32)
     prompt = np.zeros((2, 32, 40, 32), np.float32)
-    prompt[0, 3, 4, 5], prompt[1, 0, 0, 0] = 0.7, 0.5
-    network.predict(image, prompt, embedding(2))
+    prompt[0, 3, 4, 5], prompt[1, 0, 0, 0] = 1.0, 0.25
+    QueryNetwork(plain, prompted).predict(image, prompt, embedding(2))
     assert not plain.inputs
     seen = prompted.inputs["prompt"]
     assert seen.shape == (1, 2, 32, 64, 32) and seen.dtype == np.float32
-    assert seen.sum() == 1 and seen[0, 0, 3, 4, 5] == 1, "one half is not set"
+    assert seen.sum() == 1.25 and seen[0, 0, 3, 4, 5] == 1, "the rules decide between masks and probabilities"
 
 
-def test_masks_without_a_voxel_take_the_network_without_masks() -> None:
+def test_prompts_of_zeros_take_the_network_without_prompts() -> None:
     plain, prompted = Recorder(), Recorder()
     image = np.zeros((2, 64, 32, 32), np.float32)
-    QueryNetwork(plain, prompted).predict(image, np.full((1, 64, 32, 32), 0.2, np.float32), embedding(1))
+    QueryNetwork(plain, prompted).predict(image, np.zeros((1, 64, 32, 32), np.float32), embedding(1))
     assert plain.inputs and not prompted.inputs
 
 
