@@ -21,7 +21,7 @@ from inference.prompts import parse_prompts
 from inference.settings import Settings
 
 MOST_LOST = 1e-4
-"""Mean Dice that skipping may cost: less than what a table shows. In a window skipped because the coarse stage
+"""Mean Dice that skipping may cost: less than a table shows. In a window skipped because the coarse stage
 saw next to nothing there, the network might have found a voxel."""
 FINER = 12
 """Windows of a fine view in the second pass: with the default rules most views are a single window, where
