@@ -64,17 +64,24 @@ def process_start_monotonic(stat: Path = Path("/proc/self/stat")) -> float:
     `predict.sh` replaces itself by Python and keeps its process, so the container starts here. Where the
     kernel does not say, or says something that cannot be the start of this command, it is the present moment.
     """
-    now = time.monotonic()
-    age = _process_age_s(stat)
-    return now - age if age is not None and 0.0 <= age <= _LONGEST_START_S else now
+    began = _began_boottime(stat)
+    if began is None:
+        return time.monotonic()
+    # Side by side: whatever comes between them would be counted as the process's age.
+    now, boottime = time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)
+    age = boottime - began
+    return now - age if 0.0 <= age <= _LONGEST_START_S else now
 
 
-def _process_age_s(stat: Path) -> float | None:
-    """Seconds since the process of a `/proc/PID/stat` began (proc(5), field 22); None if unreadable."""
+def _began_boottime(stat: Path) -> float | None:
+    """Moment of the boot clock at which the process of a `/proc/PID/stat` began (proc(5), field 22).
+
+    None where that cannot be read, or there is no such clock.
+    """
     try:
+        time.clock_gettime(time.CLOCK_BOOTTIME)
         # The second field is the command in brackets and may hold blanks, so counting starts behind the last
         # bracket.
-        ticks = int(stat.read_text().rpartition(")")[2].split()[19])
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+        return int(stat.read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, AttributeError):
         return None

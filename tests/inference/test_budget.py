@@ -5,7 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-from inference.budget import Clock, case_budget_s, process_start_monotonic
+import pytest
+
+from inference.budget import LEAVE_S, LEAVE_SHARE, Clock, case_budget_s, process_start_monotonic
 
 
 def test_clock_counts_down_from_its_start() -> None:
@@ -17,6 +19,12 @@ def test_clock_counts_down_from_its_start() -> None:
     assert clock.left_s() == 0.0
     moment = 161.5
     assert clock.left_s() == -1.5
+
+
+def test_the_last_call_leaves_time_to_go_on_but_not_much_of_a_short_budget() -> None:
+    """A quarter of a second of a minute, 2 % of two seconds."""
+    assert Clock(60.0, 100.0, lambda: 110.0).last_call() == 160.0 - LEAVE_S
+    assert Clock(2.0, 0.0, lambda: 0.5).usable_s() == pytest.approx(2.0 - 0.5 - 2.0 * LEAVE_SHARE)
 
 
 def test_budget_is_60_s_a_prompt_less_what_the_container_takes_unless_set() -> None:

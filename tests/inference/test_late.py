@@ -19,7 +19,7 @@ from inference.run import run
 from inference.settings import Settings
 from inference.supervise import Overtaken, run_until
 from tests.inference.fakes import CUBE, SHAPE, read_output, write_case
-from tests.inference.hanging import Hang
+from tests.inference.hanging import HANG_S, Hang
 
 ROOT = Path(__file__).resolve().parents[2]
 FOUND = np.zeros(SHAPE, np.uint8)
@@ -44,9 +44,10 @@ def case_reports(outputs: Path) -> list[dict[str, Any]]:
     return json.loads((outputs.parent / "report.json").read_text())["cases"]
 
 
-def start(place: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start the command in a process of its own and wait until it hangs."""
-    command = [sys.executable, "-m", "tests.inference.hanging", place, *map(str, arguments)]
+def start(place: str, *arguments: object, late: bool = False) -> subprocess.Popen[str]:
+    """Start the command in a process of its own and wait until it hangs; ``late``: its time is over then."""
+    how = [place, "late" if late else ""]
+    command = [sys.executable, "-m", "tests.inference.hanging", *how, *map(str, arguments)]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -99,10 +100,8 @@ def test_sigterm_before_python_has_begun_is_not_the_end(tmp_path: Path) -> None:
 def test_a_hanging_network_does_not_keep_the_process(folders: tuple[Path, Path]) -> None:
     """In a process of its own, with the exit that the container has: it ends before the network does."""
     inputs, outputs = folders
-    began = time.monotonic()
-    process = start("window 2", inputs, outputs, "--seconds", "4")
-    assert process.wait(20) == 1, process.communicate()[1]
-    assert time.monotonic() - began < 20
+    process = start("window 2", inputs, outputs, late=True)
+    assert process.wait(HANG_S - 5.0) == 1, process.communicate()[1]
     assert "case a was left behind: time was up in the step 'segment'" in process.communicate()[1]
     for name in "ab":
         np.testing.assert_array_equal(read_output(outputs / f"{name}.npz"), FOUND)
@@ -114,8 +113,11 @@ def test_the_last_call_ends_a_case_and_not_the_next(
 ) -> None:
     """A case that hangs keeps its best result on disk, and the next one is run by an engine of its own."""
     inputs, outputs = folders
-    Hang(place, seconds=2.5).put_in(monkeypatch.setattr)
-    assert run(Settings(inputs, outputs, seconds=2.0)) == 1
+    hang = Hang(place)
+    hang.put_in(monkeypatch.setattr)
+    hang.end_the_time(monkeypatch.setattr)
+    assert run(Settings(inputs, outputs)) == 1
+    hang.released.set()
     first, second = case_reports(outputs)
     assert (first["state"], second["state"]) == ("fell back", "ok")
     written = "a coarse result" if place in COARSE else "zeros"
@@ -132,12 +134,16 @@ def test_what_was_left_behind_writes_nothing_later(
 ) -> None:
     """The network comes back after its case was given up: its result is not wanted any more."""
     inputs, outputs = folders
-    Hang("window 2", seconds=1.5).put_in(monkeypatch.setattr)
-    run(Settings(inputs, outputs, seconds=1.0))
+    hang = Hang("window 2")
+    hang.put_in(monkeypatch.setattr)
+    hang.end_the_time(monkeypatch.setattr)
+    run(Settings(inputs, outputs))
     before = (outputs / "a.npz").stat()
+    hang.released.set()
     for thread in threading.enumerate():
         if thread.name == "case":
             thread.join(10)
+            assert not thread.is_alive()
     assert (outputs / "a.npz").stat() == before
     assert case_reports(outputs)[0]["written"] == "a coarse result"
 

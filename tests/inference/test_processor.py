@@ -90,7 +90,7 @@ def test_a_case_on_one_processor_has_one_thread_that_works(tmp_path: Path) -> No
     (tmp_path / "in").mkdir()
     write_case(tmp_path / "in" / "a.npz")
     one = min(os.sched_getaffinity(0))
-    command = [sys.executable, "-m", "tests.inference.hanging", "window 2", "in", "out"]
+    command = [sys.executable, "-m", "tests.inference.hanging", "window 2", "", "in", "out"]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         command,
