@@ -75,7 +75,7 @@ def of_network(network: Sat, image: np.ndarray, queries: np.ndarray, boxes: np.n
         logits = network(seen, text, prompt, union(prompt))
     else:
         logits = network(seen, text)
-    return np.moveaxis(logits[0].numpy(), -1, -3)
+    return np.moveaxis(logits[0].float().numpy(), -1, -3)
 
 
 def measure(

@@ -1,0 +1,118 @@
+"""Graphs of the fixtures' networks against their recorded logits: axes, prompts, storage, arithmetic."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="published files are converted with torch")
+pytest.importorskip("onnx", reason="conversion writes ONNX graphs")
+
+from inference.runtime_onnx import OnnxRuntime  # noqa: E402
+from networks.medal_s import MedalS  # noqa: E402
+from networks.sat import Sat, sizes_of  # noqa: E402
+from weights.convert import verify  # noqa: E402
+from weights.convert.graphs import ViewGraph, save_graphs, view_graph  # noqa: E402
+from weights.text.export import read_safetensors  # noqa: E402
+
+CLOSE = 1e-4
+"""Largest difference in fp32, as a share of the largest logit: rounding alone makes a tenth of it."""
+
+
+def network(shared: Path, system: str) -> Sat:
+    """The reduced network of the fixtures."""
+    tensors = read_safetensors((shared / f"fixtures/{system}/model_small.safetensors").read_bytes())
+    used = {name: value for name, value in tensors.items() if ".norm1." not in name}
+    sizes = sizes_of({name: tuple(value.shape) for name, value in used.items()})
+    model = MedalS(sizes) if system == "medals" else Sat(sizes)
+    model.load_state_dict(used)
+    return model.eval()
+
+
+def recorded(shared: Path, system: str, name: str) -> dict[str, np.ndarray]:
+    """Inputs of a graph in its own axes (d, h, w), and what was recorded."""
+    stored = dict(np.load(shared / f"fixtures/{system}/forward_{name}.npz"))
+    image = np.moveaxis(stored["image"], -1, 0).astype(np.float32)
+    inputs = {"image": image[None, None], "text": stored["queries"][None]}
+    if "labels" in stored:
+        labels = np.moveaxis(stored["labels"], -1, 0)
+        masks = [labels == i + 1 for i in range(len(stored["queries"]))]
+        inputs["prompt"] = np.stack(masks)[None].astype(np.float32)
+    return inputs | {key: value for key, value in stored.items() if key.startswith("logits")}
+
+
+def forward(path: Path, case: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
+    """Logits (N, h, w, d) of a graph in ONNX Runtime."""
+    graph = OnnxRuntime(1, "a test").load(path)
+    return np.moveaxis(graph({name: case[name] for name in names})["logits"][0], 1, -1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    """Small tensors gain nothing from more."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", params=["fp32", "fp16"])
+def medal_s(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both graphs of Medal S; the folder's name begins with how its weights are stored."""
+    folder = tmp_path_factory.mktemp(request.param)
+    model = network(shared, "medals")
+    graphs = {f"{p}.onnx": view_graph(model, p == "prompted", folder / "t") for p in ("plain", "prompted")}
+    save_graphs(graphs, folder, "weights.bin", request.param == "fp16")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["A", "B"])
+def test_recorded_logits_come_out_of_the_graphs(medal_s: Path, shared: Path, name: str) -> None:
+    case = recorded(shared, "medals", name)
+    plain = forward(medal_s / "plain.onnx", case, ("image", "text"))
+    prompted = forward(medal_s / "prompted.onnx", case, ("image", "text", "prompt"))
+    for found, wanted in (
+        (plain, case["logits_zero_prompt"]),
+        (prompted[:, ::2, ::2, ::2], case["logits_label_prompt_sub2"]),
+    ):
+        agreement = verify.compare(found, wanted)
+        if medal_s.name.startswith("fp32"):
+            assert agreement.worst < CLOSE
+        assert agreement.share > verify.LEAST_AGREEMENT
+
+
+def test_zeros_as_prompts_are_no_prompts(medal_s: Path, shared: Path) -> None:
+    """What is left out of the graph without prompts multiplies zeros only."""
+    case = recorded(shared, "medals", "B")
+    case["prompt"] = np.zeros_like(case["prompt"])
+    with_zeros = forward(medal_s / "prompted.onnx", case, ("image", "text", "prompt"))
+    without = forward(medal_s / "plain.onnx", case, ("image", "text"))
+    assert verify.compare(with_zeros, without).worst < CLOSE / 10
+
+
+@pytest.mark.parametrize(("name", "every"), [("A", 2), ("B", 1)])
+def test_recorded_logits_come_out_of_sats_graph(shared: Path, tmp_path: Path, name: str, every: int) -> None:
+    save_graphs(
+        {"g.onnx": view_graph(network(shared, "sat"), False, tmp_path / "t")}, tmp_path, "w.bin", False
+    )
+    case = recorded(shared, "sat", name)
+    found = forward(tmp_path / "g.onnx", case, ("image", "text"))[:, ::every, ::every, ::every]
+    assert verify.compare(found, case["logits"]).worst < CLOSE
+
+
+def test_weights_are_stored_once_for_both_graphs(medal_s: Path, shared: Path) -> None:
+    parameters = sum(p.numel() for p in network(shared, "medals").parameters())
+    each = 2 if medal_s.name.startswith("fp16") else 4
+    # The fusion of the plain graph is half of the other's, and both have it.
+    assert (medal_s / "weights.bin").stat().st_size < 1.05 * each * parameters
+
+
+@torch.no_grad()
+def test_taking_the_mean_off_brings_bf16_twice_nearer(shared: Path) -> None:
+    """Both in torch's own bf16: the network as published, and the form that is exported."""
+    case = recorded(shared, "medals", "B")
+    model = network(shared, "medals")
+    wanted = case["logits_zero_prompt"]
+    with torch.autocast("cpu", torch.bfloat16):
+        published = verify.of_network(model, case["image"], case["text"][0], None)
+        image, text = torch.from_numpy(case["image"]), torch.from_numpy(case["text"])
+        exported = ViewGraph(model, False)(image, text)[0].float().numpy()
+    off = [float(np.sqrt(np.mean((np.moveaxis(x, 1, -1) - wanted) ** 2))) for x in (published, exported)]
+    assert off[1] < off[0] / 2
