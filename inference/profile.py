@@ -314,7 +314,8 @@ def _check_files(folder: Path, files: Mapping[str, str], profile: Profile, diges
                 f"{path} is missing; {folder / MANIFEST} lists it. Fetch or export the weights again."
             )
         if digests:
-            came = hashlib.sha256(path.read_bytes()).hexdigest()
+            with path.open("rb") as handle:  # not read whole: converted weights have hundreds of megabytes
+                came = hashlib.file_digest(handle, "sha256").hexdigest()
             if came != wanted:
                 raise ProfileError(
                     f"{path} has sha256 {came[:12]}..., {folder / MANIFEST} says {wanted[:12]}...; "
