@@ -9,6 +9,7 @@ from pathlib import Path
 
 from inference.processor import available_threads
 from training.bank import build_bank
+from training.curves import plot_curves
 from training.export import export
 from training.feeder import Feeder
 from training.ideas import Ideas
@@ -58,6 +59,7 @@ def main() -> None:
     group.leave()
     if group.rank == 0:
         export(args.work, args.out)
+        plot_curves(args.work, args.work / "curves.png")
     for other in others:
         other.wait()
 

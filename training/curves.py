@@ -21,7 +21,7 @@ from inference.errors import VesalError
 
 COLUMNS = ("step", "seconds", "rate", "key", "value")
 STAGES = ("coarse", "fine")
-VALIDATION, LOSS = "val", "loss"
+VALIDATION, LOSS, TIME = "val", "loss", "time "
 COLUMNS_OF_PANELS = 4
 DPI = 110
 COLOURS = {"coarse": "tab:blue", "fine": "tab:orange", "": "tab:gray"}
@@ -85,7 +85,8 @@ def _read_log(path: Path) -> dict[Line, Points]:
                 f"{path}, line {number}, is {','.join(row)!r}; wanted {', '.join(COLUMNS)}, as the training "
                 "writes them"
             ) from None
-        if math.isfinite(point[1]):  # a set without a Dice yet is no point
+        # Shares of the wall time are no curve of learning, and a set without a Dice yet is no point.
+        if math.isfinite(point[1]) and not key.startswith(TIME):
             found[parse_key(key)][point[0]] = point[1]
     return found
 

@@ -238,6 +238,7 @@ class Log:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.values: dict[str, float] = {}
+        self.once: dict[str, float] = {}
 
     def add(self, item: Item, loss: float, dice: float) -> None:
         """Take in one view; ``dice`` is NaN where none of its classes is in view."""
@@ -249,8 +250,8 @@ class Log:
         self.values[key] = value if key not in self.values else 0.97 * self.values[key] + 0.03 * value
 
     def note(self, key: str, value: float) -> None:
-        """Take in a value as it is, instead of a moving average."""
-        self.values[key] = value
+        """Take in a value as it is, for the next rows alone, instead of a moving average."""
+        self.once[key] = value
 
     def write(self, step: int, spent_s: float, rate: float) -> None:
         """One row per moving average."""
@@ -259,8 +260,9 @@ class Log:
             rows = csv.writer(handle)
             if new:
                 rows.writerow(["step", "seconds", "rate", "key", "value"])
-            for key, value in sorted(self.values.items()):
+            for key, value in sorted((self.values | self.once).items()):
                 rows.writerow([step, f"{spent_s:.0f}", f"{rate:.2e}", key, f"{value:.4f}"])
+        self.once.clear()
 
 
 Validate = Callable[[Trainer], dict[str, float]]

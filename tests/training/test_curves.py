@@ -45,8 +45,8 @@ def test_a_resumed_run_overwrites_the_steps_it_repeats(tmp_path: Path) -> None:
     assert read_logs(tmp_path)[Line("A", "fine", False)] == {20: 0.15, 40: 0.2}
 
 
-def test_a_row_that_is_still_being_written_and_a_nan_are_left_out(tmp_path: Path) -> None:
-    write_log(tmp_path, "20,5,1e-3,A fine,0.1", "20,5,1e-3,val A fine,nan")
+def test_a_row_still_being_written_a_nan_and_wall_times_are_left_out(tmp_path: Path) -> None:
+    write_log(tmp_path, "20,5,1e-3,A fine,0.1", "20,5,1e-3,val A fine,nan", "20,5,1e-3,time data,0.1")
     with (tmp_path / "log.csv").open("a") as handle:
         handle.write("40,9,1e-3,A fi")
     assert read_logs(tmp_path) == {Line("A", "fine", False): {20: 0.1}}

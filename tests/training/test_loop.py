@@ -223,3 +223,15 @@ def test_precision_is_bf16_only_where_the_processor_computes_it(monkeypatch: pyt
         with monkeypatch.context() as patch:
             patch.setattr(Path, "read_text", lambda self, flags=flags: flags)
             assert loop.processor_precision() == expected
+
+
+def test_a_note_is_written_once_and_an_average_again_and_again(tmp_path: Path, volume: Volume) -> None:
+    log = Log(tmp_path / "log.csv")
+    log.add(view(volume), 1.0, 0.5)
+    log.note("val CT_Made fine", 0.25)
+    for step in (1, 2):
+        log.write(step, 0.0, 0.1)
+    with (tmp_path / "log.csv").open() as handle:
+        rows = [(r["step"], r["key"]) for r in csv.DictReader(handle)]
+    assert rows.count(("1", "val CT_Made fine")) == 1 and ("2", "val CT_Made fine") not in rows
+    assert ("2", "CT_Made coarse") in rows
