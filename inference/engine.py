@@ -284,8 +284,7 @@ class _Work:
         """Prompt ids, or one id per object where the case asks for instances."""
         if not self.case.instance:
             return labels
-        queries = [q for batch in self.plan.batches for q in batch.queries]
-        return split_into_objects(labels, queries, self.plan.filters, self.case.spacing_dhw_mm)
+        return split_into_objects(labels, self.plan.filters.min_object_voxels)
 
     def finish(self, prompts: Sequence[Prompt]) -> Segmentation:
         """Filter components, split objects, and tell what came of each prompt."""

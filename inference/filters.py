@@ -87,18 +87,8 @@ def filter_components(result: LabelMap, queries: Sequence[Query], rule: FilterRu
     in_parallel(choose, list(found))
 
 
-def split_into_objects(
-    labels: np.ndarray, queries: Sequence[Query], rule: FilterRule, spacing_dhw_mm: Sequence[float]
-) -> np.ndarray:
-    """(D, H, W) any labels -> uint8 with one id per 6-connected object, largest first, at most 255.
-
-    Where all that was asked for is among the rule's blobs, such objects are cut apart where they touch.
-    """
-    if queries and {q.concept for q in queries} <= set(rule.split_concepts):
-        from postprocess.split import SplitRules, split_touching
-
-        by = SplitRules(rule.split_neck, rule.split_least)
-        return split_touching(labels, spacing_dhw_mm, by, rule.min_object_voxels)
+def split_into_objects(labels: np.ndarray, min_voxels: int) -> np.ndarray:
+    """(D, H, W) any labels -> uint8 with one id per 6-connected object, largest first, at most 255."""
     from postprocess.instances import split_instances
 
-    return split_instances(labels, rule.min_object_voxels)
+    return split_instances(labels, min_voxels)

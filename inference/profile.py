@@ -96,19 +96,6 @@ class FilterRule:
     """Mean probability above which several components may be kept."""
     size_ratio: float | None = 0.6
     """Share of the largest component's voxels that a surer one must have; null leaves the ratio out."""
-    split_concepts: tuple[str, ...] = ()
-    """Blobs that are cut apart where they touch, in cases that ask for objects; no others are."""
-    split_neck: float = 0.65
-    """Two blobs stay apart where the neck between them is narrower than this share of the thinner one."""
-    split_least: float = 0.05
-    """Blobs below this share of the typical one's voxels are dropped."""
-
-    def __post_init__(self) -> None:
-        """Refuse shares that are none."""
-        if not (0 <= self.split_neck <= 1 and 0 <= self.split_least <= 1):
-            raise ValueError(
-                f"split_neck {self.split_neck}, split_least {self.split_least}; wanted shares from 0 to 1"
-            )
 
 
 @dataclass(frozen=True)

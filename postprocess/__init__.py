@@ -3,12 +3,10 @@
 from postprocess.components import ComponentRules, filter_class, filter_components, keep_components
 from postprocess.instances import MOST_INSTANCES, split_instances
 from postprocess.slices import apply_presence, empty_absent_slices, present_slices, slice_nms
-from postprocess.split import SplitRules, split_touching
 
 __all__ = [
     "MOST_INSTANCES",
     "ComponentRules",
-    "SplitRules",
     "apply_presence",
     "empty_absent_slices",
     "filter_class",
@@ -17,5 +15,4 @@ __all__ = [
     "present_slices",
     "slice_nms",
     "split_instances",
-    "split_touching",
 ]

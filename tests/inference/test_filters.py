@@ -119,27 +119,7 @@ def test_objects_are_numbered_whatever_their_prompt() -> None:
     labels[0, 0, 0:2] = 5
     labels[1, 4:6, 4:6] = 9
     labels[2, 8, 8] = 5
-    objects = split_into_objects(labels, [query(5, "cell")], FilterRule(min_object_voxels=2), (1.0, 1.0, 1.0))
+    objects = split_into_objects(labels, 2)
     assert objects.dtype == np.uint8
     assert [np.count_nonzero(objects == n) for n in (1, 2, 3)] == [4, 2, 0]
     assert objects[1, 4, 4] == 1
-
-
-def test_only_the_rules_blobs_are_cut_apart() -> None:
-    """Two bodies with a thin neck are two nuclei, but one lesion, and one beside any other target."""
-    labels = np.zeros((13, 13, 40), np.uint8)
-    labels[1:12, 1:12, 1:12] = labels[1:12, 1:12, 28:39] = labels[6, 6, 12:28] = 1
-    rule = FilterRule(split_concepts=("cell nucleus",))
-    nuclei, lesion = query(1, "cell nucleus", kind="cell"), query(1, "soft tissue sarcoma", kind="lesion")
-    evenly = (1.0, 1.0, 1.0)
-    apart = split_into_objects(labels, [nuclei], rule, evenly)
-    assert apart.max() == 2 and apart[6, 6, 6] != apart[6, 6, 34]
-    for asked in ([lesion], [nuclei, lesion], []):
-        np.testing.assert_array_equal(split_into_objects(labels, asked, rule, evenly), labels)
-    np.testing.assert_array_equal(split_into_objects(labels, [nuclei], FilterRule(), evenly), labels)
-
-
-@pytest.mark.parametrize("wrong", [{"split_neck": 1.1}, {"split_least": -0.1}])
-def test_shares_that_are_none_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="split_neck"):
-        FilterRule(**wrong)  # type: ignore[arg-type]
