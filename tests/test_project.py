@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,15 @@ def test_the_container_imports_no_training_code(package: str) -> None:
     forbidden = {"torch", "onnx", "matplotlib", "networks", "training", "evaluation", "demo", "pytest"}
     for path in (ROOT / package).rglob("*.py"):
         assert not imported(path) & forbidden, path
+
+
+@pytest.mark.parametrize("package", LIBRARY)
+def test_the_container_has_what_it_imports(package: str) -> None:
+    """What tests find installed (scipy, say) need not be in the image."""
+    ours = {*LIBRARY, "weights"}
+    shipped = {"numpy", "cc3d", "tokenizers", "tqdm", "openvino", "onnxruntime"}
+    for path in (ROOT / package).rglob("*.py"):
+        assert imported(path) <= ours | shipped | sys.stdlib_module_names, path
 
 
 def test_filters_know_nothing_above_them() -> None:
