@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.tables import Row, finish, markdown
+from inference.processor import peak_mb
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_MB = 4096.0
@@ -110,14 +111,6 @@ def run_network(weights: Path) -> None:
         text = archive["vectors"][:MOST_QUERIES].astype(np.float32)
     zeros = np.zeros(len(text), np.int64)
     model.predict(np.zeros((2, side, side, side), np.float32), None, Embedding(text, zeros, zeros), 0)
-
-
-def peak_mb() -> float:
-    """Largest resident memory of this process since it began its program, as the kernel counts it."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise OSError("/proc/self/status has no line VmHWM; this benchmark needs Linux")
 
 
 def sentences(count: int, weights: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from inference import processor
-from inference.processor import available_threads, cpu_quota, has_bf16, memory_limit
+from inference.processor import available_threads, cpu_quota, has_bf16, memory_limit, peak_mb
 from tests.inference.fakes import write_case
 
 GB = 1024**3
@@ -163,3 +163,12 @@ def test_bf16_needs_the_instruction() -> None:
     assert not has_bf16(frozenset({"avx2", "avx512f", "avx512_vnni"}))
     assert has_bf16(frozenset({"avx512_bf16"}))
     assert has_bf16(frozenset({"amx_bf16"}))
+
+
+def test_peak_memory_is_the_kernels_mark_of_this_program(tmp_path: Path) -> None:
+    """A child of a large process begins with its parent's ru_maxrss; VmHWM begins anew."""
+    status = tmp_path / "status"
+    status.write_text("Name:\tpython\nVmHWM:\t   20480 kB\nVmRSS:\t   10240 kB\n")
+    assert peak_mb(status) == 20.0
+    assert 5 < peak_mb() < 64 * 1024
+    assert peak_mb(tmp_path / "none") >= 5  # where there is no such file, what the system counts
