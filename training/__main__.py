@@ -47,7 +47,7 @@ def main() -> None:
     plan = Plan(hours=args.hours, seed=args.seed, rate=args.rate, ideas=ideas)
     rules = {n: r for n, r in read_rules().items() if not args.only or n in args.only}
     bank = build_bank(args.work)
-    shelves = _shelves(args)
+    shelves = shelves_of(args)
     group, others = join(args.processes)
     trainer = Trainer(plan, bank, args.work, group, args.start)
     volumes = [v for shelf in shelves["train"] for v in read(shelf, rules)]
@@ -64,7 +64,7 @@ def main() -> None:
         other.wait()
 
 
-def _shelves(args: argparse.Namespace) -> dict[str, list[Path]]:
+def shelves_of(args: argparse.Namespace) -> dict[str, list[Path]]:
     """Folders of unpacked volumes to train on and to look at; filled before other processes start."""
     base, rules = args.store or args.work / "store", read_rules()
     shelves: dict[str, list[Path]] = {"train": [base / "train"], "val": []}

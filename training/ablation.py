@@ -18,6 +18,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from inference.processor import available_threads
+from training.__main__ import shelves_of
 from training.ideas import Ideas
 
 SETS = ("CT_HeadNeck", "MR_Heart_ACDC", "MR_LeftAtrium", "US_Prostate")
@@ -46,6 +47,8 @@ def command(args: argparse.Namespace, row: str) -> list[str]:
 
 def run_all(args: argparse.Namespace) -> None:
     """Run what is not there yet, so many side by side as there are cores."""
+    # Filled before the first run: two that fill a shelf at once would write over each other.
+    shelves_of(argparse.Namespace(**vars(args), without=[]))
     waiting = [row for row in args.rows if not (args.work / row / "weights").exists()]
     running: list[subprocess.Popen[bytes]] = []
     while waiting or running:
