@@ -39,6 +39,6 @@ ENV PATH=/opt/vesal/bin:$PATH \
 WORKDIR /workspace
 # A made case goes through the real engine, or there is no image. The one run that may write bytecode: what a start
 # imports from the standard library is compiled too, where the base comes without it.
-RUN --mount=type=bind,source=demo/self_check.py,target=/tmp/self_check.py \
-    env -u PYTHONDONTWRITEBYTECODE python3 /tmp/self_check.py
+RUN --mount=type=bind,source=demo,target=/mnt \
+    env -u PYTHONDONTWRITEBYTECODE python3 /mnt/self_check.py
 CMD ["/bin/bash", "-c", "sh predict.sh"]

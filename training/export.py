@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 
 from networks.nano import TEXT, Nano
+from weights.shared_file import save_shared
 from weights.text.export import sha256
 
 OPSET = 18
 """First opset whose Resize and GroupNorm-free exports both OpenVINO and ONNX Runtime run in our checks."""
 WEIGHTS = "weights.bin"
+SMALL = 64
+"""Tensors with fewer values stay in the graph."""
 INPUTS = ("image", "prompt", "text", "side", "modality")
 OUTPUTS = ("probability", "presence")
 
@@ -83,45 +84,6 @@ def write_graph(model: Nano, degree: int, path: Path) -> onnx.ModelProto:
     return onnx.load(str(path))
 
 
-def share_weights(graphs: dict[int, onnx.ModelProto], folder: Path) -> None:
-    """Move large initializers to ``weights.bin`` as fp16, once for all graphs; each casts them back."""
-    offsets: dict[bytes, int] = {}
-    with (folder / WEIGHTS).open("wb") as out:
-        for degree, graph in graphs.items():
-            casts = []
-            for tensor in graph.graph.initializer:
-                values = onnx.numpy_helper.to_array(tensor)
-                if values.dtype != np.float32 or values.size < 64:
-                    continue
-                data = values.astype(np.float16).tobytes()
-                key = hashlib.sha256(data).digest()
-                if key not in offsets:
-                    out.write(b"\0" * (-out.tell() % 64))
-                    offsets[key] = out.tell()
-                    out.write(data)
-                casts.append(_externalise(tensor, values.shape, offsets[key], len(data)))
-            nodes = list(graph.graph.node)
-            del graph.graph.node[:]
-            graph.graph.node.extend(casts + nodes)
-            onnx.save(graph, str(folder / f"degree{degree}.onnx"))
-
-
-def _externalise(
-    tensor: onnx.TensorProto, shape: tuple[int, ...], offset: int, length: int
-) -> onnx.NodeProto:
-    name = tensor.name
-    tensor.Clear()
-    tensor.name, tensor.data_type = f"{name}.fp16", onnx.TensorProto.FLOAT16
-    tensor.dims.extend(shape)
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in (("location", WEIGHTS), ("offset", str(offset)), ("length", str(length))):
-        entry = tensor.external_data.add()
-        entry.key, entry.value = key, value
-    return onnx.helper.make_node(
-        "Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT, name=f"cast {name}"
-    )
-
-
 def export(work: Path, out: Path) -> None:
     """Write graphs, weights and bank of ``work`` to ``out`` and renew the digests in its manifest.
 
@@ -134,7 +96,8 @@ def export(work: Path, out: Path) -> None:
     scratch.mkdir(exist_ok=True)
     with torch.no_grad():
         graphs = {d: write_graph(model, d, scratch / f"{d}.onnx") for d in range(3)}
-    share_weights(graphs, out)
+    named = {f"degree{degree}.onnx": graph for degree, graph in graphs.items()}
+    save_shared(named, out, WEIGHTS, True, lambda _, values: values.size >= SMALL)
     shutil.rmtree(scratch)
     shutil.copyfile(work / "bank.npz", out / "bank.npz")
     manifest = out / "manifest.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,14 @@ from training.measure.runs import Labelled, TargetKey, find_cases, key_of, read_
 SETS = Path(__file__).parent.parent / "sets.json"
 ANY = "any"
 """Part of the body of a set of which no target is known to be absent elsewhere."""
+
+
+def add_case_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of a measurement that asks cases for their own targets and for foreign ones."""
+    parser.add_argument("--data", type=Path, required=True, help="folder with SET/*.npz and labels")
+    parser.add_argument("--weights", type=Path, required=True, help="folder with a manifest.json")
+    parser.add_argument("--most", type=int, default=0, help="at most this many cases of a set; 0: all")
+    parser.add_argument("--absent", type=int, default=3, help="absent targets asked of a case; 0: all")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import argparse
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from evaluation.metrics import dice, mean_of
 from inference.engine import Engine
 from inference.errors import UsageError
 from inference.settings import Settings
-from training.measure.absent import Foreign, absent_from, read_bodies, read_foreign
+from training.measure.absent import Foreign, absent_from, add_case_arguments, read_bodies, read_foreign
 from training.measure.results import Report, about, markdown_table
 from training.measure.runs import Labelled, changed, parse, read_cases, run_case
 
@@ -54,10 +53,7 @@ class Absent:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this measurement."""
-    parser.add_argument("--data", type=Path, required=True, help="folder with SET/*.npz and labels")
-    parser.add_argument("--weights", type=Path, required=True, help="folder with a manifest.json")
-    parser.add_argument("--most", type=int, default=0, help="at most this many cases of a set; 0: all")
-    parser.add_argument("--absent", type=int, default=3, help="absent targets asked of a case; 0: all")
+    add_case_arguments(parser)
     parser.add_argument(
         "--thresholds", type=float, nargs="+", default=[], help="presence thresholds beside the shipped one"
     )

@@ -12,7 +12,6 @@ import argparse
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from evaluation.metrics import dice, mean_of
 from inference.engine import Engine
 from inference.prompts import Prompt
 from inference.settings import Settings
-from training.measure.absent import Foreign, absent_from, read_bodies, read_foreign
+from training.measure.absent import Foreign, absent_from, add_case_arguments, read_bodies, read_foreign
 from training.measure.results import Report, about, markdown_table
 from training.measure.runs import Labelled, parse, read_cases, run_case
 
@@ -55,10 +54,7 @@ class Swap:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this measurement."""
-    parser.add_argument("--data", type=Path, required=True, help="folder with SET/*.npz and labels")
-    parser.add_argument("--weights", type=Path, required=True, help="folder with a manifest.json")
-    parser.add_argument("--most", type=int, default=0, help="at most this many cases of a set; 0: all")
-    parser.add_argument("--absent", type=int, default=3, help="absent targets asked of a case; 0: all")
+    add_case_arguments(parser)
 
 
 def measure(args: argparse.Namespace) -> Report:

@@ -19,7 +19,6 @@ from one to the other, 1.6 GB for a window of 128 x 224 x 224, and hold them in 
 from __future__ import annotations
 
 import copy
-import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ from networks.query_decoder import GridPositions
 from networks.sat import Sat, compare
 from networks.unet import ConvBlock
 from training.export import OPSET
+from weights.shared_file import save_shared
 
 SMALL = 1024
 """Tensors of fewer elements stay in fp32, as do vectors: norms and biases gain nothing from less."""
@@ -166,43 +166,8 @@ def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path, weights: st
         weights: name of the file for the weights; a tensor that several graphs hold is stored once.
         halves: whether to store fp16, which the graphs cast back, or fp32.
     """
-    offsets: dict[bytes, int] = {}
-    with (folder / weights).open("wb") as out:
-        for name, graph in graphs.items():
-            casts = []
-            for tensor in graph.graph.initializer:
-                values = onnx.numpy_helper.to_array(tensor)
-                exact = values.ndim < 2 or values.size < SMALL or any(part in tensor.name for part in EXACT)
-                if values.dtype != np.float32 or exact:
-                    continue
-                stored = values.astype(np.float16) if halves else values
-                data = stored.tobytes()
-                key = hashlib.sha256(data).digest()
-                if key not in offsets:
-                    out.write(b"\0" * (-out.tell() % 64))
-                    offsets[key] = out.tell()
-                    out.write(data)
-                cast = _move_out(tensor, stored, weights, offsets[key], len(data))
-                casts += [cast] if halves else []
-            nodes = list(graph.graph.node)
-            del graph.graph.node[:]
-            graph.graph.node.extend(casts + nodes)
-            onnx.save(graph, str(folder / name))
 
+    def is_moved(name: str, values: np.ndarray) -> bool:
+        return values.ndim >= 2 and values.size >= SMALL and not any(part in name for part in EXACT)
 
-def _move_out(
-    tensor: onnx.TensorProto, stored: np.ndarray, file: str, offset: int, length: int
-) -> onnx.NodeProto:
-    """Let ``tensor`` point into ``file``; returns the node that casts it back to fp32, if it is fp16."""
-    name = tensor.name
-    tensor.Clear()
-    tensor.name = f"{name}.fp16" if stored.dtype == np.float16 else name
-    tensor.data_type = onnx.helper.np_dtype_to_tensor_dtype(stored.dtype)
-    tensor.dims.extend(stored.shape)
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in (("location", file), ("offset", str(offset)), ("length", str(length))):
-        entry = tensor.external_data.add()
-        entry.key, entry.value = key, value
-    return onnx.helper.make_node(
-        "Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT, name=f"cast {name}"
-    )
+    save_shared(graphs, folder, weights, halves, is_moved)
