@@ -45,6 +45,8 @@ class Plan:
     weight_decay: float = 0.05
     coarse_voxels: int = 52**3
     fine_voxels: int = 56**3
+    pairs: int = 2
+    """Coarse views of a process in one step, and as many fine ones: more spare exchanges and updates."""
     average: float = 0.999
     """Decay of the averaged weights, which are the ones kept."""
     clip: float = 1.0
@@ -181,17 +183,20 @@ class Trainer:
         self.step += 1
 
     def one_step(self, feeder: Feeder, log: Log) -> None:
-        """A coarse and a fine view in each process, then one update with the averaged gradients."""
-        with self.times("data"):
-            item = feeder.coarse()
-        loss, dice, logits = self._one_view(item)
-        with self.times("data"):
-            feeder.give_back(item, unpose(logits.detach()[0].float().sigmoid(), item))
-        log.add(item, loss, dice)
-        with self.times("data"):
-            item = feeder.fine()
-        loss, dice, _ = self._one_view(item)
-        log.add(item, loss, dice)
+        """Coarse and fine views in each process, then one update with the averaged gradients."""
+        for _ in range(self.plan.pairs):
+            with self.times("data"):
+                item = feeder.coarse()
+            loss, dice, logits = self._one_view(item)
+            with self.times("data"):
+                feeder.give_back(item, unpose(logits.detach()[0].float().sigmoid(), item))
+            log.add(item, loss, dice)
+        # The feeder has built the first of them while the network was at the last coarse view.
+        for _ in range(self.plan.pairs):
+            with self.times("data"):
+                item = feeder.fine()
+            loss, dice, _ = self._one_view(item)
+            log.add(item, loss, dice)
         with self.times("exchange"):
             self.spent_s = self.group.average(self.model, self.spent_s)
         with self.times("update"):
@@ -209,7 +214,7 @@ class Trainer:
                 f"{float(item.image.abs().max())}, prompt {float(item.prompt.max())}, logits finite: "
                 f"{bool(torch.isfinite(logits).all())}; view {item.view}"
             )
-        (loss / 2).backward()
+        (loss / (2 * self.plan.pairs)).backward()
         return float(loss.detach()), float(torch.nanmean(dice)), logits
 
 
