@@ -22,7 +22,7 @@ from inference.look import Sight, Task, loads_of
 from inference.models import intensity_statistics
 from inference.outcomes import outcomes, stage_report
 from inference.pace import Pace
-from inference.plan import Batch, Plan, Query, fine_groups, make_plan
+from inference.plan import Batch, Plan, Query, make_plan
 from inference.processor import peak_mb
 from inference.profile import Profile, read_profile
 from inference.prompts import Prompt
@@ -30,7 +30,8 @@ from inference.report import LadderStep, PromptOutcome, StageReport
 from inference.ruled import without_padding
 from inference.runtime import Runtime, choose_runtime
 from inference.settings import OFF, ROOT, Settings
-from inference.stages import Pass, coarse_rule, coarse_tasks, find_target, fine_task, run_coarse, run_fine
+from inference.stages import Pass, coarse_rule, coarse_tasks, fine_task, run_coarse, run_fine
+from inference.targets import find_targets
 
 if TYPE_CHECKING:
     from inference.text import TextEncoder
@@ -214,12 +215,13 @@ class _Work:
         """Every view of the fine stage, with its region; not those for which there is nothing to look for."""
         views = []
         for batch, coarse in zip(self.plan.batches, self.coarse, strict=True):
+            if batch.fine.skip:
+                continue
             mask = self.given.for_fine(batch)
-            for index in [] if batch.fine.skip else fine_groups(len(batch.queries), batch.fine.together):
-                queries = [batch.queries[i] for i in index]
-                target = find_target(self.sight, batch.fine, coarse, index, queries, mask)
+            for index, target in find_targets(self.sight, batch.fine, coarse, batch.queries, mask):
                 if target.box is None:
                     continue
+                queries = [batch.queries[i] for i in index]
                 task = fine_task(
                     self.sight, self.fine_model, queries, batch.fine, target, coarse, index, mask
                 )

@@ -6,7 +6,6 @@ Every decision carries its reason, which the report repeats.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -125,7 +124,6 @@ def _ruled_stage(rule: StageRule, stage: str, decided: Decided, rules: Rules) ->
         refine_block=rounds.refine_block,
         unseen=True,
         binary=rounds.binary,
-        together=sys.maxsize,
         skip=rule.skip or not (decided.plan.coarse if stage == STAGES[0] else decided.plan.fine),
         layout=layout,
     )
@@ -171,14 +169,3 @@ def _queries(prompt: Prompt, profile: Profile, model: Model) -> tuple[list[Query
 def _query(prompt: Prompt, concept: str, side: str | None) -> Query:
     name = f"{side} {concept}" if side else concept
     return Query(prompt.id, name, concept, side, prompt.modality, prompt.kind)
-
-
-def fine_groups(count: int, together: int) -> list[tuple[int, ...]]:
-    """Which of ``count`` queries share a fine view: all where they are few, else each by itself.
-
-    One view around everything would be no finer than the coarse one; few targets lie together (the heart's
-    chambers) and compete in one view.
-    """
-    if count <= together:
-        return [tuple(range(count))] if count else []
-    return [(i,) for i in range(count)]

@@ -45,8 +45,11 @@ class StageRule:
     """Passes; each later one takes the result before it as spatial prompt (Medal S algorithm 2)."""
     complementary: int = 0
     """Side in view voxels of the blocks of complementary prompt masks (Medal S 2.4); 0 switches them off."""
-    together: int = 3
-    """Up to this many targets share one view; more get a view each."""
+    together: int = 8
+    """Most targets that share a view."""
+    coarser: float = 1.25
+    """Targets share a view as long as it is at most this much coarser than the finest that one of them would
+    have alone (``inference.groups``)."""
     windows_if_empty: int = 0
     """Windows laid over the whole volume where the coarse stage found nothing; 0 leaves the class empty."""
     threshold: float = 0.5
@@ -67,6 +70,11 @@ class StageRule:
         """Refuse what no stage can do."""
         if self.layout is not None and not isinstance(self.layout, StageLayout):
             raise ValueError(f"layout is {self.layout!r}; it is not given in a file")
+        if self.together < 1 or self.coarser < 1:
+            raise ValueError(
+                f"together {self.together}, coarser {self.coarser}; wanted at least 1 target and a factor of "
+                "1 or more"
+            )
         if self.voxels < 16**3 or self.windows < 1 or self.rounds < 1 or not 0 <= self.overlap < 1:
             raise ValueError(
                 f"voxels {self.voxels}, windows {self.windows}, rounds {self.rounds}, overlap {self.overlap};"

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inference.families import StageModel
 from inference.foreground import foreground_box
-from inference.geometry import Box, View, whole
-from inference.hybrid import Hint, is_given, joined, label_prompt, prompt_of, runs_alike, with_mask
+from inference.geometry import View, whole
+from inference.hybrid import Hint, is_given, label_prompt, prompt_of, runs_alike
 from inference.kept import Probabilities, join
 from inference.ladder import Effort, Ladder
 from inference.look import Later, Look, Sight, Task
 from inference.pace import Load
 from inference.plan import Query
 from inference.profile import StageRule
-from inference.region import is_unsure, region_of, surroundings
 from inference.resample import between
-from inference.ruled import StageLayout
 from inference.user_mask import UserMask
 from inference.windows import Blended
+
+if TYPE_CHECKING:
+    from inference.targets import Target
 
 MOST_QUERIES = 16
 """Queries in one pass of the coarse stage, where they do not see each other: bounds memory, costs one encoder
@@ -50,23 +52,6 @@ class Pass:
     """(D, H, W) prompt ids that it makes of the volume, where a layout of the fine stage wants them"""
     note: str = ""
     """what had to be given up for want of memory"""
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where the fine stage looks for some queries."""
-
-    box: Box | None
-    """native voxel edges; None where there is nothing to look for"""
-    why: str
-    found: bool = False
-    """whether the coarse stage pointed there"""
-    unsure: bool = True
-    """whether the coarse stage left something open; True where there was none"""
-    given: bool = False
-    """whether the user did"""
-    labels: np.ndarray | None = None
-    """(D, H, W) prompt ids: the spatial prompt, where the rule's layout samples it"""
 
 
 def nothing_later(effort: Effort) -> list[Load]:
@@ -246,53 +231,3 @@ def run_fine(task: Task, why: str, ladder: Ladder, later: Later = nothing_later)
         result.unseen,
         note=result.note,
     )
-
-
-def find_target(
-    sight: Sight,
-    rule: StageRule,
-    coarse: Pass | None,
-    index: Sequence[int],
-    queries: Sequence[Query] = (),
-    mask: UserMask | None = None,
-) -> Target:
-    """Where the fine stage looks for some rows of a coarse result, and for what the user marked of them."""
-    everything = whole(sight.image.shape)
-    if rule.layout is not None:
-        return _laid_target(sight, rule.layout, coarse, queries, mask)
-    given = None if mask is None else mask.box([q.prompt_id for q in queries])
-    if given is not None:
-        found = None if coarse is None else _found(sight, coarse, index)
-        step = (1.0, 1.0, 1.0) if found is None or coarse is None else coarse.view.step
-        around = surroundings(joined(given, found), rule.grow, step, sight.image.shape)
-        return Target(around, f"the box of the user's mask grown {rule.grow:g} times", True, given=True)
-    if coarse is None:
-        return Target(everything, "the whole volume, as these targets have no coarse stage")
-    mine = coarse.probability[list(index)]
-    box = _found(sight, coarse, index)
-    if box is not None:
-        around = surroundings(box, rule.grow, coarse.view.step, sight.image.shape)
-        return Target(around, f"the coarse result's box grown {rule.grow:g} times", True, is_unsure(mine))
-    if rule.windows_if_empty:
-        why = "the whole volume, as the coarse result is empty"
-        return Target(everything, why, False, is_unsure(mine))
-    return Target(None, "nothing: the coarse result is empty")
-
-
-def _laid_target(
-    sight: Sight, layout: StageLayout, coarse: Pass | None, queries: Sequence[Query], mask: UserMask | None
-) -> Target:
-    """Where a layout looks: by the label map of the coarse stage, the user's mask laid over it."""
-    labels = with_mask(None if coarse is None else coarse.labels, queries, mask)
-    if labels is None:
-        return Target(whole(sight.image.shape), "the whole volume, as these targets have no coarse stage")
-    box, found, why = layout.region(labels)
-    given = any(is_given(mask, query) for query in queries)
-    if given:
-        why += ", the user's mask laid over it"
-    # A label map leaves nothing open: where the time is too short for all of it, it stands.
-    return Target(box, why, found, given, given, labels if found else None)
-
-
-def _found(sight: Sight, coarse: Pass, index: Sequence[int]) -> Box | None:
-    return region_of(coarse.probability[list(index)], coarse.view, sight.image.shape)

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from inference.geometry import fit_view
+from inference.groups import around, group
 from inference.region import region_of, surroundings
 from inference.resample import between
 from training.loop import Trainer
 from training.store import SetRule, Volume
-from training.views import MOST_TARGETS, TOGETHER, Item, build, unpose
+from training.views import COARSER, MOST_TARGETS, TOGETHER, Item, build, unpose
 
 GROW = 1.35
 PLAIN = SetRule(1.0, "none", 0.0, (), (), ())
@@ -44,16 +45,17 @@ def _case(trainer: Trainer, volume: Volume) -> list[tuple[str, float]]:
     item = build(volume, view, "coarse", targets, None, PLAIN, None)
     coarse = _probability(trainer, item)
     found = [("coarse", value) for value in _dice(coarse, item)]
-    groups = [tuple(range(len(targets)))] if len(targets) <= TOGETHER else [(i,) for i in range(len(targets))]
-    for group in groups:
-        box = region_of(coarse[list(group)], view, volume.image.shape)
-        if box is None:
-            found += [("fine", 0.0) for _ in group]
+    boxes = [region_of(p[None], view, volume.image.shape) for p in coarse]
+    for members in group(boxes, volume.spacing_dhw_mm, trainer.plan.fine_voxels, TOGETHER, COARSER):
+        seen = [b for b in (boxes[i] for i in members) if b is not None]
+        if not seen:
+            found += [("fine", 0.0) for _ in members]
             continue
+        box = around(seen)
         box = surroundings(box, GROW, view.step, volume.image.shape)
         near = fit_view(box, volume.spacing_dhw_mm, trainer.plan.fine_voxels)
-        prompt = np.stack([between(coarse[i], view, near) for i in group])
-        item = build(volume, near, "fine", tuple(targets[i] for i in group), prompt, PLAIN, None)
+        prompt = np.stack([between(coarse[i], view, near) for i in members])
+        item = build(volume, near, "fine", tuple(targets[i] for i in members), prompt, PLAIN, None)
         found += [("fine", value) for value in _dice(_probability(trainer, item), item)]
     return found
 

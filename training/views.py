@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from inference.geometry import Box, View, fit_view, triple
+from inference.groups import around, group
 from inference.models import image_channels
 from inference.region import region_of
 from inference.resample import between, labels_to_view, to_view
@@ -19,8 +20,11 @@ from training.store import SetRule, Target, Volume
 ALL = Ideas()
 MOST_TARGETS = 8
 """Targets asked for in one coarse view; more cost memory and teach no faster."""
-TOGETHER = 3
-"""Up to this many targets of a case share one fine view, as at run time."""
+TOGETHER, COARSER = 8, 1.25
+"""Targets of a case share a fine view as at run time: at most so many, and as long as the view is at most so
+much coarser than the finest that one of them would have alone (``inference.groups``)."""
+SOME = 0.5
+"""Share of fine views for a few of a case's targets, as if no others had been asked for."""
 NEGATIVE = 0.3
 """Share of coarse views that also ask for a target of another body part."""
 STRETCH = 0.1
@@ -188,26 +192,22 @@ def fine_item(
     rng: np.random.Generator,
     ideas: Ideas = ALL,
 ) -> Item:
-    """A view around one to three targets, prompted by the coarse ``probability`` (N, D, H, W)."""
+    """A view around targets that lie together, prompted by the coarse ``probability`` (N, D, H, W)."""
     volume = coarse.volume
     known = [i for i, t in enumerate(coarse.targets) if t.label > 0]
-    if len(volume.targets) > TOGETHER:
-        known = [int(rng.choice(known))]
+    if len(known) > 1 and rng.random() < SOME:
+        known = sorted(rng.choice(known, int(rng.integers(1, len(known) + 1)), replace=False).tolist())
+    foreign = rng.random() < FOREIGN_BOX
+    boxes = [_box_of(volume, coarse, i, None if foreign else probability, rng) for i in known]
+    groups = group(boxes, volume.spacing_dhw_mm, voxels, TOGETHER, COARSER)
+    chosen = groups[int(rng.integers(len(groups)))]
+    box, known = around([boxes[i] for i in chosen]), [known[i] for i in chosen]
     targets = tuple(coarse.targets[i] for i in known)
     # A target that is not there is asked for again, as it is at run time beside others.
     absent = [i for i, t in enumerate(coarse.targets) if t.label == 0][: TOGETHER - len(known)]
     if rng.random() < rule.crops:
         view = _crop(volume, targets, voxels, rng)
     else:
-        box = None
-        if rng.random() >= FOREIGN_BOX:
-            box = region_of(probability[known], coarse.view, volume.image.shape)
-        true = truth_box(volume, targets)
-        if box is None or not _reaches(box, true):
-            shift = [float(rng.uniform(-0.12, 0.12)) * s for s in true.size]
-            box = Box(
-                *(tuple(e + d for e, d in zip(edge, shift, strict=True)) for edge in (true.start, true.stop))
-            )
         view = fit_view(
             box.grown(float(rng.uniform(1.15, 1.8))),
             _jittered(volume.spacing_dhw_mm, rng, ideas),
@@ -222,6 +222,21 @@ def fine_item(
     if ideas.simulation:
         prompt = spoil(prompt, rng)
     return build(volume, view, "fine", targets, prompt, rule, rng, ideas)
+
+
+def _box_of(
+    volume: Volume, coarse: Item, index: int, probability: np.ndarray | None, rng: np.random.Generator
+) -> Box:
+    """Where the coarse stage saw a target; by the ground truth, a little shifted, where it did not, or where
+    its ``probability`` is not to be used.
+    """
+    true = truth_box(volume, (coarse.targets[index],))
+    if probability is not None:
+        box = region_of(probability[[index]], coarse.view, volume.image.shape)
+        if box is not None and _reaches(box, true):
+            return box
+    shift = [float(rng.uniform(-0.12, 0.12)) * s for s in true.size]
+    return Box(*(tuple(e + d for e, d in zip(edge, shift, strict=True)) for edge in (true.start, true.stop)))
 
 
 def _reaches(box: Box, true: Box) -> bool:

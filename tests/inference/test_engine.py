@@ -257,10 +257,19 @@ def test_a_small_organ_in_one_view_with_a_large_one_is_not_lost() -> None:
     assert (result.labels[small] == 2).all()
 
 
-def test_many_targets_get_a_view_each() -> None:
+def test_targets_that_lie_together_share_a_view() -> None:
+    """The volume is as fine in one view as in four; kidneys that the coarse stage missed come along."""
     prompts = [LIVER, SPLEEN, make_prompt(3, "kidney", "left"), make_prompt(4, "kidney", "right")]
     image = made_image((32, 32, 32), (LOW, 200), (HIGH, 120))
     result = segment(make_engine(), image, prompts)
+    assert [s.name for s in result.stages] == ["coarse", "fine liver, spleen, left kidney, right kidney"]
+    assert result.prompts[3].stages == ("coarse", "fine")
+
+
+def test_targets_get_a_view_each_where_the_profile_says_so() -> None:
+    prompts = [LIVER, SPLEEN, make_prompt(3, "kidney", "left"), make_prompt(4, "kidney", "right")]
+    image = made_image((32, 32, 32), (LOW, 200), (HIGH, 120))
+    result = segment(make_engine(fine=StageRule(voxels=32**3, together=1)), image, prompts)
     assert [s.name for s in result.stages] == ["coarse", "fine liver", "fine spleen"]
     assert result.prompts[3].stages == ("coarse",), "nothing coarse, so nowhere to look"
 

@@ -90,7 +90,8 @@ def test_what_was_refined_in_time_stays_refined() -> None:
         make_prompt(3, "kidney", "left"),
         make_prompt(4, "kidney", "right"),
     ]
-    result = segment(make_engine(slow), image, prompts, clock=slow.clock(85.0))
+    fine = StageRule(voxels=32**3, together=1)
+    result = segment(make_engine(slow, fine=fine), image, prompts, clock=slow.clock(85.0))
     assert {p: o.stages for p, o in result.prompts.items()} == {
         1: ("coarse", "fine"),
         2: ("coarse",),

@@ -1,9 +1,8 @@
 """Prompts become queries, or a reason why not."""
 
-import pytest
 
 from inference.models import VolumeModel
-from inference.plan import fine_groups, make_plan
+from inference.plan import make_plan
 from inference.profile import Override, StageRule, StandIn
 from tests.inference.fake_models import BANK, make_profile, make_prompt
 
@@ -90,19 +89,3 @@ def test_prompts_with_the_same_rules_share_a_batch() -> None:
     plan = make_plan(asked, profile, MODEL)
     assert [[q.prompt_id for q in b.queries] for b in plan.batches] == [[9, 2], [4]]
     assert plan.batches[0].coarse == profile.coarse and plan.batches[1].fine == own
-
-
-@pytest.mark.parametrize(
-    ("count", "together", "expected"),
-    [
-        (0, 3, []),
-        (1, 3, [(0,)]),
-        (3, 3, [(0, 1, 2)]),
-        (4, 3, [(0,), (1,), (2,), (3,)]),
-        (2, 1, [(0,), (1,)]),
-    ],
-)
-def test_few_targets_share_a_view_many_do_not(
-    count: int, together: int, expected: list[tuple[int, ...]]
-) -> None:
-    assert fine_groups(count, together) == expected

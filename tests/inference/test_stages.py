@@ -1,6 +1,7 @@
 """One pass at a time: what the coarse and the fine stage look at, and with which spatial prompt."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from inference.models import VolumeModel
 from inference.pace import Pace
 from inference.plan import Query
 from inference.profile import StageRule
-from inference.stages import MOST_QUERIES, Pass, coarse_tasks, find_target, fine_task, run_coarse, run_fine
+from inference.stages import MOST_QUERIES, Pass, coarse_tasks, fine_task, run_coarse, run_fine
+from inference.targets import find_targets
 from tests.inference.fake_models import BANK, Bright, Constant, made_image
 
 LIVER = Query(1, "liver", "liver", None, "CT", "organ")
@@ -47,9 +49,12 @@ def refine(
     index: list[int],
     ladder: Ladder,
 ) -> Pass | None:
-    """Run one fine view as the engine does; None where there is nothing to look at."""
+    """Run the fine view of some rows alone, as the engine does; None where there is nothing to look at."""
     sight = sight_of(image)
-    target = find_target(sight, rule, coarse, index)
+    asked = [LIVER, SPLEEN][: 1 if coarse is None else len(coarse.probability)]
+    [target] = [
+        t for rows, t in find_targets(sight, replace(rule, together=1), coarse, asked) if rows == tuple(index)
+    ]
     if target.box is None:
         return None
     task = fine_task(sight, model_of(graph), queries, rule, target, coarse, index)

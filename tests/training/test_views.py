@@ -166,18 +166,27 @@ def test_a_coarse_result_far_off_does_not_lead_the_fine_view_astray(
         assert fine.truth.sum() > 100
 
 
-def test_more_targets_than_share_a_view_get_one_each_and_the_absent_one_beside_it(volume: Volume) -> None:
-    many = replace(volume, targets=volume.targets * 2)
+def test_targets_that_lie_together_share_a_view_and_the_absent_one_is_asked_beside(volume: Volume) -> None:
     absent = Target("prostate", "prostate", None, "CT", 0)
     asked = set()
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        coarse = coarse_item(volume, rule(), VOXELS, rng, absent)
+        fine = fine_item(coarse, result_of(coarse), rule(), VOXELS, rng)
+        concepts = tuple(t.concept for t in fine.targets)
+        assert concepts[-1] == "prostate" and not fine.truth[0, -1].any()
+        assert fine.truth[0, :-1].flatten(1).any(1).all()
+        asked.add(concepts[:-1])
+    # Both fit one view at their own spacing; half of the views are for some of them alone.
+    assert asked == {("liver", "spleen"), ("liver",), ("spleen",)}
+
+
+def test_targets_that_lie_apart_get_a_view_each(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "TOGETHER", 1)
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        coarse = coarse_item(many, rule(), VOXELS, rng, absent)
-        fine = fine_item(coarse, result_of(coarse), rule(), VOXELS, rng)
-        assert [t.concept for t in fine.targets[1:]] == ["prostate"]
-        assert fine.truth[0, 0].any() and not fine.truth[0, 1].any()
-        asked.add(fine.targets[0].concept)
-    assert asked == {"liver", "spleen"}
+        coarse = coarse_item(volume, rule(), VOXELS, rng)
+        assert len(fine_item(coarse, result_of(coarse), rule(), VOXELS, rng).targets) == 1
 
 
 def test_views_keep_to_their_number_of_voxels(volume: Volume) -> None:
