@@ -190,14 +190,21 @@ class Taps:
 
 def labels_to_view(labels: np.ndarray, view: View) -> np.ndarray:
     """Nearest-neighbour sampling of integer ``labels`` (D, H, W) on ``view``; 0 outside the volume."""
-    index, inside = [], []
-    for a in range(3):
-        centre = np.floor(view.start[a] + (np.arange(view.shape[a]) + 0.5) * view.step[a] + 1e-9).astype(
-            np.int64
-        )
-        inside.append((centre >= 0) & (centre < labels.shape[a]))
-        index.append(np.clip(centre, 0, labels.shape[a] - 1))
-    out = labels[np.ix_(*index)].copy()
-    for a in range(3):
-        out[(slice(None),) * a + (~inside[a],)] = 0
+    at = [
+        np.floor(view.start[a] + (np.arange(n) + 0.5) * view.step[a] + 1e-9) for a, n in enumerate(view.shape)
+    ]
+    d, h, w = (c.clip(0, n - 1).astype(np.intp) for c, n in zip(at, labels.shape, strict=True))
+    # Whole rows first, which lie together in memory, and of these the columns.
+    rows = labels.reshape(-1, labels.shape[2])
+    out = np.empty(view.shape, labels.dtype)
+
+    def fill(slab: slice) -> None:
+        wanted = (d[slab, None] * labels.shape[1] + h).reshape(-1)
+        out[slab] = rows.take(wanted, 0, mode="clip").take(w, 1, mode="clip").reshape(-1, len(h), len(w))
+
+    in_parallel(fill, in_slabs(view.shape[0], SLAB_VOXELS // (len(h) * len(w))))
+    for a, (c, n) in enumerate(zip(at, labels.shape, strict=True)):
+        outside = (c < 0) | (c >= n)
+        if outside.any():
+            out[(slice(None),) * a + (outside,)] = 0
     return out
