@@ -1,5 +1,6 @@
 """Graphs of the fixtures' networks against their recorded logits: axes, prompts, storage, arithmetic."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ torch = pytest.importorskip("torch", reason="published files are converted with 
 pytest.importorskip("onnx", reason="conversion writes ONNX graphs")
 
 from inference.runtime_onnx import OnnxRuntime  # noqa: E402
-from networks.medal_s import MedalS  # noqa: E402
-from networks.sat import Sat, sizes_of  # noqa: E402
+from networks.medal_s import MedalS, union  # noqa: E402
+from networks.sat import Sat, Sizes, sizes_of  # noqa: E402
 from weights.convert import verify  # noqa: E402
 from weights.convert.graphs import ViewGraph, save_graphs, view_graph  # noqa: E402
 from weights.text.export import read_safetensors  # noqa: E402
@@ -95,6 +96,52 @@ def test_recorded_logits_come_out_of_sats_graph(shared: Path, tmp_path: Path, na
     case = recorded(shared, "sat", name)
     found = forward(tmp_path / "g.onnx", case, ("image", "text"))[:, ::every, ::every, ::every]
     assert verify.compare(found, case["logits"]).worst < CLOSE
+
+
+def exact(model: Sat, case: dict[str, np.ndarray], dtype: torch.dtype) -> np.ndarray:
+    """Logits (N, h, w, d) float64 of the network as published, without prompts, computed in ``dtype``."""
+    image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(case["image"], -3, -1))).to(dtype)
+    text, network = torch.from_numpy(case["text"]).to(dtype), copy.deepcopy(model).to(dtype)
+    if isinstance(network, MedalS):
+        zeros = torch.zeros(1, text.shape[1], *image.shape[2:], dtype=dtype)
+        return network(image, text, zeros, union(zeros))[0].double().numpy()
+    return network(image, text)[0].double().numpy()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["A", "B"])
+@pytest.mark.parametrize("system", ["medals", "sat"])
+def test_only_rounding_sets_graph_and_network_apart(
+    shared: Path, tmp_path: Path, system: str, name: str
+) -> None:
+    """In float64 the exported form gives the network's logits to 1e-4; and in float32 the graph is as near to
+    them as the published network is in float32, whose own rounding makes 1e-4 (Medal S) to 7e-4 (SAT).
+    """
+    model, case = network(shared, system), recorded(shared, system, name)
+    truth = exact(model, case, torch.float64)
+    form = ViewGraph(model, False).double().eval()
+    given = form(torch.from_numpy(case["image"]).double(), torch.from_numpy(case["text"]).double())[0]
+    assert np.abs(np.moveaxis(given.numpy(), 1, -1) - truth).max() < 1e-4
+    save_graphs({"g.onnx": view_graph(model, False, tmp_path / "t")}, tmp_path, "w.bin", False)
+    graph = np.abs(forward(tmp_path / "g.onnx", case, ("image", "text")) - truth).max()
+    rounding = np.abs(exact(model, case, torch.float32) - truth).max()
+    assert graph < 2 * rounding
+    assert rounding > 5e-5, "else the graph could be asked to agree to less"
+
+
+@torch.no_grad()
+def test_a_network_as_deep_as_sat_pro_is_exported(tmp_path: Path) -> None:
+    """Three convolutions a stage instead of two, and a projection wider than the queries."""
+    torch.manual_seed(0)
+    model = Sat(Sizes(3, (8, 8, 16, 16, 32, 32), 3, 24, 48, 12, 32, 2)).eval()
+    save_graphs({"g.onnx": view_graph(model, False, tmp_path / "t")}, tmp_path, "w.bin", False)
+    rng = np.random.default_rng(0)
+    case = {
+        "image": rng.integers(0, 256, (1, 1, 64, 32, 32)).astype(np.float32),
+        "text": rng.normal(size=(1, 3, 24)).astype(np.float32),
+    }
+    wanted = exact(model, case, torch.float32)
+    assert verify.compare(forward(tmp_path / "g.onnx", case, ("image", "text")), wanted).worst < CLOSE
 
 
 def test_weights_are_stored_once_for_both_graphs(medal_s: Path, shared: Path) -> None:
