@@ -113,10 +113,12 @@ def _planned(plan: Plan) -> list[Planned]:
     """The stages of a plan as the ladder sees them."""
     stages = []
     for batch in plan.batches:
-        if not batch.coarse.skip:
-            stages.append(Planned(coarse_rule(batch.coarse), first=True))
-        if not batch.fine.skip:
-            stages.append(Planned(batch.fine, first=batch.coarse.skip))
+        turned = any(query.turned for query in batch.queries)
+        coarse, fine = (r if turned else replace(r, turns=0) for r in (coarse_rule(batch.coarse), batch.fine))
+        if not coarse.skip:
+            stages.append(Planned(coarse, first=True))
+        if not fine.skip:
+            stages.append(Planned(fine, first=coarse.skip))
     return stages
 
 

@@ -34,6 +34,10 @@ Answer = tuple[np.ndarray, np.ndarray]
 
 Corner = tuple[int, int, int]
 
+HALF_TURNS = ((2, 3), (1, 3), (1, 2))
+"""Axes of (C, d, h, w) that a half turn about each axis reverses; it keeps left and right, as a mirror does
+not."""
+
 _fit = lru_cache(maxsize=1024)(fit_view)
 """The same views are weighed before every window."""
 
@@ -240,18 +244,33 @@ class _Round:
         rule = effort.of(self._task.rule, self._task.first)
         if prompt is not None and rule.binary:
             prompt = (prompt > 0.5).astype(np.float32)
-        if prompt is None or _passes(rule, True) == 1:
-            return self._call(image, prompt, degree)
+        if prompt is None or not rule.complementary:
+            return self._turned(image, prompt, degree, rule.turns)
         block = rule.refine_block if self._number and rule.refine_block else rule.complementary
         seen = half_of_blocks(prompt.shape[1:], block)
-        first, present_first = self._call(image, prompt * seen, degree)
-        second, present_second = self._call(image, prompt * ~seen, degree)
+        first, present_first = self._turned(image, prompt * seen, degree, rule.turns)
+        second, present_second = self._turned(image, prompt * ~seen, degree, rule.turns)
         joined = np.where(seen, second, first) if rule.unseen else (first + second) / 2
         return joined, np.maximum(present_first, present_second)
+
+    def _turned(self, image: np.ndarray, prompt: np.ndarray | None, degree: int, turns: int) -> Answer:
+        """The mean of what a window gives as it is and turned half about so many axes."""
+        probability, presence = self._call(image, prompt, degree)
+        for flat in HALF_TURNS[:turns]:
+            hint = None if prompt is None else _half_turn(prompt, flat)
+            turned, present = self._call(_half_turn(image, flat), hint, degree)
+            probability = probability + np.flip(turned, flat)
+            presence = presence + (np.flip(present, 1) if 1 in flat else present)
+        return (probability / (1 + turns), presence / (1 + turns)) if turns else (probability, presence)
 
     def _call(self, image: np.ndarray, prompt: np.ndarray | None, degree: int) -> Answer:
         with self._ladder.pace.call(degree, math.prod(image.shape[1:])):
             return self._task.model.predict(image, prompt, self._embedding, degree)
+
+
+def _half_turn(values: np.ndarray, flat: tuple[int, int]) -> np.ndarray:
+    """(C, d, h, w) turned half about the axis that is not in ``flat``."""
+    return np.ascontiguousarray(np.flip(values, flat))
 
 
 def _rounds(view: View, size: Sides, rule: StageRule, times: int) -> list[Load]:
@@ -280,7 +299,7 @@ def _part(values: Probabilities | None, corner: Corner, size: Sides) -> np.ndarr
 
 def _passes(rule: StageRule, prompted: bool) -> int:
     """Calls of the network for one window."""
-    return 2 if rule.complementary and prompted else 1
+    return (2 if rule.complementary and prompted else 1) * (1 + rule.turns)
 
 
 def _grid(rule: StageRule) -> tuple[int, int, float]:

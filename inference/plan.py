@@ -31,6 +31,8 @@ class Query:
     kind: str
     sentence: str = ""
     """The prompt's own words, where the network is to read them instead of the target's name."""
+    turned: bool = False
+    """Whether it may be looked for in a view that is turned half about an axis."""
 
 
 @dataclass(frozen=True)
@@ -148,16 +150,17 @@ def _queries(prompt: Prompt, profile: Profile, model: Model) -> tuple[list[Query
         return [], prompt.why
     target = prompt.target or prompt.concept
     if profile.covers(prompt.concept, prompt.side, prompt.modality) and model.knows(prompt.concept):
-        return [_query(prompt, prompt.concept, prompt.side)], prompt.why
+        return [_query(prompt, prompt.concept, prompt.side, profile)], prompt.why
     both = [s for s in SIDES if profile.covers(prompt.concept, s, prompt.modality)]
     if prompt.side is None and len(both) == 2 and model.knows(prompt.concept):
-        return [_query(prompt, prompt.concept, s) for s in both], f"{prompt.why}; both sides, run one by one"
+        queries = [_query(prompt, prompt.concept, s, profile) for s in both]
+        return queries, f"{prompt.why}; both sides, run one by one"
     for stand_in in profile.stand_ins:
         if (stand_in.modality, stand_in.kind) == (prompt.modality, prompt.kind) and model.knows(
             stand_in.concept
         ):
             why = f"{profile.name} has no {target} in {prompt.modality} and is asked for {stand_in.concept}"
-            return [_query(prompt, stand_in.concept, None)], f"{prompt.why}; {why}"
+            return [_query(prompt, stand_in.concept, None, profile)], f"{prompt.why}; {why}"
     elsewhere = profile.modalities_of(prompt.concept)
     hint = f", only in {', '.join(elsewhere)}" if elsewhere and prompt.modality not in elsewhere else ""
     return (
@@ -166,6 +169,7 @@ def _queries(prompt: Prompt, profile: Profile, model: Model) -> tuple[list[Query
     )
 
 
-def _query(prompt: Prompt, concept: str, side: str | None) -> Query:
+def _query(prompt: Prompt, concept: str, side: str | None, profile: Profile) -> Query:
     name = f"{side} {concept}" if side else concept
-    return Query(prompt.id, name, concept, side, prompt.modality, prompt.kind)
+    turned = profile.turns(concept, side, prompt.modality)
+    return Query(prompt.id, name, concept, side, prompt.modality, prompt.kind, turned=turned)

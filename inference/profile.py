@@ -43,11 +43,14 @@ class StageRule:
     """Factor on the extent of the region before a view is laid around it."""
     rounds: int = 1
     """Passes; each later one takes the result before it as spatial prompt (Medal S algorithm 2)."""
+    turns: int = 0
+    """Copies of a view turned half about an axis whose results are averaged in, 0 to 3; only where all of its
+    targets may be turned (``Covered.turned``)."""
     complementary: int = 0
     """Side in view voxels of the blocks of complementary prompt masks (Medal S 2.4); 0 switches them off."""
     together: int = 8
     """Most targets that share a view."""
-    coarser: float = 1.25
+    coarser: float = 2.5
     """Targets share a view as long as it is at most this much coarser than the finest that one of them would
     have alone (``inference.groups``)."""
     windows_if_empty: int = 0
@@ -70,6 +73,8 @@ class StageRule:
         """Refuse what no stage can do."""
         if self.layout is not None and not isinstance(self.layout, StageLayout):
             raise ValueError(f"layout is {self.layout!r}; it is not given in a file")
+        if not 0 <= self.turns <= 3:
+            raise ValueError(f"turns is {self.turns}; there are three axes to turn a view about: 0 to 3")
         if self.together < 1 or self.coarser < 1:
             raise ValueError(
                 f"together {self.together}, coarser {self.coarser}; wanted at least 1 target and a factor of "
@@ -115,6 +120,8 @@ class Covered:
     modality: str
     dsc: float | None = None
     """Mean Dice on validation cases; None where there was none to measure on."""
+    turned: bool = False
+    """Whether training showed it turned half about any axis, so that turned copies may be averaged in."""
 
 
 @dataclass(frozen=True)
@@ -165,9 +172,17 @@ class Profile:
     def _covered(self) -> frozenset[tuple[str, str | None, str]]:
         return frozenset((t.concept, t.side, t.modality) for t in self.targets)
 
+    @cached_property
+    def _turned(self) -> frozenset[tuple[str, str | None, str]]:
+        return frozenset((t.concept, t.side, t.modality) for t in self.targets if t.turned)
+
     def covers(self, concept: str, side: str | None, modality: str) -> bool:
         """Whether the weights were trained on this target in this modality."""
         return (concept, side, modality) in self._covered
+
+    def turns(self, concept: str, side: str | None, modality: str) -> bool:
+        """Whether views of this target may be turned half about an axis."""
+        return (concept, side, modality) in self._turned
 
     def modalities_of(self, concept: str) -> list[str]:
         """Modalities in which some side of ``concept`` is covered."""

@@ -116,8 +116,14 @@ def coarse_tasks(
     tasks = []
     for group in runs_alike(queries, mask, MOST_QUERIES):
         hint = prompt_of(group, mask) if is_given(mask, group[0]) else None
-        tasks.append(Task(sight, model, group, box, once, first=True, hint=hint))
+        turned = replace(once, turns=turns_of(once, group))
+        tasks.append(Task(sight, model, group, box, turned, first=True, hint=hint))
     return tasks
+
+
+def turns_of(rule: StageRule, queries: Sequence[Query]) -> int:
+    """Turned copies of a view of these queries: none where one of them must not be turned."""
+    return rule.turns if all(query.turned for query in queries) else 0
 
 
 def coarse_rule(rule: StageRule) -> StageRule:
@@ -195,7 +201,7 @@ def fine_task(
         model,
         queries,
         target.box,
-        replace(rule, windows=windows),
+        replace(rule, windows=windows, turns=turns_of(rule, queries)),
         first=coarse is None,
         unsure=target.unsure,
         hint=hint,

@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from inference.processor import available_threads
+from inference.profile import MANIFEST
 from training.bank import build_bank
+from training.coverage import mark_turned
 from training.curves import plot_curves
 from training.export import export
 from training.feeder import Feeder
@@ -59,6 +61,8 @@ def main() -> None:
     group.leave()
     if group.rank == 0:
         export(args.work, args.out)
+        if (args.out / MANIFEST).exists():
+            mark_turned(args.out, volumes, rules)
         plot_curves(args.work, args.work / "curves.png")
     for other in others:
         other.wait()

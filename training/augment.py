@@ -12,6 +12,8 @@ BEND, BEND_SHARE = 0.25, 0.05
 """Probability of an elastic deformation, and its largest displacement as a share of a side."""
 BEND_KNOTS = 4
 MIRROR = "mirror"
+TURNED = ("pairs", "any")
+"""Rules under which half turns about all axes occur."""
 
 
 def draw_flips(rule: str, rng: np.random.Generator) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import numpy as np
 
 from inference.profile import MANIFEST
 from inference.vocabulary import SIDES
+from training.augment import TURNED
 from training.measure.runs import TargetKey
 from training.scores import Row
+from training.store import SetRule, Volume
 
 
 def known_targets(folder: Path) -> list[TargetKey]:
@@ -55,6 +57,21 @@ def write_scores(folder: Path, rows: Sequence[Row], least: float, forget: bool =
             entry["dsc"] = None
     content["targets"] = [entry for entry in known if (entry["dsc"] or 0) > least]
     content["not_covered"] = [entry for entry in known if (entry["dsc"] or 0) <= least]
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def mark_turned(folder: Path, volumes: Iterable[Volume], rules: Mapping[str, SetRule]) -> None:
+    """Say in the manifest which targets the training showed half turned about any axis, in all their sets."""
+    turned: dict[TargetKey, bool] = {}
+    for volume in volumes:
+        free = rules[volume.dataset].flips in TURNED
+        for target in volume.targets:
+            key = target.concept, target.side, target.modality
+            turned[key] = free and turned.get(key, True)
+    path = folder / MANIFEST
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for entry in (*content["targets"], *content.get("not_covered", ())):
+        entry["turned"] = turned.get(_key(entry), False)
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -20,9 +20,11 @@ from training.store import SetRule, Target, Volume
 ALL = Ideas()
 MOST_TARGETS = 8
 """Targets asked for in one coarse view; more cost memory and teach no faster."""
-TOGETHER, COARSER = 8, 1.25
+TOGETHER, COARSER = 8, 2.5
 """Targets of a case share a fine view as at run time: at most so many, and as long as the view is at most so
 much coarser than the finest that one of them would have alone (``inference.groups``)."""
+CLOSER = (0.5, 1.1)
+"""Limits of a factor on ``COARSER``, drawn for each view: an organ is seen by itself and among its neighbours."""
 SOME = 0.5
 """Share of fine views for a few of a case's targets, as if no others had been asked for."""
 NEGATIVE = 0.3
@@ -199,7 +201,8 @@ def fine_item(
         known = sorted(rng.choice(known, int(rng.integers(1, len(known) + 1)), replace=False).tolist())
     foreign = rng.random() < FOREIGN_BOX
     boxes = [_box_of(volume, coarse, i, None if foreign else probability, rng) for i in known]
-    groups = group(boxes, volume.spacing_dhw_mm, voxels, TOGETHER, COARSER)
+    coarser = COARSER * float(rng.uniform(*CLOSER))
+    groups = group(boxes, volume.spacing_dhw_mm, voxels, TOGETHER, coarser)
     chosen = groups[int(rng.integers(len(groups)))]
     box, known = around([boxes[i] for i in chosen]), [known[i] for i in chosen]
     targets = tuple(coarse.targets[i] for i in known)

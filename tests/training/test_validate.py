@@ -13,8 +13,8 @@ pytest.importorskip("torch", reason="the made volumes import the network's modul
 from inference.errors import UsageError  # noqa: E402
 from inference.profile import Covered  # noqa: E402
 from tests.inference.fake_models import make_engine  # noqa: E402
-from tests.training.made import PROMPTS, write_volume  # noqa: E402
-from training.coverage import known_targets, write_scores  # noqa: E402
+from tests.training.made import PROMPTS, made_volume, rule, write_volume  # noqa: E402
+from training.coverage import known_targets, mark_turned, write_scores  # noqa: E402
 from training.floors import Floor, floors_table, judge, read_floors  # noqa: E402
 from training.measure.runs import covering, find_cases, read_labelled  # noqa: E402
 from training.measure.validation import report, validate  # noqa: E402
@@ -194,3 +194,21 @@ def test_what_is_run_as_two_sides_is_not_covered_without_one() -> None:
     )
     assert both.profile.targets == engine.profile.targets
     assert one.profile.targets == (*engine.profile.targets, Covered("cell", None, "MR"))  # no vector of a rib
+
+
+@pytest.mark.parametrize(
+    ("flips", "expected"), [("pairs", True), ("any", True), ("none", False), ("mirror 2", False)]
+)
+def test_only_what_was_shown_turned_may_be_turned(tmp_path: Path, flips: str, expected: bool) -> None:
+    path = write_manifest(tmp_path, "liver", "aorta")
+    volume = made_volume(tmp_path / "case")
+    mark_turned(tmp_path, [volume], {volume.dataset: replace(rule(), flips=flips)})
+    assert [t["turned"] for t in json.loads(path.read_text())["targets"]] == [expected, False]
+
+
+def test_one_set_that_was_not_turned_is_enough(tmp_path: Path) -> None:
+    path = write_manifest(tmp_path, "liver")
+    volume = made_volume(tmp_path / "case")
+    rules = {volume.dataset: replace(rule(), flips="any"), "Other": replace(rule(), flips="none")}
+    mark_turned(tmp_path, [volume, replace(volume, dataset="Other"), volume], rules)
+    assert [t["turned"] for t in json.loads(path.read_text())["targets"]] == [False]
