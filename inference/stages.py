@@ -225,6 +225,8 @@ def run_fine(task: Task, why: str, ladder: Ladder, later: Later = nothing_later)
     rule = ladder.effort.of(task.rule, task.first)
     rounds = f"{done} round(s)" if done == task.rule.rounds else f"{done} of {task.rule.rounds} rounds"
     why += f", {rule.windows} window(s) of up to {rule.voxels} voxels, {rounds}, degree {look.view.degree}"
+    if rule.turns:
+        why += f", averaged with {rule.turns} turned copies"
     seconds = ladder.pace.now() - started
     return Pass(
         look.view,
