@@ -90,7 +90,8 @@ class Rung:
 
 def rungs(stages: Sequence[Planned]) -> Iterator[Rung]:
     """The whole ladder for a plan, first step first."""
-    yield Rung("no turned copies", {"turned": False})
+    if any(stage.rule.turns for stage in stages):
+        yield Rung("no turned copies", {"turned": False})
     most = max((stage.rule.rounds for stage in stages), default=1)
     for rounds in range(most - 1, 0, -1):
         yield Rung(f"fewer refinement rounds: {rounds}", {"rounds": rounds})

@@ -254,14 +254,26 @@ class _Round:
         return joined, np.maximum(present_first, present_second)
 
     def _turned(self, image: np.ndarray, prompt: np.ndarray | None, degree: int, turns: int) -> Answer:
-        """The mean of what a window gives as it is and turned half about so many axes."""
+        """The mean of what a window gives as it is and half turned about so many axes, while there is time."""
         probability, presence = self._call(image, prompt, degree)
-        for flat in HALF_TURNS[:turns]:
+        for done, flat in enumerate(HALF_TURNS[:turns]):
+            if not self._copies_fit(turns - done):
+                turns = done
+                break
             hint = None if prompt is None else _half_turn(prompt, flat)
             turned, present = self._call(_half_turn(image, flat), hint, degree)
             probability = probability + np.flip(turned, flat)
             presence = presence + (np.flip(present, 1) if 1 in flat else present)
         return (probability / (1 + turns), presence / (1 + turns)) if turns else (probability, presence)
+
+    def _copies_fit(self, left: int) -> bool:
+        """Whether so many more copies of this window fit before what is to come; the ladder may drop them."""
+
+        def loads(effort: Effort) -> list[Load]:
+            copies = [Load(self._view.degree, self._voxels, 1, 1, left)] if effort.turned else []
+            return [*copies, *self._all(effort)]
+
+        return self._ladder.fits(loads) and self._ladder.effort.turned
 
     def _call(self, image: np.ndarray, prompt: np.ndarray | None, degree: int) -> Answer:
         with self._ladder.pace.call(degree, math.prod(image.shape[1:])):

@@ -24,7 +24,7 @@ TOGETHER, COARSER = 8, 2.5
 """Targets of a case share a fine view as at run time: at most so many, and as long as the view is at most so
 much coarser than the finest that one of them would have alone (``inference.groups``)."""
 CLOSER = (0.5, 1.1)
-"""Limits of a factor on ``COARSER``, drawn for each view: an organ is seen by itself and among its neighbours."""
+"""Limits of a factor on ``COARSER``, drawn for each view: organs are seen alone and among neighbours."""
 SOME = 0.5
 """Share of fine views for a few of a case's targets, as if no others had been asked for."""
 NEGATIVE = 0.3

@@ -84,7 +84,7 @@ def make_profile(
         fine=fine or StageRule(voxels=32**3, grow=1.2),
         filters=filters or FilterRule(),
         overrides=overrides,
-        targets=tuple(Covered(*t) for t in targets),
+        targets=tuple(Covered(*t, turned=True) for t in targets),
         stand_ins=stand_ins,
     )
 
