@@ -254,7 +254,7 @@ class _Round:
         return joined, np.maximum(present_first, present_second)
 
     def _turned(self, image: np.ndarray, prompt: np.ndarray | None, degree: int, turns: int) -> Answer:
-        """The mean of what a window gives as it is and half turned about so many axes, while there is time."""
+        """The mean of what a window gives as it is and half turned about some axes, while there is time."""
         probability, presence = self._call(image, prompt, degree)
         for done, flat in enumerate(HALF_TURNS[:turns]):
             if not self._copies_fit(turns - done):
