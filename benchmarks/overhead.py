@@ -36,8 +36,8 @@ STEPS: dict[str, tuple[Callable[..., Any], ...]] = {
 """Rows of the table -> functions whose time, with all they call, goes there; none calls another of them."""
 LARGE_NETWORK_S = 5.0
 """Seconds a call of the stand-in for a network of Medal S's size. The smallest of its windows that was
-measured, 96^3 in bf16 on two cores, takes 5.7 s (one of 192^3 some 45 s), so the share found here is above the
-true one."""
+measured, 96^3 in bf16 on two cores, takes 5.7 s (one of 192^3 some 45 s), so the share found here is above
+the true one."""
 
 
 def rows(path: Path, weights: Path, folder: Path, times: int) -> list[Row]:
