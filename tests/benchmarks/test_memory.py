@@ -16,7 +16,7 @@ def test_small_cases_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "5 prompts on 20x48x64" in capsys.readouterr().out
     rows = json.loads(figures.read_text())["tables"]["Memory"]
     assert len(rows) == 3 and all(20 < row["value"] < 4096 for row in rows)
-    assert "6 views" in rows[0]["note"], "one coarse view, one fine view a prompt"
+    assert "4 views" in rows[0]["note"], "one coarse view, and three fine ones that five prompts share"
 
 
 def test_too_many_prompts_are_refused(root: Path) -> None:
