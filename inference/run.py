@@ -272,7 +272,13 @@ def _terminable() -> Iterator[None]:
 
 
 def _hold_back_signals() -> None:
-    """From here on nothing is left to be saved from SIGTERM, and the report is not to be cut short."""
+    """From here on nothing is left to be saved from SIGTERM, and the report is not to be cut short.
+
+    Holding it back in this thread is not enough: it goes to any thread that lets it in, such as those of a
+    network's library, and Python then calls the handler here all the same.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 

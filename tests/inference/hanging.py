@@ -36,7 +36,10 @@ class Hang:
         if self.place == f"{place} {self.count[place]}":
             print("here", flush=True)
             self.hangs = True
-            self.released.wait(HANG_S)
+            # In short waits: within one long wait no thread gets to a signal that came to another one.
+            end = time.monotonic() + HANG_S
+            while time.monotonic() < end and not self.released.wait(0.01):
+                pass
 
     def before(self, place: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """``function``, which comes to a place first."""
@@ -48,7 +51,8 @@ class Hang:
         return hanging
 
     def engine(self, settings: object) -> Engine:
-        """An engine whose network may hang."""
+        """An engine whose network may hang, and keeps a thread that hears signals, as libraries do."""
+        threading.Thread(target=self.released.wait, daemon=True).start()
         self.reached("open")
         bright = Bright()
 
