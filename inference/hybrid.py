@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference.geometry import Box, View, triple
+from inference.geometry import Box, View
+from inference.groups import around
 from inference.plan import Batch, Query
 from inference.ruled import StageLayout
 from inference.settings import COARSE, FINE
@@ -60,12 +61,7 @@ def joined(given: Box, found: Box | None) -> Box:
 
     Together, because a mask may be a part of the target only: a stroke in one slice.
     """
-    if found is None:
-        return given
-    return Box(
-        triple(map(min, zip(given.start, found.start, strict=True))),
-        triple(map(max, zip(given.stop, found.stop, strict=True))),
-    )
+    return given if found is None else around([given, found])
 
 
 def with_mask(
