@@ -4,6 +4,7 @@ It says `here` on standard output when it has come to WHERE, and then hangs ther
 With `late` for LATE the time of case `a` is over at that moment, so that nobody has to wait for it.
 """
 
+import signal
 import sys
 import threading
 import time
@@ -41,6 +42,22 @@ class Hang:
             while time.monotonic() < end and not self.released.wait(0.01):
                 pass
 
+    def listened_to(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function``, beside a thread that hears signals, as libraries keep them."""
+        listening = threading.Event()
+
+        def listen() -> None:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            listening.set()
+            self.released.wait()
+
+        def listened(*arguments: Any) -> Any:
+            threading.Thread(target=listen, daemon=True).start()
+            listening.wait()
+            return function(*arguments)
+
+        return listened
+
     def before(self, place: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """``function``, which comes to a place first."""
 
@@ -51,8 +68,7 @@ class Hang:
         return hanging
 
     def engine(self, settings: object) -> Engine:
-        """An engine whose network may hang, and keeps a thread that hears signals, as libraries do."""
-        threading.Thread(target=self.released.wait, daemon=True).start()
+        """An engine whose network may hang."""
         self.reached("open")
         bright = Bright()
 
@@ -71,7 +87,7 @@ class Hang:
         replace(run, "read_case", self.before("read", run.read_case))
         replace(output, "write_label_map", self.before("write", output.write_label_map))
         replace(write, "_synchronise", self.before("half written", write._synchronise))
-        replace(run, "write_report", self.before("report", run.write_report))
+        replace(run, "write_report", self.listened_to(self.before("report", run.write_report)))
 
     def end_the_time(self, replace: Replace = setattr) -> None:
         """Let the time of case `a` be over when it hangs, and never before; the others have all they need."""
