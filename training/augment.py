@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
-FLIP, TURN, TURN_RAD = 0.5, 0.4, 0.25
+from training.store import TURN_RAD
+
+FLIP, TURN = 0.5, 0.4
 BEND, BEND_SHARE = 0.25, 0.05
 """Probability of an elastic deformation, and its largest displacement as a share of a side."""
 BEND_KNOTS = 4
@@ -33,26 +38,17 @@ def draw_flips(rule: str, rng: np.random.Generator) -> tuple[int, ...]:
     raise ValueError(f"flips is {rule!r}; wanted none, pairs, any or mirror AXIS")
 
 
-def draw_turn(degree: int, rng: np.random.Generator) -> tuple[int, float]:
-    """Axis and angle (rad) of a small turn, about the thick axis where there is one; often no turn."""
+def draw_turn(degree: int, rng: np.random.Generator, most_rad: float = TURN_RAD) -> tuple[int, float]:
+    """Axis and angle (rad, at most ``most_rad``) of a turn, about the thick axis where there is one; often
+    none.
+    """
     axis = 0 if degree else int(rng.integers(3))
-    return axis, float(rng.uniform(-TURN_RAD, TURN_RAD)) if rng.random() < TURN else 0.0
+    return axis, float(rng.uniform(-most_rad, most_rad)) if rng.random() < TURN else 0.0
 
 
 def turn(values: torch.Tensor, axis: int, angle: float, mode: str = "bilinear") -> torch.Tensor:
     """Turn (C, D, H, W) float about ``axis`` by ``angle`` (rad) in voxel units; 0 comes in from outside."""
-    if angle == 0.0:
-        return values
-    shape = values.shape[1:]
-    a, b = (x for x in range(3) if x != axis)
-    matrix = torch.eye(3)
-    ratio = shape[b] / shape[a]
-    matrix[a, a] = matrix[b, b] = np.cos(angle)
-    matrix[a, b], matrix[b, a] = -np.sin(angle) * ratio, np.sin(angle) / ratio
-    # grid_sample's coordinates run (x, y, z), the array's (D, H, W).
-    theta = torch.cat([matrix.flip(0, 1), torch.zeros(3, 1)], 1)[None]
-    grid = F.affine_grid(theta, [1, 1, *shape], align_corners=False)
-    return F.grid_sample(values[None], grid, mode, "zeros", align_corners=False)[0]
+    return warp(values, warp_grid(values.shape[1:], axis, angle, None), mode)
 
 
 def draw_bend(rng: np.random.Generator) -> torch.Tensor | None:
@@ -69,11 +65,45 @@ def bend(values: torch.Tensor, knots: torch.Tensor | None, mode: str = "bilinear
 
     The same with ``-knots`` undoes it, but for what is of second order in the displacement.
     """
-    if knots is None:
+    return warp(values, warp_grid(values.shape[1:], 0, 0.0, knots), mode)
+
+
+def warp_grid(
+    shape: Sequence[int], axis: int, angle: float, knots: torch.Tensor | None
+) -> torch.Tensor | None:
+    """Where each voxel of a turned, then bent view is read, None where it stays: one interpolation for both.
+
+    Args:
+        shape: (D, H, W).
+        axis: of the turn.
+        angle: of the turn, rad.
+        knots: see ``draw_bend``.
+
+    Returns:
+        (1, D, H, W, 3) float32 as ``grid_sample`` wants it: (x, y, z), -1..1 from edge to edge.
+    """
+    if angle == 0.0 and knots is None:
+        return None
+    at = [torch.linspace(1 / n - 1, 1 - 1 / n, n) for n in shape]
+    parts = [x.reshape([-1 if a == b else 1 for b in range(3)]) for a, x in enumerate(at)]
+    if knots is not None:
+        shift = F.interpolate(knots, tuple(shape), mode="trilinear", align_corners=True)[0]
+        parts = [x + 2 * s for x, s in zip(parts, shift.flip(0), strict=True)]
+    if angle != 0.0:
+        a, b = (x for x in range(3) if x != axis)
+        ratio = shape[b] / shape[a]
+        cos, sin = math.cos(angle), math.sin(angle)
+        parts[a], parts[b] = (
+            cos * parts[a] - sin * ratio * parts[b],
+            sin / ratio * parts[a] + cos * parts[b],
+        )
+    return torch.stack([x.expand(tuple(shape)) for x in reversed(parts)], -1)[None]
+
+
+def warp(values: torch.Tensor, grid: torch.Tensor | None, mode: str = "bilinear") -> torch.Tensor:
+    """(C, D, H, W) float read at ``warp_grid``'s places, 0 outside; the same object where there is none."""
+    if grid is None:
         return values
-    shape = values.shape[1:]
-    shift = F.interpolate(knots, shape, mode="trilinear", align_corners=True)[0].permute(1, 2, 3, 0)
-    grid = F.affine_grid(torch.eye(3, 4)[None], [1, 1, *shape], align_corners=False) + 2 * shift
     return F.grid_sample(values[None], grid, mode, "zeros", align_corners=False)[0]
 
 

@@ -18,7 +18,7 @@ from training.ideas import Ideas
 from training.store import SetRule, Target, Volume
 from training.views import ALL, NEGATIVE, Item, coarse_item, fine_item
 
-VIEW_SHARES = {"coarse": (0.6, 1.25), "fine": (0.5, 1.5)}
+VIEW_SHARES = {"coarse": (0.7, 1.5), "fine": (0.6, 1.6)}
 """Sizes of views as shares of the plan's voxels: a network that saw many sizes can be run at the finest."""
 AHEAD = 4
 """Views prepared in advance, of each stage."""

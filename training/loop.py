@@ -45,7 +45,7 @@ class Plan:
     weight_decay: float = 0.05
     coarse_voxels: int = 52**3
     fine_voxels: int = 56**3
-    pairs: int = 2
+    pairs: int = 3
     """Coarse views of a process in one step, and as many fine ones: more spare exchanges and updates."""
     average: float = 0.999
     """Decay of the averaged weights, which are the ones kept."""

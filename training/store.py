@@ -21,6 +21,8 @@ from inference.models import intensity_statistics
 from inference.prompts import parse_prompts
 
 SETS = Path(__file__).with_name("sets.json")
+TURN_RAD = 0.25
+"""Largest turn of a view of a set that names none."""
 SEEDS = 256
 """Voxels of each target that are kept as centres for crops."""
 
@@ -90,6 +92,7 @@ class SetRule:
     body: tuple[str, ...]
     skip: tuple[str, ...]
     also: tuple[str, ...]
+    turn_rad: float = TURN_RAD
 
 
 def read_rules(path: Path = SETS) -> dict[str, SetRule]:

@@ -12,7 +12,7 @@ from inference.groups import around, group
 from inference.models import image_channels
 from inference.region import region_of
 from inference.resample import between, labels_to_view, to_view
-from training.augment import MIRROR, bend, draw_bend, draw_flips, draw_turn, intensity, turn
+from training.augment import MIRROR, bend, draw_bend, draw_flips, draw_turn, intensity, turn, warp, warp_grid
 from training.ideas import Ideas
 from training.simulate import spoil
 from training.store import SetRule, Target, Volume
@@ -58,22 +58,22 @@ class Item:
     """displacements of ``augment.bend``"""
 
 
-@dataclass(frozen=True)
 class _Pose:
     """How the arrays of one view are laid before the network."""
 
-    thick_axis: int
-    flips: tuple[int, ...]
-    """axes as in the volume"""
-    turned: tuple[int, float]
-    knots: torch.Tensor | None
+    def __init__(
+        self, view: View, flips: tuple[int, ...], turned: tuple[int, float], knots: torch.Tensor | None
+    ) -> None:
+        """``flips``: axes as in the volume; turn and bend as in ``augment``, the thick axis first."""
+        self._thick_axis, self._flips = view.thick_axis, flips
+        rest = (n for a, n in enumerate(view.shape) if a != view.thick_axis)
+        self._grid = warp_grid((view.shape[view.thick_axis], *rest), *turned, knots)
 
     def lay(self, arrays: torch.Tensor, mode: str) -> torch.Tensor:
         """(C, D, H, W) of a view -> mirrored, thick axis first, turned and bent."""
-        if self.flips:
-            arrays = arrays.flip([1 + a for a in self.flips])
-        x = arrays.movedim(1 + self.thick_axis, 1)
-        return bend(turn(x, *self.turned, mode), self.knots, mode)
+        if self._flips:
+            arrays = arrays.flip([1 + a for a in self._flips])
+        return warp(arrays.movedim(1 + self._thick_axis, 1), self._grid, mode)
 
 
 def unpose(values: torch.Tensor, item: Item) -> np.ndarray:
@@ -98,28 +98,29 @@ def build(
 ) -> Item:
     """Sample image, truth and prompt on ``view`` and augment them together; not so without ``rng``."""
     image = to_view(volume.image, view)
-    labels = _labels_on(volume, view)
-    truth = torch.from_numpy(
-        np.stack([(labels == t.label) & (t.label > 0) for t in targets]).astype(np.float32)
-    )
-    hints = torch.zeros_like(truth) if prompt is None else torch.from_numpy(prompt)
+    labels = torch.from_numpy(_labels_on(volume, view).astype(np.float32))
     flips: tuple[int, ...] = ()
     turned, knots = (0, 0.0), None
     if rng is not None:
         image = intensity(image, rng)
         flips = draw_flips(rule.flips if ideas.flips else "none", rng)
-        turned, knots = draw_turn(view.degree, rng), draw_bend(rng) if ideas.elastic else None
-    pose = _Pose(view.thick_axis, flips, turned, knots)
-    raw = pose.lay(torch.from_numpy(image)[None], "bilinear")[0].numpy()
+        turned = draw_turn(view.degree, rng, rule.turn_rad)
+        knots = draw_bend(rng) if ideas.elastic else None
+    pose = _Pose(view, flips, turned, knots)
+    # Labels as numbers and hints with the image: one pass each, however many targets there are.
+    numbers = pose.lay(labels[None], "nearest")
+    truth = torch.stack([(numbers[0] == t.label) & (t.label > 0) for t in targets]).float()
+    shown = torch.from_numpy(image)[None]
+    laid = pose.lay(shown if prompt is None else torch.cat([shown, torch.from_numpy(prompt)]), "bilinear")
+    hints = torch.zeros_like(truth) if prompt is None else laid[1:].clamp(0, 1)
     mirrored = bool(flips) and rule.flips.startswith(MIRROR)
-    channels = image_channels(raw, volume.statistics)
     return Item(
         volume,
         view,
         stage,
-        torch.from_numpy(channels)[None],
-        pose.lay(hints, "bilinear")[None].clamp(0, 1),
-        pose.lay(truth, "nearest")[None],
+        torch.from_numpy(image_channels(laid[0].numpy(), volume.statistics))[None],
+        hints[None],
+        truth[None],
         targets,
         tuple(_other_side(t) for t in targets) if mirrored else targets,
         flips,

@@ -7,7 +7,18 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from training.augment import BEND_SHARE, TURN_RAD, bend, draw_bend, draw_flips, draw_turn, intensity, turn  # noqa: E402
+from training.augment import (  # noqa: E402
+    BEND_SHARE,
+    TURN_RAD,
+    bend,
+    draw_bend,
+    draw_flips,
+    draw_turn,
+    intensity,
+    turn,
+    warp,
+    warp_grid,
+)
 
 
 def blob(shape: tuple[int, int, int] = (28, 32, 36)) -> torch.Tensor:
@@ -44,6 +55,18 @@ def test_a_turn_leaves_its_own_axis_alone(axis: int) -> None:
 def test_no_turn_is_the_same_object() -> None:
     given = blob()
     assert turn(given, 0, 0.0) is given
+
+
+def test_turned_and_bent_in_one_pass_is_the_same_as_one_after_the_other() -> None:
+    given = blob()
+    knots = next(k for k in (draw_bend(np.random.default_rng(seed)) for seed in range(20)) if k is not None)
+    for axis in range(3):
+        both = warp(given, warp_grid(given.shape[1:], axis, 0.3, knots))
+        assert (both - bend(turn(given, axis, 0.3), knots)).abs().max() < 0.05  # one interpolation less
+        assert (both - turn(bend(given, knots), axis, 0.3)).abs().max() > 0.01  # the order counts
+    plain = bend(given, knots)
+    grid = warp_grid(given.shape[1:], 0, 0.0, knots)
+    assert torch.equal(warp(given, grid), plain)
 
 
 def test_what_comes_in_from_outside_is_0() -> None:
@@ -98,6 +121,8 @@ def test_thick_slices_are_only_turned_in_their_plane() -> None:
     assert {draw_turn(0, rng)[0] for _ in range(50)} == {0, 1, 2}
     angles = [draw_turn(0, rng)[1] for _ in range(200)]
     assert max(map(abs, angles)) <= TURN_RAD
+    wide = [abs(draw_turn(2, rng, 0.5)[1]) for _ in range(200)]
+    assert TURN_RAD < max(wide) <= 0.5
     assert 60 < angles.count(0.0) < 140  # half of the views stay as they are
 
 

@@ -44,7 +44,7 @@ def seen(item: views.Item) -> np.ndarray:
 
 
 def test_a_native_view_is_the_volume(volume: Volume, plain: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "draw_turn", lambda degree, rng: (0, 0.0))
+    monkeypatch.setattr(views, "draw_turn", lambda degree, rng, most_rad: (0, 0.0))
     item = build(volume, NATIVE, "coarse", volume.targets, None, rule(), np.random.default_rng(0))
     inside = tuple(slice(0, n) for n in SHAPE)
     np.testing.assert_allclose(seen(item)[inside], volume.image, atol=1e-3)
@@ -86,7 +86,7 @@ def test_unpose_takes_a_result_back_onto_the_view(
     volume: Volume, plain: None, monkeypatch: pytest.MonkeyPatch, thick: int, turned: tuple[int, float]
 ) -> None:
     monkeypatch.setattr(views, "draw_flips", lambda flips, rng: (0, 2))
-    monkeypatch.setattr(views, "draw_turn", lambda degree, rng: turned)
+    monkeypatch.setattr(views, "draw_turn", lambda degree, rng, most_rad: turned)
     view = replace(NATIVE, thick_axis=thick, degree=0)
     item = build(volume, view, "coarse", volume.targets, None, rule(), np.random.default_rng(0))
     back = unpose(item.truth[0], item)
