@@ -24,6 +24,7 @@ from inference.errors import (
     TruncatedArchiveError,
     UnreadableFileError,
 )
+from inference.inflate import Inflated
 
 LOCAL_HEADER = b"PK\x03\x04"
 EMPTY_ARCHIVE = b"PK\x05\x06"
@@ -31,6 +32,7 @@ EMPTY_ARCHIVE = b"PK\x05\x06"
 # The zip module's LZMA and bzip2 readers expand all the compressed bytes they are handed, whatever size was
 # promised. Small portions keep the overshoot of a forged member to a few hundred megabytes.
 PORTION_BYTES = 32 * 1024
+Stream = IO[bytes] | Inflated
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class ArrayHeader:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+def read_npy_header(stream: Stream) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Read the header of an npy stream, up to the data; return (shape, fortran_order, dtype).
 
     Raises ValueError (or what numpy's parser raises) on anything that is no npy header, and on negative
@@ -156,28 +158,40 @@ class Archive:
             return zipfile.ZipFile(self._file)
 
     @contextmanager
-    def _open_member(self, key: str) -> Iterator[IO[bytes]]:
+    def _open_member(self, key: str) -> Iterator[Stream]:
         if key not in self._members:
             raise self.missing(key, f"Save the case with '{key}'.")
         with self._blame(f"array '{key}'"):
-            stream = self._zip.open(self._members[key])
+            info = self._members[key]
+            stream: Stream = self._zip.open(info)  # looks at the local header, too
+            if info.compress_type == zipfile.ZIP_DEFLATED:
+                stream.close()
+                stream = Inflated(self._file, info)
         with stream:
             yield stream
 
-    def _header(self, key: str, stream: IO[bytes]) -> ArrayHeader:
+    def _header(self, key: str, stream: Stream) -> ArrayHeader:
         with self._blame(f"the header of array '{key}'", ArrayHeaderError):
             shape, fortran_order, dtype = read_npy_header(stream)
             return ArrayHeader(shape, dtype, fortran_order, self._members[key].file_size - stream.tell())
 
     @staticmethod
-    def _fill(data: np.ndarray, stream: IO[bytes]) -> np.ndarray:
+    def _fill(data: np.ndarray, stream: Stream) -> np.ndarray:
+        if isinstance(stream, Inflated):  # never inflates beyond what it is given to fill
+            filled = stream.readinto(data.data) + len(stream.read(1))
+        else:
+            filled = Archive._fill_in_portions(data, stream)
+        if filled != data.size:
+            raise EOFError(f"{filled} of {data.size} bytes are there")
+        return data
+
+    @staticmethod
+    def _fill_in_portions(data: np.ndarray, stream: IO[bytes]) -> int:
         filled = 0
         while portion := stream.read(PORTION_BYTES):
             data[filled : filled + len(portion)] = np.frombuffer(portion, np.uint8)
             filled += len(portion)
-        if filled != data.size:
-            raise EOFError(f"{filled} of {data.size} bytes are there")
-        return data
+        return filled
 
     @contextmanager
     def _blame(self, what: str, kind: type[CaseError] = TruncatedArchiveError) -> Iterator[None]:

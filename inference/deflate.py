@@ -1,33 +1,25 @@
-"""A zip archive of one member whose parts are compressed side by side (PKWARE APPNOTE 4.3, RFC 1951).
+"""A zip archive of one member, written as its content comes (PKWARE APPNOTE 4.3, RFC 1951).
 
-Each part is a deflate stream of its own up to a full flush, which ends on a byte and forgets what came
-before; parts one behind the other are one valid stream. They are cut by size alone, so the same content gives
-the same bytes whatever the number of threads, and parts of zeros, of which label maps are full, are
-compressed once.
+Python's zip module would put the time of writing into the file and compress with zlib. ISA-L packs a label
+map in a twentieth of the time of zlib's fastest level, and smaller.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
 from typing import IO
 
 import numpy as np
-
-from inference.parallel import in_parallel, threads_allowed
+from isal import isal_zlib
 
 LEVEL = 1
-"""Label maps are mostly runs of one value: on a 63x512x512 map level 1 is several times faster than numpy's
-level 6, and the file grows by some tens of kilobytes."""
+"""Of ISA-L's 0 to 3. 63x512x512 labels of fifteen organs: 97 kB in 2 ms; zlib's level 1 156 kB in 49 ms."""
 LARGEST_32 = 0xFFFFFFFF
 """A size or offset of this much or more stands in the member's zip64 field instead."""
 
 _DEFLATED, _DATE, _ZIP64 = 8, 0x21, 0x0001
 """The date is zip's first, 1980-01-01, so that the time of writing does not reach the file."""
-_LAST_BLOCK = b"\x03\x00"
-"""An empty block with fixed codes that says it is the last."""
 _PLAIN, _WIDE = 20, 45
 """Versions needed to extract: deflate, zip64."""
 _UNIX_RW_R_R = 0o100644 << 16
@@ -39,40 +31,22 @@ def write_zip(file: IO[bytes], name: str, parts: Iterable[np.ndarray]) -> None:
     Args:
         file: opened for writing at its beginning.
         name: of the member, ASCII.
-        parts: the member's content, contiguous arrays of uint8; a few are held at a time.
+        parts: the member's content, contiguous arrays of uint8; one is held at a time.
     """
     encoded = name.encode("ascii")
     file.write(bytes(_local_size(encoded)))
+    packer = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
     crc = size = packed = 0
-    zeros: dict[int, bytes] = {}
-    for batch in _batches(iter(parts), 4 * threads_allowed()):
-        for part, stream in zip(batch, in_parallel(lambda part: _deflated(part, zeros), batch), strict=True):
-            crc = zlib.crc32(part.data, crc)
-            size += part.size
-            packed += file.write(stream)
-    packed += file.write(_LAST_BLOCK)
+    for part in parts:
+        crc = isal_zlib.crc32(part.data, crc)
+        size += part.size
+        packed += file.write(packer.compress(part.data))
+    packed += file.write(packer.flush())
     directory_at = file.tell()
     directory = _directory(encoded, crc, size, packed)
     file.write(directory + _end(len(directory), directory_at))
     file.seek(0)
     file.write(_local(encoded, crc, size, packed))
-
-
-def _batches(parts: Iterator[np.ndarray], count: int) -> Iterator[list[np.ndarray]]:
-    while batch := list(islice(parts, count)):
-        yield batch
-
-
-def _deflated(part: np.ndarray, zeros: dict[int, bytes]) -> bytes:
-    """A part as deflate blocks up to a full flush; those of zeros are kept in ``zeros`` by size."""
-    blank = not part.any()
-    if blank and part.size in zeros:
-        return zeros[part.size]
-    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    stream = packer.compress(part.data) + packer.flush(zlib.Z_FULL_FLUSH)
-    if blank:
-        zeros[part.size] = stream
-    return stream
 
 
 def _local_size(name: bytes) -> int:

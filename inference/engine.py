@@ -145,15 +145,13 @@ class _Work:
         self.ladder = Ladder(self.pace, _planned(plan))
         self.given = Given(case.mask, engine.hybrid)
         self.coarse: list[Pass | None] = []
-        self.result = self._empty_map()
+        # One for both stages: in one of its own the fine stage's result would cost a volume's memory more.
+        self.result = LabelMap(case.image.shape, max(case.sentences, default=1))
         self.stages: list[StageReport] = []
         self.ran: dict[int, list[str]] = {id_: [] for id_ in plan.covered}
         self.fallbacks: list[str] = []
         if case.mask is not None and engine.hybrid == OFF:
             self.fallbacks.append(f"the user's mask is not used: the weights {engine.profile.name} take none")
-
-    def _empty_map(self) -> LabelMap:
-        return LabelMap(self.case.image.shape, max(self.case.sentences, default=1))
 
     def coarse_stage(self, save: Save) -> None:
         """Run every batch over the whole volume, and put the result on disk before anything is refined.
@@ -167,13 +165,14 @@ class _Work:
         if not self.plan.batches:
             return
         with self.pace.ending(empty=not any(self.coarse)):
-            first = self._empty_map()
+            first = self.result
             for batch, result in zip(self.plan.batches, self.coarse, strict=True):
                 if result is not None:
                     self._add(first, batch, result, range(len(batch.queries)), batch.coarse.threshold)
             self._keep_labels(first)
             self._filter(first)
             save(self._as_asked(first.labels))
+        first.clear()
 
     def _keep_labels(self, first: LabelMap) -> None:
         """Let the fine stage have the coarse label map, unfiltered, where its layout wants it."""

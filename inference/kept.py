@@ -154,6 +154,8 @@ def join(parts: Sequence[Probabilities]) -> Probabilities:
     Where they are many they are packed, to the precision of halves.
     """
     if sum(4 * math.prod(part.shape) for part in parts) <= DENSE_BYTES:
+        if len(parts) == 1:
+            return np.asarray(parts[0])
         return np.concatenate([np.asarray(part) for part in parts])
     whole = Kept.of(parts[0], halves=True)
     for part in parts[1:]:

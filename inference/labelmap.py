@@ -6,6 +6,8 @@ ever exists, and what a slab needs stays in the processor's cache.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from inference.geometry import View
@@ -23,6 +25,13 @@ class LabelMap:
         self.boxes: dict[int, tuple[slice, slice, slice]] = {}
         """of the classes that were added: label -> a box outside of which it does not occur"""
 
+    def clear(self) -> None:
+        """Make all background again; touches what classes were added to and no more."""
+        for box in self.boxes.values():
+            self.labels[box] = 0
+            self.probability[box] = 0
+        self.boxes.clear()
+
     def add(self, probability: np.ndarray, view: View, label: int, threshold: float) -> None:
         """Let a class win the voxels where it is above ``threshold`` and above the winner so far.
 
@@ -33,8 +42,8 @@ class LabelMap:
             threshold: a voxel below it stays background. Equal probabilities keep the class that was added
             first.
         """
-        mask = probability > threshold
-        box = _native_box(mask, view, self.labels.shape)
+        shadow = _Shadow.of(probability > threshold)
+        box = shadow.native_box(view, self.labels.shape)
         if box is None:
             return
         self.boxes[label] = _hull(self.boxes.get(label, box), box)
@@ -46,7 +55,7 @@ class LabelMap:
         def reduce(slab: slice) -> None:
             # Once more its own box: few classes are as wide everywhere as they are somewhere.
             taps = depth.part(slab)
-            here = _native_box(mask, view, self.labels.shape, taps.used)
+            here = shadow.native_box(view, self.labels.shape, taps.used)
             if here is None:
                 return
             bits = half_bits(grow(cut, [taps, Taps.of(view, 1, here[1]), Taps.of(view, 2, here[2])]))
@@ -77,8 +86,8 @@ class LabelMap:
             mine = self.labels[at] == label
             if written is not self.labels:
                 mine &= written[at] != 0
-            sure = from_bits(self.probability.view(np.uint16)[at] * mine)
-            return int(np.count_nonzero(mine)), float(sure.sum(dtype=np.float64))
+            bits = self.probability.view(np.uint16)[at][mine]
+            return len(bits), float(from_bits(bits).sum(dtype=np.float64))
 
         thickness = SLAB_VOXELS // max(1, (rows.stop - rows.start) * (columns.stop - columns.start))
         found = in_parallel(total, in_slabs(planes.stop - planes.start, thickness))
@@ -103,35 +112,45 @@ class LabelMap:
         change *= wins
         labels += change
 
-    def _grow_box(self, label: int, box: tuple[slice, slice, slice]) -> None:
-        self.boxes[label] = _hull(self.boxes.get(label, box), box)
 
+@dataclass(frozen=True)
+class _Shadow:
+    """A mask (d, h, w) seen along its last two axes: enough for the box of any of its planes."""
 
-def _native_box(
-    mask: np.ndarray, view: View, shape: tuple[int, ...], planes: slice = slice(None)
-) -> tuple[slice, slice, slice] | None:
-    """Native voxels that linear interpolation can lift above the threshold: the mask's box and one voxel
-    more; that of some planes of the view. None where the mask is empty.
-    """
-    box = []
-    below = mask[planes].any(axis=0)
-    for axis, hits in enumerate((None, np.any(below, axis=1), np.any(below, axis=0))):
-        if hits is None:
-            hits = np.zeros(len(mask), bool)
-            hits[planes] = mask[planes].any(axis=(1, 2))
-        hit = np.flatnonzero(hits)
-        if not hit.size:
-            return None
-        low = view.start[axis] + (int(hit[0]) - 1) * view.step[axis]
-        high = view.start[axis] + (int(hit[-1]) + 2) * view.step[axis]
-        # A class at the view's border must not spill past it: beyond, nobody looked.
-        low = max(low, view.start[axis], 0.0)
-        high = min(high, view.start[axis] + view.shape[axis] * view.step[axis], float(shape[axis]))
-        first, last = int(np.floor(low + 1e-6)), int(np.ceil(high - 1e-6))
-        if last <= first:
-            return None
-        box.append(slice(first, last))
-    return box[0], box[1], box[2]
+    rows: np.ndarray
+    """(d, h) bool"""
+    columns: np.ndarray
+    """(d, w) bool"""
+
+    @classmethod
+    def of(cls, mask: np.ndarray) -> _Shadow:
+        """That of a mask (d, h, w) bool."""
+        return cls(np.asarray(mask.any(axis=2)), np.asarray(mask.any(axis=1)))
+
+    def native_box(
+        self, view: View, shape: tuple[int, ...], planes: slice = slice(None)
+    ) -> tuple[slice, slice, slice] | None:
+        """Native voxels that linear interpolation can lift above the threshold: the mask's box and one voxel
+        more; that of some planes of the view. None where the mask is empty.
+        """
+        depth = np.zeros(len(self.rows), bool)
+        depth[planes] = self.rows[planes].any(axis=1)
+        box = []
+        hits_by_axis = (depth, self.rows[planes].any(axis=0), self.columns[planes].any(axis=0))
+        for axis, hits in enumerate(hits_by_axis):
+            hit = np.flatnonzero(hits)
+            if not hit.size:
+                return None
+            low = view.start[axis] + (int(hit[0]) - 1) * view.step[axis]
+            high = view.start[axis] + (int(hit[-1]) + 2) * view.step[axis]
+            # A class at the view's border must not spill past it: beyond, nobody looked.
+            low = max(low, view.start[axis], 0.0)
+            high = min(high, view.start[axis] + view.shape[axis] * view.step[axis], float(shape[axis]))
+            first, last = int(np.floor(low + 1e-6)), int(np.ceil(high - 1e-6))
+            if last <= first:
+                return None
+            box.append(slice(first, last))
+        return box[0], box[1], box[2]
 
 
 def _hull(a: tuple[slice, slice, slice], b: tuple[slice, slice, slice]) -> tuple[slice, slice, slice]:

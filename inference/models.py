@@ -98,7 +98,12 @@ def image_channels(image: np.ndarray, statistics: tuple[float, float]) -> np.nda
     The first keeps what an absolute value means (CT windows), the second what it means in this volume (MR).
     """
     mean, std = statistics
-    return np.stack([image / 127.5 - 1.0, (image - mean) / std]).astype(np.float32)
+    channels = np.empty((2, *image.shape), np.float32)
+    np.divide(image, 127.5, out=channels[0])
+    channels[0] -= 1.0
+    np.subtract(image, mean, out=channels[1])
+    channels[1] /= std
+    return channels
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class Output:
             if shape is None:
                 continue
             try:
-                write_label_map(self.path, np.zeros(shape, np.uint8))
+                write_label_map(self.path, np.broadcast_to(np.uint8(0), shape))
             except (OSError, ValueError, MemoryError) as error:
                 log.error("%s: zeros of shape %s cannot be written: %s", self.path, shape, error)
                 continue

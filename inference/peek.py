@@ -17,6 +17,7 @@ from pathlib import Path
 
 from inference.archive import LOCAL_HEADER, Archive, read_npy_header
 from inference.errors import CaseError
+from inference.inflate import LOCAL_FIELDS
 
 # A larger volume than this (1290 voxels a side) is not believed: the caller will write that many zeros.
 MAX_VOXELS = 2**31
@@ -29,8 +30,6 @@ HEADER_BYTES = 16 * 1024
 # A header never refers further back than to its own beginning, so a forged dictionary size need not be
 # allocated.
 LZMA_DICTIONARY_BYTES = 1 << 20
-
-LOCAL_FIELDS = struct.Struct("<4s5H3I2H")
 
 
 def peek_shape(path: Path, key: str = "imgs") -> tuple[int, ...] | None:

@@ -15,8 +15,7 @@ from inference.deflate import write_zip
 from inference.errors import LabelMapError, shown
 from inference.parallel import in_slabs
 
-# Compressed as one piece: small enough for several threads to share a map, large enough that starting a
-# piece anew costs nothing (under one percent of the file).
+# Handed to the compressor at once: no second copy of the map.
 PART_BYTES = 1 << 20
 
 _NOT_SUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)

@@ -92,10 +92,9 @@ def filter_class(
     """
     require_ndim("labels", labels, 3, "(D,H,W)")
     require_same_shape("probability", probability, "labels", labels.shape)
-    mask = labels == class_id
-    stays = _voxels_to_keep(mask, probability, rules)
+    at, stays = _voxels_to_keep(labels == class_id, probability, rules)
     if not stays.all():
-        labels[mask] = stays * labels.dtype.type(class_id)
+        labels[np.unravel_index(at[~stays], labels.shape)] = 0
 
 
 def keep_components(
@@ -104,26 +103,32 @@ def keep_components(
     """Return the (D,H,W) bool mask of the components of `mask` that the rules choose; empty stays empty."""
     require_ndim("mask", mask, 3, "(D,H,W)")
     require_same_shape("probability", probability, "mask", mask.shape)
-    mask = np.ascontiguousarray(mask, dtype=bool)
-    kept = mask.copy()
-    kept[mask] = _voxels_to_keep(mask, probability, rules)
+    kept = np.array(mask, dtype=bool, order="C")
+    at, stays = _voxels_to_keep(kept, probability, rules)
+    kept.reshape(-1)[at[~stays]] = False
     return kept
 
 
-def _voxels_to_keep(mask: np.ndarray, probability: np.ndarray, rules: ComponentRules) -> np.ndarray:
-    """Return the (n,) bool of a contiguous mask's voxels in raster order, True where the component stays."""
+def _voxels_to_keep(
+    mask: np.ndarray, probability: np.ndarray, rules: ComponentRules
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n,) flat indices of a contiguous mask's voxels, and (n,) bool, True where the component stays.
+
+    Both are empty where there are no two components.
+    """
     # cc3d numbers in memory order: raster order breaks ties
     components, count = cc3d.connected_components(mask, connectivity=6, return_N=True)
     if count <= 1:
-        return np.ones(np.count_nonzero(mask), dtype=bool)
-    inside = components[mask]
+        return np.empty(0, np.intp), np.empty(0, dtype=bool)
+    at = np.flatnonzero(mask)  # few of the box's voxels: all that follows costs by them
+    inside = components.reshape(-1)[at]
     sizes = np.bincount(inside, minlength=count + 1)
-    sums = np.bincount(inside, weights=probability[mask], minlength=count + 1)
+    sums = np.bincount(inside, weights=np.ascontiguousarray(probability).reshape(-1)[at], minlength=count + 1)
     order = _by_size(sizes, rules.largest)
     chosen = _choose(sizes[order], sums[order] / sizes[order], rules)
     keep = np.zeros(count + 1, dtype=bool)
     keep[order[chosen]] = True
-    return keep[inside]
+    return at, keep[inside]
 
 
 def class_boxes(labels: np.ndarray) -> dict[int, Box]:

@@ -39,7 +39,7 @@ def test_the_container_imports_no_training_code(package: str) -> None:
 def test_the_container_has_what_it_imports(package: str) -> None:
     """What tests find installed (scipy, say) need not be in the image."""
     ours = {*LIBRARY, "weights"}
-    shipped = {"numpy", "cc3d", "tokenizers", "tqdm", "openvino", "onnxruntime"}
+    shipped = {"numpy", "cc3d", "isal", "tokenizers", "tqdm", "openvino", "onnxruntime"}
     for path in (ROOT / package).rglob("*.py"):
         assert imported(path) <= ours | shipped | sys.stdlib_module_names, path
 

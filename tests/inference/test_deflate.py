@@ -1,13 +1,12 @@
-"""The archive that is compressed in parts, read by Python's zip module as the scorer's numpy does."""
+"""The archive that is written in parts, read by Python's zip module as the scorer's numpy does."""
 
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from inference import deflate, parallel
+from inference import deflate
 from inference.deflate import write_zip
 
 
@@ -41,14 +40,6 @@ def test_no_content_at_all(tmp_path: Path) -> None:
     written(tmp_path / "a.zip", [])
 
 
-def test_threads_do_not_change_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = []
-    for threads in (1, 4):
-        monkeypatch.setattr(parallel, "available_threads", lambda limit, threads=threads: threads)
-        files.append(written(tmp_path / "a.zip", parts_of(0)))
-    assert files[0] == files[1]
-
-
 @pytest.mark.parametrize("limit", [10, 30_000, 100_000])
 def test_sizes_beyond_32_bits_are_written_wide(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
@@ -66,17 +57,3 @@ def wide_pack(form: str, values: tuple, limit: int) -> bytes:
     import struct
 
     return struct.Struct(form).pack(*(0xFFFFFFFF if value == limit else value for value in values))
-
-
-def test_zeros_are_compressed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    real = zlib.compressobj
-
-    def counting(*arguments: int) -> object:
-        calls.append(arguments)
-        return real(*arguments)
-
-    monkeypatch.setattr(parallel, "available_threads", lambda limit: 1)
-    monkeypatch.setattr(deflate.zlib, "compressobj", counting)
-    written(tmp_path / "a.zip", [np.zeros(1000, np.uint8)] * 50 + [np.ones(1000, np.uint8)])
-    assert len(calls) == 2

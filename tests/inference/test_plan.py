@@ -1,6 +1,5 @@
 """Prompts become queries, or a reason why not."""
 
-
 from inference.models import VolumeModel
 from inference.plan import make_plan
 from inference.profile import Override, StageRule, StandIn

@@ -95,9 +95,7 @@ def test_weights_are_a_name_or_a_folder(tmp_path: Path) -> None:
     assert Settings(weights="./other").weights_folder == Path("other")
 
 
-def test_our_weights_win_over_a_folder_of_their_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_our_weights_win_over_a_folder_of_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where some folder `text` lies, the name still means ours; a name that we lack means that folder."""
     monkeypatch.chdir(tmp_path)
     for name in ("text", "mine"):
