@@ -22,6 +22,8 @@ CHUNK_VOXELS = 1 << 22
 """Native voxels turned to float32 at a time: 16 MB, so the peak does not grow with the volume."""
 SLAB_VOXELS = 1 << 17
 """Voxels that one thread works on at a time: 0.5 MB of float32, half of a processor's cache."""
+LABEL_SLAB_VOXELS = 1 << 19
+"""The same for labels, which are only moved: a view of usual size is done before a second thread has begun."""
 BLOCK_ROWS = 8
 """Output rows of one matrix product. They need few of the input's rows; a product of all rows would multiply
 by zeros for the most part."""
@@ -202,7 +204,7 @@ def labels_to_view(labels: np.ndarray, view: View) -> np.ndarray:
         wanted = (d[slab, None] * labels.shape[1] + h).reshape(-1)
         out[slab] = rows.take(wanted, 0, mode="clip").take(w, 1, mode="clip").reshape(-1, len(h), len(w))
 
-    in_parallel(fill, in_slabs(view.shape[0], SLAB_VOXELS // (len(h) * len(w))))
+    in_parallel(fill, in_slabs(view.shape[0], LABEL_SLAB_VOXELS // (len(h) * len(w))))
     for a, (c, n) in enumerate(zip(at, labels.shape, strict=True)):
         outside = (c < 0) | (c >= n)
         if outside.any():
