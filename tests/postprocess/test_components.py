@@ -2,6 +2,7 @@
 
 import json
 
+import cc3d
 import numpy as np
 import pytest
 
@@ -122,3 +123,24 @@ def test_every_integer_type_is_filtered_alike(dtype):
     labels = np.array([[[3, 3, 0, 3]]], dtype)
     out = filter_components(labels, np.full(labels.shape, 0.5, np.float32))
     assert out.dtype == dtype and out[0, 0].tolist() == [3, 3, 0, 0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_empty_planes_between_specks_change_nothing(seed):
+    """Far specks, neighbours, and gaps of one plane: the same as a labelling of the whole box finds."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((30, 40, 50), bool)
+    for _ in range(12):
+        start = rng.integers(0, (28, 38, 48))
+        mask[tuple(slice(a, a + rng.integers(1, 4)) for a in start)] = True
+    probability = rng.uniform(0.5, 1, mask.shape).astype(np.float16)
+    rules = ComponentRules(largest=3)
+    components, count = cc3d.connected_components(mask, connectivity=6, return_N=True)
+    sizes = np.bincount(components[mask], minlength=count + 1)[1:]
+    largest = np.argsort(-sizes, kind="stable")[:3] + 1
+    means = np.array([probability[components == i].astype(float).mean() for i in largest])
+    together = (means.max() - means <= 0.1) & (means > 0.86)
+    surest = int(means.argmax())
+    one = surest if surest < 2 and sizes[largest[surest] - 1] >= 0.6 * sizes[largest[0] - 1] else 0
+    wanted = largest[together] if together.sum() >= 2 else largest[[one]]
+    assert np.array_equal(keep_components(mask, probability, rules), np.isin(components, wanted))
