@@ -69,7 +69,10 @@ def _main_extent(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First and one-past-last index per axis of the components that count (see ``FAR_SHARE``)."""
     import cc3d  # imported where it is used: a case without foreground does not need it
 
-    labels = cc3d.connected_components(mask, connectivity=26)
+    from postprocess.instances import tight_box
+
+    box = tight_box(mask)
+    labels = cc3d.connected_components(mask[box], connectivity=26)
     statistics = cc3d.statistics(labels)
     counts = statistics["voxel_counts"][1:]
     boxes = [
@@ -77,6 +80,7 @@ def _main_extent(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for b, n in zip(statistics["bounding_boxes"][1:], counts, strict=True)
         if n >= FAR_SHARE * counts.max()
     ]
+    first = np.array([s.start for s in box])
     start = np.min([[s.start for s in b] for b in boxes], 0)
     stop = np.max([[s.stop for s in b] for b in boxes], 0)
-    return start, stop
+    return first + start, first + stop

@@ -23,7 +23,7 @@ CHUNK_VOXELS = 1 << 22
 SLAB_VOXELS = 1 << 17
 """Voxels that one thread works on at a time: 0.5 MB of float32, half of a processor's cache."""
 LABEL_SLAB_VOXELS = 1 << 19
-"""The same for labels, which are only moved: a view of usual size is done before a second thread has begun."""
+"""The same for labels, which are only moved: a usual view is done before a second thread has begun."""
 BLOCK_ROWS = 8
 """Output rows of one matrix product. They need few of the input's rows; a product of all rows would multiply
 by zeros for the most part."""

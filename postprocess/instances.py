@@ -32,7 +32,7 @@ def split_instances(mask: np.ndarray, min_voxels: int = 1, most: int = MOST_INST
         raise ValueError(f"most={most}; wanted 1..{MOST_INSTANCES}, as ids are written as uint8")
     if mask.size == 0:
         return np.zeros(mask.shape, dtype=np.uint8)
-    box = _foreground_box(mask)
+    box = tight_box(mask)
     # cc3d numbers in memory order: raster order breaks ties
     foreground = np.ascontiguousarray(mask[box] != 0)
     components, count = cc3d.connected_components(foreground, connectivity=6, return_N=True)
@@ -46,7 +46,7 @@ def split_instances(mask: np.ndarray, min_voxels: int = 1, most: int = MOST_INST
     return result
 
 
-def _foreground_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
+def tight_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
     """The smallest box around what is not zero; empty where nothing is."""
     planes, below = np.any(mask, axis=(1, 2)), np.any(mask, axis=0)
     hits = (planes, np.any(below, axis=1), np.any(below, axis=0))
