@@ -41,6 +41,9 @@ class StageRule:
     """No spacing finer than this; 0 leaves it to the acquisition."""
     grow: float = 1.0
     """Factor on the extent of the region before a view is laid around it."""
+    suspect: float = 0.5
+    """Of a fine stage: where nothing of a target is more probable than not, it looks where the coarse stage
+    gave at least this; 0.5 leaves such a target out."""
     rounds: int = 1
     """Passes; each later one takes the result before it as spatial prompt (Medal S algorithm 2)."""
     turns: int = 0
@@ -73,6 +76,8 @@ class StageRule:
         """Refuse what no stage can do."""
         if self.layout is not None and not isinstance(self.layout, StageLayout):
             raise ValueError(f"layout is {self.layout!r}; it is not given in a file")
+        if not 0 < self.suspect <= 0.5:
+            raise ValueError(f"suspect is {self.suspect}; wanted a probability above 0, at most 0.5")
         if not 0 <= self.turns <= 3:
             raise ValueError(f"turns is {self.turns}; there are three axes to turn a view about: 0 to 3")
         if self.together < 1 or self.coarser < 1:

@@ -10,6 +10,8 @@ FAR_SHARE = 0.1
 """A coarse component smaller than this share of its class's largest does not stretch the box: one false speck
 at the other end of the body would cost the fine stage its resolution."""
 
+FOUND = 0.5
+"""Probability above which a voxel is foreground."""
 MAY_BE, SURE = 0.1, 0.9
 """A coarse probability between these says neither yes nor no."""
 OPEN_SHARE = 0.5
@@ -26,7 +28,7 @@ def is_unsure(probability: np.ndarray) -> bool:
 
 
 def region_of(
-    probability: np.ndarray, view: View, shape: tuple[int, int, int], threshold: float = 0.5
+    probability: np.ndarray, view: View, shape: tuple[int, int, int], threshold: float = FOUND
 ) -> Box | None:
     """The box of the coarse foreground in native voxel edges, or None where nothing reaches ``threshold``.
 

@@ -13,7 +13,7 @@ from inference.hybrid import is_given, joined, with_mask
 from inference.look import Sight
 from inference.plan import Query
 from inference.profile import StageRule
-from inference.region import is_unsure, region_of, surroundings
+from inference.region import FOUND, is_unsure, region_of, surroundings
 from inference.ruled import StageLayout
 from inference.stages import Pass
 from inference.user_mask import UserMask
@@ -61,7 +61,7 @@ def find_targets(
     if rule.layout is not None:
         return [(tuple(range(len(queries))), _laid_target(sight, rule.layout, coarse, queries, mask))]
     shape = sight.image.shape
-    found = _regions(coarse, len(queries), shape)
+    found = _regions(coarse, len(queries), shape, rule.suspect)
     given = [mask.box([q.prompt_id]) if mask and is_given(mask, q) else None for q in queries]
     known = [f if g is None else joined(g, f) for g, f in zip(given, found, strict=True)]
     if coarse is None:
@@ -72,11 +72,18 @@ def find_targets(
     return [(index, _target(sight, rule, coarse, index, known, given)) for index in groups]
 
 
-def _regions(coarse: Pass | None, count: int, shape: Sides) -> list[Box | None]:
-    """The box of what the coarse stage found of each query."""
+def _regions(coarse: Pass | None, count: int, shape: Sides, suspect: float) -> list[Box | None]:
+    """The box of what the coarse stage found of each query, or else of what it suspects."""
     if coarse is None:
         return [None] * count
-    return [region_of(coarse.probability[[i]], coarse.view, shape) for i in range(count)]
+    boxes: list[Box | None] = []
+    for i in range(count):
+        probability = coarse.probability[[i]]
+        box = region_of(probability, coarse.view, shape)
+        if box is None and suspect < FOUND:
+            box = region_of(probability, coarse.view, shape, suspect)
+        boxes.append(box)
+    return boxes
 
 
 def _target(
@@ -99,7 +106,8 @@ def _target(
     unsure = is_unsure(coarse.probability[list(index)])
     if boxes:
         box = surroundings(around(boxes), rule.grow, coarse.view.step, shape)
-        return Target(box, f"the coarse result's box grown {rule.grow:g} times", True, unsure)
+        suspected = "" if (coarse.probability[list(index)] > FOUND).any() else f", from {rule.suspect:g} on,"
+        return Target(box, f"the coarse result's box{suspected} grown {rule.grow:g} times", True, unsure)
     if rule.windows_if_empty:
         return Target(whole(shape), "the whole volume, as the coarse result is empty", False, unsure)
     return Target(None, "nothing: the coarse result is empty")

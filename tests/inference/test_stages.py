@@ -187,3 +187,27 @@ def test_the_complementary_pass_goes_before_a_window_does() -> None:
     refine(made_image((64, 64, 64)), net, [LIVER], rule, coarse_with(LOW), [0], ladder)
     assert net.at == 20.0
     assert [s.step for s in ladder.steps] == ["no complementary pass"]
+
+
+@pytest.mark.parametrize(("suspect", "looked"), [(0.5, False), (0.4, False), (0.1, True)])
+def test_what_is_only_suspected_is_looked_at_where_the_rule_says_so(
+    ladder: Ladder, suspect: float, looked: bool
+) -> None:
+    """A target that reaches 0.3 nowhere more than 0.5: its box where the rule goes down to 0.1."""
+    coarse = coarse_with(LOW)
+    coarse.probability[coarse.probability > 0] = 0.3
+    rule = StageRule(voxels=32**3, grow=1.5, suspect=suspect)
+    result = refine(made_image((64, 64, 64)), Constant(0.6), [LIVER], rule, coarse, [0], ladder)
+    assert (result is not None) == looked
+    if result is not None:
+        assert result.view.box == Box((0.0, 0.0, 0.0), (32.0, 32.0, 32.0))
+        assert "box, from 0.1 on, grown" in result.why
+
+
+def test_a_found_target_is_looked_at_by_what_is_sure_of_it(ladder: Ladder) -> None:
+    """Beside 0.8 in one corner 0.3 elsewhere does not stretch the box."""
+    coarse = coarse_with(LOW)
+    coarse.probability[0, 25:30, 25:30, 25:30] = 0.3
+    rule = StageRule(voxels=32**3, grow=1.5, suspect=0.1)
+    result = refine(made_image((64, 64, 64)), Constant(0.6), [LIVER], rule, coarse, [0], ladder)
+    assert result is not None and result.view.box.stop == (32.0, 32.0, 32.0)
