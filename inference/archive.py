@@ -5,13 +5,14 @@ data, and raises whatever zip, codec and numpy happen to raise. Here every failu
 message.
 """
 
+import io
 import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Self, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -32,7 +33,9 @@ EMPTY_ARCHIVE = b"PK\x05\x06"
 # The zip module's LZMA and bzip2 readers expand all the compressed bytes they are handed, whatever size was
 # promised. Small portions keep the overshoot of a forged member to a few hundred megabytes.
 PORTION_BYTES = 32 * 1024
-Stream = IO[bytes] | Inflated
+
+Stream = io.BufferedIOBase | Inflated
+"""A member of an archive as it is read."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,8 @@ class Archive:
             raise self.missing(key, f"Save the case with '{key}'.")
         with self._blame(f"array '{key}'"):
             info = self._members[key]
-            stream: Stream = self._zip.open(info)  # looks at the local header, too
+            # Looks at the local header, too.
+            stream: Stream = cast(zipfile.ZipExtFile, self._zip.open(info))
             if info.compress_type == zipfile.ZIP_DEFLATED:
                 stream.close()
                 stream = Inflated(self._file, info)
@@ -177,21 +181,13 @@ class Archive:
 
     @staticmethod
     def _fill(data: np.ndarray, stream: Stream) -> np.ndarray:
-        if isinstance(stream, Inflated):  # never inflates beyond what it is given to fill
-            filled = stream.readinto(data.data) + len(stream.read(1))
-        else:
-            filled = Archive._fill_in_portions(data, stream)
+        filled, rest = 0, data.data
+        while count := stream.readinto(rest[:PORTION_BYTES]):
+            filled, rest = filled + count, rest[count:]
+        filled += len(stream.read(1))
         if filled != data.size:
             raise EOFError(f"{filled} of {data.size} bytes are there")
         return data
-
-    @staticmethod
-    def _fill_in_portions(data: np.ndarray, stream: IO[bytes]) -> int:
-        filled = 0
-        while portion := stream.read(PORTION_BYTES):
-            data[filled : filled + len(portion)] = np.frombuffer(portion, np.uint8)
-            filled += len(portion)
-        return filled
 
     @contextmanager
     def _blame(self, what: str, kind: type[CaseError] = TruncatedArchiveError) -> Iterator[None]:

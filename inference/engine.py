@@ -165,14 +165,13 @@ class _Work:
         if not self.plan.batches:
             return
         with self.pace.ending(empty=not any(self.coarse)):
-            first = self.result
             for batch, result in zip(self.plan.batches, self.coarse, strict=True):
                 if result is not None:
-                    self._add(first, batch, result, range(len(batch.queries)), batch.coarse.threshold)
-            self._keep_labels(first)
-            self._filter(first)
-            save(self._as_asked(first.labels))
-        first.clear()
+                    self._add(self.result, batch, result, range(len(batch.queries)), batch.coarse.threshold)
+            self._keep_labels(self.result)
+            self._filter(self.result)
+            save(self._as_asked(self.result.labels))
+        self.result.clear()
 
     def _keep_labels(self, first: LabelMap) -> None:
         """Let the fine stage have the coarse label map, unfiltered, where its layout wants it."""

@@ -106,7 +106,8 @@ def _target(
     unsure = is_unsure(coarse.probability[list(index)])
     if boxes:
         box = surroundings(around(boxes), rule.grow, coarse.view.step, shape)
-        suspected = "" if (coarse.probability[list(index)] > FOUND).any() else f", from {rule.suspect:g} on,"
+        only = rule.suspect < FOUND and not (coarse.probability[list(index)] > FOUND).any()
+        suspected = f", from {rule.suspect:g} on," if only else ""
         return Target(box, f"the coarse result's box{suspected} grown {rule.grow:g} times", True, unsure)
     if rule.windows_if_empty:
         return Target(whole(shape), "the whole volume, as the coarse result is empty", False, unsure)

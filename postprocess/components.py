@@ -13,6 +13,7 @@ import cc3d
 import numpy as np
 
 from postprocess.checks import require_ndim, require_same_shape
+from postprocess.instances import hits_by_axis
 
 # Means of float32 probabilities are summed in float64; what is left of the float32 rounding near 1 is about
 # 6e-8. A mean closer than this to a border counts as lying on it: no choice hangs on the last bit.
@@ -139,9 +140,7 @@ def _without_gaps(mask: np.ndarray) -> np.ndarray:
     Components, their sizes and the raster order of the voxels stay the same; stray specks far from an organ
     make its box several times as large as what lies in it.
     """
-    below = np.any(mask, axis=0)
-    taken = (np.any(mask, axis=(1, 2)), np.any(below, axis=1), np.any(below, axis=0))
-    for axis, hits in enumerate(taken):
+    for axis, hits in enumerate(hits_by_axis(mask)):
         wanted = hits.copy()
         wanted[1:] |= hits[:-1]
         if np.count_nonzero(wanted) < WORTH_TAKING * len(wanted):

@@ -46,11 +46,15 @@ def split_instances(mask: np.ndarray, min_voxels: int = 1, most: int = MOST_INST
     return result
 
 
+def hits_by_axis(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which planes along each axis of a (D,H,W) mask hold something: (D,), (H,) and (W,) bool."""
+    below = np.any(mask, axis=0)
+    return np.any(mask, axis=(1, 2)), np.any(below, axis=1), np.any(below, axis=0)
+
+
 def tight_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
     """The smallest box around what is not zero; empty where nothing is."""
-    planes, below = np.any(mask, axis=(1, 2)), np.any(mask, axis=0)
-    hits = (planes, np.any(below, axis=1), np.any(below, axis=0))
-    sides = (np.flatnonzero(hit) for hit in hits)
+    sides = (np.flatnonzero(hit) for hit in hits_by_axis(mask))
     d, h, w = (slice(int(s[0]), int(s[-1]) + 1) if s.size else slice(0, 0) for s in sides)
     return d, h, w
 
