@@ -19,6 +19,7 @@ from training.look import look_at
 from training.loop import Plan, Trainer, train
 from training.parallel import is_first, join
 from training.shelf import files, fill, read
+from training.smoothed import MADE_OF, smoothed_source
 from training.store import find_volumes, read_rules
 from training.synthetic import synthetic_source
 
@@ -76,6 +77,10 @@ def shelves_of(args: argparse.Namespace) -> dict[str, list[Path]]:
     if (args.data / "labelmaps").is_dir() and "synthetic" not in args.without:
         shelves["train"].append(base / "synthetic")
         sources[base / "synthetic"] = lambda: synthetic_source(args.data / "labelmaps")
+    sharp = sorted((args.data / "train").glob(f"{MADE_OF}/*.npz"))
+    if sharp and "synthetic" not in args.without:
+        shelves["train"].append(base / "smoothed")
+        sources[base / "smoothed"] = lambda: smoothed_source(sharp)
     if args.looks and (args.data / "val").is_dir():
         shelves["val"].append(base / f"val{args.looks}")
         sources[shelves["val"][0]] = lambda: files(find_volumes(args.data / "val", rules, args.looks))

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from inference.geometry import fit_view
 from training.ideas import Ideas
 from training.store import SetRule, Target, Volume
 from training.views import ALL, NEGATIVE, Item, coarse_item, fine_item
@@ -38,15 +39,16 @@ class Feeder:
         size_seed: int = 0,
     ) -> None:
         """``size_seed`` is the same in all processes of a run: views of one step are then as large in each of
-        them, and none waits long for the others.
+        them, and of thick slices in all or in none, as these take half as long again; so none waits long for
+        the others.
         """
         self._by_set: dict[str, list[Volume]] = {}
         for v in volumes:
             self._by_set.setdefault(v.dataset, []).append(v)
         self._rules = rules
         self._names = sorted(self._by_set)
-        weights = np.array([rules[n].weight for n in self._names])
-        self._weights = weights / weights.sum()
+        self._kinds, self._share_thick = self._by_slices(coarse_voxels)
+        self._kind = np.random.default_rng([size_seed, len(VIEW_SHARES)])
         self._voxels = {"coarse": coarse_voxels, "fine": fine_voxels}
         self._sizes = {stage: np.random.default_rng([size_seed, n]) for n, stage in enumerate(VIEW_SHARES)}
         self._ideas = ideas
@@ -106,8 +108,22 @@ class Feeder:
         """Voxels of the next view of a stage."""
         return max(16**3, int(self._voxels[stage] * self._sizes[stage].uniform(*VIEW_SHARES[stage])))
 
+    def _by_slices(self, voxels: int) -> tuple[dict[bool, tuple[list[str], np.ndarray]], float]:
+        """Names of the sets with thick slices and of those without, each with what it is drawn by; and how
+        often one with thick slices is drawn.
+        """
+        thick = {n: _has_thick_slices(self._by_set[n], voxels) for n in self._names}
+        weights = {n: self._rules[n].weight for n in self._names}
+        kinds = {}
+        for kind in (False, True):
+            names = [n for n in self._names if thick[n] is kind]
+            drawn = np.array([weights[n] for n in names])
+            kinds[kind] = names, drawn / drawn.sum()
+        return kinds, sum(weights[n] for n in kinds[True][0]) / sum(weights.values())
+
     def _draw(self) -> Item:
-        name = self._names[int(self._rng.choice(len(self._names), p=self._weights))]
+        names, weights = self._kinds[bool(self._kind.random() < self._share_thick)]
+        name = names[int(self._rng.choice(len(names), p=weights))]
         volumes = self._by_set[name]
         volume = volumes[int(self._rng.integers(len(volumes)))]
         rule = self._rules[name]
@@ -131,3 +147,9 @@ class Feeder:
         donor = donors[int(self._rng.integers(len(donors)))]
         target = donor.targets[int(self._rng.integers(len(donor.targets)))]
         return replace(target, label=0, modality=volume.targets[0].modality)
+
+
+def _has_thick_slices(volumes: Sequence[Volume], voxels: int) -> bool:
+    """Whether most of them are looked at within slices."""
+    degrees = [fit_view(v.body, v.spacing_dhw_mm, voxels).degree for v in volumes]
+    return 2 * sum(d > 0 for d in degrees) > len(degrees)

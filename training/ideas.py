@@ -33,7 +33,7 @@ class Ideas:
     elastic: bool = True
     """Elastic deformation and stretched axes."""
     synthetic: bool = True
-    """Images made from label maps (``synthetic.py``) are mixed in."""
+    """Images made from label maps (``synthetic.py``) and smoothed copies (``smoothed.py``) are mixed in."""
 
     def without(self, names: Iterable[str]) -> Ideas:
         """The same with some switched off. Raises ValueError for a name that is no idea."""

@@ -126,3 +126,14 @@ def test_a_failure_of_the_thread_reaches_who_waits(
     assert isinstance(caught.value.__cause__, MemoryError)
     with pytest.raises(RuntimeError, match="prepares views failed"):
         opened[-1].fine()
+
+
+def test_processes_of_a_run_look_at_views_of_one_kind_together(tmp_path: Path, opened: list[Feeder]) -> None:
+    volumes = [
+        made_volume(tmp_path),
+        made_volume(tmp_path, "CT_Pelvis", spacing_xyz=(1.0, 1.0, 9.0)),
+    ]
+    opened += [Feeder(volumes, RULES, VOXELS, VOXELS, seed=seed, size_seed=3) for seed in (0, 1)]
+    drawn = [[f.coarse().volume.dataset for _ in range(12)] for f in opened[-2:]]
+    assert drawn[0] == drawn[1]  # here the only set of its kind, so the set itself
+    assert set(drawn[0]) == {"CT_Made", "CT_Pelvis"}
