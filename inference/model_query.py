@@ -57,12 +57,37 @@ class QueryBank:
         return cls(rows, modality.astype(np.float32))
 
 
+class Desk:
+    """Room for the graphs of one stage.
+
+    Each compiled graph holds its weights (0.44 GB of Medal S in fp32) and what its last window needed, and
+    the stages come one after the other. Reading a graph again takes less time than one window.
+    """
+
+    def __init__(self) -> None:
+        self._holder: QueryNetwork | None = None
+
+    def give_to(self, network: QueryNetwork) -> None:
+        """Let go of the graphs of the stage before, if it was another."""
+        if self._holder is not None and self._holder is not network:
+            self._holder.let_go()
+        self._holder = network
+
+
 class QueryNetwork:
     """The network of one stage."""
 
-    def __init__(self, plain: GraphFile, prompted: GraphFile | None) -> None:
-        """``plain`` takes no spatial prompts; SAT has no ``prompted``."""
-        self._plain, self._prompted = plain, prompted
+    def __init__(self, plain: GraphFile, prompted: GraphFile | None, desk: Desk | None = None) -> None:
+        """``plain`` takes no spatial prompts; SAT has no ``prompted``. The networks of all stages share a
+        ``desk``.
+        """
+        self._plain, self._prompted, self._desk = plain, prompted, desk or Desk()
+
+    def let_go(self) -> None:
+        """Free the graphs; they are read again when the next window comes."""
+        for graph in (self._plain, self._prompted):
+            if graph is not None:
+                graph.let_go()
 
     def predict(
         self, image: np.ndarray, prompt: np.ndarray | None, embedding: Embedding, degree: int = 0
@@ -81,6 +106,7 @@ class QueryNetwork:
         Returns:
             probabilities (N, d, h, w) float32, and ones (N, d): these networks tell no presence.
         """
+        self._desk.give_to(self)
         shape = image.shape[1:]
         padding = [(0, side - n) for n, side in zip(shape, padded_sides(shape), strict=True)]
         # Black is what the published code pads with, too.
@@ -89,9 +115,10 @@ class QueryNetwork:
         graph = self._plain
         if prompt is not None and self._prompted is not None and prompt.any():
             graph = self._prompted
-            inputs["prompt"] = np.pad(prompt, [(0, 0), *padding])[None].astype(np.float32, copy=False)
+            padded = np.pad(prompt, [(0, 0), *padding]) if any(map(any, padding)) else prompt
+            inputs["prompt"] = padded[None].astype(np.float32, copy=False)
         logits = graph(inputs)["logits"][0][:, : shape[0], : shape[1], : shape[2]]
-        return sigmoid(logits), np.ones((len(logits), shape[0]), np.float32)
+        return sigmoid(logits, out=logits), np.ones((len(logits), shape[0]), np.float32)
 
 
 class QueryModel:
@@ -115,8 +142,9 @@ class QueryModel:
         path = folder / "manifest.json"
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
+            desk = Desk()
             stages = {
-                name: _network(folder, roles, manifest["network"][name], runtime)
+                name: _network(folder, roles, manifest["network"][name], runtime, desk)
                 for name, roles in manifest["graphs"].items()
             }
             bank, text = manifest["bank"], manifest.get("text")
@@ -186,9 +214,13 @@ class GraphFile:
         """Run it."""
         return self._graph(inputs)
 
+    def let_go(self) -> None:
+        """Free it; the next run reads it again."""
+        self.__dict__.pop("_graph", None)
+
 
 def _network(
-    folder: Path, roles: Mapping[str, str], facts: Mapping[str, Any], runtime: Loader
+    folder: Path, roles: Mapping[str, str], facts: Mapping[str, Any], runtime: Loader, desk: Desk
 ) -> QueryNetwork:
     precision = facts.get("precision")
     plain, prompted = (
@@ -197,7 +229,7 @@ def _network(
     )
     if plain is None:
         raise KeyError("plain")
-    return QueryNetwork(plain, prompted)
+    return QueryNetwork(plain, prompted, desk)
 
 
 def query_text(prompt: Query) -> str:
@@ -218,9 +250,9 @@ def padded_sides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(sides)
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-logits)) in float32; 0 and 1 where that overflows."""
-    out = np.negative(logits, dtype=np.float32)
+def sigmoid(logits: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """1 / (1 + exp(-logits)) in float32, in ``out`` if given; 0 and 1 where that overflows."""
+    out = np.negative(logits, out=out, dtype=np.float32)
     # exp of more than 88 is infinite in float32, and 1 / (1 + inf) is the 0 that is wanted.
     with np.errstate(over="ignore", under="ignore"):
         np.exp(out, out=out)

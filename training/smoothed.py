@@ -29,7 +29,7 @@ COPIES = 3
 SPACING_MM = 1.5
 SHAPE = (64, 69, 69)
 IN_PLANE, ACROSS = (0.65, 0.9), (0.8, 1.05)
-"""Factors on the nominal spacing, by which sharp prostates hold 75 to 340 ml; smoothed ones hold 20 to 170."""
+"""Factors on the nominal spacing: with it sharp prostates hold 75 to 340 ml; smoothed ones hold 20 to 170."""
 SMOOTH_MM = (2.0, 3.8)
 """Standard deviation of the smoothing of image and mask."""
 OFF_CENTRE_MM = 8.0

@@ -1,5 +1,7 @@
 """Medal S and SAT in the engine: what a window becomes on its way into the graph and back."""
 
+import json
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,6 +139,42 @@ def test_one_network_serves_both_stages() -> None:
     assert (both.coarse, both.fine) == (coarse, fine)
     alone = QueryModel({"fine": fine}, BANK)
     assert (alone.coarse, alone.fine) == (fine, fine)
+
+
+class Counting:
+    """Loads recorders and knows which are still held."""
+
+    def __init__(self) -> None:
+        self.loaded: list[str] = []
+        self.held: weakref.WeakValueDictionary[str, Recorder] = weakref.WeakValueDictionary()
+
+    def load(self, path: Path, precision: str | None = None) -> Recorder:
+        """A recorder, noted by the file's name."""
+        graph = Recorder()
+        self.loaded.append(path.name)
+        self.held[path.name] = graph
+        return graph
+
+
+def test_graphs_of_one_stage_are_held_at_a_time(tmp_path: Path) -> None:
+    stages = {"coarse": {"plain": "a"}, "fine": {"plain": "b", "prompted": "c"}}
+    manifest = {"graphs": stages, "network": {"coarse": {}, "fine": {}}, "bank": "bank.npz"}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    vectors = {"names": np.array(["x"]), "vectors": np.zeros((1, 2)), "modality_vectors": np.zeros((5, 2))}
+    np.savez(tmp_path / "bank.npz", **vectors)
+    runtime = Counting()
+    model = QueryModel.load(tmp_path, runtime)
+    assert not runtime.loaded
+    image, prompt = np.zeros((2, 64, 32, 32), np.float32), np.ones((1, 64, 32, 32), np.float32)
+    for _ in range(2):
+        model.coarse.predict(image, None, embedding(1))
+    assert runtime.loaded == ["a"]
+    model.fine.predict(image, prompt, embedding(1))
+    model.fine.predict(image, None, embedding(1))
+    model.fine.predict(image, prompt, embedding(1))
+    assert runtime.loaded == ["a", "c", "b"] and set(runtime.held) == {"b", "c"}
+    model.coarse.predict(image, None, embedding(1))
+    assert runtime.loaded == ["a", "c", "b", "a"] and set(runtime.held) == {"a"}
 
 
 class NoRuntime:
