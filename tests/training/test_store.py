@@ -119,5 +119,5 @@ def test_a_real_volume_is_read(shared: Path) -> None:
 
 def test_every_set_of_the_data_has_a_rule(shared: Path) -> None:
     folders = {p.name for p in (shared / "data" / "train").iterdir() if p.is_dir()}
-    made = {"CT_Synthetic", "MR_Synthetic"}  # of label maps
+    made = {"CT_Synthetic", "MR_Synthetic", "MR_ProstateSmoothed"}  # of label maps, and of sharp prostates
     assert folders | made == set(read_rules())
