@@ -16,10 +16,8 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import affine_transform, gaussian_filter
 
-from inference.foreground import foreground_box
-from inference.models import intensity_statistics
 from training.shelf import Source, files
-from training.store import Volume, places_of, read_volume
+from training.store import Volume, labelled, read_volume
 
 MADE_OF, DATASET = "MR_Prostate", "MR_ProstateSmoothed"
 VERSION = 1
@@ -72,15 +70,5 @@ def smooth(sharp: Volume, name: str, rng: np.random.Generator) -> Volume:
     image = sampled(sharp.image) + rng.normal(0, rng.uniform(*NOISE), SHAPE)
     image = np.clip(image, 0, 255).astype(np.uint8)
     labels = np.where(sampled(sharp.labels == target.label) > 0.5, target.label, 0).astype(np.uint8)
-    return Volume(
-        name,
-        DATASET,
-        image,
-        labels,
-        (SPACING_MM, SPACING_MM, SPACING_MM),
-        (target,),
-        intensity_statistics(image),
-        sharp.instance,
-        places_of(labels, (target,)),
-        foreground_box(image),
-    )
+    spacing = (SPACING_MM, SPACING_MM, SPACING_MM)
+    return labelled(name, DATASET, image, labels, spacing, (target,), sharp.instance)

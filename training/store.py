@@ -115,6 +115,30 @@ def places_of(labels: np.ndarray, targets: Sequence[Target]) -> dict[int, Place]
     return found
 
 
+def labelled(
+    name: str,
+    dataset: str,
+    image: np.ndarray,
+    labels: np.ndarray,
+    spacing_dhw_mm: tuple[float, float, float],
+    targets: tuple[Target, ...],
+    instance: bool = False,
+) -> Volume:
+    """A volume of arrays in memory, with what follows from them; see ``Volume``."""
+    return Volume(
+        name,
+        dataset,
+        image,
+        labels,
+        spacing_dhw_mm,
+        targets,
+        intensity_statistics(image),
+        instance,
+        places_of(labels, targets),
+        foreground_box(image),
+    )
+
+
 def read_volume(path: Path, skip: tuple[str, ...] = ()) -> Volume:
     """Read one labelled npz.
 
@@ -135,17 +159,8 @@ def read_volume(path: Path, skip: tuple[str, ...] = ()) -> Volume:
         for p in prompts
         if p.target and not p.concept.startswith(skip) and (1 if case.instance else p.id) in present
     )
-    return Volume(
-        case.name,
-        path.parent.name,
-        case.image,
-        labels,
-        case.spacing_dhw_mm,
-        targets,
-        intensity_statistics(case.image),
-        case.instance,
-        places_of(labels, targets),
-        foreground_box(case.image),
+    return labelled(
+        case.name, path.parent.name, case.image, labels, case.spacing_dhw_mm, targets, case.instance
     )
 
 

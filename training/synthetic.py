@@ -20,12 +20,10 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_erosion, binary_fill_holes, distance_transform_edt, gaussian_filter, zoom
 
-from inference.foreground import foreground_box
-from inference.models import intensity_statistics
 from inference.prompts import parse_prompts
 from training.augment import bend
 from training.shelf import Source
-from training.store import Target, Volume, places_of
+from training.store import Target, Volume, labelled
 
 TISSUES = json.loads(Path(__file__).with_name("tissues.json").read_text())
 AMOS = (
@@ -127,19 +125,7 @@ def _volume(name, dataset, image, labels, spacing, sentences: dict[int, str]) ->
     targets = tuple(
         Target(p.target, p.concept, p.side, p.modality, p.id) for p in prompts if p.target and p.concept
     )
-    places = places_of(labels, targets)
-    return Volume(
-        name,
-        dataset,
-        image,
-        labels,
-        spacing,
-        targets,
-        intensity_statistics(image),
-        False,
-        places,
-        foreground_box(image),
-    )
+    return labelled(name, dataset, image, labels, spacing, targets)
 
 
 def _spoken(structure: str) -> str:
