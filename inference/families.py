@@ -21,7 +21,7 @@ class Network(Protocol):
     def predict(
         self, image: np.ndarray, prompt: np.ndarray | None, embedding: Embedding, degree: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities and presence of one window."""
+        """Probabilities and presence of one window, arrays that the caller may write to."""
 
 
 class Model(Protocol):

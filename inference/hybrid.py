@@ -81,11 +81,11 @@ def with_mask(
 
 
 def label_prompt(queries: Sequence[Query], labels: np.ndarray, layout: StageLayout) -> Hint:
-    """What gives a look the masks (N,d,h,w) float32 of a label map (D,H,W), as a layout samples it."""
+    """What gives a look the masks (N,d,h,w) bool of a label map (D,H,W), as a layout samples it."""
 
     def prompt(view: View) -> np.ndarray:
         sampled = layout.prompt_labels(labels, view)
-        return np.stack([(sampled == query.prompt_id).astype(np.float32) for query in queries])
+        return np.stack([sampled == query.prompt_id for query in queries])
 
     return prompt
 

@@ -84,7 +84,7 @@ class Task:
     unsure: bool = True
     """whether the coarse stage left something open"""
     hint: Callable[[View], np.ndarray] | None = None
-    """gives the first round's spatial prompt (N, d, h, w) on a view"""
+    """gives the first round's spatial prompt (N, d, h, w) on a view: float32 0..1, or bool"""
     given: bool = False
     """whether the user gave that prompt: it is no result, so nothing is settled by it"""
     busy_shares: list[float] = field(default_factory=list, compare=False)
@@ -240,18 +240,23 @@ class _Round:
         self._asked, self._voxels = self._asked + 1, math.prod(image.shape[1:])
         effort = self._ladder.effort
         if prompt is not None and self._may_settle(effort) and not is_unsure(prompt):
+            prompt = prompt.astype(np.float32, copy=False)
             return prompt, prompt.max((2, 3))
         rule = effort.of(self._task.rule, self._task.first)
         if prompt is not None and rule.binary:
-            prompt = (prompt > 0.5).astype(np.float32)
+            prompt = prompt > 0.5  # a byte a voxel: of many prompts the floats would be most of the memory
         if prompt is None or not rule.complementary:
             return self._turned(image, prompt, degree, rule.turns)
         block = rule.refine_block if self._number and rule.refine_block else rule.complementary
         seen = half_of_blocks(prompt.shape[1:], block)
         first, present_first = self._turned(image, prompt * seen, degree, rule.turns)
         second, present_second = self._turned(image, prompt * ~seen, degree, rule.turns)
-        joined = np.where(seen, second, first) if rule.unseen else (first + second) / 2
-        return joined, np.maximum(present_first, present_second)
+        if rule.unseen:
+            np.copyto(first, second, where=seen)
+        else:
+            first += second
+            first /= 2
+        return first, np.maximum(present_first, present_second)
 
     def _turned(self, image: np.ndarray, prompt: np.ndarray | None, degree: int, turns: int) -> Answer:
         """The mean of what a window gives as it is and half turned about some axes, while there is time."""

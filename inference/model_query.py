@@ -97,9 +97,9 @@ class QueryNetwork:
         Args:
             image: (C, d, h, w) float32 of ``inference.models.image_channels``; the first channel is scaled
                 back to 0..255, which is what these networks see.
-            prompt: (N, d, h, w) 0..1, or None. The published code gives masks, the paper probabilities
-                (``medal_s.md`` 9): the engine's rules decide. Where all is 0, and for SAT, the network
-                without prompts is run, which gives what zeros would give.
+            prompt: (N, d, h, w) 0..1, float32 or bool, or None. The published code gives masks, the paper
+                probabilities (``medal_s.md`` 9): the engine's rules decide. Where all is 0, and for SAT, the
+                network without prompts is run, which gives what zeros would give.
             embedding: of N queries.
             degree: not used; axes are never thick first for these networks.
 

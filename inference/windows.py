@@ -190,7 +190,8 @@ class _Slabs:
         rest = tuple(slice(c, c + n) for c, n in zip(corner[1:], self._size[1:], strict=True))
         self._weights[(slice(None), *rest)] += self._weight
         if probability is not None:
-            self._total[(slice(None), slice(None), *rest)] += probability * self._weight
+            for total, values in zip(self._total, probability, strict=True):
+                total[(slice(None), *rest)] += values * self._weight
 
     def finish(self) -> Kept:
         """All planes, those that no window reached as zeros."""

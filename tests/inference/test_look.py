@@ -77,6 +77,42 @@ def test_only_windows_that_the_coarse_stage_left_open_are_run() -> None:
     np.testing.assert_allclose(probability[SIDE // 2 :], 0.25, rtol=1e-3)
 
 
+def half_marked(view: View) -> np.ndarray:
+    """The mask of its first half, as a label map gives it."""
+    return half_sure(view) > 0.75
+
+
+def echo(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A network that gives back its spatial prompt."""
+    seen = inputs["prompt"].copy()
+    return {"probability": seen, "presence": seen.max((3, 4))}
+
+
+@pytest.mark.parametrize(("unseen", "joined"), [(False, 0.5), (True, 0.0)])
+def test_complementary_results_are_averaged_or_taken_from_the_half_not_shown(
+    unseen: bool, joined: float
+) -> None:
+    rule = StageRule(voxels=SIDE**3, complementary=4, unseen=unseen, binary=True)
+    sight, box = sight_of(made_image((SIDE,) * 3)), whole((SIDE,) * 3)
+    task = Task(sight, model_of(echo), [LIVER], box, rule, False, hint=half_marked)
+    ladder = Timed(echo, lambda n: 0.0).ladder(60.0, rule, False)
+    probability = np.asarray(Look(task, ladder, nothing_later).first_round().probability)[0]
+    np.testing.assert_array_equal(probability[: SIDE // 2], joined)
+    np.testing.assert_array_equal(probability[SIDE // 2 :], 0.0)
+
+
+def test_masks_that_leave_nothing_open_are_the_result() -> None:
+    timed = Timed(Constant(0.25), lambda n: 0.0)
+    ladder = timed.ladder(60.0, EIGHT, False)
+    ladder.effort = Effort(complementary=False, fine=Where.UNSURE)
+    sight, box = sight_of(made_image((SIDE,) * 3)), whole((SIDE,) * 3)
+    task = Task(sight, model_of(timed), [LIVER], box, EIGHT, False, hint=half_marked)
+    probability = np.asarray(Look(task, ladder, nothing_later).first_round().probability)[0]
+    assert timed.count == 0 and probability.dtype == np.float32
+    np.testing.assert_allclose(probability[: SIDE // 2], 1.0, rtol=1e-3)
+    np.testing.assert_array_equal(probability[SIDE // 2 :], 0.0)
+
+
 def test_what_a_user_marked_is_no_result() -> None:
     """Their mask is sure everywhere; every window is run."""
     timed = Timed(Constant(0.25), lambda n: 0.0)
