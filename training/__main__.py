@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import time
 from functools import partial
 from pathlib import Path
 
+from inference.budget import process_start_monotonic
 from inference.processor import available_threads
-from inference.profile import MANIFEST
 from training.bank import build_bank
 from training.coverage import mark_turned
 from training.curves import plot_curves
@@ -16,7 +17,7 @@ from training.export import export
 from training.feeder import Feeder
 from training.ideas import Ideas
 from training.look import look_at
-from training.loop import Plan, Trainer, train
+from training.loop import CHECKPOINT, Plan, Trainer, ending_s, train
 from training.parallel import is_first, join
 from training.shelf import files, fill, read
 from training.smoothed import MADE_OF, smoothed_source
@@ -26,6 +27,7 @@ from training.synthetic import synthetic_source
 
 def main() -> None:
     """Parse the command line and run."""
+    started = process_start_monotonic()
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with train/DATASET/*.npz")
     parser.add_argument("--out", type=Path, required=True, help="folder of the weights to write")
@@ -33,7 +35,7 @@ def main() -> None:
         "--work", type=Path, default=Path(".training"), help="checkpoints and log; resumed if there"
     )
     parser.add_argument("--store", type=Path, help="unpacked volumes; default: WORK/store")
-    parser.add_argument("--hours", type=float, default=1.25, help="wall time of the training itself")
+    parser.add_argument("--hours", type=float, default=1.25, help="wall time of the whole command")
     parser.add_argument("--processes", type=int, default=available_threads(), help="one per core")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="folder of exported weights to begin from")
@@ -47,23 +49,29 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     args.work.mkdir(parents=True, exist_ok=True)
     ideas = Ideas().without(args.without)
-    plan = Plan(hours=args.hours, seed=args.seed, rate=args.rate, ideas=ideas)
     rules = {n: r for n, r in read_rules().items() if not args.only or n in args.only}
     bank = build_bank(args.work)
     shelves = shelves_of(args)
+    held_out = [v for shelf in shelves["val"] for v in read(shelf, rules)]
+    ending = ending_s(len(held_out))
+    plan = Plan(hours=args.hours, ending_s=ending, seed=args.seed, rate=args.rate, ideas=ideas)
+    if is_first() and not (args.work / CHECKPOINT).exists():
+        try:
+            plan.check_time(time.monotonic() - started)
+        except ValueError as error:
+            parser.error(str(error))
     group, others = join(args.processes)
     trainer = Trainer(plan, bank, args.work, group, args.start)
     volumes = [v for shelf in shelves["train"] for v in read(shelf, rules)]
     logging.info("%d volumes, precision %s, from step %d", len(volumes), trainer.precision, trainer.step)
     seed = plan.seed + 1000 * trainer.step + group.rank  # a resumed run goes on with other draws
     feeder = Feeder(volumes, rules, plan.coarse_voxels, plan.fine_voxels, seed, ideas, trainer.step)
-    held_out = [v for shelf in shelves["val"] for v in read(shelf, rules)]
+    trainer.begin(time.monotonic() - started)
     train(trainer, feeder, partial(look_at, volumes=held_out) if held_out else None)
     group.leave()
     if group.rank == 0:
         export(args.work, args.out)
-        if (args.out / MANIFEST).exists():
-            mark_turned(args.out, volumes, rules)
+        mark_turned(args.out, volumes, rules)
         plot_curves(args.work, args.work / "curves.png")
     for other in others:
         other.wait()

@@ -20,6 +20,7 @@ from pathlib import Path
 from inference.processor import available_threads
 from training.__main__ import shelves_of
 from training.ideas import Ideas
+from training.loop import ending_s
 
 SETS = ("CT_HeadNeck", "MR_Heart_ACDC", "MR_LeftAtrium", "US_Prostate")
 """With and without sides, thick slices and thin, CT, MR and ultrasound."""
@@ -29,6 +30,7 @@ ROWS = ("everything", *(f.name for f in fields(Ideas) if f.name not in ("synthet
 def command(args: argparse.Namespace, row: str) -> list[str]:
     """The training command of one row."""
     out = args.work / row
+    hours = (args.minutes * 60 + ending_s(args.looks * len(args.only))) / 3600
     line = [
         sys.executable,
         "-m",
@@ -40,7 +42,7 @@ def command(args: argparse.Namespace, row: str) -> list[str]:
         "--out",
         out / "weights",
     ]
-    line += ["--work", out, "--store", args.store, "--hours", args.minutes / 60, "--rate", args.rate]
+    line += ["--work", out, "--store", args.store, "--hours", hours, "--rate", args.rate]
     line += ["--processes", 1, "--looks", args.looks, "--only", *args.only]
     return [str(part) for part in (*line, *(() if row == "everything" else ("--without", row)))]
 
@@ -100,7 +102,9 @@ def main() -> None:
     parser.add_argument("--start", type=Path, default=Path("weights/nano"))
     parser.add_argument("--work", type=Path, default=Path(".training/ablation"))
     parser.add_argument("--store", type=Path, default=Path(".training/store"))
-    parser.add_argument("--minutes", type=float, default=5.0, help="wall time of each run")
+    parser.add_argument(
+        "--minutes", type=float, default=5.0, help="wall time of each run up to its last step"
+    )
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--looks", type=int, default=8, help="held-out volumes of a set")
     parser.add_argument("--only", nargs="+", default=list(SETS))

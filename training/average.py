@@ -14,10 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training.export import export
+from training.export import CHECKPOINT, export
 from training.warm import read_weights
-
-CHECKPOINT = "checkpoint.pt"
 
 
 def weights_of(folder: Path) -> dict[str, Tensor]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 
+from inference.profile import MANIFEST
 from networks.nano import TEXT, Nano
 from weights.shared_file import save_shared
 from weights.text.export import sha256
 
+CHECKPOINT = "checkpoint.pt"
+"""What a run leaves in its working folder."""
+DEFAULT = Path(__file__).resolve().parent.parent / "weights" / "nano"
 OPSET = 18
 """First opset whose Resize and GroupNorm-free exports both OpenVINO and ONNX Runtime run in our checks."""
 WEIGHTS = "weights.bin"
@@ -87,11 +92,11 @@ def write_graph(model: Nano, degree: int, path: Path) -> onnx.ModelProto:
 def export(work: Path, out: Path) -> None:
     """Write graphs, weights and bank of ``work`` to ``out`` and renew the digests in its manifest.
 
-    The manifest itself (rules, targets, licence) is written by hand and kept; where ``out`` has none yet, the
-    engine cannot open the folder before one is written.
+    The manifest itself (rules, targets, licence) is written by hand and kept. A folder without one gets that
+    of the default weights under its own name, with no Dice: nothing has been measured yet.
     """
     out.mkdir(parents=True, exist_ok=True)
-    model = load_average(work / "checkpoint.pt")
+    model = load_average(work / CHECKPOINT)
     scratch = out / "scratch"
     scratch.mkdir(exist_ok=True)
     with torch.no_grad():
@@ -100,8 +105,18 @@ def export(work: Path, out: Path) -> None:
     save_shared(named, out, WEIGHTS, True, lambda _, values: values.size >= SMALL)
     shutil.rmtree(scratch)
     shutil.copyfile(work / "bank.npz", out / "bank.npz")
-    manifest = out / "manifest.json"
-    if manifest.exists():
-        content = json.loads(manifest.read_text())
-        content["files"] = {name: {"sha256": sha256(out / name)} for name in sorted(content["files"])}
-        manifest.write_text(json.dumps(content, indent=1) + "\n")
+    content = _manifest_of(out)
+    content["files"] = {name: {"sha256": sha256(out / name)} for name in sorted(content["files"])}
+    (out / MANIFEST).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _manifest_of(out: Path) -> dict[str, Any]:
+    """The manifest of ``out``, or a first one."""
+    if (out / MANIFEST).exists():
+        kept: dict[str, Any] = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        return kept
+    content: dict[str, Any] = json.loads((DEFAULT / MANIFEST).read_text(encoding="utf-8"))
+    unmeasured = {
+        key: [entry | {"dsc": None} for entry in content[key]] for key in ("targets", "not_covered")
+    }
+    return content | unmeasured | {"name": out.resolve().name}

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from inference.geometry import SIDE_MULTIPLE
 from inference.models import MODALITIES, SIDES
 from networks.nano import Nano
+from training.export import CHECKPOINT
 from training.feeder import Feeder
 from training.ideas import Ideas
 from training.losses import segmentation_loss
@@ -35,7 +36,9 @@ class Plan:
     """Settings of one training run."""
 
     hours: float
-    """Wall time of the whole run; the learning rate falls to its end within it."""
+    """Wall time of the whole run, all its parts together; the learning rate falls to its end within it."""
+    ending_s: float = 0.0
+    """What of it is kept for the last look and the export."""
     seed: int = 0
     rate: float = 2.5e-3
     """Peak rate of Muon (``reference/training.md``: 2.5e-3); AdamW runs at ``adamw_share`` of it."""
@@ -55,6 +58,28 @@ class Plan:
     presence_weight: float = 0.2
     validate_s: float = 900.0
     """Seconds between two looks at the validation volumes."""
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds from the beginning to the last step."""
+        return self.hours * 3600 - self.ending_s
+
+    def check_time(self, prepared_s: float) -> None:
+        """Raise ValueError where preparing and ending leave no time to learn."""
+        if prepared_s >= self.limit_s:
+            raise ValueError(
+                f"--hours {self.hours:g} is {self.hours * 3600:.0f} s. Preparing took {prepared_s:.0f} s, "
+                "which is less the next time, as unpacked volumes stay where they are; the last look and the "
+                f"export need {self.ending_s:.0f} s. Give more."
+            )
+
+
+def ending_s(volumes: int) -> float:
+    """Seconds to keep for the last look at so many volumes and for the export.
+
+    Two to three times what they take on two cores with AVX512-bf16 (0.1 to 0.15 s a volume, 10 s).
+    """
+    return 30.0 + 0.4 * volumes
 
 
 def processor_precision() -> torch.dtype:
@@ -80,7 +105,7 @@ class Trainer:
         self.precision = processor_precision()
         ideas = plan.ideas
         self.model = Nano(foreground=ideas.foreground, alignment=ideas.alignment, cutoff=ideas.cutoff)
-        if start is not None and not (folder / "checkpoint.pt").exists():
+        if start is not None and not (folder / CHECKPOINT).exists():
             anew = warm_start(self.model, start)
             logging.info("begun from %s%s", start, f", but anew: {anew}" if anew else "")
         self.model = self.model.to(memory_format=torch.channels_last_3d)
@@ -94,11 +119,11 @@ class Trainer:
         ]
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
         self.step = 0
-        self.spent_s = 0.0
+        self.begun_s = self.spent_s = 0.0  # how much of the hours had gone before the first step, and by now
         self._resume()
 
     def _resume(self) -> None:
-        path = self.folder / "checkpoint.pt"
+        path = self.folder / CHECKPOINT
         if not path.exists():
             return
         state = torch.load(path, weights_only=True)
@@ -106,17 +131,24 @@ class Trainer:
         self.average = state["average"]
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.step, self.spent_s = state["step"], state["spent_s"]
+        self.step, self.begun_s, self.spent_s = state["step"], state["begun_s"], state["spent_s"]
+
+    def begin(self, prepared_s: float) -> None:
+        """Count what this process took to get here; the first process's seconds hold for all."""
+        self.spent_s += self.group.agree(prepared_s)
+        if not self.step:
+            self.begun_s = self.spent_s
 
     def save(self) -> None:
         """Write the checkpoint atomically; rank 0 does it for all, who are equal."""
         if self.group.rank:
             return
-        path = self.folder / "checkpoint.pt"
+        path = self.folder / CHECKPOINT
         state = {
             "model": self.model.state_dict(),
             "average": self.average,
             "step": self.step,
+            "begun_s": self.begun_s,
             "spent_s": self.spent_s,
             "optimizers": [o.state_dict() for o in self.optimizers],
             "plan": asdict(self.plan),  # for whoever looks into it; a resumed run has its own
@@ -154,7 +186,7 @@ class Trainer:
 
     def set_rate(self) -> float:
         """Warm-up by steps, then a cosine over the wall time."""
-        share = min(1.0, self.spent_s / (self.plan.hours * 3600))
+        share = min(1.0, (self.spent_s - self.begun_s) / (self.plan.limit_s - self.begun_s))
         low = self.plan.final_share
         rate = self.plan.rate * (low + (1 - low) * (1 + math.cos(math.pi * share)) / 2)
         rate *= min(1.0, (self.step + 1) / self.plan.warmup_steps)
@@ -275,9 +307,9 @@ Validate = Callable[[Trainer], dict[str, float]]
 
 
 def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) -> None:
-    """Run until the plan's hours are over; saves on the way and at the end."""
+    """Run until the plan's hours are over but for its ending; saves on the way and at the end."""
     log = Log(trainer.folder / f"log{trainer.group.rank or ''}.csv")
-    limit_s = trainer.plan.hours * 3600
+    limit_s = trainer.plan.limit_s
     last = saved = looked = time.monotonic()
     quiet = True if trainer.group.rank else None
     with tqdm(total=round(limit_s), initial=round(trainer.spent_s), unit="s", disable=quiet) as bar:

@@ -41,6 +41,14 @@ class Group:
             first += p.numel()
         return float(flat[-1])
 
+    def agree(self, number: float) -> float:
+        """Rank 0's ``number``, in all processes."""
+        if self.size == 1:
+            return number
+        shared = torch.tensor([number], dtype=torch.float64)
+        distributed.broadcast(shared, 0)
+        return float(shared)
+
     def leave(self) -> None:
         """End the group, all together: a process that just exits may abort while gloo's threads run."""
         if self.size > 1:

@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="export needs torch")
 pytest.importorskip("onnx", reason="export writes with onnx")
 
+from inference.profile import read_profile  # noqa: E402
 from inference.runtime import choose_runtime  # noqa: E402
 from networks.nano import TEXT, Nano  # noqa: E402
 from training.export import INPUTS, OneDegree, export, load_average, sha256  # noqa: E402
@@ -113,10 +114,15 @@ def test_sha256_of_known_bytes(tmp_path: Path) -> None:
     assert sha256(tmp_path / "abc") == expected
 
 
-def test_a_second_export_gives_the_same_bytes(exported: tuple[Nano, Path], tmp_path: Path) -> None:
+def test_a_new_folder_gets_the_same_bytes_and_rules_without_scores(
+    exported: tuple[Nano, Path], tmp_path: Path
+) -> None:
     model, folder = exported
     torch.save({"average": model.state_dict()}, tmp_path / "checkpoint.pt")
     np.savez(tmp_path / "bank.npz", names=np.array(["liver"]))
-    export(tmp_path, tmp_path / "out")
+    export(tmp_path, tmp_path / "mine")
     for name in ("weights.bin", "degree0.onnx", "degree1.onnx", "degree2.onnx"):
-        assert sha256(tmp_path / "out" / name) == sha256(folder / name)
+        assert sha256(tmp_path / "mine" / name) == sha256(folder / name)
+    profile = read_profile(tmp_path / "mine")
+    assert profile.name == "mine" and profile.coarse.voxels > 0
+    assert profile.targets and all(target.dsc is None for target in profile.targets)

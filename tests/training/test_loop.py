@@ -103,6 +103,29 @@ def test_the_rate_warms_up_by_steps_and_falls_with_the_time(
     assert rates == pytest.approx([0.01 * share, 0.6 * 0.01 * share])
 
 
+def test_the_hours_hold_preparing_and_ending_too(tmp_path: Path) -> None:
+    one = trainer(tmp_path / "w", hours=1.0, ending_s=600.0, rate=0.01, warmup_steps=1)
+    one.begin(1000.0)
+    assert one.set_rate() == pytest.approx(0.01)
+    one.step, one.spent_s = 5, 3000.0
+    assert one.set_rate() == pytest.approx(0.01 * one.plan.final_share)
+    one.spent_s = 2000.0  # half way between 1000 and 3000
+    assert one.set_rate() == pytest.approx(0.01 * (1 + one.plan.final_share) / 2)
+    one.save()
+    again = trainer(tmp_path / "w", hours=1.0, ending_s=600.0)
+    again.begin(50.0)
+    assert (again.begun_s, again.spent_s) == (1000.0, 2050.0)
+
+
+def test_hours_that_leave_no_time_to_learn_are_refused() -> None:
+    plan = Plan(hours=0.1, ending_s=60.0)
+    plan.check_time(299.0)
+    with pytest.raises(
+        ValueError, match="--hours 0.1 is 360 s. Preparing took 300 s.* need 60 s. Give more."
+    ):
+        plan.check_time(300.0)
+
+
 def test_the_average_follows_quickly_at_first_and_slowly_later(tmp_path: Path, volume: Volume) -> None:
     one, item = trainer(tmp_path / "w", warmup_steps=1), view(volume)
     name = "down.0.conv1.weight"

@@ -33,7 +33,8 @@ if rank == 1:
 model[2].weight.requires_grad_(False)
 number = group.average(model, 100.5 + rank)
 grads = [None if p.grad is None else p.grad.flatten().tolist() for p in model.parameters()]
-print(json.dumps({"number": number, "grads": grads, "threads": torch.get_num_threads()}))
+agreed, threads = group.agree(0.1 + rank), torch.get_num_threads()
+print(json.dumps({"number": number, "grads": grads, "agreed": agreed, "threads": threads}))
 group.leave()
 """
 
@@ -73,7 +74,7 @@ def test_two_processes_share_the_mean_and_the_first_one_s_number(root: Path, tmp
         pytest.skip(f"gloo cannot connect two processes here: {outs[0][1] or outs[1][1]}")
     assert [p.returncode for p in processes] == [0, 0], outs
     # (1 + 2) / 2, (10 + 20) / 2; a process without a gradient counts as 0; what is not trained gets none.
-    expected = {"number": 100.5, "grads": [[1.5, 15.0], [4.0], None], "threads": 1}
+    expected = {"number": 100.5, "grads": [[1.5, 15.0], [4.0], None], "agreed": 0.1, "threads": 1}
     assert [json.loads(out) for out, _ in outs] == [expected, expected]
 
 
