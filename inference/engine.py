@@ -66,9 +66,11 @@ class Engine:
     """One set of weights, loaded once, for any number of cases."""
 
     def __init__(self, profile: Profile, runtime: Runtime, model: Model, hybrid: str | None = None) -> None:
-        """``hybrid``: the stage that takes a user's mask; the profile's where it is None."""
+        """``hybrid``: the stage that takes a user's mask; the profile's where it is None, or where its
+        weights take none.
+        """
         self.profile = profile
-        self.hybrid = hybrid or profile.hybrid
+        self.hybrid = OFF if profile.hybrid == OFF else hybrid or profile.hybrid
         self.runtime = runtime
         self.model = model
         self.costs = Costs()
@@ -168,13 +170,21 @@ class _Work:
             for batch, result in zip(self.plan.batches, self.coarse, strict=True):
                 if result is not None:
                     self._add(self.result, batch, result, range(len(batch.queries)), batch.coarse.threshold)
+            self._remove_specks()
             self._keep_labels(self.result)
             self._filter(self.result)
             save(self._as_asked(self.result.labels))
         self.result.clear()
 
+    def _remove_specks(self) -> None:
+        """Take the specks out of a coarse result whose rules have no use for them."""
+        for batch in self.plan.batches:
+            solid = None if batch.fine.layout is None else batch.fine.layout.solid(self.result.labels)
+            if solid is not None:
+                self.result.keep(solid)
+
     def _keep_labels(self, first: LabelMap) -> None:
-        """Let the fine stage have the coarse label map, unfiltered, where its layout wants it."""
+        """Let the fine stage have the coarse label map, before components are chosen, where it wants it."""
         self.coarse = [
             replace(result, labels=first.labels.copy()) if result and batch.fine.layout else result
             for batch, result in zip(self.plan.batches, self.coarse, strict=True)
@@ -259,6 +269,8 @@ class _Work:
             if coarse is not None:
                 left = [i for i in range(len(batch.queries)) if (id(batch), i) not in done]
                 self._add(self.result, batch, coarse, left, batch.coarse.threshold)
+        if not done:
+            self._remove_specks()  # rules look at all queries in one view: nothing of it is a fine result
 
     def _add(
         self, target: LabelMap, batch: Batch, result: Pass, index: Sequence[int], threshold: float

@@ -96,8 +96,8 @@ class View:
 
     def first(self, axis: int) -> int:
         """The native voxel in which a tiling's view begins; of no use for other views."""
-        shift = self.step[axis] / 2 - 0.5 if self.tiling and self.tiling.corners else 0.0
-        return round(self.start[axis] + shift)
+        corners = self.tiling is not None and self.tiling.corners and self.tiling.grid[axis] > 1
+        return round(self.start[axis] + (self.step[axis] / 2 - 0.5 if corners else 0.0))
 
     def spacing_mm(self, spacing_dhw_mm: Triple) -> Triple:
         """Edge lengths of a view voxel in mm, (D, H, W)."""

@@ -80,12 +80,25 @@ def with_mask(
     return np.where(given > 0, given, np.where(np.isin(labels, ids), 0, labels))
 
 
-def label_prompt(queries: Sequence[Query], labels: np.ndarray, layout: StageLayout) -> Hint:
-    """What gives a look the masks (N,d,h,w) bool of a label map (D,H,W), as a layout samples it."""
+def label_prompt(
+    queries: Sequence[Query], labels: np.ndarray, layout: StageLayout, mask: UserMask | None
+) -> Hint:
+    """What gives a look the masks (N,d,h,w) bool of a label map (D,H,W), as a layout samples it.
+
+    Args:
+        queries: N of them.
+        labels: prompt ids, the user's ``mask`` laid over them.
+        layout: of the view.
+        mask: a part of it that is too thin for the layout's samples stays where its largest share is.
+    """
 
     def prompt(view: View) -> np.ndarray:
         sampled = layout.prompt_labels(labels, view)
-        return np.stack([sampled == query.prompt_id for query in queries])
+        masks = np.stack([sampled == query.prompt_id for query in queries])
+        for row, query in zip(masks, queries, strict=True):
+            if mask is not None and is_given(mask, query) and not row.any():
+                row[...] = mask.sampled(query.prompt_id, view) > 0.5
+        return masks
 
     return prompt
 

@@ -32,6 +32,12 @@ class LabelMap:
             self.probability[box] = 0
         self.boxes.clear()
 
+    def keep(self, solid: np.ndarray) -> None:
+        """Make background of everything outside of a mask (D, H, W) bool."""
+        for box in self.boxes.values():
+            self.labels[box] *= solid[box]
+            self.probability[box] *= solid[box]
+
     def add(self, probability: np.ndarray, view: View, label: int, threshold: float) -> None:
         """Let a class win the voxels where it is above ``threshold`` and above the winner so far.
 

@@ -84,21 +84,28 @@ class CaseRules:
         corners = self.rules.spacing.corners
         if corners:
             step = triple((n - 1) / (m - 1) if m > 1 else n for n, m in zip(source, grid.shape, strict=True))
-            # The first voxels' centres are in one place, not their edges.
-            start = triple(a + (1 - s) / 2 for a, s in zip(start, step, strict=True))
+            # The first voxels' centres are in one place, not their edges; a single voxel stands for all.
+            shifts = ((1 - s) / 2 if m > 1 else 0.0 for s, m in zip(step, grid.shape, strict=True))
+            start = triple(a + shift for a, shift in zip(start, shifts, strict=True))
         tiling = Tiling(crop, grid.shape, (d, h, w), grid.separate_axis, corners)
         return View(start, step, (padded[0], padded[1], padded[2]), 0, 0, tiling)
+
+    def solid(self, labels: np.ndarray) -> np.ndarray | None:
+        """(D,H,W) bool: the foreground of a coarse label map without its specks; None where they count."""
+        least = self.rules.stages.least_component
+        if self.instance or least <= 1:
+            return None
+        from postprocess.specks import remove_specks  # its library's import is start-up time of every run
+
+        return remove_specks(labels, least)
 
     def region(self, labels: np.ndarray) -> tuple[Box, bool, str]:
         """Where the fine stage looks, whether the coarse one pointed there, and why.
 
         Args:
-            labels: (D,H,W) the coarse label map.
+            labels: (D,H,W) the coarse label map, see ``solid``.
         """
-        from postprocess.specks import remove_specks  # its library's import is start-up time of every run
-
-        least = 1 if self.instance else self.rules.stages.least_component
-        foreground = remove_specks(labels, least)
+        foreground = labels != 0
         if not foreground.any():
             return whole(self.shape), False, "the whole volume, as the coarse result is empty"
         bounds = region_bounds(foreground, self.spacing_mm, self.classes, self.rules)
@@ -129,6 +136,10 @@ class StageLayout:
     def view(self, box: Box, allowed: int) -> View:
         """The view over `box`; coarser where fewer voxels than `voxels` are allowed."""
         return self.case.view(box, self.stage, min(1.0, allowed / self.voxels))
+
+    def solid(self, labels: np.ndarray) -> np.ndarray | None:
+        """See `CaseRules.solid`."""
+        return self.case.solid(labels)
 
     def region(self, labels: np.ndarray) -> tuple[Box, bool, str]:
         """See `CaseRules.region`."""

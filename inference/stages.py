@@ -107,14 +107,16 @@ def coarse_tasks(
     Args:
         sight: the volume.
         model: the network.
-        queries: any number, asked in passes of ``MOST_QUERIES``; those with a mask apart from the others.
+        queries: any number, asked in passes of ``MOST_QUERIES``, or in one where rules lay the views; those
+            with a mask apart from the others.
         rule: the coarse stage's.
         mask: the user's, where this stage takes it.
     """
     box = whole(sight.image.shape) if rule.layout else foreground_box(sight.image)
     once = coarse_rule(rule)
     tasks = []
-    for group in runs_alike(queries, mask, MOST_QUERIES):
+    most = len(queries) if rule.layout else MOST_QUERIES
+    for group in runs_alike(queries, mask, most):
         hint = prompt_of(group, mask) if is_given(mask, group[0]) else None
         turned = replace(once, turns=turns_of(once, group))
         tasks.append(Task(sight, model, group, box, turned, first=True, hint=hint))
@@ -191,8 +193,10 @@ def fine_task(
             return np.zeros(view.shape, np.float32)
         return between(coarse.probability[index[row]], coarse.view, view)
 
-    if rule.layout is not None and target.labels is not None:
-        hint: Hint | None = label_prompt(queries, target.labels, rule.layout)
+    if rule.layout is not None and rule.binary:
+        hint: Hint | None = (
+            None if target.labels is None else label_prompt(queries, target.labels, rule.layout, mask)
+        )
     else:
         hint = prompt_of(queries, mask, coarse_row) if target.found else None
 

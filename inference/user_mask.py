@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -57,8 +57,18 @@ class UserMask:
         return class_boxes(self.labels)
 
     def sampled(self, prompt_id: int, view: View) -> np.ndarray:
-        """(d,h,w) float32 on `view`: the share of each view voxel that belongs to a prompt."""
-        return to_view((self.labels == prompt_id).view(np.uint8), view)
+        """(d,h,w) float32 on `view`: the share of each view voxel that belongs to a prompt.
+
+        Of a stroke so thin that it fills half of no view voxel, or falls between the samples of a tiling,
+        shares by area are raised until it fills one: it would count as nothing.
+        """
+        mine = (self.labels == prompt_id).view(np.uint8)
+        shares = to_view(mine, view)
+        if shares.max(initial=0.0) > 0.5:
+            return shares
+        shares = to_view(mine, replace(view, tiling=None))
+        largest = shares.max(initial=0.0)
+        return shares / largest if largest else shares
 
 
 def is_mask_file(path: Path) -> bool:
