@@ -21,7 +21,7 @@ from training.loop import CHECKPOINT, Plan, Trainer, ending_s, train
 from training.parallel import is_first, join
 from training.shelf import files, fill, read
 from training.smoothed import MADE_OF, smoothed_source
-from training.store import find_volumes, read_rules
+from training.store import find_volumes, read_rules, without_patients
 from training.synthetic import synthetic_source
 
 
@@ -65,7 +65,8 @@ def main() -> None:
     volumes = [v for shelf in shelves["train"] for v in read(shelf, rules)]
     logging.info("%d volumes, precision %s, from step %d", len(volumes), trainer.precision, trainer.step)
     seed = plan.seed + 1000 * trainer.step + group.rank  # a resumed run goes on with other draws
-    feeder = Feeder(volumes, rules, plan.coarse_voxels, plan.fine_voxels, seed, ideas, trainer.step)
+    sizes = plan.seed + 1000 * trainer.step  # the same in all processes
+    feeder = Feeder(volumes, rules, plan.coarse_voxels, plan.fine_voxels, seed, ideas, sizes)
     trainer.begin(time.monotonic() - started)
     train(trainer, feeder, partial(look_at, volumes=held_out) if held_out else None)
     group.leave()
@@ -78,14 +79,20 @@ def main() -> None:
 
 
 def shelves_of(args: argparse.Namespace) -> dict[str, list[Path]]:
-    """Folders of unpacked volumes to train on and to look at; filled before other processes start."""
+    """Folders of unpacked volumes to train on and to look at; filled before other processes start.
+
+    Nothing of a patient who is looked at is trained on: the data's own split keeps sarcomas and prostates
+    apart within a modality only.
+    """
     base, rules = args.store or args.work / "store", read_rules()
     shelves: dict[str, list[Path]] = {"train": [base / "train"], "val": []}
-    sources = {base / "train": lambda: files(find_volumes(args.data / "train", rules))}
+    held_out = sorted((args.data / "val").glob("*/*.npz"))
+    learnt = without_patients(find_volumes(args.data / "train", rules), held_out)
+    sources = {base / "train": lambda: files(learnt)}
     if (args.data / "labelmaps").is_dir() and "synthetic" not in args.without:
         shelves["train"].append(base / "synthetic")
         sources[base / "synthetic"] = lambda: synthetic_source(args.data / "labelmaps")
-    sharp = sorted((args.data / "train").glob(f"{MADE_OF}/*.npz"))
+    sharp = [path for path in learnt if path.parent.name == MADE_OF]
     if sharp and "synthetic" not in args.without:
         shelves["train"].append(base / "smoothed")
         sources[base / "smoothed"] = lambda: smoothed_source(sharp)

@@ -4,6 +4,10 @@ Raw sentence embeddings of sibling targets are almost one vector (left and right
 training then fails to tell them apart for a long time. So the side is an input of its own, names are embedded
 without it, and the vectors are centred and whitened over all names of the vocabulary (``TEXT`` components,
 length ``sqrt(TEXT)``).
+
+With as many components as there are names but one, whitening puts every name as far from every other: the
+vectors tell names apart and say nothing of what is alike. So weights know the names that they were trained
+on, and another vocabulary turns all vectors (``is_bank_of``).
 """
 
 from __future__ import annotations
@@ -54,6 +58,12 @@ def build_bank(folder: Path) -> dict[str, np.ndarray]:
         bank = concept_vectors(names, encoder.encode)
         np.savez(path, names=np.array(names), vectors=np.stack([bank[n] for n in names]).astype(np.float16))
     return read_bank(path)
+
+
+def is_bank_of(folder: Path, bank: dict[str, np.ndarray]) -> bool:
+    """Whether the weights in ``folder`` were trained with these names and vectors."""
+    theirs = read_bank(folder / "bank.npz")
+    return theirs.keys() == bank.keys() and all(np.allclose(theirs[n], bank[n], atol=0.05) for n in bank)
 
 
 def read_bank(path: Path) -> dict[str, np.ndarray]:

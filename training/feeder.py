@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from inference.geometry import fit_view
+from training.anatomy import Anatomy
 from training.ideas import Ideas
 from training.store import SetRule, Target, Volume
 from training.views import ALL, NEGATIVE, Item, coarse_item, fine_item
@@ -52,6 +53,7 @@ class Feeder:
         self._voxels = {"coarse": coarse_voxels, "fine": fine_voxels}
         self._sizes = {stage: np.random.default_rng([size_seed, n]) for n, stage in enumerate(VIEW_SHARES)}
         self._ideas = ideas
+        self._strangers = {name: self._strangers_of(name) for name in self._names}
         self._rng = np.random.default_rng(seed)
         self._coarse: queue.Queue[Item] = queue.Queue(AHEAD)
         self._fine: queue.Queue[Item] = queue.Queue()
@@ -137,16 +139,34 @@ class Feeder:
         return coarse_item(volume, rule, self._size("coarse"), self._rng, absent, self._ideas)
 
     def _absent(self, name: str, volume: Volume) -> Target | None:
-        """A target of a body part that ``volume`` does not show."""
-        body = set(self._rules[name].body)
-        others = [n for n in self._names if "any" not in body | set(self._rules[n].body)]
-        others = [n for n in others if not body & set(self._rules[n].body)]
+        """A target that lies in no part of the body that ``volume`` shows: of another set first, so that
+        sets of many targets are not asked for more often.
+        """
+        others = self._strangers[name]
         if not others:
             return None
-        donors = self._by_set[others[int(self._rng.integers(len(others)))]]
-        donor = donors[int(self._rng.integers(len(donors)))]
-        target = donor.targets[int(self._rng.integers(len(donor.targets)))]
+        targets = others[int(self._rng.integers(len(others)))]
+        target = targets[int(self._rng.integers(len(targets)))]
         return replace(target, label=0, modality=volume.targets[0].modality)
+
+    def _strangers_of(self, name: str) -> list[list[Target]]:
+        """By set: targets that no volume of the set ``name`` shows."""
+        bodies = {n: frozenset(self._rules[n].body) for n in self._names}
+        anatomy = Anatomy(bodies, Anatomy.read().parts)
+        labelled = {n: {t.name: t for v in self._by_set[n] for t in v.targets} for n in self._names}
+        owners: dict[str, list[str]] = {}
+        for n, targets in labelled.items():
+            for concept in {t.concept for t in targets.values()}:
+                owners.setdefault(concept, []).append(n)
+        found = []
+        for targets in labelled.values():
+            apart = [
+                t
+                for _, t in sorted(targets.items())
+                if anatomy.is_absent(name, anatomy.where(t.concept, owners[t.concept]))
+            ]
+            found += [apart] if apart else []
+        return found
 
 
 def _has_thick_slices(volumes: Sequence[Volume], voxels: int) -> bool:

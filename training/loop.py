@@ -19,6 +19,7 @@ from tqdm import tqdm
 from inference.geometry import SIDE_MULTIPLE
 from inference.models import MODALITIES, SIDES
 from networks.nano import Nano
+from training.bank import is_bank_of
 from training.export import CHECKPOINT
 from training.feeder import Feeder
 from training.ideas import Ideas
@@ -108,6 +109,11 @@ class Trainer:
         if start is not None and not (folder / CHECKPOINT).exists():
             anew = warm_start(self.model, start)
             logging.info("begun from %s%s", start, f", but anew: {anew}" if anew else "")
+            if not is_bank_of(start, bank):
+                logging.warning(
+                    "%s was trained with another vocabulary: all text vectors differ from those it knows",
+                    start,
+                )
         self.model = self.model.to(memory_format=torch.channels_last_3d)
         self.times = Times()
         kernels = [p for p in self.model.parameters() if p.ndim == 5 and p.shape[0] > 1]
@@ -255,18 +261,22 @@ class Times:
 
     def __init__(self) -> None:
         self.spent_s: dict[str, float] = {}
+        self.since: float | None = None
 
     @contextmanager
     def __call__(self, what: str) -> Iterator[None]:
         """Count the time of the block as ``what``."""
         started = time.perf_counter()
+        self.since = started if self.since is None else self.since
         yield
         self.spent_s[what] = self.spent_s.get(what, 0.0) + time.perf_counter() - started
 
     def shares(self) -> dict[str, float]:
-        """The share of each, largest first."""
-        total = sum(self.spent_s.values()) or 1.0
-        return {what: s / total for what, s in sorted(self.spent_s.items(), key=lambda item: -item[1])}
+        """The share of each of the time since the first block began, largest first; ``other`` is between."""
+        now = time.perf_counter()
+        total = max(now - (now if self.since is None else self.since), 1e-9)
+        spent = self.spent_s | {"other": max(0.0, total - sum(self.spent_s.values()))}
+        return {what: s / total for what, s in sorted(spent.items(), key=lambda item: -item[1])}
 
 
 class Log:

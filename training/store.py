@@ -6,7 +6,8 @@ Prompts go through the same parser as at run time, so a target means the same th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,8 +20,11 @@ from inference.foreground import foreground_box
 from inference.geometry import Box
 from inference.models import intensity_statistics
 from inference.prompts import parse_prompts
+from training.anatomy import SETS
 
-SETS = Path(__file__).with_name("sets.json")
+PATIENT = re.compile(r"STS-\d+|obs\d+")
+"""Of a file's name, where several sets show the same patients: sarcomas in CT, MR and PET, prostates in MR
+and ultrasound."""
 TURN_RAD = 0.25
 """Largest turn of a view of a set that names none."""
 SEEDS = 256
@@ -93,6 +97,7 @@ class SetRule:
     skip: tuple[str, ...]
     also: tuple[str, ...]
     turn_rad: float = TURN_RAD
+    finest_mm: float = 0.0
 
 
 def read_rules(path: Path = SETS) -> dict[str, SetRule]:
@@ -171,6 +176,18 @@ def find_volumes(folder: Path, rules: Mapping[str, SetRule], most: int | None = 
     if not paths:
         raise FileNotFoundError(f"{folder} holds no DATASET/*.npz; give the folder with the labelled volumes")
     return paths
+
+
+def without_patients(paths: Sequence[Path], held_out: Iterable[Path]) -> list[Path]:
+    """Those of ``paths`` that show no patient of ``held_out``, in whatever set or modality."""
+    patients = {_patient(path) for path in held_out}
+    return [path for path in paths if _patient(path) not in patients]
+
+
+def _patient(path: Path) -> str:
+    """Of a set whose patients no other shows, a file's own name: its provider split it by patient."""
+    found = PATIENT.search(path.stem)
+    return found.group() if found else path.stem
 
 
 def read_folder(folder: Path, rules: Mapping[str, SetRule], most: int | None = None) -> list[Volume]:

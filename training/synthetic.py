@@ -32,7 +32,9 @@ AMOS = (
     "urinary_bladder", "prostate",
 )  # fmt: skip
 """Structures 1 to 15 of an AMOS label map, and the targets asked for in every synthetic abdomen."""
-VERSION = 1
+CALLED = {"prostate": "prostate/uterus"}
+"""Targets that are asked for by another name, as AMOS does: its label 15 is one or the other."""
+VERSION = 2
 """Raised when the drawing changes, so that shelves are filled anew."""
 ABDOMENS, HEADS = 8, 2
 """Images made of each label map."""
@@ -130,7 +132,7 @@ def _volume(name, dataset, image, labels, spacing, sentences: dict[int, str]) ->
 
 def _spoken(structure: str) -> str:
     """``kidney_left`` -> ``left kidney``."""
-    words = structure.split("_")
+    words = CALLED.get(structure, structure).split("_")
     return " ".join(words[-1:] + words[:-1] if words[-1] in ("left", "right") else words)
 
 

@@ -10,7 +10,7 @@ import torch
 from inference.geometry import Box, View, fit_view, triple
 from inference.groups import around, group
 from inference.models import image_channels
-from inference.region import region_of
+from inference.region import region_of, surroundings
 from inference.resample import between, labels_to_view, to_view
 from training.augment import MIRROR, bend, draw_bend, draw_flips, draw_turn, intensity, turn, warp, warp_grid
 from training.ideas import Ideas
@@ -25,6 +25,8 @@ TOGETHER, COARSER = 8, 2.5
 much coarser than the finest that one of them would have alone (``inference.groups``)."""
 CLOSER = (0.5, 1.1)
 """Limits of a factor on ``COARSER``, drawn for each view: organs are seen alone and among neighbours."""
+GROW = (1.15, 1.8)
+"""Limits of the factor that a fine view's box is grown by; the manifest's lies between them."""
 SOME = 0.5
 """Share of fine views for a few of a case's targets, as if no others had been asked for."""
 NEGATIVE = 0.3
@@ -203,7 +205,7 @@ def fine_item(
     foreign = rng.random() < FOREIGN_BOX
     boxes = [_box_of(volume, coarse, i, None if foreign else probability, rng) for i in known]
     coarser = COARSER * float(rng.uniform(*CLOSER))
-    groups = group(boxes, volume.spacing_dhw_mm, voxels, TOGETHER, coarser)
+    groups = group(boxes, volume.spacing_dhw_mm, voxels, TOGETHER, coarser, rule.finest_mm)
     chosen = groups[int(rng.integers(len(groups)))]
     box, known = around([boxes[i] for i in chosen]), [known[i] for i in chosen]
     targets = tuple(coarse.targets[i] for i in known)
@@ -212,11 +214,8 @@ def fine_item(
     if rng.random() < rule.crops:
         view = _crop(volume, targets, voxels, rng)
     else:
-        view = fit_view(
-            box.grown(float(rng.uniform(1.15, 1.8))),
-            _jittered(volume.spacing_dhw_mm, rng, ideas),
-            voxels,
-        )
+        box = surroundings(box, float(rng.uniform(*GROW)), coarse.view.step, volume.image.shape)
+        view = fit_view(box, _jittered(volume.spacing_dhw_mm, rng, ideas), voxels, rule.finest_mm)
     targets, known = (*targets, *(coarse.targets[i] for i in absent)), known + absent
     if ideas.own:
         prompt = np.stack([between(p, coarse.view, view) for p in probability[known]])

@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="training needs torch")
 
 from networks.nano import TEXT  # noqa: E402
 from training import bank  # noqa: E402
-from training.bank import build_bank, concept_vectors, read_bank, whiten  # noqa: E402
+from training.bank import build_bank, concept_vectors, is_bank_of, read_bank, whiten  # noqa: E402
 
 NAMES = [f"target {i:03d}" for i in range(TEXT + 40)]
 
@@ -107,3 +107,20 @@ def test_a_new_bank_holds_every_concept_and_survives_the_file(
     made = build_bank(tmp_path)
     assert list(made) == concepts
     assert all(np.array_equal(made[n], v) for n, v in read_bank(tmp_path / "bank.npz").items())
+
+
+def test_another_vocabulary_is_another_bank(tmp_path: Path) -> None:
+    """Whitening is over all names: a name more turns the vectors of the others."""
+
+    def write(names: Sequence[str]) -> dict[str, np.ndarray]:
+        vectors = np.stack(list(concept_vectors(names, encode).values())).astype(np.float16)
+        np.savez(tmp_path / "bank.npz", names=np.array(names), vectors=vectors)
+        return read_bank(tmp_path / "bank.npz")
+
+    few = write(NAMES[: TEXT + 1])
+    assert is_bank_of(tmp_path, few)
+    larger = write(NAMES[: TEXT + 2])
+    more = {name: larger[name] for name in few}
+    write(NAMES[: TEXT + 1])
+    assert not is_bank_of(tmp_path, more)
+    assert not is_bank_of(tmp_path, {"liver": few[NAMES[0]]})

@@ -28,6 +28,12 @@ def volumes(tmp_path: Path) -> list[Volume]:
 RULES = {"CT_Made": rule(body=("trunk",)), "CT_Pelvis": rule(body=("pelvis",))}
 
 
+@pytest.fixture(autouse=True)
+def no_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Targets lie wherever the made sets show them."""
+    monkeypatch.setattr(feeding.Anatomy, "read", classmethod(lambda cls: cls({}, {})))
+
+
 @pytest.fixture
 def opened(volumes: list[Volume]) -> Iterator[list[Feeder]]:
     """Feeders that are closed at the end; the first is made."""
@@ -100,6 +106,20 @@ def test_nothing_is_called_absent_that_may_be_in_view(
     rules = RULES | {"CT_Pelvis": rule(body=body)}
     opened.append(Feeder(volumes, rules, VOXELS, VOXELS, seed=0))
     assert all(t.label > 0 for _ in range(8) for t in opened[-1].coarse().targets)
+
+
+def test_a_target_is_absent_from_a_set_that_shares_no_part_with_the_target_itself(
+    volumes: list[Volume], opened: list[Feeder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sets show the neck; the prostate lies in the pelvis, and the bladder is left where its set is."""
+    monkeypatch.setattr(feeding, "NEGATIVE", 1.0)
+    parts = {"prostate": frozenset({"pelvis"}), "liver": frozenset({"neck"}), "spleen": frozenset({"neck"})}
+    monkeypatch.setattr(feeding.Anatomy, "read", classmethod(lambda cls: cls({}, parts)))
+    rules = {"CT_Made": rule(body=("neck",)), "CT_Pelvis": rule(body=("neck", "pelvis"))}
+    opened.append(Feeder(volumes, rules, VOXELS, VOXELS, seed=0))
+    items = [opened[-1].coarse() for _ in range(12)]
+    absent = [(i.volume.dataset, t.concept) for i in items for t in i.targets if t.label == 0]
+    assert set(absent) == {("CT_Made", "prostate")}
 
 
 def test_other_names_are_asked_for_half_of_the_time(

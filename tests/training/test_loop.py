@@ -224,7 +224,9 @@ def test_train_ends_with_the_clock_and_leaves_checkpoint_and_log(
     keys = {r["key"] for r in rows}
     times = {key for key in keys if key.startswith("time ")}
     assert keys - times == {"loss coarse", "loss fine", "CT_Made coarse", "CT_Made fine"}
-    assert times == {f"time {what}" for what in ("data", "forward and backward", "exchange", "update")}
+    assert times == {
+        f"time {what}" for what in ("data", "forward and backward", "exchange", "update", "other")
+    }
     last = [float(r["value"]) for r in rows if r["step"] == "2" and r["key"] in times]
     assert sum(last) == pytest.approx(1.0, abs=0.01)
 

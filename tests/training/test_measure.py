@@ -1,6 +1,7 @@
 """The measurements beside networks and volumes whose answers are known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from inference.errors import UsageError  # noqa: E402
 from inference.profile import FilterRule  # noqa: E402
 from tests.inference.fake_models import Bright, make_engine  # noqa: E402
 from tests.training.made import LIVER, SHAPE, SPLEEN, write_volume  # noqa: E402
+from training.anatomy import Anatomy  # noqa: E402
 from training.measure import data, paraphrases, phrasings, presence, stages, swaps  # noqa: E402
 from training.measure.__main__ import MEASUREMENTS, flags_of_all, make_parser  # noqa: E402
-from training.measure.absent import Foreign, absent_from, read_bodies, read_foreign  # noqa: E402
+from training.measure.absent import Foreign, absent_from, read_foreign  # noqa: E402
 from training.measure.results import ResultsError, fingerprint, read_json, write_json  # noqa: E402
 from training.measure.runs import Labelled, read_labelled  # noqa: E402
 from training.scores import score_case  # noqa: E402
@@ -23,6 +25,7 @@ from training.scores import score_case  # noqa: E402
 LIVER_KEY, SPLEEN_KEY, CELL_KEY = (("liver", None, "CT"), ("spleen", None, "CT"), ("cell", None, "CT"))
 CELL = Foreign("CT_Cells", CELL_KEY, "Cells in CT")
 BODIES = {"CT_Made": frozenset({"trunk"}), "CT_Cells": frozenset({"cell"}), "CT_All": frozenset({"any"})}
+ANATOMY = Anatomy(BODIES, {})
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def test_a_target_of_another_part_of_the_body_is_absent(made: Labelled) -> None:
         Foreign("CT_All", ("kidney", "left", "CT"), "Left kidney"),
         Foreign("CT_Made", SPLEEN_KEY, "Spleen"),
     )
-    assert absent_from(made, others, BODIES, profile) == [CELL]
+    assert absent_from(made, others, ANATOMY, profile) == [CELL]
 
 
 @pytest.mark.parametrize(
@@ -69,12 +72,12 @@ def test_a_target_of_another_part_of_the_body_is_absent(made: Labelled) -> None:
     ],
 )
 def test_what_is_not_covered_or_not_certain_is_not_asked(made: Labelled, other: Foreign) -> None:
-    assert absent_from(made, (other,), BODIES, make_engine().profile) == []
+    assert absent_from(made, (other,), ANATOMY, make_engine().profile) == []
 
 
 def test_a_target_that_some_set_sees_in_this_part_of_the_body_is_not_certainly_absent(made: Labelled) -> None:
     here = Foreign("CT_Made", CELL_KEY, "Cells in CT")
-    assert absent_from(made, (CELL, here), BODIES, make_engine().profile) == []
+    assert absent_from(made, (CELL, here), ANATOMY, make_engine().profile) == []
 
 
 def test_of_many_absent_targets_the_name_of_the_case_chooses(made: Labelled) -> None:
@@ -82,9 +85,9 @@ def test_of_many_absent_targets_the_name_of_the_case_chooses(made: Labelled) -> 
         Foreign("CT_Cells", key, "x")
         for key in (CELL_KEY, ("kidney", "left", "CT"), ("kidney", "right", "CT"))
     )
-    assert len(absent_from(made, others, BODIES, make_engine().profile)) == 3
-    chosen = absent_from(made, others, BODIES, make_engine().profile, most=2)
-    assert len(chosen) == 2 and chosen == absent_from(made, others, BODIES, make_engine().profile, most=2)
+    assert len(absent_from(made, others, ANATOMY, make_engine().profile)) == 3
+    chosen = absent_from(made, others, ANATOMY, make_engine().profile, most=2)
+    assert len(chosen) == 2 and chosen == absent_from(made, others, ANATOMY, make_engine().profile, most=2)
 
 
 def test_foreign_targets_come_with_the_sentence_of_their_set(made: Labelled, tmp_path: Path) -> None:
@@ -92,7 +95,15 @@ def test_foreign_targets_come_with_the_sentence_of_their_set(made: Labelled, tmp
         ("CT_Made", LIVER_KEY, "Liver in abdominal CT"),
         ("CT_Made", SPLEEN_KEY, "Spleen in abdominal CT"),
     ]
-    assert read_bodies()["MR_Hippocampus"] == {"head"}
+
+
+def test_where_a_concept_lies_counts_more_than_what_its_sets_show(made: Labelled) -> None:
+    """A kidney labelled in the trunk and elsewhere is absent from a set of another part alone."""
+    kidney = Foreign("CT_Made", ("kidney", "left", "CT"), "Left kidney")
+    known = Anatomy(BODIES | {"CT_Neck": frozenset({"neck"})}, {"kidney": frozenset({"abdomen"})})
+    neck = replace(made, dataset="CT_Neck")
+    assert absent_from(neck, (kidney,), known, make_engine().profile) == [kidney]
+    assert absent_from(neck, (replace(kidney, dataset="CT_All"),), ANATOMY, make_engine().profile) == []
 
 
 # Swaps

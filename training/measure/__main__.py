@@ -53,8 +53,8 @@ def flags_of_all(args: argparse.Namespace) -> dict[str, list[str]]:
         "data": ["--data", str(args.data)],
         "paraphrases": ["--prompts", *map(str, args.prompts), *val, *weights],
         "stages": [*val, *weights, *most, *real],
-        "swaps": [*val, *weights, *most],
-        "presence": [*val, *weights, *most, "--thresholds", "0.3", "0.5"],
+        "swaps": [*val, *weights, *most, *real],
+        "presence": [*val, *weights, *most, *real, "--thresholds", "0.3", "0.5"],
     }
 
 

@@ -18,7 +18,8 @@ from evaluation.metrics import dice, mean_of
 from inference.engine import Engine
 from inference.errors import UsageError
 from inference.settings import Settings
-from training.measure.absent import Foreign, absent_from, add_case_arguments, read_bodies, read_foreign
+from training.anatomy import Anatomy
+from training.measure.absent import Foreign, absent_from, add_case_arguments, read_foreign
 from training.measure.results import Report, about, markdown_table
 from training.measure.runs import Labelled, changed, parse, read_cases, run_case
 
@@ -69,11 +70,11 @@ def measure(args: argparse.Namespace) -> Report:
             f"{args.weights} ships with the presence filter off; give --thresholds to compare with"
         )
     engines = {t: with_threshold(engine, t) for t in thresholds}
-    foreign, bodies = read_foreign(args.data), read_bodies()
+    foreign, anatomy = read_foreign(args.data, args.real), Anatomy.read()
     shown: list[Shown] = []
     absent: list[Absent] = []
-    for labelled in read_cases(args.data, args.most):
-        others = absent_from(labelled, foreign, bodies, engine.profile, args.absent)
+    for labelled in read_cases(args.data, args.most, args.real):
+        others = absent_from(labelled, foreign, anatomy, engine.profile, args.absent)
         for threshold, used in engines.items():
             shown += shown_targets(threshold, used, labelled)
             absent += absent_targets(threshold, used, labelled, others)

@@ -20,7 +20,8 @@ from evaluation.metrics import dice, mean_of
 from inference.engine import Engine
 from inference.prompts import Prompt
 from inference.settings import Settings
-from training.measure.absent import Foreign, absent_from, add_case_arguments, read_bodies, read_foreign
+from training.anatomy import Anatomy
+from training.measure.absent import Foreign, absent_from, add_case_arguments, read_foreign
 from training.measure.results import Report, about, markdown_table
 from training.measure.runs import Labelled, parse, read_cases, run_case
 
@@ -60,11 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(args: argparse.Namespace) -> Report:
     """Swap inside every case, and ask every case for what it cannot show."""
     engine = Engine.open(Settings(weights=str(args.weights.resolve())))
-    foreign, bodies = read_foreign(args.data), read_bodies()
+    foreign, anatomy = read_foreign(args.data, args.real), Anatomy.read()
     swaps: list[Swap] = []
-    for labelled in read_cases(args.data, args.most):
+    for labelled in read_cases(args.data, args.most, args.real):
         swaps += inside(engine, labelled)
-        swaps += across(engine, labelled, absent_from(labelled, foreign, bodies, engine.profile, args.absent))
+        swaps += across(
+            engine, labelled, absent_from(labelled, foreign, anatomy, engine.profile, args.absent)
+        )
     text = "\n\n".join(
         (
             "Another target of the same case:",

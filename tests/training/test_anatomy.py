@@ -1,0 +1,58 @@
+"""Parts of the body, and patients who are on one side of the split."""
+
+from pathlib import Path
+
+import pytest
+
+from training.anatomy import ANY, Anatomy
+
+pytest.importorskip("torch", reason="training needs torch")
+
+from inference.vocabulary import load_vocabulary  # noqa: E402
+from training.store import _patient, find_volumes, read_rules, without_patients  # noqa: E402
+
+PARTS = {"head", "neck", "upper chest", "lower chest", "abdomen", "pelvis", "cell", ANY}
+
+
+def test_sets_and_concepts_lie_in_known_parts() -> None:
+    anatomy = Anatomy.read()
+    assert set(anatomy.bodies) == set(read_rules())
+    assert frozenset().union(*anatomy.bodies.values()) | frozenset().union(*anatomy.parts.values()) == PARTS
+    assert set(anatomy.parts) <= set(load_vocabulary().concepts)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "concept", "owners", "absent"),
+    [
+        ("CT_HeadNeck", "liver", ["CT_TotalSegExamples"], True),
+        ("CT_HeadNeck", "kidney", ["CT_AMOS"], True),
+        ("CT_HeadNeck", "esophagus", ["CT_TotalSegExamples"], False),
+        ("CT_Synthetic", "parotid gland", ["CT_HeadNeck"], True),
+        ("CT_TotalSegExamples", "larynx", ["CT_HeadNeck"], False),
+        ("MR_SpinalCord", "brainstem", ["MR_BrainFreeSurfer"], False),
+        ("MR_Hippocampus", "spinal cord", ["MR_SpinalCord", "CT_HeadNeck"], False),
+        ("MR_Heart_ACDC", "liver", ["CT_TotalSegExamples"], False),
+        ("CT_Sarcoma", "brainstem", ["CT_HeadNeck"], False),
+        ("MR_Prostate", "soft tissue sarcoma", ["MR_Sarcoma"], False),
+        ("CT_Unheard", "liver", ["CT_TotalSegExamples"], False),
+        ("CT_HeadNeck", "aorta", ["CT_AMOS"], False),  # nothing is known of where it lies
+    ],
+)
+def test_what_is_certainly_not_there(dataset: str, concept: str, owners: list[str], absent: bool) -> None:
+    anatomy = Anatomy.read()
+    assert anatomy.is_absent(dataset, anatomy.where(concept, owners)) is absent
+
+
+def test_no_patient_is_on_both_sides_in_whatever_modality(shared: Path) -> None:
+    """The data's own split does not keep sarcomas and smoothed prostates apart: 22 files go."""
+    train = find_volumes(shared / "data/train", read_rules())
+    val = sorted((shared / "data/val").glob("*/*.npz"))
+    kept = without_patients(train, val)
+    assert len(train) - len(kept) == 22
+    assert not {_patient(path) for path in kept} & {_patient(path) for path in val}
+
+
+def test_patients_are_known_across_sets_and_files_by_their_names() -> None:
+    paths = [Path(n) for n in ("CT_Sarcoma_STS-010.npz", "US_Prostate_obs041.npz", "MR_Prostate_train15.npz")]
+    held_out = [Path(n) for n in ("MR_Sarcoma_STS-010.npz", "MR_ProstateSmooth_obs053.npz")]
+    assert without_patients(paths, held_out) == paths[1:]
