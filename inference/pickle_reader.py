@@ -172,6 +172,12 @@ class PickleReader:
 
     def _op_stack_global(self, _: Any) -> None:
         name, module = self._stack.pop(), self._stack.pop()
+        if type(name) is not str or type(module) is not str:
+            # Not even spelled out: nested tuples double their text with every level.
+            raise UnsafePickleError(
+                f"the pickle names what it wants by a {type(module).__name__} and a {type(name).__name__} "
+                "instead of text; refused, and nothing of it was run."
+            )
         self._stack.append(self._find(module, name))
 
     def _op_reduce(self, _: Any) -> None:

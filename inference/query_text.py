@@ -50,6 +50,11 @@ class Tokens:
             )
         self._first, self._last = first, last
 
+    @property
+    def count(self) -> int:
+        """Tokens that it knows."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+
     def ids(self, text: str) -> list[int]:
         """Token ids of one sentence, at most ``MAX_TOKENS``."""
         # A lone surrogate cannot be written as UTF-8, which the tokenizer asks for.

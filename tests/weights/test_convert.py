@@ -20,7 +20,7 @@ from weights.convert import verify  # noqa: E402
 from weights.convert.__main__ import main  # noqa: E402
 from weights.convert.errors import CheckpointError, ConversionError, TokenizerError  # noqa: E402
 from weights.convert.folder import geometry_of  # noqa: E402
-from weights.convert.text import read_sentences, write_tokenizer  # noqa: E402
+from weights.convert.text import encode, read_sentences, write_tokenizer  # noqa: E402
 
 CLOSE = 1e-4
 """Largest difference in fp32, as a share of the largest logit: rounding alone makes a tenth of it."""
@@ -247,6 +247,52 @@ def test_the_winner_is_the_largest_positive_logit() -> None:
     logits = np.array([[-1.0, 2.0, 1.0], [-2.0, 1.0, 3.0]])
     assert verify.winners(logits).tolist() == [0, 1, 2]
     assert verify.compare(logits + [[0, 0, 0], [2.5, 0, 0]], logits).share == pytest.approx(2 / 3)
+
+
+def test_agreement_on_background_alone_says_nothing() -> None:
+    """Nothing is positive: any scale would agree; about each class's median it does not."""
+    wanted = np.random.default_rng(0).normal(size=(3, 8, 8, 8)) - 50
+    assert verify.compare(wanted, wanted).share == 1.0
+    assert verify.compare(5 * wanted, wanted).share < 0.9
+
+
+def test_what_is_no_number_never_agrees() -> None:
+    wanted = -np.ones((2, 4, 4, 4))
+    found = verify.compare(np.full((2, 4, 4, 4), np.nan), wanted)
+    assert (found.worst, found.share) == (np.inf, 0.0)
+    with pytest.raises(ConversionError, match="differs from its network"):
+        verify.check("a stage", verify.Agreement(np.nan, 1.0))
+    with pytest.raises(ConversionError, match="The network itself gives NaN"):
+        verify.compare(wanted, np.full((2, 4, 4, 4), np.nan))
+
+
+@pytest.mark.parametrize(("share", "stored"), [(0.99, "fp32"), (0.9995, "fp16")])
+def test_the_text_encoder_is_rounded_where_that_was_measured_to_change_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, stored: str
+) -> None:
+    told = iter([verify.Agreement(1e-3, share), verify.Agreement(1e-6, 1.0)])
+    monkeypatch.setattr(verify, "of_queries", lambda *_: next(told))
+    made = make(tmp_path / "files", "sat")
+    made.arguments[made.arguments.index("--store") + 1] = "auto"
+    assert main(made.arguments) == 0
+    assert manifest(made)["text"]["stored"] == stored
+
+
+def test_the_text_graph_is_compared_with_its_encoder(sat: Made) -> None:
+    told = manifest(sat)["text"]
+    assert told["stored"] == "fp32" and 0 < told["agreement"]["worst"] < CLOSE
+    assert told["agreement"]["share"] > 0.999
+
+
+def test_a_tokenizer_of_another_vocabulary_is_refused(sat: Made, tmp_path: Path) -> None:
+    """All its tokens are known to the encoder, as others."""
+    words = (
+        (Path(sat.arguments[sat.arguments.index("--tokenizer") + 1]) / "vocab.txt").read_text().split("\n")
+    )
+    (tmp_path / "vocab.txt").write_text("\n".join(words[:-2]) + "\n")
+    tokens = write_tokenizer(tmp_path, tmp_path)
+    with pytest.raises(TokenizerError, match="They do not belong together"):
+        encode(sat.encoder, tokens, ["liver"])
 
 
 def test_a_folder_without_tokenizer_is_named(tmp_path: Path) -> None:

@@ -11,14 +11,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="published files are converted with torch")
 
-from networks.medal_s import MedalS  # noqa: E402
+from networks.medal_s import MEDAL_S, MedalS  # noqa: E402
+from networks.mpnet_text import BIOLORD  # noqa: E402
 from weights.convert.checkpoint import Checkpoint  # noqa: E402
 from weights.convert.errors import (  # noqa: E402
     CheckpointError,
     MissingTensorsError,
     UnsafeCheckpointError,
 )
-from weights.convert.keymap import load, our_names  # noqa: E402
+from weights.convert.keymap import _layers, load, our_names  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +98,34 @@ def test_a_damaged_tensor_is_named(published: Path, tmp_path: Path) -> None:
         (entry,) = (i for i in archive.infolist() if i.filename.endswith("/data/8"))
     data[entry.header_offset + 300] ^= 0xFF
     (tmp_path / "damaged.pth").write_bytes(data)
-    with pytest.raises(CheckpointError, match="data/8 is damaged"):
+    with pytest.raises(CheckpointError, match=r"data/8, module\.\S+, is damaged"):
         load(Checkpoint(tmp_path / "damaged.pth"), "medal-s")
+
+
+def test_a_compressed_tensor_that_is_damaged_is_named(published: Path, tmp_path: Path) -> None:
+    path = tmp_path / "packed.pth"
+    with zipfile.ZipFile(published) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+        (hit,) = (i for i in new.infolist() if i.filename.endswith("/data/8"))
+    load(Checkpoint(path), "medal-s")
+    data = bytearray(path.read_bytes())
+    first = hit.header_offset + 30 + len(hit.filename)
+    data[first : first + 8] = bytes(8 * [0xFF])
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"data/8, module\.\S+, is damaged"):
+        load(Checkpoint(path), "medal-s")
+
+
+def test_an_archive_with_its_end_that_lacks_a_tensor_names_it(published: Path, tmp_path: Path) -> None:
+    path = tmp_path / "less.pth"
+    with zipfile.ZipFile(published) as old, zipfile.ZipFile(path, "w") as new:
+        for entry in old.infolist():
+            if not entry.filename.endswith("/data/8"):
+                new.writestr(entry, old.read(entry))
+    with pytest.raises(MissingTensorsError, match="was cut short") as caught:
+        load(Checkpoint(path), "medal-s")
+    assert len(caught.value.missing) == 1 and caught.value.missing[0] in str(caught.value)
 
 
 def test_another_networks_file_is_told_apart(published: Path, text_file: Path) -> None:
@@ -123,6 +150,66 @@ def test_single_tensors_that_are_missing_are_named(published: Path, tmp_path: Pa
     torch.save({"step": 1, "model_state_dict": state}, tmp_path / "less.pth")
     with pytest.raises(MissingTensorsError, match=rf"lacks {lost} \(1\)"):
         load(Checkpoint(tmp_path / "less.pth"), "medal-s")
+
+
+@pytest.mark.parametrize(
+    ("lost", "first"),
+    [
+        ("backbone.encoder.stages.5.", "backbone.encoder.stages.5.0.convs.0.conv.weight"),
+        (".convs.1.", "backbone.encoder.stages.0.0.convs.1.conv.weight"),
+    ],
+)
+def test_a_whole_part_that_is_missing_is_named(
+    published: Path, tmp_path: Path, lost: str, first: str
+) -> None:
+    checkpoint = Checkpoint(published)
+    names = our_names(checkpoint.tensors)
+    state = {o: torch.from_numpy(checkpoint.read(t).copy()) for o, t in names.items() if lost not in o}
+    torch.save({"model_state_dict": state}, tmp_path / "less.pth")
+    with pytest.raises(MissingTensorsError) as caught:
+        load(Checkpoint(tmp_path / "less.pth"), "medal-s")
+    assert set(caught.value.missing) == {name for name in names if lost in name}
+    assert first in caught.value.missing
+
+
+@pytest.mark.parametrize(
+    ("pattern", "published", "width"),
+    [
+        ("transformer_decoder.layers.{}.", MEDAL_S.layers, MEDAL_S.query),
+        ("text_tower.biolord.encoder.layer.{}.", BIOLORD.layers, BIOLORD.projected),
+    ],
+)
+def test_a_last_layer_is_missed_by_the_published_width(pattern: str, published: int, width: int) -> None:
+    """Nothing else in the file tells of it; a network of another width has as many as there are."""
+    shapes = {pattern.format(i) + "linear1.weight": (1, 1) for i in range(published - 1)}
+    for query, layers in ((width, published), (48, published - 1)):
+        shapes["projection_layer.2.weight"] = (query, 1)
+        assert _layers(shapes, pattern, published, width) == layers
+
+
+def test_numbers_that_are_none_are_refused(published: Path, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(published)
+    names = our_names(checkpoint.tensors)
+    state = {ours: torch.from_numpy(checkpoint.read(theirs).copy()) for ours, theirs in names.items()}
+    state["mask_embed_proj.2.bias"][3] = torch.nan
+    state[7] = torch.zeros(2)  # a key that is no name is not looked at
+    torch.save({"model_state_dict": state}, tmp_path / "nan.pth")
+    with pytest.raises(CheckpointError, match=r"mask_embed_proj.2.bias \(1\) hold NaN"):
+        load(Checkpoint(tmp_path / "nan.pth"), "medal-s")
+
+
+@pytest.mark.parametrize(
+    "asked", [b"\x8c\x01x\x93", b"ccollections\nOrderedDict\n(]" + b"K\x01K\x02\x86a" + b"tR"]
+)
+def test_a_few_bytes_cannot_keep_the_reader_busy(tmp_path: Path, asked: bytes) -> None:
+    """Tuples of tuples, 2^200 of them when spelled out, as the name of what is asked for; or items that would
+    come past the check of keys.
+    """
+    path = tmp_path / "busy.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", b"\x80\x04)" + b"2\x86" * 200 + asked + b".")
+    with pytest.raises(CheckpointError, match="instead of text|items at once"):
+        Checkpoint(path)
 
 
 def test_shapes_that_contradict_each_other_are_named(published: Path, tmp_path: Path) -> None:

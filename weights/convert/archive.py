@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +26,8 @@ class Entry:
     size: int
     complete: bool
 
-    def read(self) -> bytes:
-        """All bytes. Raises CheckpointError where they are damaged."""
+    def read(self, holds: str = "the list of tensors") -> bytes:
+        """All bytes. Raises CheckpointError where they are damaged, with what the entry ``holds``."""
         try:
             if self.start is None:
                 with zipfile.ZipFile(self.path) as archive:
@@ -34,9 +35,9 @@ class Entry:
             with self.path.open("rb") as file:
                 file.seek(self.start)
                 return file.read(self.size)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
             raise CheckpointError(
-                f"{self.path}: {self.name} is damaged ({error}); fetch it again."
+                f"{self.path}: {self.name}, {holds}, is damaged ({error}); fetch it again."
             ) from error
 
 

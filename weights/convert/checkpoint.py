@@ -71,12 +71,12 @@ class Checkpoint:
         content = self._interpret(self._entry("data.pkl"))
         state = content.get(STATE, content)
         self.step = content[STEP] if isinstance(content.get(STEP), int) else None
-        if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
+        if not isinstance(state, dict) or not any(map(_is_named_tensor, state.items())):
             raise CheckpointError(
                 f"{path} holds {', '.join(map(shown, list(content)[:8])) or 'nothing'}; wanted is a dict "
                 f"with {STATE!r}, as the training of Medal S and SAT writes it. Give the published file."
             )
-        self.tensors: dict[str, Tensor] = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+        self.tensors: dict[str, Tensor] = dict(filter(_is_named_tensor, state.items()))
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -100,7 +100,7 @@ class Checkpoint:
         tensor = self.tensors[name]
         storage = tensor.storage
         dtype = np.dtype("<u2" if storage.dtype == "bf16" else f"<{storage.dtype}")
-        raw = self._entry(f"data/{storage.key}").read()
+        raw = self._entry(f"data/{storage.key}", name).read(name)
         last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
         if len(raw) != storage.count * dtype.itemsize or (0 not in tensor.shape and last >= storage.count):
             raise CheckpointError(
@@ -114,13 +114,16 @@ class Checkpoint:
             return (values.astype(np.uint32) << 16).view(np.float32)
         return values.astype(np.float32) if values.dtype.kind == "f" else np.array(values)
 
-    def _entry(self, name: str) -> Entry:
+    def _entry(self, name: str, tensor: str | None = None) -> Entry:
+        """An entry that is whole: a tensor's, or without ``tensor`` the list of all of them."""
         entry = self._entries.get(name)
         if entry is None or not entry.complete:
             cut = "ends before" if not self.complete else "lacks"
+            what = "all of its tensors are" if tensor is None else f"{tensor} is"
             raise MissingTensorsError(
-                f"{self.path} {cut} its entry {name}: all of its tensors are missing. Wanted is a file that "
-                "torch.save wrote (1.6 or later); fetch it again."
+                f"{self.path} {cut} its entry {name}: {what} missing. Wanted is a file that "
+                "torch.save wrote (1.6 or later); fetch it again.",
+                () if tensor is None else (tensor,),
             )
         return entry
 
@@ -154,6 +157,11 @@ class _Reader(PickleReader):
             self._stack.pop()  # attributes of an OrderedDict: versions of modules, of no use here
         else:
             super()._step(name, argument)
+
+
+def _is_named_tensor(item: tuple[Any, Any]) -> bool:
+    name, value = item
+    return isinstance(name, str) and isinstance(value, Tensor)
 
 
 @dataclass(frozen=True)
@@ -193,8 +201,15 @@ def _ignored(*_: Any) -> _Ignored:
     return _Ignored()
 
 
+def _ordered_dict(*items: Any) -> dict[Any, Any]:
+    """torch makes an empty one and sets its keys; other items would come past the check of keys."""
+    if items and items != ([],):
+        raise CheckpointError("an OrderedDict is made of items at once, which torch.save does not do.")
+    return {}
+
+
 _BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): lambda *items: dict(*items),
+    ("collections", "OrderedDict"): _ordered_dict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     ("numpy", "dtype"): _ignored,

@@ -134,14 +134,10 @@ def _convert(
         "network": {},
         "bank": text.BANK,
     }
-    if options.keep_text:
-        graph = text.text_graph(encoder, work / "traced")
-        save_graphs({text.GRAPH: graph}, work, text.WEIGHTS, options.store != "fp32")
-        manifest["text"] = {"graph": text.GRAPH, "tokenizer": text.TOKENIZER}
-    else:
-        (work / text.TOKENIZER).unlink()
-    queries = vectors[:: max(1, len(vectors) // verify.QUERIES)][: verify.QUERIES]
-    asked = queries + encoder.modality_embed.weight.detach().numpy()[0]
+    some = slice(0, None, max(1, len(vectors) // verify.QUERIES))
+    names, queries = (each[some][: verify.QUERIES] for each in (text.bank_names(options.sentences), vectors))
+    modality = encoder.modality_embed.weight.detach().numpy()[0]
+    asked = queries + modality
     for stage, path in stages.items():
         checkpoint = Checkpoint(path)
         network = load(checkpoint, system)
@@ -152,8 +148,52 @@ def _convert(
             network, stage, geometry, _queries(network, checkpoint, asked), work, options
         )
         manifest["network"][stage] = facts
+    if options.keep_text:
+        manifest["text"] = _text(encoder, names, queries, modality, network, work, options)
+    else:
+        (work / text.TOKENIZER).unlink()
     (work / "traced").unlink(missing_ok=True)
     return {**manifest, **rules_of(system, manifest["network"], modalities)}
+
+
+def _text(
+    encoder: MPNetText,
+    names: Sequence[str],
+    queries: np.ndarray,
+    modality: np.ndarray,
+    network: Sat,
+    work: Path,
+    options: Options,
+) -> dict[str, Any]:
+    """Write the text encoder's graph, stored as the stages are; returns what the manifest tells of it.
+
+    Args:
+        encoder: whose graph it is.
+        names: some texts.
+        queries: (N, E) what the encoder makes of them.
+        modality: (E,) what is added to them.
+        network: of a stage, to see what a rounded query changes.
+        work: folder to write to.
+        options: see ``Options``.
+    """
+
+    def write(stored: str) -> verify.Agreement | None:
+        graph = text.text_graph(encoder, work / "traced")
+        save_graphs({text.GRAPH: graph}, work, text.WEIGHTS, stored == "fp16")
+        if network.sizes.query != queries.shape[1]:
+            return None
+        return verify.of_queries(network, work / text.GRAPH, work / text.TOKENIZER, names, queries, modality)
+
+    stored = "fp32" if options.store == "fp32" else "fp16"
+    found = write(stored)
+    if found and stored == "fp16" and found.share < verify.LEAST_AGREEMENT:
+        log.warning("text encoder: fp16 changes the class of %.2f %% of voxels", 100 * (1 - found.share))
+        if options.store == "auto":
+            stored, found = "fp32", write("fp32")
+    if found and stored == "fp32":
+        verify.check("the text encoder", found)
+    agreement = asdict(found) if found else None
+    return {"graph": text.GRAPH, "tokenizer": text.TOKENIZER, "stored": stored, "agreement": agreement}
 
 
 def _queries(network: Sat, checkpoint: Checkpoint, real: np.ndarray) -> np.ndarray:

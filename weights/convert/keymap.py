@@ -72,8 +72,8 @@ def load(checkpoint: Checkpoint, kind: str) -> nn.Module:
         raise CheckpointError(
             f"{checkpoint.path} holds {_listed(foreign)} that {WORDS[kind]} has not: another network's file."
         )
-    if not checkpoint.complete:
-        cut = checkpoint.cut_off(names)
+    cut = checkpoint.cut_off(names)
+    if cut or not checkpoint.complete:
         raise MissingTensorsError(
             f"{checkpoint.path} was cut short: {_listed(cut) if cut else 'only the end of the archive'} of "
             f"{len(expected)} tensors is missing. Fetch it again.",
@@ -92,6 +92,12 @@ def load(checkpoint: Checkpoint, kind: str) -> nn.Module:
     # Built anew: buffers that are computed would be empty on the meta device.
     model = build(shapes)
     state = {ours: torch.from_numpy(checkpoint.read(theirs)) for ours, theirs in names.items()}
+    broken = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise CheckpointError(
+            f"{checkpoint.path}: {_listed(broken)} hold NaN or infinite numbers, with which a network gives "
+            "nothing. Fetch the file again."
+        )
     model.load_state_dict(state)
     return model.eval()
 
@@ -102,20 +108,35 @@ def _listed(names: list[str]) -> str:
 
 
 def _indices(shapes: Mapping[str, tuple[int, ...]], pattern: str, default: int) -> int:
-    """One more than the largest index at ``{}`` in any name; a gap is found when names are compared."""
-    search = re.compile(re.escape(pattern).replace(r"\{\}", r"(\d{1,2})"))
+    """One more than the largest index at ``{}`` in any name, with any number at ``{any}``; a gap is found
+    when names are compared.
+    """
+    any_, index = re.escape("{any}"), re.escape("{}")
+    search = re.compile(re.escape(pattern).replace(any_, r"\d{1,2}").replace(index, r"(\d{1,2})"))
     found = [int(m.group(1)) for name in shapes if (m := search.match(name))]
     return max(found) + 1 if found else default
 
 
+def _layers(shapes: Mapping[str, tuple[int, ...]], pattern: str, published: int, width: int) -> int:
+    """Layers of a transformer; in one of the published ``width`` no fewer than ``published``, though nothing
+    else in the file tells that the last one is gone.
+    """
+    found = _indices(shapes, pattern, published)
+    query = shapes.get("projection_layer.2.weight", (0,))[0]
+    return max(found, published) if query == width else found
+
+
 def _names_of_network(kind: Callable[..., nn.Module]) -> Callable[[Mapping[str, tuple[int, ...]]], list[str]]:
     def names(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-        stages = _indices(shapes, "backbone.encoder.stages.{}.", len(SAT_NANO.features))
+        # By whatever tells of them: what one part lacks, another may have, and is then named as missing.
+        encoder = _indices(shapes, "backbone.encoder.stages.{}.", 0)
+        decoder = _indices(shapes, "backbone.decoder.stages.{}.", 0)
+        convs = _indices(shapes, "backbone.encoder.stages.{any}.0.convs.{}.", MEDAL_S.convs)
         sizes = replace(
             MEDAL_S,
-            features=(8,) * stages,
-            convs=_indices(shapes, "backbone.encoder.stages.0.0.convs.{}.", MEDAL_S.convs),
-            layers=_indices(shapes, "transformer_decoder.layers.{}.", MEDAL_S.layers),
+            features=(8,) * (max(encoder, decoder + 1) if encoder or decoder else len(SAT_NANO.features)),
+            convs=max(convs, MEDAL_S.convs),
+            layers=_layers(shapes, "transformer_decoder.layers.{}.", MEDAL_S.layers, MEDAL_S.query),
         )
         with torch.device("meta"):
             return [name for name, _ in kind(sizes).named_parameters()]
@@ -124,7 +145,7 @@ def _names_of_network(kind: Callable[..., nn.Module]) -> Callable[[Mapping[str, 
 
 
 def _names_of_text(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    layers = _indices(shapes, "text_tower.biolord.encoder.layer.{}.", BIOLORD.layers)
+    layers = _layers(shapes, "text_tower.biolord.encoder.layer.{}.", BIOLORD.layers, BIOLORD.projected)
     with torch.device("meta"):
         return [name for name, _ in MPNetText(replace(BIOLORD, layers=layers)).named_parameters()]
 

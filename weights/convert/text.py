@@ -94,17 +94,20 @@ def _texts(value: Any) -> Iterator[str]:
 
 @torch.no_grad()
 def encode(model: MPNetText, tokens: Tokens, texts: Sequence[str]) -> np.ndarray:
-    """Text parts of queries (N, E) float32, before the modality is added."""
+    """Text parts of queries (N, E) float32, before the modality is added.
+
+    Raises:
+        TokenizerError: the tokenizer is not the encoder's: it has another number of tokens.
+    """
+    words = model.text_tower["biolord"].embeddings.word_embeddings.num_embeddings
+    if tokens.count != words:
+        raise TokenizerError(
+            f"The tokenizer has {tokens.count} tokens, the text encoder {words}. They do not belong "
+            "together: give the tokenizer of BioLORD-2023-C."
+        )
     found = []
     for first in range(0, len(texts), BATCH):
         ids, mask = tokens.batch(texts[first : first + BATCH])
-        highest = int(ids.max())
-        words = model.text_tower["biolord"].embeddings.word_embeddings.num_embeddings
-        if highest >= words:
-            raise TokenizerError(
-                f"The tokenizer gives the token {highest}, the text encoder knows {words}. They do not "
-                "belong together: give the tokenizer of BioLORD-2023-C."
-            )
         found.append(model.encode(torch.from_numpy(ids), torch.from_numpy(mask)).numpy())
     return np.concatenate(found)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from inference.errors import RuntimeChoiceError
+from inference.query_text import QueryText
 from inference.runtime import Runtime, choose_runtime
 from networks.medal_s import MedalS, union
 from networks.sat import Sat
@@ -20,6 +21,8 @@ LEAST_AGREEMENT = 0.999
 """Share of voxels of a window whose winning class must be the network's."""
 CLOSE = 1e-4
 """Largest difference in fp32, as a share of the largest logit, of graphs with weights in fp32."""
+LEAST_FOREGROUND = 0.01
+"""Share of voxels with a positive logit from which agreement says something."""
 SIDE = 64
 """Of the window; smaller where the network's own is."""
 QUERIES = 8
@@ -31,7 +34,7 @@ class Agreement:
     """One graph in one precision against the network in fp32."""
 
     worst: float
-    """Largest difference of logits, as a share of the largest logit."""
+    """Largest difference of logits, as a share of the largest logit; infinite where one is no number."""
     share: float
     """Of voxels whose winning class, or none, is the same."""
 
@@ -43,8 +46,26 @@ def winners(logits: np.ndarray) -> np.ndarray:
 
 
 def compare(logits: np.ndarray, wanted: np.ndarray) -> Agreement:
-    """Agreement of (N, ...) logits with those wanted."""
+    """Agreement of (N, ...) logits with those wanted.
+
+    Where next to nothing of those is positive, as may be on a made image, background would agree with
+    anything: both are then judged about the median of each class.
+
+    Raises:
+        ConversionError: a logit that is wanted is no number.
+    """
+    if not np.isfinite(wanted).all():
+        raise ConversionError(
+            "The network itself gives NaN or infinite logits for a made window. Its weights are damaged, or "
+            "not those that were published; fetch the file again."
+        )
+    numbers = np.isfinite(logits).all(0)
+    if not numbers.all():
+        return Agreement(float("inf"), float((numbers & (winners(logits) == winners(wanted))).mean()))
     worst = float(np.abs(logits - wanted).max() / max(np.abs(wanted).max(), 1e-9))
+    if (winners(wanted) > 0).mean() < LEAST_FOREGROUND:
+        middle = np.median(wanted.reshape(len(wanted), -1), 1).reshape(-1, *(1,) * (wanted.ndim - 1))
+        logits, wanted = logits - middle, wanted - middle
     return Agreement(worst, float((winners(logits) == winners(wanted)).mean()))
 
 
@@ -103,6 +124,30 @@ def measure(
     }
 
 
+def of_queries(
+    network: Sat,
+    graph: Path,
+    tokenizer: Path,
+    names: Sequence[str],
+    queries: np.ndarray,
+    modality: np.ndarray,
+) -> Agreement:
+    """What a text graph's rounding changes: logits with its queries against those with exact ones.
+
+    Args:
+        network: which takes the queries.
+        graph: of the text encoder.
+        tokenizer: beside it.
+        names: N texts.
+        queries: (N, E) that the encoder itself makes of them.
+        modality: (E,) added to both.
+    """
+    image, _ = made_window((SIDE,) * 3, len(names))
+    rounded = QueryText(graph, tokenizer, choose_runtime("onnxruntime")).encode(list(names))
+    wanted = of_network(network, image, queries + modality, None)
+    return compare(of_network(network, image, rounded + modality, None), wanted)
+
+
 def _with_bf16() -> Runtime | None:
     try:
         runtime = choose_runtime("openvino")
@@ -117,7 +162,7 @@ def check(name: str, agreement: Agreement) -> None:
     Raises:
         ConversionError: logits differ by more than ``CLOSE``, or too many voxels change class.
     """
-    if agreement.worst > CLOSE or agreement.share < LEAST_AGREEMENT:
+    if not (agreement.worst <= CLOSE and agreement.share >= LEAST_AGREEMENT):
         raise ConversionError(
             f"The graph of {name} differs from its network: logits by {agreement.worst:.1e} of the largest, "
             f"the class of {1 - agreement.share:.2%} of voxels; wanted is at most {CLOSE:.0e} and "
