@@ -32,7 +32,8 @@ class Row:
     side: str | None
     modality: str
     coarse: float
-    """Dice of the coarse stage alone; of an instance case as one foreground, here and below."""
+    """Dice of the coarse stage alone, NaN where the rules have none; of an instance case as one foreground,
+    here and below."""
     final: float
     f1: float = nan
     """The official instance F1 of the case; NaN in a case without instances."""
@@ -51,7 +52,10 @@ def score_case(engine: Engine, labelled: Labelled, budget_s: float | None = None
         if not (p.concept and p.target and want.any()):
             continue
         coarse, final = (dice(labelled.mask(labels, p.id), want) for labels in (run.coarse, run.labels))
-        covered = bool(run.result.prompts[p.id].covered)
+        outcome = run.result.prompts[p.id]
+        covered = bool(outcome.covered)
+        if covered and "coarse" not in outcome.stages:
+            coarse = nan
         concept, side = _asked(engine, p)
         case, dataset = labelled.case.name, labelled.dataset
         rows.append(Row(dataset, p.target, concept, side, p.modality, coarse, final, f1, covered, case))

@@ -187,7 +187,7 @@ def test_both_stages_are_scored_and_timed(made: Labelled) -> None:
     assert [row[:3] for row in cells(stages.target_table(rows))] == [
         ["CT_Made", "liver", "1"],
         ["CT_Made", "spleen", "1"],
-        ["**all**", "mean of the targets", "2"],
+        ["**all with both**", "mean of the targets", "2"],
     ]
 
 

@@ -1,4 +1,8 @@
-"""What the sets hold: volumes in training and validation, targets and how many volumes ask for each."""
+"""What the sets hold: volumes in training and validation, targets and how many volumes ask for each.
+
+Counted is what is learnt and looked at: not the training files that show a held-out patient in another
+modality, and not the concepts that ``sets.json`` skips.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from inference.prompt_files import parse_prompts_dict
 from inference.unpickle import load_plain
 from training.measure.phrasings import read
 from training.measure.results import Report, markdown_table
+from training.store import read_rules, without_patients
 
 SPLITS = ("train", "val")
 MOST_NAMES = 8
@@ -60,15 +65,19 @@ def measure(args: argparse.Namespace) -> Report:
 def survey(data: Path) -> dict[str, Contents]:
     """Contents of every set; raises UsageError where there is no volume."""
     sets: dict[str, Contents] = {}
+    rules = read_rules()
+    paths = {split: sorted((data / split).glob("*/*.npz")) for split in SPLITS}
+    paths["train"] = without_patients(paths["train"], paths["val"])
     for split in SPLITS:
-        for path in sorted((data / split).glob("*/*.npz")):
+        for path in paths[split]:
+            skip = rules[path.parent.name].skip if path.parent.name in rules else ()
             found = sets.setdefault(path.parent.name, Contents())
             found.volumes[split] += 1
             for text in read_sentences(path):
                 key = read(text, path.stem)
                 if key is None:
                     found.unknown[text] += 1
-                else:
+                elif not key[0].startswith(skip):
                     found.targets[f"{key[1]} {key[0]}" if key[1] else key[0]] += 1
     if not sets:
         raise UsageError(f"{data} holds no train/SET/NAME.npz and no val/SET/NAME.npz")

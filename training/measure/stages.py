@@ -11,6 +11,7 @@ import argparse
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -89,18 +90,24 @@ def target_table(rows: Sequence[Row]) -> str:
     for row in rows:
         by[row.dataset, row.target].append(row)
     lines: list[tuple[Any, ...]] = [(*key, *_stages(group)) for key, group in sorted(by.items())]
-    if rows:
+    both = {key: [r for r in group if not isnan(r.coarse)] for key, group in by.items()}
+    both = {key: group for key, group in both.items() if group}
+    if both:
         means = [
-            mean_of([mean_of([getattr(r, of) for r in g]) for g in by.values()]) for of in ("coarse", "final")
+            mean_of([mean_of([getattr(r, of) for r in g]) for g in both.values()])
+            for of in ("coarse", "final")
         ]
-        better = sum(r.final > r.coarse for r in rows)
+        compared = [r for group in both.values() for r in group]
+        told = f"{sum(r.final > r.coarse for r in compared)} of {len(compared)}"
         gain = f"{means[1] - means[0]:+.3f}"
-        lines.append(("**all**", "mean of the targets", len(rows), *means, gain, f"{better} of {len(rows)}"))
+        lines.append(("**all with both**", "mean of the targets", len(compared), *means, gain, told))
     return markdown_table(("set", "target", "cases", "coarse only", "two stages", "gain", "better"), lines)
 
 
 def _stages(rows: Sequence[Row]) -> tuple[int, float, float, str, str]:
     coarse, final = (mean_of([getattr(r, of) for r in rows]) for of in ("coarse", "final"))
+    if isnan(coarse):
+        return len(rows), coarse, final, "", "one stage"
     better = sum(r.final > r.coarse for r in rows)
     return len(rows), coarse, final, f"{final - coarse:+.3f}", f"{better} of {len(rows)}"
 
