@@ -10,10 +10,18 @@ import pytest
 torch = pytest.importorskip("torch", reason="export needs torch")
 pytest.importorskip("onnx", reason="export writes with onnx")
 
+from inference.geometry import fit_view  # noqa: E402
+from inference.models import MODALITIES, SIDES  # noqa: E402
 from inference.profile import read_profile  # noqa: E402
 from inference.runtime import choose_runtime  # noqa: E402
+from inference.settings import ROOT  # noqa: E402
 from networks.nano import TEXT, Nano  # noqa: E402
+from tests.training.made import rule  # noqa: E402
+from training.bank import read_bank  # noqa: E402
 from training.export import INPUTS, OneDegree, export, load_average, sha256  # noqa: E402
+from training.store import read_volume  # noqa: E402
+from training.views import build  # noqa: E402
+from training.warm import warm_start  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning"
@@ -77,6 +85,46 @@ def test_a_graph_computes_what_the_network_does(
         assert np.abs(came["probability"] - probability).max() < 1e-4
         assert ((came["probability"] > 0.5) == (probability > 0.5)).mean() > 0.999
         assert np.abs(came["presence"] - presence).max() < 1e-4
+
+
+SHIPPED = ROOT / "weights" / "nano"
+REAL = {0: "CT_HeadNeck", 1: "MR_Prostate", 2: "MR_Heart_ACDC"}
+"""A set for each degree of anisotropy."""
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("degree", list(REAL))
+def test_the_shipped_graphs_give_on_a_real_view_what_the_network_gives(
+    shared: Path, degree: int, precision: str
+) -> None:
+    """The same class, or none, in more than 99.9 % of the voxels of a coarse view."""
+    runtime = choose_runtime("openvino", threads=1)
+    if precision == "bf16" and runtime.precision != "bf16":
+        pytest.skip("this processor has no bf16")
+    torch.set_num_threads(1)
+    model = Nano()
+    assert warm_start(model, SHIPPED) == []
+    volume = read_volume(sorted((shared / "data/val" / REAL[degree]).glob("*.npz"))[0])
+    view = fit_view(volume.body, volume.spacing_dhw_mm, 60**3)
+    assert view.degree == degree
+    targets, bank = volume.targets, read_bank(SHIPPED / "bank.npz")
+    item = build(volume, view, "coarse", targets, None, rule(), None)
+    given = {
+        "image": item.image.numpy(),
+        "prompt": item.prompt.numpy(),
+        "text": np.stack([bank[t.concept] for t in targets])[None],
+        "side": np.array([[SIDES.index(t.side) for t in targets]], np.int64),
+        "modality": np.array([[MODALITIES.index(t.modality) for t in targets]], np.int64),
+    }
+    with torch.no_grad():
+        wanted = OneDegree(model.eval(), degree)(*(torch.from_numpy(given[n]) for n in INPUTS))[0][0].numpy()
+    found = runtime.load(SHIPPED / f"degree{degree}.onnx", precision)(given)["probability"][0]
+
+    def classes(probability: np.ndarray) -> np.ndarray:
+        return np.where(probability.max(0) > 0.5, probability.argmax(0) + 1, 0)
+
+    assert (classes(wanted) > 0).mean() > 0.002  # else the next line says nothing
+    assert (classes(found) == classes(wanted)).mean() > 0.999
 
 
 def test_the_three_graphs_share_one_file_of_two_bytes_a_parameter(exported: tuple[Nano, Path]) -> None:
