@@ -53,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.full_size", description=__doc__.split("\n")[0])
     parser.add_argument("--window", type=int, nargs=3, default=(96, 96, 96), help="D H W, multiples of 32")
     parser.add_argument("--windows", type=int, default=2, help="in a row, overlapping by half")
-    parser.add_argument("--prompts", type=int, nargs="+", default=[15, 1], help="each is a run of the engine")
+    parser.add_argument(
+        "--prompts", type=int, nargs="+", default=[15, 20, 1], help="a run of the engine each"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--narrow", type=int, default=1, help="divide all widths, to try this file out")
     parser.add_argument("--store", choices=("fp16", "fp32"), default="fp16")
@@ -88,6 +90,10 @@ def measured(folder: Path, prompts: int, beside: bool, options: argparse.Namespa
         memory = Row(f"peak memory, {prompts} prompt(s)", ours.report["peak_mb"], "MB")
         return [Row(f"whole case, {prompts} prompt(s)", ours.seconds, "s", note=note), memory]
     plain = json.loads(apart("plain", folder, options, case))
+    ran = {stage["name"].split()[0]: stage["windows"] for stage in ours.case["stages"]}
+    # A prompted window is seen twice, with complementary halves of its prompts.
+    if plain["passes"] != ran["coarse"] + 2 * ran["fine"]:
+        raise RuntimeError(f"the plain way made {plain['passes']} passes, the engine saw {stages} windows")
     with np.load(folder / "ours" / case.name) as mine, np.load(folder / "plain.npz") as theirs:
         same = float((mine["segs"] == theirs["labels"]).mean())
     than = f"torch fp32, {options.threads} threads, {plain['passes']} passes"
