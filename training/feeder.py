@@ -18,10 +18,13 @@ from inference.geometry import fit_view
 from training.anatomy import Anatomy
 from training.ideas import Ideas
 from training.store import SetRule, Target, Volume
-from training.views import ALL, NEGATIVE, Item, coarse_item, fine_item
+from training.views import ABSENT, ALL, NEGATIVE, Item, coarse_item, fine_item
 
 VIEW_SHARES = {"coarse": (0.7, 1.5), "fine": (0.6, 1.6)}
 """Sizes of views as shares of the plan's voxels: a network that saw many sizes can be run at the finest."""
+OWN_MODALITY = 0.75
+"""Share of absent targets that other sets label in the same modality, if there are any: what may be asked for
+at run time."""
 AHEAD = 4
 """Views prepared in advance, of each stage."""
 
@@ -135,38 +138,31 @@ class Feeder:
                 volume, targets=tuple(replace(t, name=other, concept=other) for t in volume.targets)
             )
         negative = self._ideas.negatives and self._rng.random() < NEGATIVE
-        absent = self._absent(name, volume) if negative else None
+        absent = self._absent(name, volume.targets[0].modality) if negative else ()
         return coarse_item(volume, rule, self._size("coarse"), self._rng, absent, self._ideas)
 
-    def _absent(self, name: str, volume: Volume) -> Target | None:
-        """A target that lies in no part of the body that ``volume`` shows: of another set first, so that
-        sets of many targets are not asked for more often.
-        """
-        others = self._strangers[name]
-        if not others:
-            return None
-        targets = others[int(self._rng.integers(len(others)))]
-        target = targets[int(self._rng.integers(len(targets)))]
-        return replace(target, label=0, modality=volume.targets[0].modality)
+    def _absent(self, name: str, modality: str) -> tuple[Target, ...]:
+        """Some targets that lie in no part of the body that the set ``name`` shows, each another one."""
+        strangers = self._strangers[name]
+        own = [t for t in strangers if t.modality == modality]
+        pool = own if own and self._rng.random() < OWN_MODALITY else strangers
+        chosen = self._rng.choice(len(pool), min(ABSENT, len(pool)), replace=False) if pool else ()
+        return tuple(replace(pool[int(i)], label=0, modality=modality) for i in chosen)
 
-    def _strangers_of(self, name: str) -> list[list[Target]]:
-        """By set: targets that no volume of the set ``name`` shows."""
+    def _strangers_of(self, name: str) -> list[Target]:
+        """What other sets label and no volume of the set ``name`` shows: each target once a modality."""
         bodies = {n: frozenset(self._rules[n].body) for n in self._names}
         anatomy = Anatomy(bodies, Anatomy.read().parts)
-        labelled = {n: {t.name: t for v in self._by_set[n] for t in v.targets} for n in self._names}
-        owners: dict[str, list[str]] = {}
-        for n, targets in labelled.items():
-            for concept in {t.concept for t in targets.values()}:
-                owners.setdefault(concept, []).append(n)
-        found = []
-        for targets in labelled.values():
-            apart = [
-                t
-                for _, t in sorted(targets.items())
-                if anatomy.is_absent(name, anatomy.where(t.concept, owners[t.concept]))
-            ]
-            found += [apart] if apart else []
-        return found
+        labelled = {(t.name, t.modality): t for n in self._names for v in self._by_set[n] for t in v.targets}
+        owners: dict[str, set[str]] = {}
+        for n in self._names:
+            for concept in {t.concept for v in self._by_set[n] for t in v.targets}:
+                owners.setdefault(concept, set()).add(n)
+        return [
+            target
+            for _, target in sorted(labelled.items())
+            if anatomy.is_absent(name, anatomy.where(target.concept, owners[target.concept]))
+        ]
 
 
 def _has_thick_slices(volumes: Sequence[Volume], voxels: int) -> bool:

@@ -30,7 +30,9 @@ GROW = (1.15, 1.8)
 SOME = 0.5
 """Share of fine views for a few of a case's targets, as if no others had been asked for."""
 NEGATIVE = 0.3
-"""Share of coarse views that also ask for a target of another body part."""
+"""Share of coarse views that also ask for targets of other body parts."""
+ABSENT = 3
+"""How many of them: a query costs little beside a view."""
 STRETCH = 0.1
 """Largest stretch of an axis, as a logarithm."""
 FOREIGN_BOX = 0.25
@@ -158,7 +160,7 @@ def coarse_item(
     rule: SetRule,
     voxels: int,
     rng: np.random.Generator,
-    absent: Target | None = None,
+    absent: tuple[Target, ...] = (),
     ideas: Ideas = ALL,
 ) -> Item:
     """The whole volume in one view, a little scaled and shifted; ``absent`` must come out empty."""
@@ -168,9 +170,7 @@ def coarse_item(
     spacing = _jittered(volume.spacing_dhw_mm, rng, ideas)
     view = fit_view(box, spacing, voxels)
     targets = _some(volume, MOST_TARGETS, rng)
-    if absent is not None:
-        targets = (*targets, absent)
-    return build(volume, view, "coarse", targets, None, rule, rng, ideas)
+    return build(volume, view, "coarse", (*targets, *absent), None, rule, rng, ideas)
 
 
 def _labels_on(volume: Volume, view: View) -> np.ndarray:

@@ -102,7 +102,7 @@ def test_unpose_takes_a_result_back_onto_the_view(
 
 def test_an_absent_target_has_no_truth(volume: Volume) -> None:
     absent = Target("prostate", "prostate", None, "CT", 0)
-    item = coarse_item(volume, rule(), VOXELS, np.random.default_rng(0), absent)
+    item = coarse_item(volume, rule(), VOXELS, np.random.default_rng(0), (absent,))
     assert [t.concept for t in item.targets] == ["liver", "spleen", "prostate"]
     assert item.truth[0, 0].any() and item.truth[0, 1].any()
     assert not item.truth[0, 2].any()  # although background has the absent target's label, 0
@@ -171,7 +171,7 @@ def test_targets_that_lie_together_share_a_view_and_the_absent_one_is_asked_besi
     asked = set()
     for seed in range(16):
         rng = np.random.default_rng(seed)
-        coarse = coarse_item(volume, rule(), VOXELS, rng, absent)
+        coarse = coarse_item(volume, rule(), VOXELS, rng, (absent,))
         fine = fine_item(coarse, result_of(coarse), rule(), VOXELS, rng)
         concepts = tuple(t.concept for t in fine.targets)
         assert concepts[-1] == "prostate" and not fine.truth[0, -1].any()
@@ -237,7 +237,7 @@ def test_without_a_generator_nothing_is_changed(volume: Volume) -> None:
 def test_without_own_prompts_the_truth_is_the_prompt(volume: Volume, plain: None) -> None:
     rng = np.random.default_rng(1)
     ideas = Ideas().without(["own", "elastic", "flips", "simulation"])
-    coarse = coarse_item(volume, rule(), VOXELS, rng, None, ideas)
+    coarse = coarse_item(volume, rule(), VOXELS, rng, (), ideas)
     nothing = np.zeros((len(coarse.targets), *coarse.view.shape), np.float32)
     item = fine_item(coarse, nothing, rule(), VOXELS, rng, ideas)
     assert overlap(item.prompt[0, 0].numpy() > 0.5, item.truth[0, 0].numpy() > 0.5) > 0.9
