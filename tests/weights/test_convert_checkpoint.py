@@ -19,7 +19,7 @@ from weights.convert.errors import (  # noqa: E402
     MissingTensorsError,
     UnsafeCheckpointError,
 )
-from weights.convert.keymap import _layers, load, our_names  # noqa: E402
+from weights.convert.keymap import KINDS, load, our_names  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -173,18 +173,27 @@ def test_a_whole_part_that_is_missing_is_named(
 
 
 @pytest.mark.parametrize(
-    ("pattern", "published", "width"),
+    ("kind", "pattern", "published", "told_by", "width"),
     [
-        ("transformer_decoder.layers.{}.", MEDAL_S.layers, MEDAL_S.query),
-        ("text_tower.biolord.encoder.layer.{}.", BIOLORD.layers, BIOLORD.projected),
+        ("medal-s", "transformer_decoder.layers.{}.", MEDAL_S.layers, "projection_layer.2.weight", (768, 1)),
+        (
+            "text",
+            "text_tower.biolord.encoder.layer.{}.",
+            BIOLORD.layers,
+            "text_tower.biolord.embeddings.word_embeddings.weight",
+            (1, 768),
+        ),
     ],
 )
-def test_a_last_layer_is_missed_by_the_published_width(pattern: str, published: int, width: int) -> None:
+def test_a_last_layer_is_missed_by_the_published_width(
+    kind: str, pattern: str, published: int, told_by: str, width: tuple[int, int]
+) -> None:
     """Nothing else in the file tells of it; a network of another width has as many as there are."""
     shapes = {pattern.format(i) + "linear1.weight": (1, 1) for i in range(published - 1)}
-    for query, layers in ((width, published), (48, published - 1)):
-        shapes["projection_layer.2.weight"] = (query, 1)
-        assert _layers(shapes, pattern, published, width) == layers
+    for shape, layers in ((width, published), ((48, 48), published - 1)):
+        expected = KINDS[kind][1](shapes | {told_by: shape})
+        assert any(pattern.format(layers - 1) in name for name in expected)
+        assert not any(pattern.format(layers) in name for name in expected)
 
 
 def test_numbers_that_are_none_are_refused(published: Path, tmp_path: Path) -> None:

@@ -117,13 +117,12 @@ def _indices(shapes: Mapping[str, tuple[int, ...]], pattern: str, default: int) 
     return max(found) + 1 if found else default
 
 
-def _layers(shapes: Mapping[str, tuple[int, ...]], pattern: str, published: int, width: int) -> int:
-    """Layers of a transformer; in one of the published ``width`` no fewer than ``published``, though nothing
-    else in the file tells that the last one is gone.
+def _layers(shapes: Mapping[str, tuple[int, ...]], pattern: str, published: int, is_published: bool) -> int:
+    """Layers of a transformer; in one of the published width no fewer than ``published``, though nothing else
+    in the file tells that the last one is gone.
     """
     found = _indices(shapes, pattern, published)
-    query = shapes.get("projection_layer.2.weight", (0,))[0]
-    return max(found, published) if query == width else found
+    return max(found, published) if is_published else found
 
 
 def _names_of_network(kind: Callable[..., nn.Module]) -> Callable[[Mapping[str, tuple[int, ...]]], list[str]]:
@@ -132,11 +131,12 @@ def _names_of_network(kind: Callable[..., nn.Module]) -> Callable[[Mapping[str, 
         encoder = _indices(shapes, "backbone.encoder.stages.{}.", 0)
         decoder = _indices(shapes, "backbone.decoder.stages.{}.", 0)
         convs = _indices(shapes, "backbone.encoder.stages.{any}.0.convs.{}.", MEDAL_S.convs)
+        query = shapes.get("projection_layer.2.weight", (0,))[0]
         sizes = replace(
             MEDAL_S,
             features=(8,) * (max(encoder, decoder + 1) if encoder or decoder else len(SAT_NANO.features)),
             convs=max(convs, MEDAL_S.convs),
-            layers=_layers(shapes, "transformer_decoder.layers.{}.", MEDAL_S.layers, MEDAL_S.query),
+            layers=_layers(shapes, "transformer_decoder.layers.{}.", MEDAL_S.layers, query == MEDAL_S.query),
         )
         with torch.device("meta"):
             return [name for name, _ in kind(sizes).named_parameters()]
@@ -145,7 +145,9 @@ def _names_of_network(kind: Callable[..., nn.Module]) -> Callable[[Mapping[str, 
 
 
 def _names_of_text(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    layers = _layers(shapes, "text_tower.biolord.encoder.layer.{}.", BIOLORD.layers, BIOLORD.projected)
+    width = shapes.get("text_tower.biolord.embeddings.word_embeddings.weight", (0, 0))[-1]
+    pattern = "text_tower.biolord.encoder.layer.{}."
+    layers = _layers(shapes, pattern, BIOLORD.layers, width == BIOLORD.width)
     with torch.device("meta"):
         return [name for name, _ in MPNetText(replace(BIOLORD, layers=layers)).named_parameters()]
 
