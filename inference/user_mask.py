@@ -66,7 +66,8 @@ class UserMask:
         shares = to_view(mine, view)
         if shares.max(initial=0.0) > 0.5:
             return shares
-        shares = to_view(mine, replace(view, tiling=None))
+        if view.tiling is not None:
+            shares = to_view(mine, replace(view, tiling=None))
         largest = shares.max(initial=0.0)
         return shares / largest if largest else shares
 

@@ -64,8 +64,8 @@ def main() -> None:
     trainer = Trainer(plan, bank, args.work, group, args.start)
     volumes = [v for shelf in shelves["train"] for v in read(shelf, rules)]
     logging.info("%d volumes, precision %s, from step %d", len(volumes), trainer.precision, trainer.step)
-    seed = plan.seed + 1000 * trainer.step + group.rank  # a resumed run goes on with other draws
-    sizes = plan.seed + 1000 * trainer.step  # the same in all processes
+    sizes = plan.seed + 1000 * trainer.step  # a resumed run goes on with other draws
+    seed = sizes + group.rank
     feeder = Feeder(volumes, rules, plan.coarse_voxels, plan.fine_voxels, seed, ideas, sizes)
     trainer.begin(time.monotonic() - started)
     train(trainer, feeder, partial(look_at, volumes=held_out) if held_out else None)

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from inference.profile import MANIFEST
+from inference.settings import ROOT
 from networks.nano import TEXT, Nano
 from weights.shared_file import save_shared
 from weights.text.export import sha256
 
 CHECKPOINT = "checkpoint.pt"
 """What a run leaves in its working folder."""
-DEFAULT = Path(__file__).resolve().parent.parent / "weights" / "nano"
+DEFAULT = ROOT / "weights" / "nano"
 OPSET = 18
 """First opset whose Resize and GroupNorm-free exports both OpenVINO and ONNX Runtime run in our checks."""
 WEIGHTS = "weights.bin"

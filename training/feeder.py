@@ -56,7 +56,7 @@ class Feeder:
         self._voxels = {"coarse": coarse_voxels, "fine": fine_voxels}
         self._sizes = {stage: np.random.default_rng([size_seed, n]) for n, stage in enumerate(VIEW_SHARES)}
         self._ideas = ideas
-        self._strangers = {name: self._strangers_of(name) for name in self._names}
+        self._strangers = self._strangers_by_set()
         self._rng = np.random.default_rng(seed)
         self._coarse: queue.Queue[Item] = queue.Queue(AHEAD)
         self._fine: queue.Queue[Item] = queue.Queue()
@@ -149,8 +149,8 @@ class Feeder:
         chosen = self._rng.choice(len(pool), min(ABSENT, len(pool)), replace=False) if pool else ()
         return tuple(replace(pool[int(i)], label=0, modality=modality) for i in chosen)
 
-    def _strangers_of(self, name: str) -> list[Target]:
-        """What other sets label and no volume of the set ``name`` shows: each target once a modality."""
+    def _strangers_by_set(self) -> dict[str, list[Target]]:
+        """By set: what others label and none of its volumes shows, each target once a modality."""
         bodies = {n: frozenset(self._rules[n].body) for n in self._names}
         anatomy = Anatomy(bodies, Anatomy.read().parts)
         labelled = {(t.name, t.modality): t for n in self._names for v in self._by_set[n] for t in v.targets}
@@ -158,11 +158,9 @@ class Feeder:
         for n in self._names:
             for concept in {t.concept for v in self._by_set[n] for t in v.targets}:
                 owners.setdefault(concept, set()).add(n)
-        return [
-            target
-            for _, target in sorted(labelled.items())
-            if anatomy.is_absent(name, anatomy.where(target.concept, owners[target.concept]))
-        ]
+        where = {concept: anatomy.where(concept, sets) for concept, sets in owners.items()}
+        targets = [target for _, target in sorted(labelled.items())]
+        return {n: [t for t in targets if anatomy.is_absent(n, where[t.concept])] for n in self._names}
 
 
 def _has_thick_slices(volumes: Sequence[Volume], voxels: int) -> bool:
