@@ -55,6 +55,8 @@ class Feeder:
         self._kind = np.random.default_rng([size_seed, len(VIEW_SHARES)])
         self._voxels = {"coarse": coarse_voxels, "fine": fine_voxels}
         self._sizes = {stage: np.random.default_rng([size_seed, n]) for n, stage in enumerate(VIEW_SHARES)}
+        self.scale = 1.0
+        """Factor on the voxels of the views that are prepared from now on."""
         self._ideas = ideas
         self._strangers = self._strangers_by_set()
         self._rng = np.random.default_rng(seed)
@@ -111,7 +113,8 @@ class Feeder:
 
     def _size(self, stage: str) -> int:
         """Voxels of the next view of a stage."""
-        return max(16**3, int(self._voxels[stage] * self._sizes[stage].uniform(*VIEW_SHARES[stage])))
+        share = self.scale * self._sizes[stage].uniform(*VIEW_SHARES[stage])
+        return max(16**3, int(self._voxels[stage] * share))
 
     def _by_slices(self, voxels: int) -> tuple[dict[bool, tuple[list[str], np.ndarray]], float]:
         """Names of the sets with thick slices and of those without, each with what it is drawn by; and how

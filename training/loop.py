@@ -49,6 +49,11 @@ class Plan:
     weight_decay: float = 0.05
     coarse_voxels: int = 52**3
     fine_voxels: int = 56**3
+    smallest: float = 0.35
+    """Share of these voxels that a network which begins from nothing is first shown: what lies where and how
+    siblings differ is learnt on small views as well, and at a third of the time."""
+    grown_by: float = 0.5
+    """Share of the time after which its views are as large as at run time."""
     pairs: int = 3
     """Coarse views of a process in one step, and as many fine ones: more spare exchanges and updates."""
     average: float = 0.999
@@ -106,6 +111,7 @@ class Trainer:
         self.precision = processor_precision()
         ideas = plan.ideas
         self.model = Nano(foreground=ideas.foreground, alignment=ideas.alignment, cutoff=ideas.cutoff)
+        self.warm = start is not None
         if start is not None and not (folder / CHECKPOINT).exists():
             anew = warm_start(self.model, start)
             logging.info("begun from %s%s", start, f", but anew: {anew}" if anew else "")
@@ -190,10 +196,18 @@ class Trainer:
             logits, presence = self.model(image, prompt, text, side, modality, degree)
         return logits[:, :, :depth], presence[:, :, :depth]
 
+    def share(self) -> float:
+        """How much of the time to learn has gone, 0 to 1; the same in all processes."""
+        return min(1.0, (self.spent_s - self.begun_s) / (self.plan.limit_s - self.begun_s))
+
+    def scale(self) -> float:
+        """Factor on the voxels of a view: grows to 1 where the run began from nothing."""
+        low = 1.0 if self.warm else self.plan.smallest
+        return min(1.0, low + (1 - low) * self.share() / self.plan.grown_by)
+
     def set_rate(self) -> float:
         """Warm-up by steps, then a cosine over the wall time."""
-        share = min(1.0, (self.spent_s - self.begun_s) / (self.plan.limit_s - self.begun_s))
-        low = self.plan.final_share
+        share, low = self.share(), self.plan.final_share
         rate = self.plan.rate * (low + (1 - low) * (1 + math.cos(math.pi * share)) / 2)
         rate *= min(1.0, (self.step + 1) / self.plan.warmup_steps)
         for optimizer, scale in zip(self.optimizers, (1.0, self.plan.adamw_share), strict=True):
@@ -327,6 +341,7 @@ def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) ->
             rate = trainer.set_rate()
             now = time.monotonic()
             trainer.spent_s, last = trainer.spent_s + now - last, now
+            feeder.scale = trainer.scale()
             trainer.one_step(feeder, log)
             if trainer.step % LOG_EVERY == 0:
                 for what, share in trainer.times.shares().items():
