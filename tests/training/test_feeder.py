@@ -158,3 +158,11 @@ def test_processes_of_a_run_look_at_views_of_one_kind_together(tmp_path: Path, o
     drawn = [[f.coarse().volume.dataset for _ in range(12)] for f in opened[-2:]]
     assert drawn[0] == drawn[1]  # here the only set of its kind, so the set itself
     assert set(drawn[0]) == {"CT_Made", "CT_Pelvis"}
+
+
+def test_the_scale_holds_for_views_prepared_from_then_on(opened: list[Feeder]) -> None:
+    feeder = opened[0]
+    before = [np.prod(feeder.coarse().view.shape) for _ in range(8)]
+    feeder.scale = 8.0
+    after = [np.prod(feeder.coarse().view.shape) for _ in range(8 + feeding.AHEAD)][feeding.AHEAD + 1 :]
+    assert min(after) > max(before)

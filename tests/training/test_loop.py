@@ -117,6 +117,30 @@ def test_the_hours_hold_preparing_and_ending_too(tmp_path: Path) -> None:
     assert (again.begun_s, again.spent_s) == (1000.0, 2050.0)
 
 
+@pytest.mark.parametrize(("hours_spent", "scale"), [(0.0, 0.4), (0.25, 0.7), (0.5, 1.0), (1.0, 1.0)])
+def test_views_grow_where_a_run_begins_from_nothing(tmp_path: Path, hours_spent: float, scale: float) -> None:
+    one = trainer(tmp_path / "w", hours=1.0, smallest=0.4, grown_by=0.5)
+    one.spent_s = hours_spent * 3600
+    assert one.scale() == pytest.approx(scale)
+
+
+def test_views_are_as_at_run_time_where_a_run_begins_from_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "warm_start", lambda model, folder: [])
+    monkeypatch.setattr(loop, "is_bank_of", lambda folder, bank: True)
+    one = Trainer(Plan(hours=1.0, smallest=0.4), BANK, tmp_path, Group(0, 1, ""), tmp_path / "weights")
+    assert one.scale() == 1.0
+
+
+def test_the_loop_tells_the_feeder_how_large_views_are(tmp_path: Path, volume: Volume) -> None:
+    one = trainer(tmp_path / "w", hours=1.0, ending_s=3590.0, smallest=0.4, pairs=1)
+    one.spent_s = 5.0
+    feeder = Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, 0)
+    train(one, feeder)
+    assert 0.7 < feeder.scale <= 1.0  # half of the 10 s had gone when the loop began
+
+
 def test_hours_that_leave_no_time_to_learn_are_refused() -> None:
     plan = Plan(hours=0.1, ending_s=60.0)
     plan.check_time(299.0)
