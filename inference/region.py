@@ -74,7 +74,9 @@ def _main_extent(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from postprocess.instances import tight_box
 
     box = tight_box(mask)
-    labels = cc3d.connected_components(mask[box], connectivity=26)
+    # With a border, as in a bare line or sheet of single voxels cc3d 4.1.1 counts on too few components and
+    # raises.
+    labels = cc3d.connected_components(np.pad(mask[box], 1), connectivity=26)
     statistics = cc3d.statistics(labels)
     counts = statistics["voxel_counts"][1:]
     boxes = [
@@ -82,7 +84,7 @@ def _main_extent(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for b, n in zip(statistics["bounding_boxes"][1:], counts, strict=True)
         if n >= FAR_SHARE * counts.max()
     ]
-    first = np.array([s.start for s in box])
+    first = np.array([s.start - 1 for s in box])
     start = np.min([[s.start for s in b] for b in boxes], 0)
     stop = np.max([[s.stop for s in b] for b in boxes], 0)
     return first + start, first + stop

@@ -65,6 +65,17 @@ def test_parts_that_touch_at_a_corner_are_one() -> None:
     assert found == Box((0.0, 1.0, 13.0), (8.0, 5.0, 25.0))
 
 
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 5), (1, 5, 1), (5, 1, 1), (1, 5, 5), (5, 1, 5), (5, 5, 1), (5, 5, 5)]
+)
+def test_single_voxels_in_a_line_or_a_sheet_have_a_box(shape: tuple[int, int, int]) -> None:
+    """One voxel in two along each axis; cc3d raised "maximum length exception"."""
+    part = tuple(slice(2, 2 + n, 2) for n in shape)
+    found = region_of(one_class(part), VIEW, SHAPE)
+    (d, h, w) = shape
+    assert found == Box((2.0, 2.0, 16.0), (2.0 + 2 * d, 2.0 + h, 16.0 + 3 * w))
+
+
 def test_a_small_target_beside_a_large_one_keeps_its_place() -> None:
     """The speck rule took both classes together: a gallbladder beside a liver was cut out of their common
     box, and so came out empty.
