@@ -1,8 +1,8 @@
 """``python -m training.ablation``: the training ideas, each switched off once; same budget, same seed.
 
-Every row is a short run of its own in one process with one thread, from the same shipped weights, so that
-the table says what an idea changes within that time and not what a training without it would come to. Runs go
-side by side on as many cores as there are.
+Every row is a short run of its own in one process with one thread, from nothing or all from the same weights,
+so that the table says what an idea changes within that time and not what a whole training without it would
+come to. Runs go side by side on as many cores as there are.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def command(args: argparse.Namespace, row: str) -> list[str]:
         "training",
         "--data",
         args.data,
-        "--start",
-        args.start,
         "--out",
         out / "weights",
     ]
-    line += ["--work", out, "--store", args.store, "--hours", hours, "--rate", args.rate]
+    line += ["--work", out, "--store", args.store, "--hours", hours, "--seed", args.seed]
+    line += [] if args.start is None else ["--start", args.start]
+    line += [] if args.rate is None else ["--rate", args.rate]
     line += ["--processes", 1, "--looks", args.looks, "--only", *args.only]
     return [str(part) for part in (*line, *(() if row == "everything" else ("--without", row)))]
 
@@ -99,13 +99,14 @@ def main() -> None:
     """Parse the command line, run, print the table."""
     parser = argparse.ArgumentParser(prog="python -m training.ablation", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--start", type=Path, default=Path("weights/nano"))
+    parser.add_argument("--start", type=Path, help="weights that all begin from; default: from nothing")
     parser.add_argument("--work", type=Path, default=Path(".training/ablation"))
     parser.add_argument("--store", type=Path, default=Path(".training/store"))
     parser.add_argument(
         "--minutes", type=float, default=5.0, help="wall time of each run up to its last step"
     )
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, help="peak learning rate; default: that of the training")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--looks", type=int, default=8, help="held-out volumes of a set")
     parser.add_argument("--only", nargs="+", default=list(SETS))
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)

@@ -32,6 +32,8 @@ class Ideas:
     """Mirrored copies where they are anatomy, with sides swapped where sides are known to turn."""
     elastic: bool = True
     """Elastic deformation and stretched axes."""
+    growing: bool = True
+    """A run from nothing begins with small views (``loop.Plan.smallest``)."""
     synthetic: bool = True
     """Images made from label maps (``synthetic.py``) and smoothed copies (``smoothed.py``) are mixed in."""
 

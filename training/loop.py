@@ -202,7 +202,7 @@ class Trainer:
 
     def scale(self) -> float:
         """Factor on the voxels of a view: grows to 1 where the run began from nothing."""
-        low = 1.0 if self.warm else self.plan.smallest
+        low = self.plan.smallest if self.plan.ideas.growing and not self.warm else 1.0
         return min(1.0, low + (1 - low) * self.share() / self.plan.grown_by)
 
     def set_rate(self) -> float:

@@ -37,20 +37,25 @@ def test_a_row_holds_the_last_values_of_its_run(tmp_path: Path) -> None:
     assert lines[3] == "| spad | 0.250 | 0.125 | 0.125 | 40 |"
 
 
+def arguments(work: Path, start: str | None = None, rate: float | None = None) -> argparse.Namespace:
+    """The command line of a table."""
+    shared = {"data": "d", "store": "t", "minutes": 6.0, "looks": 3, "only": ["A"], "seed": 5}
+    return argparse.Namespace(work=work, start=start, rate=rate, **shared)
+
+
 def test_every_row_but_the_first_switches_one_idea_off(tmp_path: Path) -> None:
-    shared = {
-        "data": "d",
-        "start": "s",
-        "store": "t",
-        "minutes": 6.0,
-        "rate": 1e-3,
-        "looks": 3,
-        "only": ["A"],
-    }
-    args = argparse.Namespace(work=tmp_path, **shared)
+    args = arguments(tmp_path)
     assert "--without" not in command(args, "everything")
     for row in ROWS[1:]:
         line = command(args, row)
         assert line[-2:] == ["--without", row]
         assert float(line[line.index("--hours") + 1]) == (360 + ending_s(3)) / 3600
         Ideas().without([row])
+
+
+def test_all_rows_begin_from_the_same_weights_or_from_nothing(tmp_path: Path) -> None:
+    nothing = command(arguments(tmp_path), "spad")
+    assert not {"--start", "--rate"} & set(nothing)
+    assert nothing[nothing.index("--seed") + 1] == "5"
+    warm = command(arguments(tmp_path, "s", 1e-3), "spad")
+    assert [warm[warm.index(option) + 1] for option in ("--start", "--rate")] == ["s", "0.001"]

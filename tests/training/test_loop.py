@@ -14,6 +14,7 @@ from networks.nano import Nano  # noqa: E402
 from tests.training.made import made_bank, made_volume, rule  # noqa: E402
 from training import loop  # noqa: E402
 from training.feeder import Feeder  # noqa: E402
+from training.ideas import Ideas  # noqa: E402
 from training.loop import Log, Plan, Trainer, train  # noqa: E402
 from training.parallel import Group  # noqa: E402
 from training.store import Volume  # noqa: E402
@@ -36,7 +37,7 @@ def volume(tmp_path: Path) -> Volume:
     return made_volume(tmp_path / "data")
 
 
-def trainer(folder: Path, group: Group | None = None, **plan: float) -> Trainer:
+def trainer(folder: Path, group: Group | None = None, **plan: float | Ideas) -> Trainer:
     """A trainer that works in ``folder``."""
     folder.mkdir(exist_ok=True)
     return Trainer(Plan(**({"hours": 1.0} | plan)), BANK, folder, group or Group(0, 1, ""))
@@ -122,6 +123,11 @@ def test_views_grow_where_a_run_begins_from_nothing(tmp_path: Path, hours_spent:
     one = trainer(tmp_path / "w", hours=1.0, smallest=0.4, grown_by=0.5)
     one.spent_s = hours_spent * 3600
     assert one.scale() == pytest.approx(scale)
+
+
+def test_views_do_not_grow_without_that_idea(tmp_path: Path) -> None:
+    one = trainer(tmp_path / "w", ideas=Ideas(growing=False))
+    assert one.scale() == 1.0
 
 
 def test_views_are_as_at_run_time_where_a_run_begins_from_weights(
