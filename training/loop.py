@@ -234,12 +234,18 @@ class Trainer:
                 self.average[name].lerp_(value, 1 - keep)
         self.step += 1
 
-    def one_step(self, feeder: Feeder, log: Log) -> None:
-        """Coarse and fine views in each process, then one update with the averaged gradients."""
-        for _ in range(self.plan.pairs):
+    def one_step(self, feeder: Feeder, log: Log, spent_s: float) -> None:
+        """Coarse and fine views in each process, whose gradients are then averaged.
+
+        They arrive while the next step's first view is computed, with weights that lack one update: so no
+        process stands still until the other is ready. ``spent_s``: this process's own clock.
+        """
+        for n in range(self.plan.pairs):
             with self.times("data"):
                 item = feeder.coarse()
             loss, dice, logits = self._one_view(item)
+            if n == 0:
+                self.settle()
             with self.times("data"):
                 feeder.give_back(item, unpose(logits.detach()[0].float().sigmoid(), item))
             log.add(item, loss, dice)
@@ -250,9 +256,21 @@ class Trainer:
             loss, dice, _ = self._one_view(item)
             log.add(item, loss, dice)
         with self.times("exchange"):
-            self.spent_s = self.group.average(self.model, self.spent_s)
+            self.group.send(self.model, spent_s)
+        if self.group.size == 1:
+            self.settle()
+
+    def settle(self) -> None:
+        """Update with the gradients that were sent, if any; those of views since then wait for the next."""
+        if not self.group.has_sent:
+            return
+        since = [p.grad for p in self.model.parameters()]
+        with self.times("exchange"):
+            self.spent_s = self.group.receive(self.model)
         with self.times("update"):
             self.update()
+        for parameter, gradient in zip(self.model.parameters(), since, strict=True):
+            parameter.grad = gradient
 
     def _one_view(self, item: Item) -> tuple[float, float, torch.Tensor]:
         with self.times("forward and backward"):
@@ -334,16 +352,15 @@ def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) ->
     """Run until the plan's hours are over but for its ending; saves on the way and at the end."""
     log = Log(trainer.folder / f"log{trainer.group.rank or ''}.csv")
     limit_s = trainer.plan.limit_s
-    last = saved = looked = time.monotonic()
+    saved = looked = time.monotonic()
+    begun = saved - trainer.spent_s
     quiet = True if trainer.group.rank else None
     with tqdm(total=round(limit_s), initial=round(trainer.spent_s), unit="s", disable=quiet) as bar:
         while trainer.spent_s < limit_s:
             rate = trainer.set_rate()
-            now = time.monotonic()
-            trainer.spent_s, last = trainer.spent_s + now - last, now
             feeder.scale = trainer.scale()
-            trainer.one_step(feeder, log)
-            if trainer.step % LOG_EVERY == 0:
+            trainer.one_step(feeder, log, time.monotonic() - begun)
+            if trainer.step and trainer.step % LOG_EVERY == 0:
                 for what, share in trainer.times.shares().items():
                     log.note(f"time {what}", share)
                 log.write(trainer.step, trainer.spent_s, rate)
@@ -355,6 +372,7 @@ def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) ->
             if validate and time.monotonic() - looked > trainer.plan.validate_s:
                 _look(trainer, validate, log)
                 looked = time.monotonic()
+    trainer.settle()
     trainer.save()
     if validate:
         _look(trainer, validate, log)

@@ -23,22 +23,38 @@ class Group:
 
     def __init__(self, rank: int, size: int, store: str) -> None:
         self.rank, self.size = rank, size
+        self._sent: tuple[torch.Tensor, distributed.Work | None] | None = None
         torch.set_num_threads(1)
         if size > 1:
             distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
 
-    def average(self, model: nn.Module, number: float) -> float:
-        """Average the gradients of all processes in place; return rank 0's ``number``."""
-        if self.size == 1:
-            return number
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        parts = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
+    def send(self, model: nn.Module, number: float) -> None:
+        """Begin to average the gradients of all processes, and leave the model without any."""
+        trained = [p for p in model.parameters() if p.requires_grad]
+        parts = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in trained]
         flat = torch.cat([*parts, torch.tensor([number if self.rank == 0 else 0.0])])
-        distributed.all_reduce(flat)
+        work = distributed.all_reduce(flat, async_op=True) if self.size > 1 else None
+        self._sent = flat, work
+        for p in trained:
+            p.grad = None
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether gradients are on their way."""
+        return self._sent is not None
+
+    def receive(self, model: nn.Module) -> float:
+        """Give ``model`` the averaged gradients, when all have sent theirs; return rank 0's ``number``."""
+        if self._sent is None:
+            raise RuntimeError("nothing was sent that could be received")
+        flat, work = self._sent
+        if work is not None:
+            work.wait()
         first = 0
-        for p in parameters:
+        for p in (p for p in model.parameters() if p.requires_grad):
             p.grad = (flat[first : first + p.numel()] / self.size).reshape(p.shape)
             first += p.numel()
+        self._sent = None
         return float(flat[-1])
 
     def agree(self, number: float) -> float:

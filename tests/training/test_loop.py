@@ -221,6 +221,27 @@ def test_a_loss_that_is_nan_ends_the_run_and_names_the_view(tmp_path: Path, volu
     assert all(p.grad is None for p in one.model.parameters())
 
 
+def test_gradients_of_a_view_meanwhile_wait_for_the_next_update(tmp_path: Path, volume: Volume) -> None:
+    one, plain = trainer(tmp_path / "a"), trainer(tmp_path / "b")
+    first, meanwhile = view(volume, 1), view(volume, 2)
+    for each in (one, plain):
+        each.set_rate()
+        each._one_view(first)
+        each.group.send(each.model, 7.5)
+    one._one_view(meanwhile)
+    waiting = [None if p.grad is None else p.grad.clone() for p in one.model.parameters()]
+    one.settle()
+    plain.settle()
+    assert same(one.model.state_dict(), plain.model.state_dict())
+    assert (one.step, one.spent_s) == (1, 7.5)
+    assert all(
+        (p.grad is None) if grad is None else torch.equal(p.grad, grad)
+        for p, grad in zip(one.model.parameters(), waiting, strict=True)
+    )
+    one.settle()  # nothing is on its way
+    assert one.step == 1
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_gradient_that_is_not_finite_was_saved_in_the_checkpoint(
     tmp_path: Path, volume: Volume, value: float
