@@ -266,7 +266,7 @@ class Trainer:
             return
         since = [p.grad for p in self.model.parameters()]
         with self.times("exchange"):
-            self.spent_s = self.group.receive(self.model)
+            self.spent_s = self.group.receive()
         with self.times("update"):
             self.update()
         for parameter, gradient in zip(self.model.parameters(), since, strict=True):

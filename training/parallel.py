@@ -23,7 +23,7 @@ class Group:
 
     def __init__(self, rank: int, size: int, store: str) -> None:
         self.rank, self.size = rank, size
-        self._sent: tuple[torch.Tensor, distributed.Work | None] | None = None
+        self._sent: tuple[list[nn.Parameter], torch.Tensor, distributed.Work | None] | None = None
         torch.set_num_threads(1)
         if size > 1:
             distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
@@ -34,7 +34,7 @@ class Group:
         parts = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in trained]
         flat = torch.cat([*parts, torch.tensor([number if self.rank == 0 else 0.0])])
         work = distributed.all_reduce(flat, async_op=True) if self.size > 1 else None
-        self._sent = flat, work
+        self._sent = trained, flat, work
         for p in trained:
             p.grad = None
 
@@ -43,17 +43,16 @@ class Group:
         """Whether gradients are on their way."""
         return self._sent is not None
 
-    def receive(self, model: nn.Module) -> float:
-        """Give ``model`` the averaged gradients, when all have sent theirs; return rank 0's ``number``."""
+    def receive(self) -> float:
+        """Give each parameter the mean of its gradients, once all have sent; return rank 0's number."""
         if self._sent is None:
             raise RuntimeError("nothing was sent that could be received")
-        flat, work = self._sent
+        trained, flat, work = self._sent
         if work is not None:
             work.wait()
-        first = 0
-        for p in (p for p in model.parameters() if p.requires_grad):
-            p.grad = (flat[first : first + p.numel()] / self.size).reshape(p.shape)
-            first += p.numel()
+        means = (flat[:-1] / self.size).split([p.numel() for p in trained])
+        for p, mean in zip(trained, means, strict=True):
+            p.grad = mean.reshape(p.shape)
         self._sent = None
         return float(flat[-1])
 

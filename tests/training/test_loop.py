@@ -139,12 +139,16 @@ def test_views_are_as_at_run_time_where_a_run_begins_from_weights(
     assert one.scale() == 1.0
 
 
-def test_the_loop_tells_the_feeder_how_large_views_are(tmp_path: Path, volume: Volume) -> None:
-    one = trainer(tmp_path / "w", hours=1.0, ending_s=3590.0, smallest=0.4, pairs=1)
-    one.spent_s = 5.0
-    feeder = Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, 0)
+def test_the_loop_tells_the_feeder_how_large_views_are(
+    tmp_path: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(10.0 * i for i in range(100))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(times))
+    one = trainer(tmp_path / "w", hours=25 / 3600, smallest=0.4, grown_by=0.8, pairs=1)
+    feeder = Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0)
     train(one, feeder)
-    assert 0.7 < feeder.scale <= 1.0  # half of the 10 s had gone when the loop began
+    # The second step, the last, begins with 10 of 25 s gone: half of what it takes to grow.
+    assert feeder.scale == pytest.approx(0.7)
 
 
 def test_hours_that_leave_no_time_to_learn_are_refused() -> None:

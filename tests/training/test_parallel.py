@@ -34,7 +34,7 @@ model[2].weight.requires_grad_(False)
 group.send(model, 100.5 + rank)
 assert group.has_sent and all(p.grad is None for p in model.parameters())
 model[0].weight.grad = torch.ones(1, 2)  # of a view that is computed meanwhile
-number = group.receive(model)
+number = group.receive()
 assert not group.has_sent
 grads = [None if p.grad is None else p.grad.flatten().tolist() for p in model.parameters()]
 agreed, threads = group.agree(0.1 + rank), torch.get_num_threads()
@@ -47,14 +47,14 @@ def test_one_process_keeps_its_gradients_and_its_number() -> None:
     model, group = torch.nn.Linear(2, 1), Group(0, 1, "")
     model.weight.grad = torch.tensor([[3.0, 4.0]])
     group.send(model, 2.5)
-    assert group.receive(model) == 2.5
+    assert group.receive() == 2.5
     assert model.weight.grad.tolist() == [[3.0, 4.0]]
     assert model.bias.grad.tolist() == [0.0]
 
 
 def test_nothing_is_received_that_was_not_sent() -> None:
     with pytest.raises(RuntimeError, match="nothing was sent"):
-        Group(0, 1, "").receive(torch.nn.Linear(2, 1))
+        Group(0, 1, "").receive()
 
 
 def test_a_process_computes_with_one_thread() -> None:
