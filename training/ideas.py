@@ -31,7 +31,7 @@ class Ideas:
     flips: bool = True
     """Mirrored copies where they are anatomy, with sides swapped where sides are known to turn."""
     elastic: bool = True
-    """Elastic deformation and stretched axes."""
+    """Elastic deformation, stretched axes, and views as of finer acquisitions."""
     growing: bool = True
     """A run from nothing begins with small views (``loop.Plan.smallest``)."""
     synthetic: bool = True

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from inference.geometry import Box, View, fit_view, triple
+from inference.geometry import DEGREE_RATIOS, Box, Triple, View, fit_view, triple
 from inference.groups import around, group
 from inference.models import image_channels
 from inference.region import region_of, surroundings
@@ -35,6 +35,9 @@ ABSENT = 3
 """How many of them: a query costs little beside a view."""
 STRETCH = 0.1
 """Largest stretch of an axis, as a logarithm."""
+FINER, FINEST = 0.25, 0.5
+"""Share of fine views laid as if the scanner had sampled finer than it did, and the smallest factor on the
+spacing: several sets were shrunk for training, the same scans at run time are not."""
 FOREIGN_BOX = 0.25
 """Share of fine views around the ground truth's box although the coarse stage found something."""
 
@@ -138,14 +141,30 @@ def _other_side(target: Target) -> Target:
     return replace(target, side={"left": "right", "right": "left", None: None}[target.side])
 
 
-def _jittered(
-    spacing_dhw_mm: tuple[float, float, float], rng: np.random.Generator, ideas: Ideas
-) -> tuple[float, float, float]:
+def _jittered(spacing_dhw_mm: Triple, rng: np.random.Generator, ideas: Ideas) -> Triple:
     """Spacings as if the patient were a little thinner or longer: the view's voxels change with them."""
     if not ideas.elastic:
         return spacing_dhw_mm
     d, h, w = (s * float(np.exp(rng.uniform(-STRETCH, STRETCH))) for s in spacing_dhw_mm)
     return d, h, w
+
+
+def _fine_view(
+    box: Box, spacing_dhw_mm: Triple, voxels: int, rule: SetRule, rng: np.random.Generator, ideas: Ideas
+) -> View:
+    """The view that a finer copy of the volume would get, for some; all but a thick axis are finer by one
+    factor, so the degree of anisotropy rises as it does there.
+    """
+    if not ideas.elastic or rng.random() >= FINER:
+        return fit_view(box, spacing_dhw_mm, voxels, rule.finest_mm)
+    factor = float(rng.uniform(FINEST, 1))
+    thick = DEGREE_RATIOS[0] * min(spacing_dhw_mm)
+    shares = triple(1.0 if s >= thick else factor for s in spacing_dhw_mm)
+    finer = Box(*(triple(e / f for e, f in zip(edge, shares, strict=True)) for edge in (box.start, box.stop)))
+    spacing = triple(s * f for s, f in zip(spacing_dhw_mm, shares, strict=True))
+    view = fit_view(finer, spacing, voxels, rule.finest_mm)
+    start, step = (triple(v * f for v, f in zip(w, shares, strict=True)) for w in (view.start, view.step))
+    return replace(view, start=start, step=step)
 
 
 def _some(volume: Volume, most: int, rng: np.random.Generator) -> tuple[Target, ...]:
@@ -215,7 +234,7 @@ def fine_item(
         view = _crop(volume, targets, voxels, rng)
     else:
         box = surroundings(box, float(rng.uniform(*GROW)), coarse.view.step, volume.image.shape)
-        view = fit_view(box, _jittered(volume.spacing_dhw_mm, rng, ideas), voxels, rule.finest_mm)
+        view = _fine_view(box, _jittered(volume.spacing_dhw_mm, rng, ideas), voxels, rule, rng, ideas)
     targets, known = (*targets, *(coarse.targets[i] for i in absent)), known + absent
     if ideas.own:
         prompt = np.stack([between(p, coarse.view, view) for p in probability[known]])

@@ -9,10 +9,11 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
-from inference.geometry import fit_view  # noqa: E402
+from inference.geometry import Box, fit_view  # noqa: E402
 from inference.look import Sight  # noqa: E402
 from inference.plan import Query  # noqa: E402
 from inference.profile import StageRule, read_profile  # noqa: E402
+from inference.resample import labels_to_view  # noqa: E402
 from inference.settings import ROOT  # noqa: E402
 from inference.targets import find_targets  # noqa: E402
 from tests.training.made import made_volume, rule  # noqa: E402
@@ -60,3 +61,34 @@ def test_a_fine_view_of_training_is_that_of_the_engine(
         seen = fine_item(coarse, found, replace(rule(), finest_mm=finest_mm), VOXELS, rng, still).view
         expected = [fit_view(t.box, volume.spacing_dhw_mm, VOXELS, finest_mm) for _, t in targets]
         assert seen in expected
+
+
+@pytest.mark.parametrize(("thick_mm", "degree"), [(3.3, 2), (1.2, 0)])
+def test_a_view_as_of_a_finer_scan_is_what_the_engine_lays_over_that_scan(
+    thick_mm: float, degree: int
+) -> None:
+    """Prostates were shrunk in plane for training, 1.2 mm of 3.3 mm thick slices, and come at half of it."""
+    drawn = SimpleNamespace(random=lambda: 0.0, uniform=lambda low, high: 0.5)
+    coarse = np.random.default_rng(0).integers(0, 4, (10, 24, 20)).astype(np.uint8)
+    box, grown = Box((2.0, 3.0, 4.0), (8.0, 15.0, 14.0)), (2 if degree == 0 else 1, 2, 2)
+    view = views._fine_view(box, (thick_mm, 1.2, 1.2), VOXELS, rule(), drawn, Ideas())
+    assert view.degree == degree
+
+    ends = (tuple(e * n for e, n in zip(edge, grown, strict=True)) for edge in (box.start, box.stop))
+    finer = np.kron(coarse, np.ones(grown, np.uint8))
+    spacing = (thick_mm / grown[0], 0.6, 0.6)
+    expected = fit_view(Box(*ends), spacing, VOXELS)
+    assert (view.shape, view.degree) == (expected.shape, expected.degree)
+    assert view.thick_axis == expected.thick_axis
+    assert view.spacing_mm((thick_mm, 1.2, 1.2)) == pytest.approx(expected.spacing_mm(spacing))
+    np.testing.assert_array_equal(labels_to_view(coarse, view), labels_to_view(finer, expected))
+
+
+def test_some_fine_views_are_finer_than_the_scan() -> None:
+    rng, box = np.random.default_rng(0), Box((2.0, 3.0, 4.0), (8.0, 15.0, 14.0))
+    seen = [views._fine_view(box, (3.3, 1.2, 1.2), VOXELS, rule(), rng, Ideas()) for _ in range(400)]
+    finer = [min(v.step) < 1 for v in seen]
+    assert 0.75 * views.FINER < np.mean(finer) < 1.25 * views.FINER
+    assert all(min(v.step) >= views.FINEST and v.step[0] == 1.0 for v in seen)
+    still = Ideas().without(["elastic"])
+    assert views._fine_view(box, (3.3, 1.2, 1.2), VOXELS, rule(), rng, still).step == (1.0, 1.0, 1.0)
