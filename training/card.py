@@ -161,6 +161,7 @@ TABLES: dict[str, Callable[[Source], str | None]] = {
     "swaps": as_measured("swaps"),
     "presence": as_measured("presence"),
     "paraphrases": as_measured("paraphrases"),
+    "finer": as_measured("finer"),
 }
 """Name of a table to what fills it; None where it was not measured."""
 

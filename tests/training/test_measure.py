@@ -15,7 +15,7 @@ from inference.profile import FilterRule  # noqa: E402
 from tests.inference.fake_models import Bright, make_engine  # noqa: E402
 from tests.training.made import LIVER, SHAPE, SPLEEN, write_volume  # noqa: E402
 from training.anatomy import Anatomy  # noqa: E402
-from training.measure import data, paraphrases, phrasings, presence, stages, swaps  # noqa: E402
+from training.measure import data, finer, paraphrases, phrasings, presence, stages, swaps  # noqa: E402
 from training.measure.__main__ import MEASUREMENTS, flags_of_all, make_parser  # noqa: E402
 from training.measure.absent import Foreign, absent_from, read_foreign  # noqa: E402
 from training.measure.results import ResultsError, fingerprint, read_json, write_json  # noqa: E402
@@ -189,6 +189,34 @@ def test_both_stages_are_scored_and_timed(made: Labelled) -> None:
         ["CT_Made", "spleen", "1"],
         ["**all with both**", "mean of the targets", "2"],
     ]
+
+
+# Finer scans
+
+
+def test_a_finer_copy_is_the_same_patient_in_more_voxels(made: Labelled) -> None:
+    copy = finer.unshrunk(made, (1.0, 0.5, 0.5))
+    assert copy.case.image.shape == copy.truth.shape == (SHAPE[0], 2 * SHAPE[1], 2 * SHAPE[2])
+    assert copy.case.spacing_dhw_mm == (1.0, 0.5, 0.5) and copy.case.image.dtype == np.uint8
+    np.testing.assert_array_equal(copy.truth, made.truth.repeat(2, 1).repeat(2, 2))
+    # A cube's inner voxels keep their intensity, and the border between two is halved between them.
+    assert {40, 80, 160, 200} <= set(np.unique(copy.case.image[5]).tolist())
+    back = copy.case.image.reshape(SHAPE[0], SHAPE[1], 2, SHAPE[2], 2).mean((2, 4))
+    assert np.abs(back - made.case.image).mean() < 5
+
+
+def test_a_finer_copy_is_scored_beside_the_case(made: Labelled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(finer.SHRUNK, "CT_Made", (1.0, 0.5, 0.5))
+    engine = make_engine()
+    given, _ = score_case(engine, made)
+    copy, _ = score_case(engine, finer.unshrunk(made, finer.SHRUNK["CT_Made"]))
+    pairs = [finer.Pair(a, replace(b, final=0.25)) for a, b in zip(given, copy, strict=True)]
+    assert [row[:4] + row[-1:] for row in cells(finer.table(pairs))] == [
+        ["CT_Made", "liver", "1", "1 x 0.5 x 0.5", "0.250"],
+        ["CT_Made", "spleen", "1", "1 x 0.5 x 0.5", "0.250"],
+    ]
+    assert [row.final for row in given] == [1.0, 1.0]
+    assert all(0.75 < row.final < 1 for row in copy), "the cubes have soft borders"
 
 
 # Paraphrases

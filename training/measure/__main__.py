@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inference.errors import VesalError
-from training.measure import data, paraphrases, presence, stages, swaps, validation
+from training.measure import data, finer, paraphrases, presence, stages, swaps, validation
 from training.measure.results import write_json
 
 MEASUREMENTS = {
@@ -17,6 +17,7 @@ MEASUREMENTS = {
     "swaps": swaps,
     "presence": presence,
     "stages": stages,
+    "finer": finer,
 }
 
 
@@ -55,6 +56,7 @@ def flags_of_all(args: argparse.Namespace) -> dict[str, list[str]]:
         "stages": [*val, *weights, *most, *real],
         "swaps": [*val, *weights, *most, *real],
         "presence": [*val, *weights, *most, *real, "--thresholds", "0.3", "0.5"],
+        "finer": [*val, *weights, *most],
     }
 
 
