@@ -36,8 +36,8 @@ ABSENT = 3
 STRETCH = 0.1
 """Largest stretch of an axis, as a logarithm."""
 FINER, FINEST = 0.25, 0.5
-"""Share of fine views laid as if the scanner had sampled finer than it did, and the smallest factor on the
-spacing: several sets were shrunk for training, the same scans at run time are not."""
+"""Share of views laid as if the scan were finer than it is, and the smallest factor on its spacing:
+several sets were shrunk for training, the same scans at run time are not."""
 FOREIGN_BOX = 0.25
 """Share of fine views around the ground truth's box although the coarse stage found something."""
 
@@ -149,20 +149,25 @@ def _jittered(spacing_dhw_mm: Triple, rng: np.random.Generator, ideas: Ideas) ->
     return d, h, w
 
 
-def _fine_view(
-    box: Box, spacing_dhw_mm: Triple, voxels: int, rule: SetRule, rng: np.random.Generator, ideas: Ideas
+def _laid(
+    box: Box,
+    spacing_dhw_mm: Triple,
+    voxels: int,
+    rng: np.random.Generator,
+    ideas: Ideas,
+    finest_mm: float = 0.0,
 ) -> View:
     """The view that a finer copy of the volume would get, for some; all but a thick axis are finer by one
     factor, so the degree of anisotropy rises as it does there.
     """
     if not ideas.elastic or rng.random() >= FINER:
-        return fit_view(box, spacing_dhw_mm, voxels, rule.finest_mm)
+        return fit_view(box, spacing_dhw_mm, voxels, finest_mm)
     factor = float(rng.uniform(FINEST, 1))
     thick = DEGREE_RATIOS[0] * min(spacing_dhw_mm)
     shares = triple(1.0 if s >= thick else factor for s in spacing_dhw_mm)
     finer = Box(*(triple(e / f for e, f in zip(edge, shares, strict=True)) for edge in (box.start, box.stop)))
     spacing = triple(s * f for s, f in zip(spacing_dhw_mm, shares, strict=True))
-    view = fit_view(finer, spacing, voxels, rule.finest_mm)
+    view = fit_view(finer, spacing, voxels, finest_mm)
     start, step = (triple(v * f for v, f in zip(w, shares, strict=True)) for w in (view.start, view.step))
     return replace(view, start=start, step=step)
 
@@ -186,8 +191,7 @@ def coarse_item(
     box = volume.body.grown(float(rng.uniform(0.85, 1.15)))
     shift = [float(rng.uniform(-0.06, 0.06)) * s for s in box.size]
     box = Box(*(tuple(e + d for e, d in zip(edge, shift, strict=True)) for edge in (box.start, box.stop)))
-    spacing = _jittered(volume.spacing_dhw_mm, rng, ideas)
-    view = fit_view(box, spacing, voxels)
+    view = _laid(box, _jittered(volume.spacing_dhw_mm, rng, ideas), voxels, rng, ideas)
     targets = _some(volume, MOST_TARGETS, rng)
     return build(volume, view, "coarse", (*targets, *absent), None, rule, rng, ideas)
 
@@ -234,7 +238,8 @@ def fine_item(
         view = _crop(volume, targets, voxels, rng)
     else:
         box = surroundings(box, float(rng.uniform(*GROW)), coarse.view.step, volume.image.shape)
-        view = _fine_view(box, _jittered(volume.spacing_dhw_mm, rng, ideas), voxels, rule, rng, ideas)
+        spacing = _jittered(volume.spacing_dhw_mm, rng, ideas)
+        view = _laid(box, spacing, voxels, rng, ideas, rule.finest_mm)
     targets, known = (*targets, *(coarse.targets[i] for i in absent)), known + absent
     if ideas.own:
         prompt = np.stack([between(p, coarse.view, view) for p in probability[known]])

@@ -71,7 +71,7 @@ def test_a_view_as_of_a_finer_scan_is_what_the_engine_lays_over_that_scan(
     drawn = SimpleNamespace(random=lambda: 0.0, uniform=lambda low, high: 0.5)
     coarse = np.random.default_rng(0).integers(0, 4, (10, 24, 20)).astype(np.uint8)
     box, grown = Box((2.0, 3.0, 4.0), (8.0, 15.0, 14.0)), (2 if degree == 0 else 1, 2, 2)
-    view = views._fine_view(box, (thick_mm, 1.2, 1.2), VOXELS, rule(), drawn, Ideas())
+    view = views._laid(box, (thick_mm, 1.2, 1.2), VOXELS, drawn, Ideas())
     assert view.degree == degree
 
     ends = (tuple(e * n for e, n in zip(edge, grown, strict=True)) for edge in (box.start, box.stop))
@@ -84,11 +84,11 @@ def test_a_view_as_of_a_finer_scan_is_what_the_engine_lays_over_that_scan(
     np.testing.assert_array_equal(labels_to_view(coarse, view), labels_to_view(finer, expected))
 
 
-def test_some_fine_views_are_finer_than_the_scan() -> None:
+def test_some_views_are_finer_than_the_scan() -> None:
     rng, box = np.random.default_rng(0), Box((2.0, 3.0, 4.0), (8.0, 15.0, 14.0))
-    seen = [views._fine_view(box, (3.3, 1.2, 1.2), VOXELS, rule(), rng, Ideas()) for _ in range(400)]
+    seen = [views._laid(box, (3.3, 1.2, 1.2), VOXELS, rng, Ideas()) for _ in range(400)]
     finer = [min(v.step) < 1 for v in seen]
     assert 0.75 * views.FINER < np.mean(finer) < 1.25 * views.FINER
     assert all(min(v.step) >= views.FINEST and v.step[0] == 1.0 for v in seen)
     still = Ideas().without(["elastic"])
-    assert views._fine_view(box, (3.3, 1.2, 1.2), VOXELS, rule(), rng, still).step == (1.0, 1.0, 1.0)
+    assert views._laid(box, (3.3, 1.2, 1.2), VOXELS, rng, still).step == (1.0, 1.0, 1.0)

@@ -66,8 +66,9 @@ def test_image_and_truth_stay_aligned(volume: Volume, plain: None, seed: int) ->
 
 @pytest.mark.parametrize("spacing_xyz", [(1.0, 1.0, 5.0), (1.0, 5.0, 1.0), (5.0, 1.0, 1.0), (1.0, 1.0, 2.3)])
 def test_the_thick_axis_comes_first_and_all_stays_aligned(
-    tmp_path: Path, plain: None, spacing_xyz: tuple[float, float, float]
+    tmp_path: Path, plain: None, monkeypatch: pytest.MonkeyPatch, spacing_xyz: tuple[float, float, float]
 ) -> None:
+    monkeypatch.setattr(views, "FINER", 0.0)
     thick = 2 - int(np.argmax(spacing_xyz))
     volume = made_volume(tmp_path, spacing_xyz=spacing_xyz)
     for seed in range(4):
@@ -127,7 +128,10 @@ def result_of(item: views.Item) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_fine_view_is_prompted_by_the_coarse_result(volume: Volume, plain: None, seed: int) -> None:
+def test_a_fine_view_is_prompted_by_the_coarse_result(
+    volume: Volume, plain: None, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(views, "SOME", 0.0)
     rng = np.random.default_rng(seed)
     coarse = coarse_item(volume, rule(flips="any"), VOXELS, rng)
     fine = fine_item(coarse, result_of(coarse), rule(flips="any"), VOXELS, rng)
