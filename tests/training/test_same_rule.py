@@ -19,6 +19,7 @@ from inference.targets import find_targets  # noqa: E402
 from tests.training.made import made_volume, rule  # noqa: E402
 from training import views  # noqa: E402
 from training.ideas import Ideas  # noqa: E402
+from training.measure.runs import read_labelled  # noqa: E402
 from training.store import read_rules  # noqa: E402
 from training.views import CLOSER, COARSER, GROW, TOGETHER, coarse_item, fine_item  # noqa: E402
 
@@ -35,6 +36,24 @@ def test_fine_views_are_shared_in_training_as_at_run_time() -> None:
     rules = {name: r.finest_mm for name, r in read_rules().items() if name.startswith("CT_")}
     assert rules.pop("CT_Sarcoma") == 0.0, "lesions are looked at as fine as they were acquired"
     assert set(rules.values()) == {ct.finest_mm}
+
+
+def test_no_view_is_finer_than_what_training_showed(shared: Path) -> None:
+    """Voxels finer than those of its training set are new to a target, coarser ones lose detail: the limit
+    lies at the set's usual voxels, or a little below where sets of one kind share it. Lesions have none.
+    """
+    profile = read_profile(ROOT / "weights" / "nano", check_digests=False)
+    train, looked = shared / "data" / "train", set()
+    for folder in sorted(p for p in train.iterdir() if p.name.startswith(("MR_", "US_"))):
+        volumes = [read_labelled(path) for path in sorted(folder.glob("*.npz"))[:5]]
+        usual = float(np.median([min(v.case.spacing_dhw_mm) for v in volumes]))
+        for prompt in (p for v in volumes for p in v.prompts):
+            if prompt.concept and profile.covers(prompt.concept, prompt.side, prompt.modality):
+                for used in profile.rules_for(prompt.modality, prompt.kind):
+                    finest = used.finest_mm / usual
+                    assert finest == 0 if prompt.kind == "lesion" else 0.79 < finest < 1.01, folder.name
+                    looked.add((prompt.modality, prompt.kind))
+    assert {("MR", "heart chamber"), ("MR", "organ"), ("MR", "structure"), ("US", "organ")} <= looked
 
 
 @pytest.mark.parametrize("finest_mm", [0.0, 1.5])
