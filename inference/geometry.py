@@ -78,7 +78,8 @@ class View:
     start: Triple
     """Lower edge of the first view voxel, in native voxels (D, H, W); may lie outside the volume."""
     step: Triple
-    """Native voxels per view voxel (D, H, W); 1 or more unless the view has a ``tiling``."""
+    """Native voxels per view voxel (D, H, W); 1 or more but in a ``tiling``, or where training lays a view as
+    over a finer copy."""
     shape: Sides
     """Number of view voxels (D, H, W)."""
     degree: int

@@ -10,15 +10,13 @@ from pathlib import Path
 
 from inference.profile import Profile
 from training.anatomy import Anatomy
-from training.measure.runs import Labelled, TargetKey, find_cases, key_of, read_labelled
+from training.measure.runs import Labelled, TargetKey, add_case_arguments, find_cases, key_of, read_labelled
 
 
-def add_case_arguments(parser: argparse.ArgumentParser) -> None:
+def add_question_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of a measurement that asks cases for their own targets and for foreign ones."""
-    parser.add_argument("--data", type=Path, required=True, help="folder with SET/*.npz and labels")
-    parser.add_argument("--weights", type=Path, required=True, help="folder with a manifest.json")
+    add_case_arguments(parser)
     parser.add_argument("--real", type=Path, help="further cases: folder with imgs/ and gts/")
-    parser.add_argument("--most", type=int, default=0, help="at most this many cases of a set; 0: all")
     parser.add_argument("--absent", type=int, default=3, help="absent targets asked of a case; 0: all")
 
 

@@ -11,7 +11,6 @@ import argparse
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from inference.engine import Engine
 from inference.geometry import Triple, triple
 from inference.settings import Settings
 from training.measure.results import Report, about, markdown_table
-from training.measure.runs import Labelled, read_cases
+from training.measure.runs import Labelled, add_case_arguments, read_cases
 from training.scores import Row, score_case
 
 SHRUNK: dict[str, Triple] = {
@@ -44,18 +43,14 @@ class Pair:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this measurement."""
-    parser.add_argument("--data", type=Path, required=True, help="folder with SET/*.npz and labels")
-    parser.add_argument("--weights", type=Path, required=True, help="folder with a manifest.json")
-    parser.add_argument("--most", type=int, default=0, help="at most this many cases of a set; 0: all")
+    add_case_arguments(parser)
 
 
 def measure(args: argparse.Namespace) -> Report:
     """Run every case of the shrunk sets twice."""
     engine = Engine.open(Settings(weights=str(args.weights.resolve())))
     pairs: list[Pair] = []
-    for labelled in read_cases(args.data, args.most):
-        if labelled.dataset not in SHRUNK:
-            continue
+    for labelled in read_cases(args.data, args.most, only=SHRUNK):
         given, _ = score_case(engine, labelled)
         finer, _ = score_case(engine, unshrunk(labelled, SHRUNK[labelled.dataset]))
         pairs += [Pair(a, b) for a, b in zip(given, finer, strict=True) if a.covered]

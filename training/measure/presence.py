@@ -19,7 +19,7 @@ from inference.engine import Engine
 from inference.errors import UsageError
 from inference.settings import Settings
 from training.anatomy import Anatomy
-from training.measure.absent import Foreign, absent_from, add_case_arguments, read_foreign
+from training.measure.absent import Foreign, absent_from, add_question_arguments, read_foreign
 from training.measure.results import Report, about, markdown_table
 from training.measure.runs import Labelled, changed, parse, read_cases, run_case
 
@@ -54,7 +54,7 @@ class Absent:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this measurement."""
-    add_case_arguments(parser)
+    add_question_arguments(parser)
     parser.add_argument(
         "--thresholds", type=float, nargs="+", default=[], help="presence thresholds beside the shipped one"
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,13 @@ class Run:
         return "; ".join(self.result.fallbacks)
 
 
+def add_case_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of a measurement that runs weights on the labelled cases of a folder."""
+    parser.add_argument("--data", type=Path, required=True, help="folder with SET/*.npz and labels")
+    parser.add_argument("--weights", type=Path, required=True, help="folder with a manifest.json")
+    parser.add_argument("--most", type=int, default=0, help="at most this many cases of a set; 0: all")
+
+
 def read_labelled(path: Path, truth_path: Path | None = None) -> Labelled:
     """Read a case of ``SET/NAME.npz``; ``gts`` from ``truth_path``, or from the case itself.
 
@@ -77,28 +85,33 @@ def parse(case: Case, sentences: dict[int, str]) -> tuple[Prompt, ...]:
     return prompts
 
 
-def find_cases(data: Path, most: int = 0, real: Path | None = None) -> list[tuple[Path, Path | None]]:
-    """Labelled cases of ``data/SET`` (at most so many of a set, 0: all) with None, then ``real/imgs`` with
-    their file of ``real/gts``. Raises UsageError where there is none.
+def find_cases(
+    data: Path, most: int = 0, real: Path | None = None, only: Collection[str] = ()
+) -> list[tuple[Path, Path | None]]:
+    """Labelled cases of ``data/SET`` (at most so many of a set, 0: all; of ``only`` some sets, if given) with
+    None, then ``real/imgs`` with their file of ``real/gts``. Raises UsageError where there is none.
     """
     if not data.is_dir():
         raise UsageError(f"{data} is no folder; give one with SET/NAME.npz")
     found: list[tuple[Path, Path | None]] = []
-    for folder in sorted(p for p in data.iterdir() if p.is_dir()):
+    for folder in sorted(p for p in data.iterdir() if p.is_dir() and (not only or p.name in only)):
         cases = sorted(folder.glob("*.npz"))
         found += [(path, None) for path in (cases[:most] if most else cases)]
     if real is not None:
         found += [(path, real / "gts" / path.name) for path in sorted((real / "imgs").glob("*.npz"))]
     if not found:
-        raise UsageError(f"{data} holds no SET/NAME.npz; give a folder such as DIR/val")
+        sets = f" of {', '.join(sorted(only))}" if only else ""
+        raise UsageError(f"{data} holds no SET/NAME.npz{sets}; give a folder such as DIR/val")
     return found
 
 
-def read_cases(data: Path, most: int = 0, real: Path | None = None) -> Iterator[Labelled]:
+def read_cases(
+    data: Path, most: int = 0, real: Path | None = None, only: Collection[str] = ()
+) -> Iterator[Labelled]:
     """The cases of ``find_cases``, read one by one, with a progress bar."""
     from tqdm import tqdm
 
-    for path, truth in tqdm(find_cases(data, most, real), disable=None):
+    for path, truth in tqdm(find_cases(data, most, real, only), disable=None):
         yield read_labelled(path, truth)
 
 

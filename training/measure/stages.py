@@ -21,7 +21,7 @@ from evaluation.metrics import mean_of
 from inference.engine import Engine
 from inference.settings import Settings
 from training.measure.results import Report, about, markdown_table
-from training.measure.runs import Run, read_cases
+from training.measure.runs import Run, add_case_arguments, read_cases
 from training.scores import Row, score_case
 
 
@@ -43,9 +43,7 @@ class Timing:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this measurement."""
-    parser.add_argument("--data", type=Path, required=True, help="folder with SET/*.npz and labels")
-    parser.add_argument("--weights", type=Path, required=True, help="folder with a manifest.json")
-    parser.add_argument("--most", type=int, default=0, help="at most this many cases of a set; 0: all")
+    add_case_arguments(parser)
     parser.add_argument("--real", type=Path, help="further cases: folder with imgs/ and gts/")
     parser.add_argument("--threads", type=int, help="threads of the runtime; all available if left out")
 

@@ -21,7 +21,7 @@ from inference.engine import Engine
 from inference.prompts import Prompt
 from inference.settings import Settings
 from training.anatomy import Anatomy
-from training.measure.absent import Foreign, absent_from, add_case_arguments, read_foreign
+from training.measure.absent import Foreign, absent_from, add_question_arguments, read_foreign
 from training.measure.results import Report, about, markdown_table
 from training.measure.runs import Labelled, parse, read_cases, run_case
 
@@ -55,7 +55,7 @@ class Swap:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this measurement."""
-    add_case_arguments(parser)
+    add_question_arguments(parser)
 
 
 def measure(args: argparse.Namespace) -> Report:

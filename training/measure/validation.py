@@ -14,7 +14,7 @@ from inference.settings import Settings
 from training.coverage import known_targets
 from training.floors import floors_table
 from training.measure.results import Report, about
-from training.measure.runs import covering, key_of, read_cases
+from training.measure.runs import add_case_arguments, covering, key_of, read_cases
 from training.scores import Row, not_covered_table, score_case, set_table, table
 
 
@@ -32,9 +32,7 @@ class Look:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this measurement."""
-    parser.add_argument("--data", type=Path, required=True, help="folder with DATASET/*.npz and labels")
-    parser.add_argument("--weights", type=Path, required=True, help="folder with a manifest.json")
-    parser.add_argument("--most", type=int, default=0, help="at most this many cases of a set; 0: all")
+    add_case_arguments(parser)
     parser.add_argument("--real", type=Path, help="further cases: folder with imgs/ and gts/")
     parser.add_argument(
         "--seconds", type=float, help="time of a case; the challenge's 60 a prompt if left out"
