@@ -137,6 +137,7 @@ def _draw_panel(axes, panel: str, curves: Mapping[Line, Points]) -> None:
         axes.plot(list(points), list(points.values()), **_style(line))
     axes.set_title(panel, fontsize=9)
     axes.tick_params(labelsize=8)
+    axes.locator_params(axis="x", nbins=4)  # numbers of five digits touch each other where there are more
     axes.grid(alpha=0.3)
     if panel == LOSS:
         axes.set_ylim(bottom=0)
