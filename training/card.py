@@ -162,6 +162,7 @@ TABLES: dict[str, Callable[[Source], str | None]] = {
     "presence": as_measured("presence"),
     "paraphrases": as_measured("paraphrases"),
     "finer": as_measured("finer"),
+    "orientation": as_measured("orientation"),
 }
 """Name of a table to what fills it; None where it was not measured."""
 

@@ -15,7 +15,7 @@ from inference.profile import FilterRule  # noqa: E402
 from tests.inference.fake_models import Bright, make_engine  # noqa: E402
 from tests.training.made import LIVER, SHAPE, SPLEEN, write_volume  # noqa: E402
 from training.anatomy import Anatomy  # noqa: E402
-from training.measure import data, finer, paraphrases, phrasings, presence, stages, swaps  # noqa: E402
+from training.measure import data, finer, orientation, paraphrases, phrasings, presence, stages, swaps  # noqa: E402
 from training.measure.__main__ import MEASUREMENTS, flags_of_all, make_parser  # noqa: E402
 from training.measure.absent import Foreign, absent_from, read_foreign  # noqa: E402
 from training.measure.results import ResultsError, fingerprint, read_json, write_json  # noqa: E402
@@ -217,6 +217,36 @@ def test_a_finer_copy_is_scored_beside_the_case(made: Labelled, monkeypatch: pyt
     ]
     assert [row.final for row in given] == [1.0, 1.0]
     assert all(0.75 < row.final < 1 for row in copy), "the cubes have soft borders"
+
+
+# Scans stored the other way round
+
+
+def test_labels_turn_with_the_image(made: Labelled) -> None:
+    present = [n for n in np.unique(made.truth) if n]
+    assert len(present) == 2
+    for axis in range(3):
+        copy = orientation.along(made, axis)
+        before = [np.argwhere(made.truth == n)[:, axis].mean() for n in present]
+        after = [np.argwhere(copy.truth == n)[:, axis].mean() for n in present]
+        assert after == pytest.approx([SHAPE[axis] - 1 - x for x in before])
+        for n in present:
+            np.testing.assert_array_equal(
+                np.sort(copy.case.image[copy.truth == n]), np.sort(made.case.image[made.truth == n])
+            )
+
+
+def test_what_an_axis_costs_stands_under_it(made: Labelled) -> None:
+    engine = make_engine()
+    given, _ = score_case(engine, made)
+    others = [score_case(engine, orientation.along(made, axis))[0] for axis in range(3)]
+    spoiled = [replace(row, final=0.25) for row in others[1]]
+    ways = zip(others[0], spoiled, others[2], strict=True)
+    found = [orientation.Lying(row, rows) for row, rows in zip(given, ways, strict=True)]
+    assert cells(orientation.table(found)) == [
+        ["CT_Made", "liver", "1", "1.000", "1.000", "0.250", "1.000"],
+        ["CT_Made", "spleen", "1", "1.000", "1.000", "0.250", "1.000"],
+    ]
 
 
 # Paraphrases

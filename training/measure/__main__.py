@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inference.errors import VesalError
-from training.measure import data, finer, paraphrases, presence, stages, swaps, validation
+from training.measure import data, finer, orientation, paraphrases, presence, stages, swaps, validation
 from training.measure.results import write_json
 
 MEASUREMENTS = {
@@ -18,6 +18,7 @@ MEASUREMENTS = {
     "presence": presence,
     "stages": stages,
     "finer": finer,
+    "orientation": orientation,
 }
 
 
@@ -57,6 +58,7 @@ def flags_of_all(args: argparse.Namespace) -> dict[str, list[str]]:
         "swaps": [*val, *weights, *most, *real],
         "presence": [*val, *weights, *most, *real, "--thresholds", "0.3", "0.5"],
         "finer": [*val, *weights, *most],
+        "orientation": [*val, *weights, *most],
     }
 
 
