@@ -21,12 +21,14 @@ TURNED = ("pairs", "any")
 """Rules under which half turns about all axes occur."""
 
 
-def draw_flips(rule: str, rng: np.random.Generator) -> tuple[int, ...]:
-    """Axes to mirror under a set's rule.
+def draw_flips(rule: str, rng: np.random.Generator, share: float = 1.0) -> tuple[int, ...]:
+    """Axes to mirror under a set's rule, in a ``share`` of all draws; in the others none.
 
     ``none``; ``pairs``, a half turn; ``any``; or ``mirror 2``: left and right lie along axis 2, mirrored
     with the sides swapped.
     """
+    if share < 1 and rng.random() >= share:
+        return ()
     if rule.startswith(MIRROR):
         return (int(rule.removeprefix(MIRROR)),) if rng.random() < FLIP else ()
     if rule == "none":

@@ -110,7 +110,7 @@ def build(
     turned, knots = (0, 0.0), None
     if rng is not None:
         image = intensity(image, rng)
-        flips = draw_flips(rule.flips if ideas.flips else "none", rng)
+        flips = draw_flips(rule.flips if ideas.flips else "none", rng, rule.flipped)
         turned = draw_turn(view.degree, rng, rule.turn_rad)
         knots = draw_bend(rng) if ideas.elastic else None
     pose = _Pose(view, flips, turned, knots)

@@ -87,6 +87,14 @@ def test_rules_for_mirrors() -> None:
     assert len(drawn["any"]) == 8
 
 
+def test_a_set_may_be_mirrored_in_a_share_of_its_views() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [draw_flips("any", rng, 0.2) for _ in range(2000)]
+    assert np.mean([bool(axes) for axes in drawn]) == pytest.approx(0.2 * 7 / 8, abs=0.03)
+    assert len(set(drawn)) == 8  # none of the mirrored copies is left out
+    assert {draw_flips("any", rng, 0.0) for _ in range(50)} == {()}
+
+
 def test_mirror_names_its_axis() -> None:
     drawn = {draw_flips("mirror 2", np.random.default_rng(seed)) for seed in range(40)}
     assert drawn == {(), (2,)}

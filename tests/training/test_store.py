@@ -86,7 +86,8 @@ def test_an_empty_folder_is_named(tmp_path: Path) -> None:
 def test_every_rule_can_be_followed() -> None:
     concepts = load_vocabulary().concepts
     for name, found in read_rules().items():
-        assert found.weight > 0 and 0 <= found.crops <= 1 and found.body, name
+        assert found.weight > 0 and found.body, name
+        assert 0 <= found.crops <= 1 and 0 <= found.flipped <= 1, name
         draw_flips(found.flips, np.random.default_rng(0))
         assert all(other in concepts and concepts[other].target for other in found.also), name
         for start in found.skip:
