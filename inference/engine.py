@@ -20,6 +20,7 @@ from inference.ladder import Ladder, Planned
 from inference.logs import bar, log_stage
 from inference.look import Sight, Task, loads_of
 from inference.models import intensity_statistics
+from inference.orientation import Axes, along, find_way, reversed_along
 from inference.outcomes import outcomes, stage_report
 from inference.pace import Pace
 from inference.plan import Batch, Plan, Query, make_plan
@@ -104,11 +105,39 @@ class Engine:
         """
         self.progress = None
         plan = make_plan(prompts, self.profile, self.model, case)
-        work = _Work(self, case, plan, clock)
-        self.progress = Progress(work.stages, work.ladder.steps, work.fallbacks)
+        work = self._begin(case, plan, clock)
         work.coarse_stage(save)
+        axes = self._other_way(work, plan, clock)
+        if axes:
+            work = self._begin(along(case, axes), plan, clock, work.stages)
+            work.coarse_stage(lambda labels: save(reversed_along(labels, axes)))
         work.fine_stage()
-        return work.finish(prompts)
+        result = work.finish(prompts)
+        return replace(result, labels=reversed_along(result.labels, axes))
+
+    def _begin(self, case: Case, plan: Plan, clock: Clock, before: Sequence[StageReport] = ()) -> _Work:
+        """``before``: stages that ran already, on the case as it is stored."""
+        work = _Work(self, case, plan, clock)
+        work.stages += before
+        self.progress = Progress(work.stages, work.ladder.steps, work.fallbacks)
+        return work
+
+    def _other_way(self, work: _Work, plan: Plan, clock: Clock) -> Axes:
+        """Axes along which the case is to be reversed, as it does not lie the way its targets were learned.
+
+        Where a user's mask went into the coarse stage, its sureness says nothing of the case.
+        """
+        rule, stored = self.profile.orientation, [result for result in work.coarse if result]
+        marked = any(work.given.for_coarse(batch) for batch in plan.batches)
+        if rule is None or marked or work.ladder.steps:
+            return ()
+        tried = find_way(work.sight, work.coarse_model, plan, rule, stored, clock, self.costs)
+        if tried is None:
+            return ()
+        stage = StageReport("orientation", None, None, tried.windows, 0, tried.seconds, peak_mb(), tried.why)
+        log_stage(stage)
+        work.stages.append(stage)
+        return tried.axes
 
 
 def _planned(plan: Plan) -> list[Planned]:

@@ -117,6 +117,21 @@ class FilterRule:
 
 
 @dataclass(frozen=True)
+class OrientationRule:
+    """When a case is looked at in other ways than it is stored (``inference.orientation``)."""
+
+    below: float
+    """Mean sureness of the coarse stage, 0 to 1, below which a case is unclear."""
+    margin: float
+    """By how much another way has to be surer."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would try nothing, or take any other way."""
+        if not (0 < self.below <= 1 and 0 < self.margin < 1):
+            raise ValueError(f"below {self.below}, margin {self.margin}; wanted both from above 0 to 1")
+
+
+@dataclass(frozen=True)
 class Covered:
     """A target that the weights were trained on, with what was measured on held-out patients."""
 
@@ -172,6 +187,8 @@ class Profile:
     """Stage that takes a user's mask as spatial prompt: `coarse`, `fine` or `off`."""
     ruled: Ruled | None = None
     """Rules that decide on stages, spacings, regions and filters case by case."""
+    orientation: OrientationRule | None = None
+    """When other orientations are tried; None: never."""
 
     @cached_property
     def _covered(self) -> frozenset[tuple[str, str | None, str]]:
@@ -255,6 +272,9 @@ def _build(folder: Path, content: Mapping[str, Any]) -> Profile:
         stand_ins=tuple(_fill(StandIn, s, "stand_ins") for s in content.get("stand_ins", ())),
         hybrid=hybrid,
         ruled=_ruled(folder, content),
+        orientation=_fill(OrientationRule, content["orientation"], "orientation")
+        if "orientation" in content
+        else None,
     )
 
 

@@ -13,7 +13,7 @@ from inference.budget import Clock
 from inference.case import Case
 from inference.engine import Engine, Segmentation
 from inference.models import VolumeModel
-from inference.profile import Covered, FilterRule, Override, Profile, StageRule, StandIn
+from inference.profile import Covered, FilterRule, OrientationRule, Override, Profile, StageRule, StandIn
 from inference.prompts import Prompt
 
 LEVELS = {"liver": 200, "spleen": 120, "kidney": 160, "cell": 200, "lesion": 240}
@@ -68,6 +68,8 @@ def make_profile(
     targets: Sequence[tuple[str, str | None, str]] | None = None,
     stand_ins: tuple[StandIn, ...] = (),
     overrides: tuple[Override, ...] = (),
+    turned: bool = True,
+    orientation: OrientationRule | None = None,
 ) -> Profile:
     """A profile of the fake network: views of 32^3 voxels in both stages, no filters."""
     if targets is None:
@@ -84,8 +86,9 @@ def make_profile(
         fine=fine or StageRule(voxels=32**3, grow=1.2),
         filters=filters or FilterRule(),
         overrides=overrides,
-        targets=tuple(Covered(*t, turned=True) for t in targets),
+        targets=tuple(Covered(*t, turned=turned) for t in targets),
         stand_ins=stand_ins,
+        orientation=orientation,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inference.errors import ProfileError
-from inference.profile import Profile, StageRule, read_profile
+from inference.profile import OrientationRule, Profile, StageRule, read_profile
 
 GRAPHS = ("degree0.onnx", "degree1.onnx", "degree2.onnx")
 BANK = "bank.npz"
@@ -138,10 +138,18 @@ def _unknown(where: str) -> Callable[[Content], None]:
     return change
 
 
-@pytest.mark.parametrize("where", ["coarse", "fine", "filters", "targets", "stand_ins", "overrides"])
+def test_other_orientations_are_tried_where_a_rule_says_so(tmp_path: Path, profile: Profile) -> None:
+    assert profile.orientation is None
+    content = manifest() | {"orientation": {"below": 0.9, "margin": 0.05}}
+    assert read_profile(write(tmp_path, content)).orientation == OrientationRule(0.9, 0.05)
+
+
+@pytest.mark.parametrize(
+    "where", ["coarse", "fine", "filters", "targets", "stand_ins", "overrides", "orientation"]
+)
 def test_an_unknown_field_is_named(tmp_path: Path, where: str) -> None:
     """A misspelt override would otherwise be a rule that fits every target."""
-    content = manifest()
+    content = manifest() | {"orientation": {"below": 0.9, "margin": 0.05}}
     _unknown(where)(content)
     with pytest.raises(ProfileError, match=r"unknown fields \['windos'\]"):
         read_profile(write(tmp_path, content))
@@ -155,6 +163,7 @@ def test_an_unknown_field_is_named(tmp_path: Path, where: str) -> None:
         (lambda c: c["coarse"].pop("voxels"), "voxels"),
         (lambda c: c["coarse"].update(voxels="many"), "does not describe weights"),
         (lambda c: c["coarse"].update(voxels=10), "wanted at least 4096 voxels"),
+        (lambda c: c.update(orientation={"below": 0.9, "margin": 0}), "margin 0; wanted"),
         (lambda c: c["files"][BANK].pop("sha256"), "lacks 'sha256'"),
         (lambda c: c["files"].update({BANK: "abc"}), "does not describe weights"),
         (lambda c: c.update(files=[BANK]), "does not describe weights"),

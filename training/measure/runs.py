@@ -120,12 +120,12 @@ def run_case(engine: Engine, case: Case, prompts: Sequence[Prompt], budget_s: fl
 
     On a busy machine the time may run short, which ``Run.short`` tells: that is not how good the weights are.
     """
-    first: list[np.ndarray] = []
+    saved: list[np.ndarray] = []
     wall, cpu = time.monotonic(), time.process_time()
     clock = Clock(case_budget_s(len(prompts), budget_s), wall)
-    result = engine.segment(case, prompts, clock, lambda labels: first.append(labels.copy()))
+    result = engine.segment(case, prompts, clock, lambda labels: saved.append(labels.copy()))
     seconds, cpu_s = time.monotonic() - wall, time.process_time() - cpu
-    coarse = first[0] if first else np.zeros_like(result.labels)
+    coarse = saved[-1] if saved else np.zeros_like(result.labels)
     return Run(result.labels, coarse, result, seconds, cpu_s)
 
 
