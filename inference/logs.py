@@ -53,12 +53,14 @@ def set_up(verbosity: int = 0) -> None:
 
 
 def log_stage(stage: StageReport) -> None:
-    """One line for a finished stage: what ran on which grid, its seconds and the peak memory in MB."""
-    grid = "x".join(map(str, stage.grid)) if stage.grid else "no grid"
-    spacing = " x ".join(f"{value:.2f}" for value in stage.spacing_dhw_mm) if stage.spacing_dhw_mm else "?"
+    """One line for a finished stage: on which grid it ran, or why, its seconds and the peak memory in MB."""
+    where = stage.why
+    if stage.grid and stage.spacing_dhw_mm:
+        spacing = " x ".join(f"{value:.2f}" for value in stage.spacing_dhw_mm)
+        where = f"{'x'.join(map(str, stage.grid))} at {spacing} mm"
     log.info(
-        "  %-7s %s at %s mm, %d windows (%d skipped), %.2f s, %.0f MB",
-        *(stage.name, grid, spacing, stage.windows, stage.skipped, stage.seconds, stage.peak_mb),
+        "  %-7s %s, %d windows (%d skipped), %.2f s, %.0f MB",
+        *(stage.name, where, stage.windows, stage.skipped, stage.seconds, stage.peak_mb),
     )
 
 

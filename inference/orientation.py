@@ -32,6 +32,9 @@ Axes = tuple[int, ...]
 
 WAYS: tuple[Axes, ...] = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
 """All others than the stored one, fewest axes first."""
+LEAST_BOUND = 2
+"""Targets that are known in one way only, from which on the way is looked for: of one alone that is not there
+something may be seen in some way."""
 SHARE = 0.1
 """Of the time that a case has left, how much the other ways may take."""
 
@@ -58,9 +61,9 @@ def reversed_along(volume: np.ndarray, axes: Axes) -> np.ndarray:
 
 
 def is_bound(plan: Plan) -> bool:
-    """Whether at least half of a plan's queries were learned in one way only."""
+    """Whether some of a plan's queries, and at least half of them, were learned in one way only."""
     queries = [query for batch in plan.batches for query in batch.queries]
-    return 2 * sum(not query.turned for query in queries) >= len(queries) > 0
+    return sum(not query.turned for query in queries) >= max(LEAST_BOUND, len(queries) / 2)
 
 
 def sureness(passes: Sequence[Pass]) -> float:
@@ -94,7 +97,7 @@ def find_way(
         sight: the volume as it is stored.
         model: the network of the coarse stage.
         plan: what is asked for.
-        rule: from when on a case is unclear, and by how much another way has to be surer.
+        rule: from when on a case is unclear, and how sure another way has to be.
         stored: results of the coarse stage, of the batches that have one.
         clock: the case's.
         costs: what calls of the network took before.
@@ -119,10 +122,10 @@ def find_way(
         if ladder.effort != Effort() or any(result.unseen for result in passes):
             return None
         windows += sum(result.windows for result in passes)
-        if (sure := sureness(passes)) > surest + rule.margin:
+        if (sure := sureness(passes)) > max(surest + rule.margin, rule.least):
             surest, best = sure, axes
     why = f"the coarse stage is sure of {as_stored:.2f} of its targets as the case is stored, "
-    why += f"of {surest:.2f} with {name_of(best)} reversed" if best else "and of hardly more in any other way"
+    why += f"of {surest:.2f} with {name_of(best)} reversed" if best else "and not much surer in any other way"
     return Tried(best, why, windows, clock.now() - started)
 
 

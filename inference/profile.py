@@ -124,11 +124,15 @@ class OrientationRule:
     """Mean sureness of the coarse stage, 0 to 1, below which a case is unclear."""
     margin: float
     """By how much another way has to be surer."""
+    least: float
+    """Sureness that another way has to reach: what is not there at all may be seen dimly in any way."""
 
     def __post_init__(self) -> None:
         """Refuse what would try nothing, or take any other way."""
-        if not (0 < self.below <= 1 and 0 < self.margin < 1):
-            raise ValueError(f"below {self.below}, margin {self.margin}; wanted both from above 0 to 1")
+        if not (0 < self.below <= 1 and 0 < self.margin < 1 and 0 < self.least <= 1):
+            raise ValueError(
+                f"below {self.below}, margin {self.margin}, least {self.least}; wanted all from above 0 to 1"
+            )
 
 
 @dataclass(frozen=True)

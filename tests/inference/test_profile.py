@@ -140,8 +140,8 @@ def _unknown(where: str) -> Callable[[Content], None]:
 
 def test_other_orientations_are_tried_where_a_rule_says_so(tmp_path: Path, profile: Profile) -> None:
     assert profile.orientation is None
-    content = manifest() | {"orientation": {"below": 0.9, "margin": 0.05}}
-    assert read_profile(write(tmp_path, content)).orientation == OrientationRule(0.9, 0.05)
+    content = manifest() | {"orientation": {"below": 0.9, "margin": 0.05, "least": 0.75}}
+    assert read_profile(write(tmp_path, content)).orientation == OrientationRule(0.9, 0.05, 0.75)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_other_orientations_are_tried_where_a_rule_says_so(tmp_path: Path, profi
 )
 def test_an_unknown_field_is_named(tmp_path: Path, where: str) -> None:
     """A misspelt override would otherwise be a rule that fits every target."""
-    content = manifest() | {"orientation": {"below": 0.9, "margin": 0.05}}
+    content = manifest() | {"orientation": {"below": 0.9, "margin": 0.05, "least": 0.75}}
     _unknown(where)(content)
     with pytest.raises(ProfileError, match=r"unknown fields \['windos'\]"):
         read_profile(write(tmp_path, content))
@@ -163,7 +163,10 @@ def test_an_unknown_field_is_named(tmp_path: Path, where: str) -> None:
         (lambda c: c["coarse"].pop("voxels"), "voxels"),
         (lambda c: c["coarse"].update(voxels="many"), "does not describe weights"),
         (lambda c: c["coarse"].update(voxels=10), "wanted at least 4096 voxels"),
-        (lambda c: c.update(orientation={"below": 0.9, "margin": 0}), "margin 0; wanted"),
+        (
+            lambda c: c.update(orientation={"below": 0.9, "margin": 0, "least": 0.75}),
+            "margin 0, least 0.75; wanted",
+        ),
         (lambda c: c["files"][BANK].pop("sha256"), "lacks 'sha256'"),
         (lambda c: c["files"].update({BANK: "abc"}), "does not describe weights"),
         (lambda c: c.update(files=[BANK]), "does not describe weights"),

@@ -1,9 +1,9 @@
 """The same scans stored the other way round along one axis: a case does not say which way it lies.
 
 Cases of ``val`` are run as they are and with one axis reversed, labels with them. Each set of the challenge
-lies one way, and training shows most of them mirrored, more or less often (``sets.json``); this tells what a
-scan of another source loses. Where a side is asked for, a reversed axis turns one side into the other for
-whoever does not know of it.
+lies one way, and training shows most of them mirrored, more or less often (``sets.json``); for the others the
+engine looks for the way (``inference.orientation``). This tells what a scan of another source still loses.
+Where a side is asked for, a reversed axis turns one side into the other for whoever does not know of it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from evaluation.metrics import mean_of
+from inference import orientation
 from inference.engine import Engine
 from inference.settings import Settings
 from training.measure.results import Report, about, markdown_table
@@ -55,9 +54,8 @@ def measure(args: argparse.Namespace) -> Report:
 
 def along(labelled: Labelled, axis: int) -> Labelled:
     """The case stored the other way round along ``axis`` of (D, H, W)."""
-    image = np.ascontiguousarray(np.flip(labelled.case.image, axis))
-    truth = np.ascontiguousarray(np.flip(labelled.truth, axis))
-    return replace(labelled, case=replace(labelled.case, image=image), truth=truth)
+    truth = orientation.reversed_along(labelled.truth, (axis,))
+    return replace(labelled, case=orientation.along(labelled.case, (axis,)), truth=truth)
 
 
 def table(found: Sequence[Lying]) -> str:
