@@ -83,13 +83,14 @@ class NoRuntime:
 
 
 def covering(folder: Path) -> Profile:
-    """The profile of some weights as if they had been trained on everything that their bank names."""
+    """The profile of some weights as if they had been trained on everything that their bank names, in any way
+    that it may lie.
+    """
     profile = read_profile(folder)
     with np.load(profile.bank) as archive:
         names = archive["names"].tolist()
-    return replace(
-        profile, targets=tuple(Covered(n, side, m) for n in names for side in SIDES for m in MODALITIES)
-    )
+    targets = (Covered(n, side, m, turned=True) for n in names for side in SIDES for m in MODALITIES)
+    return replace(profile, targets=tuple(targets))
 
 
 def fake_engine(profile: Profile, graph: Callable[..., dict[str, np.ndarray]]) -> Engine:
