@@ -86,7 +86,7 @@ def test_the_thick_axis_comes_first_and_all_stays_aligned(
 def test_unpose_takes_a_result_back_onto_the_view(
     volume: Volume, plain: None, monkeypatch: pytest.MonkeyPatch, thick: int, turned: tuple[int, float]
 ) -> None:
-    monkeypatch.setattr(views, "draw_flips", lambda flips, rng: (0, 2))
+    monkeypatch.setattr(views, "draw_flips", lambda flips, rng, share: (0, 2))
     monkeypatch.setattr(views, "draw_turn", lambda degree, rng, most_rad: turned)
     view = replace(NATIVE, thick_axis=thick, degree=0)
     item = build(volume, view, "coarse", volume.targets, None, rule(), np.random.default_rng(0))
