@@ -127,10 +127,10 @@ class Engine:
 
         Where a user's mask went into the coarse stage, its sureness says nothing of the case.
         """
-        rule, stored = self.profile.orientation, [result for result in work.coarse if result]
-        marked = any(work.given.for_coarse(batch) for batch in plan.batches)
-        if rule is None or marked or work.ladder.steps:
+        rule = self.profile.orientation
+        if rule is None or work.ladder.steps or any(work.given.for_coarse(batch) for batch in plan.batches):
             return ()
+        stored = [result for result in work.coarse if result]
         tried = find_way(work.sight, work.coarse_model, plan, rule, stored, clock, self.costs)
         if tried is None:
             return ()

@@ -30,6 +30,8 @@ from inference.stages import Pass, coarse_tasks, run_coarse
 Axes = tuple[int, ...]
 """Axes of (D, H, W) along which a case is reversed; none where it is taken as it is stored."""
 
+AXES = "DHW"
+"""Names of the axes of a volume."""
 WAYS: tuple[Axes, ...] = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
 """All others than the stored one, fewest axes first."""
 LEAST_BOUND = 2
@@ -131,7 +133,7 @@ def find_way(
 
 def name_of(axes: Axes) -> str:
     """Axes in words: D and H."""
-    return " and ".join("DHW"[axis] for axis in axes)
+    return " and ".join(AXES[axis] for axis in axes)
 
 
 def _look(sight: Sight, model: StageModel, batch: Batch, filters: FilterRule, ladder: Ladder) -> Pass:

@@ -17,12 +17,11 @@ from typing import Any
 from evaluation.metrics import mean_of
 from inference import orientation
 from inference.engine import Engine
+from inference.orientation import AXES
 from inference.settings import Settings
 from training.measure.results import Report, about, markdown_table
 from training.measure.runs import Labelled, add_case_arguments, read_cases
 from training.scores import Row, score_case
-
-AXES = "DHW"
 
 
 @dataclass(frozen=True)
