@@ -186,6 +186,16 @@ def test_objects_have_the_official_f1_and_dice_as_one_foreground(tmp_path: Path)
     assert rows[0].final == pytest.approx(2 * sizes[0] / (2 * sizes[0] + sizes[1]))
 
 
+def test_objects_that_share_an_id_are_told_apart(tmp_path: Path) -> None:
+    """Of two cubes the bright one is found: one of two objects, whatever their ids."""
+    path = write_volume(tmp_path / "CT_Made" / "CT_Made_1.npz", {"1": PROMPTS["1"], "instance_label": 1})
+    with np.load(path, allow_pickle=True) as archive:
+        arrays = dict(archive)
+    np.savez_compressed(path, **(arrays | {"gts": (arrays["gts"] > 0).astype(np.uint8)}))
+    rows = validate(make_engine(), tmp_path).rows
+    assert [r.f1 for r in rows] == [pytest.approx(2 / 3)]
+
+
 def test_what_is_run_as_two_sides_is_not_covered_without_one() -> None:
     engine = make_engine()
     both, one = (
