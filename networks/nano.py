@@ -12,6 +12,8 @@ Axes are (batch, channel, D, H, W) with the thick axis first.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,8 +21,9 @@ from torch import Tensor, nn
 from inference.models import MODALITIES
 from networks.mixed import MixedConv
 
-WIDTHS = (24, 48, 96, 128)
+Widths = tuple[int, int, int, int]
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
+WIDTHS: Widths = (24, 48, 96, 128)
 EDGE = 8
 """Channels of the two convolutions at full resolution: they cost as much as all of level 1/4."""
 GROUP = 8
@@ -132,6 +135,12 @@ class QueryLayer(nn.Module):
         return query + self.mlp(self.norm2(query))
 
 
+def widths_of(state: Mapping[str, Tensor]) -> Widths:
+    """The widths of a network with these tensors."""
+    a, b, c, d = (len(state[f"down.{i}.norm2.weight"]) for i in range(4))
+    return a, b, c, d
+
+
 def _mix(rows: Tensor, volume: Tensor) -> Tensor:
     """rows (B, M, C) times the channels of volume (B, C, D, H, W) -> (B, M, D, H, W)."""
     flat = volume.flatten(2).to(rows.dtype)
@@ -143,7 +152,7 @@ class Nano(nn.Module):
 
     def __init__(
         self,
-        widths: tuple[int, int, int, int] = WIDTHS,
+        widths: Widths = WIDTHS,
         foreground: bool = True,
         alignment: bool = True,
         cutoff: bool = True,

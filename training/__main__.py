@@ -10,6 +10,7 @@ from pathlib import Path
 
 from inference.budget import process_start_monotonic
 from inference.processor import available_threads
+from networks.nano import WIDTHS
 from training.bank import build_bank
 from training.coverage import mark_turned
 from training.curves import plot_curves
@@ -38,7 +39,12 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=1.25, help="wall time of the whole command")
     parser.add_argument("--processes", type=int, default=available_threads(), help="one per core")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="folder of exported weights to begin from")
+    parser.add_argument(
+        "--start", type=Path, help="folder of exported weights to begin from; narrower ones are widened"
+    )
+    parser.add_argument(
+        "--widths", type=int, nargs=4, default=WIDTHS, metavar="CHANNELS", help="of the network's four levels"
+    )
     parser.add_argument("--rate", type=float, default=Plan.rate, help="peak learning rate")
     parser.add_argument("--without", nargs="+", default=[], metavar="IDEA", help="see training/ideas.py")
     parser.add_argument("--only", nargs="+", metavar="SET", help="train on these sets alone")
@@ -54,7 +60,8 @@ def main() -> None:
     shelves = shelves_of(args)
     held_out = [v for shelf in shelves["val"] for v in read(shelf, rules)]
     ending = ending_s(len(held_out))
-    plan = Plan(hours=args.hours, ending_s=ending, seed=args.seed, rate=args.rate, ideas=ideas)
+    widths = tuple(args.widths)
+    plan = Plan(args.hours, ending, seed=args.seed, widths=widths, rate=args.rate, ideas=ideas)
     if is_first() and not (args.work / CHECKPOINT).exists():
         try:
             plan.check_time(time.monotonic() - started)

@@ -1,6 +1,6 @@
 """``python -m training.curves WORK -o FILE.png``: training against validation, a panel a set.
 
-Reads the ``log*.csv`` of a run's working folder (``loop.Log``: step, seconds, rate, key, value). A key is
+Reads the ``log*.csv`` of a run's working folder (``log.Log``: step, seconds, rate, key, value). A key is
 ``SET STAGE`` (training, a moving average), ``val SET STAGE`` (held-out patients) or ``loss STAGE``; a key
 without a stage has a line of its own.
 """

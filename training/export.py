@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from inference.profile import MANIFEST
 from inference.settings import ROOT
-from networks.nano import TEXT, Nano
+from networks.nano import TEXT, Nano, widths_of
 from weights.shared_file import save_shared
 from weights.text.export import sha256
 
@@ -59,7 +59,7 @@ def example(prompts: int = 2, shape: tuple[int, int, int] = (32, 32, 48)) -> tup
 def load_average(checkpoint: Path) -> Nano:
     """The network with the averaged weights of ``checkpoint``, rounded to fp16 as they are shipped."""
     state = torch.load(checkpoint, weights_only=True)["average"]
-    model = Nano()
+    model = Nano(widths_of(state))
     model.load_state_dict({k: v.half().float() for k, v in state.items()})
     return model.eval()
 

@@ -57,6 +57,8 @@ class Feeder:
         self._sizes = {stage: np.random.default_rng([size_seed, n]) for n, stage in enumerate(VIEW_SHARES)}
         self.scale = 1.0
         """Factor on the voxels of the views that are prepared from now on."""
+        self.plain = 0.0
+        """Share of them that are not augmented."""
         self._ideas = ideas
         self._strangers = self._strangers_by_set()
         self._rng = np.random.default_rng(seed)
@@ -109,7 +111,11 @@ class Feeder:
                 self._coarse.put(self._draw())
             return
         rule = self._rules[item.volume.dataset]
-        self._fine.put(fine_item(item, probability, rule, self._size("fine"), self._rng, self._ideas))
+        size, plain = self._size("fine"), self._is_plain()
+        self._fine.put(fine_item(item, probability, rule, size, self._rng, self._ideas, plain))
+
+    def _is_plain(self) -> bool:
+        return bool(self._rng.random() < self.plain)
 
     def _size(self, stage: str) -> int:
         """Voxels of the next view of a stage."""
@@ -142,7 +148,8 @@ class Feeder:
             )
         negative = self._ideas.negatives and self._rng.random() < NEGATIVE
         absent = self._absent(name, volume.targets[0].modality) if negative else ()
-        return coarse_item(volume, rule, self._size("coarse"), self._rng, absent, self._ideas)
+        size, plain = self._size("coarse"), self._is_plain()
+        return coarse_item(volume, rule, size, self._rng, absent, self._ideas, plain)
 
     def _absent(self, name: str, modality: str) -> tuple[Target, ...]:
         """Some targets that lie in no part of the body that the set ``name`` shows, each another one."""

@@ -34,6 +34,8 @@ class Ideas:
     """Elastic deformation, stretched axes, and views as of finer acquisitions."""
     growing: bool = True
     """A run from nothing begins with small views (``loop.Plan.smallest``)."""
+    settling: bool = True
+    """Towards its end a run shows most views as they are, not augmented (``loop.Plan.settled``)."""
     synthetic: bool = True
     """Images made from label maps (``synthetic.py``) and smoothed copies (``smoothed.py``) are mixed in."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import time
@@ -18,11 +17,12 @@ from tqdm import tqdm
 
 from inference.geometry import SIDE_MULTIPLE
 from inference.models import MODALITIES, SIDES
-from networks.nano import Nano
+from networks.nano import WIDTHS, Nano, Widths, widths_of
 from training.bank import is_bank_of
 from training.export import CHECKPOINT
 from training.feeder import Feeder
 from training.ideas import Ideas
+from training.log import Log
 from training.losses import segmentation_loss
 from training.muon import Muon
 from training.parallel import Group
@@ -41,6 +41,7 @@ class Plan:
     ending_s: float = 0.0
     """What of it is kept for the last look and the export."""
     seed: int = 0
+    widths: Widths = WIDTHS
     rate: float = 2.5e-3
     """Peak rate of Muon (``reference/training.md``: 2.5e-3); AdamW runs at ``adamw_share`` of it."""
     adamw_share: float = 0.6
@@ -50,14 +51,19 @@ class Plan:
     coarse_voxels: int = 52**3
     fine_voxels: int = 56**3
     smallest: float = 0.35
-    """Share of these voxels that a network which begins from nothing is first shown: what lies where and how
-    siblings differ is learnt on small views as well, and at a third of the time."""
+    """Share of these voxels that a network from nothing is first shown: what lies where and how siblings
+    differ is learnt on small views as well, and at a third of the time."""
     grown_by: float = 0.5
     """Share of the time after which its views are as large as at run time."""
+    settles_from: float = 0.6
+    """Share of the time from which on ever more views are not augmented: this network fits its training
+    patients no better than others, so augmentation takes more than it gives (LOG.md)."""
+    settled: float = 0.7
+    """That share at the end."""
     pairs: int = 3
     """Coarse views of a process in one step, and as many fine ones: more spare exchanges and updates."""
     average: float = 0.999
-    """Decay of the averaged weights, which are the ones kept."""
+    """Decay of the averaged weights, which are kept."""
     clip: float = 1.0
     ideas: Ideas = Ideas()
     dice_weight: float = 1.0
@@ -110,7 +116,7 @@ class Trainer:
         self.plan, self.bank, self.folder, self.group = plan, bank, folder, group
         self.precision = processor_precision()
         ideas = plan.ideas
-        self.model = Nano(foreground=ideas.foreground, alignment=ideas.alignment, cutoff=ideas.cutoff)
+        self.model = Nano(plan.widths, ideas.foreground, ideas.alignment, ideas.cutoff)
         self.warm = start is not None
         if start is not None and not (folder / CHECKPOINT).exists():
             anew = warm_start(self.model, start)
@@ -139,6 +145,11 @@ class Trainer:
         if not path.exists():
             return
         state = torch.load(path, weights_only=True)
+        if (found := widths_of(state["model"])) != self.plan.widths:
+            raise ValueError(
+                f"{path} holds a network of widths {found}, wanted {self.plan.widths}; give its --widths to "
+                "go on with it, or another --work"
+            )
         self.model.load_state_dict(state["model"])
         self.average = state["average"]
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
@@ -204,6 +215,11 @@ class Trainer:
         """Factor on the voxels of a view: grows to 1 where the run began from nothing."""
         low = self.plan.smallest if self.plan.ideas.growing and not self.warm else 1.0
         return min(1.0, low + (1 - low) * self.share() / self.plan.grown_by)
+
+    def plain(self) -> float:
+        """Share of the views that are not augmented, which grows towards the end."""
+        after = (self.share() - self.plan.settles_from) / (1 - self.plan.settles_from)
+        return self.plan.settled * max(0.0, after) if self.plan.ideas.settling else 0.0
 
     def set_rate(self) -> float:
         """Warm-up by steps, then a cosine over the wall time."""
@@ -311,39 +327,6 @@ class Times:
         return {what: s / total for what, s in sorted(spent.items(), key=lambda item: -item[1])}
 
 
-class Log:
-    """Moving averages of loss and Dice per set and stage, appended to ``log.csv``."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.values: dict[str, float] = {}
-        self.once: dict[str, float] = {}
-
-    def add(self, item: Item, loss: float, dice: float) -> None:
-        """Take in one view; ``dice`` is NaN where none of its classes is in view."""
-        self._move(f"loss {item.stage}", loss)
-        if not math.isnan(dice):
-            self._move(f"{item.volume.dataset} {item.stage}", dice)
-
-    def _move(self, key: str, value: float) -> None:
-        self.values[key] = value if key not in self.values else 0.97 * self.values[key] + 0.03 * value
-
-    def note(self, key: str, value: float) -> None:
-        """Take in a value as it is, for the next rows alone, instead of a moving average."""
-        self.once[key] = value
-
-    def write(self, step: int, spent_s: float, rate: float) -> None:
-        """One row per moving average."""
-        new = not self.path.exists()
-        with self.path.open("a", newline="") as handle:
-            rows = csv.writer(handle)
-            if new:
-                rows.writerow(["step", "seconds", "rate", "key", "value"])
-            for key, value in sorted((self.values | self.once).items()):
-                rows.writerow([step, f"{spent_s:.0f}", f"{rate:.2e}", key, f"{value:.4f}"])
-        self.once.clear()
-
-
 Validate = Callable[[Trainer], dict[str, float]]
 """Log keys and Dice of the averaged weights on volumes that are not trained on."""
 
@@ -358,7 +341,7 @@ def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) ->
     with tqdm(total=round(limit_s), initial=round(trainer.spent_s), unit="s", disable=quiet) as bar:
         while trainer.spent_s < limit_s:
             rate = trainer.set_rate()
-            feeder.scale = trainer.scale()
+            feeder.scale, feeder.plain = trainer.scale(), trainer.plain()
             trainer.one_step(feeder, log, time.monotonic() - begun)
             if trainer.step and trainer.step % LOG_EVERY == 0:
                 for what, share in trainer.times.shares().items():

@@ -186,14 +186,18 @@ def coarse_item(
     rng: np.random.Generator,
     absent: tuple[Target, ...] = (),
     ideas: Ideas = ALL,
+    plain: bool = False,
 ) -> Item:
-    """The whole volume in one view, a little scaled and shifted; ``absent`` must come out empty."""
+    """The whole volume in one view, a little scaled and shifted; ``absent`` must come out empty.
+
+    ``plain``: the view is not augmented.
+    """
     box = volume.body.grown(float(rng.uniform(0.85, 1.15)))
     shift = [float(rng.uniform(-0.06, 0.06)) * s for s in box.size]
     box = Box(*(tuple(e + d for e, d in zip(edge, shift, strict=True)) for edge in (box.start, box.stop)))
     view = _laid(box, _jittered(volume.spacing_dhw_mm, rng, ideas), voxels, rng, ideas)
     targets = _some(volume, MOST_TARGETS, rng)
-    return build(volume, view, "coarse", (*targets, *absent), None, rule, rng, ideas)
+    return build(volume, view, "coarse", (*targets, *absent), None, rule, None if plain else rng, ideas)
 
 
 def _labels_on(volume: Volume, view: View) -> np.ndarray:
@@ -219,8 +223,12 @@ def fine_item(
     voxels: int,
     rng: np.random.Generator,
     ideas: Ideas = ALL,
+    plain: bool = False,
 ) -> Item:
-    """A view around targets that lie together, prompted by the coarse ``probability`` (N, D, H, W)."""
+    """A view around targets that lie together, prompted by the coarse ``probability`` (N, D, H, W).
+
+    ``plain``: the view is not augmented; its box and its prompt vary as ever.
+    """
     volume = coarse.volume
     known = [i for i, t in enumerate(coarse.targets) if t.label > 0]
     if len(known) > 1 and rng.random() < SOME:
@@ -248,7 +256,7 @@ def fine_item(
         prompt = np.stack([(labels == t.label) & (t.label > 0) for t in targets]).astype(np.float32)
     if ideas.simulation:
         prompt = spoil(prompt, rng)
-    return build(volume, view, "fine", targets, prompt, rule, rng, ideas)
+    return build(volume, view, "fine", targets, prompt, rule, None if plain else rng, ideas)
 
 
 def _box_of(

@@ -9,6 +9,9 @@ import onnx
 import torch
 from torch import nn
 
+from networks.nano import Nano, widths_of
+from training.widen import widen
+
 PREFIX, HALF = "model.", ".fp16"
 """What the export puts before and behind the network's own names (``export.py``)."""
 
@@ -27,10 +30,12 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
 def warm_start(model: nn.Module, folder: Path) -> list[str]:
     """Load the shipped weights of ``folder`` into ``model``; returns the names that begin anew.
 
-    A tensor that the folder lacks, or has in another shape (a vocabulary that grew, other widths), keeps its
-    random start. Raises ValueError where nothing fits.
+    A tensor that the folder lacks, or has in another shape (a vocabulary that grew), keeps its random start;
+    a narrower network is widened. Raises ValueError where nothing fits.
     """
     found, state = read_weights(folder), model.state_dict()
+    if isinstance(model, Nano) and set(found) >= set(state) and widths_of(found) != widths_of(state):
+        found = widen({name: found[name] for name in state}, state)
     fits = {name: found[name] for name, t in state.items() if name in found and found[name].shape == t.shape}
     if not fits:
         raise ValueError(f"{folder} has no tensor of this network; give a folder that training.export wrote")

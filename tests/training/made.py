@@ -13,6 +13,8 @@ LIVER = (slice(3, 9), slice(4, 12), slice(4, 12))
 """384 voxels of intensity 200, label 1."""
 SPLEEN = (slice(8, 12), slice(15, 20), slice(10, 17))
 """140 voxels of intensity 120, label 3: ids need not be consecutive."""
+THIN = (8, 8, 16, 16)
+"""Widths of a network that trains in milliseconds."""
 PROMPTS = {"1": "Liver in abdominal CT", "3": "Spleen in abdominal CT", "instance_label": 0}
 
 

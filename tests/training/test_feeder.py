@@ -166,3 +166,21 @@ def test_the_scale_holds_for_views_prepared_from_then_on(opened: list[Feeder]) -
     feeder.scale = 8.0
     after = [np.prod(feeder.coarse().view.shape) for _ in range(8 + feeding.AHEAD)][feeding.AHEAD + 1 :]
     assert min(after) > max(before)
+
+
+def test_plain_views_are_not_augmented(volumes: list[Volume], opened: list[Feeder]) -> None:
+    rules = {name: rule(body=r.body, flips="any", turn_rad=0.5) for name, r in RULES.items()}
+    feeder = Feeder(volumes, rules, VOXELS, VOXELS, seed=0)
+    opened.append(feeder)
+
+    def augmented(item: views.Item) -> bool:
+        return bool(item.flips) or item.turned[1] != 0 or item.knots is not None
+
+    assert sum(augmented(feeder.coarse()) for _ in range(12)) > 6
+    feeder.plain = 1.0
+    for _ in range(feeding.AHEAD + 1):
+        feeder.coarse()
+    for _ in range(6):
+        item = feeder.coarse()
+        feeder.give_back(item, unpose(item.truth[0], item))
+        assert not augmented(item) and not augmented(feeder.fine())

@@ -1,14 +1,12 @@
 """The quick look at held-out volumes during training."""
 
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from networks.nano import Nano  # noqa: E402
-from tests.training.made import made_bank, made_volume  # noqa: E402
+from tests.training.made import THIN, made_bank, made_volume  # noqa: E402
 from training import loop  # noqa: E402
 from training.look import look_at  # noqa: E402
 from training.loop import Plan, Trainer  # noqa: E402
@@ -18,9 +16,8 @@ from training.parallel import Group  # noqa: E402
 @pytest.fixture
 def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     """A thin network that says yes everywhere, or no."""
-    monkeypatch.setattr(loop, "Nano", partial(Nano, (8, 8, 16, 16)))
     monkeypatch.setattr(loop, "processor_precision", lambda: torch.float32)
-    plan = Plan(hours=1.0, coarse_voxels=2 * 16**3, fine_voxels=2 * 16**3)
+    plan = Plan(hours=1.0, widths=THIN, coarse_voxels=2 * 16**3, fine_voxels=2 * 16**3)
     return Trainer(plan, made_bank("liver", "spleen"), tmp_path, Group(0, 1, ""))
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from networks.nano import Nano  # noqa: E402
-from tests.training.made import made_bank, made_volume, rule  # noqa: E402
+from tests.training.made import THIN, made_bank, made_volume, rule  # noqa: E402
 from training import loop  # noqa: E402
 from training.feeder import Feeder  # noqa: E402
 from training.ideas import Ideas  # noqa: E402
-from training.loop import Log, Plan, Trainer, train  # noqa: E402
+from training.log import Log  # noqa: E402
+from training.loop import Plan, Trainer, train  # noqa: E402
 from training.parallel import Group  # noqa: E402
 from training.store import Volume  # noqa: E402
 from training.views import Item, coarse_item  # noqa: E402
@@ -25,9 +25,8 @@ VOXELS = 2 * 16**3
 
 
 @pytest.fixture(autouse=True)
-def thin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network that trains in milliseconds, in fp32 on every machine."""
-    monkeypatch.setattr(loop, "Nano", partial(Nano, (8, 8, 16, 16)))
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In fp32 on every machine."""
     monkeypatch.setattr(loop, "processor_precision", lambda: torch.float32)
 
 
@@ -40,7 +39,7 @@ def volume(tmp_path: Path) -> Volume:
 def trainer(folder: Path, group: Group | None = None, **plan: float | Ideas) -> Trainer:
     """A trainer that works in ``folder``."""
     folder.mkdir(exist_ok=True)
-    return Trainer(Plan(**({"hours": 1.0} | plan)), BANK, folder, group or Group(0, 1, ""))
+    return Trainer(Plan(**({"hours": 1.0, "widths": THIN} | plan)), BANK, folder, group or Group(0, 1, ""))
 
 
 def view(volume: Volume, seed: int = 0) -> Item:
@@ -135,7 +134,9 @@ def test_views_are_as_at_run_time_where_a_run_begins_from_weights(
 ) -> None:
     monkeypatch.setattr(loop, "warm_start", lambda model, folder: [])
     monkeypatch.setattr(loop, "is_bank_of", lambda folder, bank: True)
-    one = Trainer(Plan(hours=1.0, smallest=0.4), BANK, tmp_path, Group(0, 1, ""), tmp_path / "weights")
+    one = Trainer(
+        Plan(hours=1.0, widths=THIN, smallest=0.4), BANK, tmp_path, Group(0, 1, ""), tmp_path / "weights"
+    )
     assert one.scale() == 1.0
 
 
@@ -149,6 +150,36 @@ def test_the_loop_tells_the_feeder_how_large_views_are(
     train(one, feeder)
     # The second step, the last, begins with 10 of 25 s gone: half of what it takes to grow.
     assert feeder.scale == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(("hours_spent", "plain"), [(0.0, 0.0), (0.5, 0.0), (0.75, 0.4), (1.0, 0.8)])
+def test_towards_the_end_most_views_are_not_augmented(
+    tmp_path: Path, hours_spent: float, plain: float
+) -> None:
+    one = trainer(tmp_path / "w", hours=1.0, settles_from=0.5, settled=0.8)
+    one.spent_s = hours_spent * 3600
+    assert one.plain() == pytest.approx(plain)
+    one.plan = replace(one.plan, ideas=Ideas(settling=False))
+    assert one.plain() == 0.0
+
+
+def test_the_loop_tells_the_feeder_how_many_views_are_not_augmented(
+    tmp_path: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(10.0 * i for i in range(100))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(times))
+    one = trainer(tmp_path / "w", hours=25 / 3600, settles_from=0.2, settled=0.5, pairs=1)
+    feeder = Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0)
+    train(one, feeder)
+    # The second step, the last, begins with 10 of 25 s gone: a quarter of the way from .2 to 1.
+    assert feeder.plain == pytest.approx(0.125)
+
+
+def test_a_checkpoint_of_other_widths_is_named(tmp_path: Path) -> None:
+    trainer(tmp_path / "w").save()
+    message = r"network of widths \(8, 8, 16, 16\), wanted \(8, 8, 16, 24\); give its --widths"
+    with pytest.raises(ValueError, match=message):
+        trainer(tmp_path / "w", widths=(8, 8, 16, 24))
 
 
 def test_hours_that_leave_no_time_to_learn_are_refused() -> None:
