@@ -23,7 +23,9 @@ from networks.mixed import MixedConv
 
 Widths = tuple[int, int, int, int]
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
-WIDTHS: Widths = (24, 48, 96, 128)
+WIDTHS: Widths = (32, 64, 128, 192)
+"""With AVX512-bf16 a step of training takes 1.2 to 1.3 times as long as with 24, 48, 96 and 128, which have a
+little more than half of the parameters: kernels work on 16 or 32 channels at once."""
 EDGE = 8
 """Channels of the two convolutions at full resolution: they cost as much as all of level 1/4."""
 GROUP = 8

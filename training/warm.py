@@ -9,8 +9,7 @@ import onnx
 import torch
 from torch import nn
 
-from networks.nano import Nano, widths_of
-from training.widen import widen
+from training.widen import differ_in_widths, widen
 
 PREFIX, HALF = "model.", ".fp16"
 """What the export puts before and behind the network's own names (``export.py``)."""
@@ -34,7 +33,7 @@ def warm_start(model: nn.Module, folder: Path) -> list[str]:
     a narrower network is widened. Raises ValueError where nothing fits.
     """
     found, state = read_weights(folder), model.state_dict()
-    if isinstance(model, Nano) and set(found) >= set(state) and widths_of(found) != widths_of(state):
+    if differ_in_widths(found, state):
         found = widen({name: found[name] for name in state}, state)
     fits = {name: found[name] for name, t in state.items() if name in found and found[name].shape == t.shape}
     if not fits:

@@ -53,6 +53,11 @@ def _kept(old: Parts, new: Parts) -> torch.Tensor:
     return torch.cat([torch.arange(s, s + n) for s, n in zip(starts, old, strict=True)])
 
 
+def differ_in_widths(state: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    """Whether both are this network, of other widths."""
+    return "down.3.norm2.weight" in set(state) & set(other) and widths_of(state) != widths_of(other)
+
+
 def widen(narrow: Mapping[str, torch.Tensor], fresh: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors of ``narrow`` in the shapes of ``fresh``, a new network whose levels are as wide or wider.
 
