@@ -34,7 +34,7 @@ def warm_start(model: nn.Module, folder: Path) -> list[str]:
     """
     found, state = read_weights(folder), model.state_dict()
     if differ_in_widths(found, state):
-        found = widen({name: found[name] for name in state}, state)
+        found = widen({name: found[name] for name in state if name in found}, state)
     fits = {name: found[name] for name, t in state.items() if name in found and found[name].shape == t.shape}
     if not fits:
         raise ValueError(f"{folder} has no tensor of this network; give a folder that training.export wrote")

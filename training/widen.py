@@ -68,8 +68,8 @@ def widen(narrow: Mapping[str, torch.Tensor], fresh: Mapping[str, torch.Tensor])
     multiples = all(n <= m and n % GROUP == m % GROUP == 0 for n, m in zip(before, after, strict=True))
     if not multiples or set(narrow) != set(fresh):
         raise ValueError(
-            f"widths {before} do not go into {after}; wanted none smaller, multiples of {GROUP}, and levels "
-            "that differ in both networks or in none"
+            f"widths {before} do not go into {after}; wanted none smaller, multiples of {GROUP}, and the "
+            "same tensors: levels that differ in both networks or in none"
         )
     wide = dict(narrow)
     for (name, out, joined), (_, outs, joins) in zip(_layout(before), _layout(after), strict=True):

@@ -53,6 +53,13 @@ def test_narrower_networks_are_refused() -> None:
         warm_start(narrow, SHIPPED)
 
 
+def test_a_narrower_network_that_lacks_a_tensor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {name: value for name, value in read_weights(SHIPPED).items() if name != "text.weight"}
+    monkeypatch.setattr(warm, "read_weights", lambda folder: found)
+    with pytest.raises(ValueError, match="do not go into"):
+        warm_start(Nano((40, 72, 136, 200)), SHIPPED)
+
+
 def test_a_foreign_network_is_refused() -> None:
     with pytest.raises(ValueError, match="no tensor of this network"):
         warm_start(torch.nn.Linear(2, 2), SHIPPED)

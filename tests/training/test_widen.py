@@ -66,5 +66,5 @@ def test_what_cannot_be_widened_is_refused(wide: tuple[int, int, int, int]) -> N
         fresh[f"down.{i}.norm2.weight"] = torch.ones(width)
     if wide[0] == wide[1]:
         del fresh["down.1.shortcut.weight"]
-    with pytest.raises(ValueError, match="do not go into .* multiples of 8, and levels"):
+    with pytest.raises(ValueError, match="do not go into .* multiples of 8, and the"):
         widen(narrow, fresh)
