@@ -51,8 +51,8 @@ class Plan:
     coarse_voxels: int = 52**3
     fine_voxels: int = 56**3
     smallest: float = 0.35
-    """Share of these voxels that a network from nothing is first shown: what lies where and how siblings
-    differ is learnt on small views as well, and at a third of the time."""
+    """Share of these voxels that a network which begins from nothing is first shown: what lies where and how
+    siblings differ is learnt on small views as well, and at a third of the time."""
     grown_by: float = 0.5
     """Share of the time after which its views are as large as at run time."""
     settles_from: float = 0.6
@@ -63,7 +63,7 @@ class Plan:
     pairs: int = 3
     """Coarse views of a process in one step, and as many fine ones: more spare exchanges and updates."""
     average: float = 0.999
-    """Decay of the averaged weights, which are kept."""
+    """Decay of the averaged weights, which are the ones kept."""
     clip: float = 1.0
     ideas: Ideas = Ideas()
     dice_weight: float = 1.0

@@ -73,7 +73,7 @@ def widen(narrow: Mapping[str, torch.Tensor], fresh: Mapping[str, torch.Tensor])
         )
     wide = dict(narrow)
     for (name, out, joined), (_, outs, joins) in zip(_layout(before), _layout(after), strict=True):
-        if name in narrow and (out, joined) != (outs, joins):
+        if name in narrow:
             wide[name] = _grown(narrow[name], fresh[name], (out, outs), (joined, joins), name in MASK)
     scale = (after[0] / before[0]) ** 0.5  # the network divides by the square root of a mask's length
     for name in MASK:
@@ -89,10 +89,9 @@ def _grown(
     """``old`` within ``fresh``; ``empty``: nothing of ``fresh`` is kept."""
     new = torch.zeros_like(fresh) if empty else fresh.clone()
     at = _kept(*rows)
-    if not columns[0]:
+    if columns[0]:
+        new[at] = 0
+        new[at[:, None], _kept(*columns)] = old
+    else:
         new[at] = old
-        return new
-    known = torch.zeros_like(new[at])
-    known[:, _kept(*columns)] = old
-    new[at] = known
     return new

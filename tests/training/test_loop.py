@@ -140,16 +140,20 @@ def test_views_are_as_at_run_time_where_a_run_begins_from_weights(
     assert one.scale() == 1.0
 
 
+def fed(folder: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch, **plan: float) -> Feeder:
+    """The feeder of a run of 25 s, whose second step, the last, begins with 10 s gone."""
+    times = iter(10.0 * i for i in range(100))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(times))
+    feeder = Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0)
+    train(trainer(folder, hours=25 / 3600, pairs=1, **plan), feeder)
+    return feeder
+
+
 def test_the_loop_tells_the_feeder_how_large_views_are(
     tmp_path: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times = iter(10.0 * i for i in range(100))
-    monkeypatch.setattr(loop.time, "monotonic", lambda: next(times))
-    one = trainer(tmp_path / "w", hours=25 / 3600, smallest=0.4, grown_by=0.8, pairs=1)
-    feeder = Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0)
-    train(one, feeder)
-    # The second step, the last, begins with 10 of 25 s gone: half of what it takes to grow.
-    assert feeder.scale == pytest.approx(0.7)
+    feeder = fed(tmp_path / "w", volume, monkeypatch, smallest=0.4, grown_by=0.8)
+    assert feeder.scale == pytest.approx(0.7), "half of what it takes to grow"
 
 
 @pytest.mark.parametrize(("hours_spent", "plain"), [(0.0, 0.0), (0.5, 0.0), (0.75, 0.4), (1.0, 0.8)])
@@ -166,13 +170,8 @@ def test_towards_the_end_most_views_are_not_augmented(
 def test_the_loop_tells_the_feeder_how_many_views_are_not_augmented(
     tmp_path: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times = iter(10.0 * i for i in range(100))
-    monkeypatch.setattr(loop.time, "monotonic", lambda: next(times))
-    one = trainer(tmp_path / "w", hours=25 / 3600, settles_from=0.2, settled=0.5, pairs=1)
-    feeder = Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0)
-    train(one, feeder)
-    # The second step, the last, begins with 10 of 25 s gone: a quarter of the way from .2 to 1.
-    assert feeder.plain == pytest.approx(0.125)
+    feeder = fed(tmp_path / "w", volume, monkeypatch, settles_from=0.2, settled=0.5)
+    assert feeder.plain == pytest.approx(0.125), "a quarter of the way from .2 to 1"
 
 
 def test_a_checkpoint_of_other_widths_is_named(tmp_path: Path) -> None:
