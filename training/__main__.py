@@ -11,6 +11,7 @@ from pathlib import Path
 from inference.budget import process_start_monotonic
 from inference.processor import available_threads
 from networks.nano import WIDTHS
+from training import recoloured, smoothed
 from training.bank import build_bank
 from training.coverage import mark_turned
 from training.curves import plot_curves
@@ -21,7 +22,6 @@ from training.look import look_at
 from training.loop import CHECKPOINT, Plan, Trainer, ending_s, train
 from training.parallel import is_first, join
 from training.shelf import files, fill, read
-from training.smoothed import MADE_OF, smoothed_source
 from training.store import find_volumes, read_rules, without_patients
 from training.synthetic import synthetic_source
 
@@ -99,10 +99,11 @@ def shelves_of(args: argparse.Namespace) -> dict[str, list[Path]]:
     if (args.data / "labelmaps").is_dir() and "synthetic" not in args.without:
         shelves["train"].append(base / "synthetic")
         sources[base / "synthetic"] = lambda: synthetic_source(args.data / "labelmaps")
-    sharp = [path for path in learnt if path.parent.name == MADE_OF]
-    if sharp and "synthetic" not in args.without:
-        shelves["train"].append(base / "smoothed")
-        sources[base / "smoothed"] = lambda: smoothed_source(sharp)
+    for name, maker in {"smoothed": smoothed, "recoloured": recoloured}.items():
+        known = [path for path in learnt if path.parent.name == maker.MADE_OF]
+        if known and "synthetic" not in args.without:
+            shelves["train"].append(base / name)
+            sources[base / name] = partial(maker.source, known)
     if args.looks and (args.data / "val").is_dir():
         shelves["val"].append(base / f"val{args.looks}")
         sources[shelves["val"][0]] = lambda: files(find_volumes(args.data / "val", rules, args.looks))

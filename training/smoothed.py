@@ -35,7 +35,7 @@ NOISE = (0.5, 2.5)
 """Standard deviation of what noise is left, in values of 0 to 255."""
 
 
-def smoothed_source(paths: Sequence[Path]) -> Source:
+def source(paths: Sequence[Path]) -> Source:
     """The copies of ``paths`` for a shelf; made again when the files or the drawing change."""
     key = json.dumps([VERSION, COPIES, files(paths).key])
     return Source(f"{DATASET} {key}", smoothed_volumes(paths))

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -34,7 +35,8 @@ AMOS = (
 """Structures 1 to 15 of an AMOS label map, and the targets asked for in every synthetic abdomen."""
 CALLED = {"prostate": "prostate/uterus"}
 """Targets that are asked for by another name, as AMOS does: its label 15 is one or the other."""
-VERSION = 2
+DATASET = "CT_Synthetic"
+VERSION = 3
 """Raised when the drawing changes, so that shelves are filled anew."""
 ABDOMENS, HEADS = 8, 2
 """Images made of each label map."""
@@ -42,7 +44,10 @@ VOXEL_MM = 2.8
 """Least voxel of a synthetic abdomen: no view of a whole abdomen is finer."""
 CLOSING_MM = 70.0
 """Radius of the closing that makes a body of its organs."""
-KNOTS, AMOUNT = 5, 0.045
+UP_MM, DOWN_MM, PELVIS_MM = (60.0, 200.0), (100.0, 230.0), (280.0, 400.0)
+"""How far a drawn scan goes above and below the middle of the liver; ``PELVIS_MM`` in half of the scans: from
+there to the bladder it is 250 to 290 mm in the label maps."""
+KNOTS, AMOUNT = 5, 0.06
 """Elastic deformation of the label map before the image is drawn; see ``augment.bend``."""
 
 
@@ -96,16 +101,25 @@ def make_abdomen(given: LabelMap, name: str, rng: np.random.Generator) -> Volume
     stride = [max(1, round(VOXEL_MM / s)) for s in given.spacing_dhw_mm]
     labels = given.labels[:: stride[0], :: stride[1], :: stride[2]]
     spacing = tuple(s * n for s, n in zip(given.spacing_dhw_mm, stride, strict=True))
-    labels = _deformed(_around_the_liver(labels, spacing, given.structures, rng), rng)
+    (labels,) = bent(bend_knots(rng), _around_the_liver(labels, spacing, given.structures, rng))
     hu = _draw_ct(labels, spacing, given.structures, rng)
     low, high = TISSUES["ct"]["window_hu"]
     image = np.clip((hu - low) / (high - low) * 255, 0, 255).astype(np.uint8)
-    wanted = {s: f"{_spoken(s)} in CT" for s in AMOS}
-    ids = {i: s for i, s in given.structures.items() if s in wanted and (labels == i).any()}
-    kept = np.zeros(labels.shape, np.uint8)
-    for i in ids:
-        kept[labels == i] = i
-    return _volume(name, "CT_Synthetic", image, kept, spacing, {i: wanted[s] for i, s in ids.items()})
+    return abdomen_of(name, image, labels, spacing, given.structures)
+
+
+def abdomen_of(
+    name: str,
+    image: np.ndarray,
+    labels: np.ndarray,
+    spacing_dhw_mm: tuple[float, ...],
+    structures: dict[int, str],
+) -> Volume:
+    """A volume of ``DATASET``: image and labels (D, H, W), of which those of AMOS are kept as targets."""
+    ids = {i: s for i, s in structures.items() if s in AMOS and (labels == i).any()}
+    kept = np.where(np.isin(labels, list(ids)), labels, 0).astype(np.uint8)
+    sentences = {i: f"{_spoken(s)} in CT" for i, s in ids.items()}
+    return _volume(name, DATASET, image, kept, spacing_dhw_mm, sentences)
 
 
 def make_head(given: LabelMap, name: str, rng: np.random.Generator) -> Volume:
@@ -113,7 +127,7 @@ def make_head(given: LabelMap, name: str, rng: np.random.Generator) -> Volume:
     heads = TISSUES["heads"]
     brain = (given.labels > 0) & (given.labels < heads["outside_from"])
     at = tuple(slice(max(0, lo - 12), hi + 12) for lo, hi in _extent(brain))
-    labels = _deformed(given.labels[at], rng)
+    (labels,) = bent(bend_knots(rng), given.labels[at])
     image = _draw_head(labels, rng)
     kept = np.zeros(labels.shape, np.uint8)
     for number, codes in enumerate(heads["targets"].values(), 1):
@@ -145,9 +159,9 @@ def _around_the_liver(labels, spacing, structures, rng) -> np.ndarray:  # type: 
     """A stretch of slices as long as an abdominal scan, with the body cut out loosely in plane."""
     liver = next(i for i, s in structures.items() if s == "liver")
     first, last = _extent(labels == liver)[0]
-    top = (first + last) / 2 + rng.uniform(-60, 60) / spacing[0]
-    half = rng.uniform(130, 230) / spacing[0]
-    part = labels[max(0, int(top - half)) : int(top + half)]
+    middle = (first + last) / 2  # NIfTI counts slices from the feet on
+    down = rng.uniform(*(PELVIS_MM if rng.random() < 0.5 else DOWN_MM))
+    part = labels[max(0, int(middle - down / spacing[0])) : int(middle + rng.uniform(*UP_MM) / spacing[0])]
     margin = rng.uniform(35, 70)
     at = [
         slice(max(0, int(lo - margin / s)), int(hi + margin / s))
@@ -156,11 +170,19 @@ def _around_the_liver(labels, spacing, structures, rng) -> np.ndarray:  # type: 
     return part[:, at[1], at[2]]
 
 
-def _deformed(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The label map bent a little; what was outside comes in as background."""
-    knots = torch.from_numpy(rng.uniform(-AMOUNT, AMOUNT, (1, 3, *[KNOTS] * 3)).astype(np.float32))
-    bent = bend(torch.from_numpy(labels.astype(np.float32))[None], knots, "nearest")
-    return bent[0].numpy().astype(labels.dtype)
+def bend_knots(rng: np.random.Generator) -> torch.Tensor:
+    """A smooth deformation as ``augment.bend`` takes it."""
+    return torch.from_numpy(rng.uniform(-AMOUNT, AMOUNT, (1, 3, *[KNOTS] * 3)).astype(np.float32))
+
+
+def bent(knots: torch.Tensor, labels: np.ndarray, image: np.ndarray | None = None) -> list[np.ndarray]:
+    """Labels, and an image with them, (D, H, W) bent a little; 0 comes in from outside."""
+    made = []
+    for values, mode in ((labels, "nearest"), (image, "bilinear")):
+        if values is not None:
+            moved = bend(torch.from_numpy(values.astype(np.float32))[None], knots, mode)[0].numpy()
+            made.append(moved.astype(values.dtype))
+    return made
 
 
 def _noise(shape: tuple[int, ...], smooth_voxels: float, rng: np.random.Generator) -> np.ndarray:
@@ -238,13 +260,13 @@ def _draw_ct(labels, spacing, structures, rng) -> np.ndarray:  # type: ignore[no
     hu += np.where(body, 8 * _noise(labels.shape, 2, rng), 0)
     if sparse:
         _add_spine(hu, labels, spacing, structures, rng)
-    values = _values(rules["rows"], rng)
+    values = draw_values(rng)
     texture = _noise(labels.shape, 2.5, rng)
     for i, structure in sorted(structures.items()):
         mask = labels == i
         if not mask.any():
             continue
-        row = next(r for r in rules["rows"] if structure.startswith(tuple(r["names"])))
+        row = row_of(structure)
         value = values[row["names"][0]] + rng.normal(0, 4)
         hu[mask] = value + row["texture"] * texture[mask]
         if row.get("contents"):
@@ -254,10 +276,15 @@ def _draw_ct(labels, spacing, structures, rng) -> np.ndarray:  # type: ignore[no
     return gaussian_filter(hu, blur) + rng.uniform(4, 22) * noise / noise.std()
 
 
-def _values(rows: list[dict], rng: np.random.Generator) -> dict[str, float]:
-    """One value for each row, by its first name."""
+def row_of(structure: str) -> dict[str, Any]:
+    """What the tissues say of a structure of CT, named as in a label map: ``kidney_left``."""
+    return next(r for r in TISSUES["ct"]["rows"] if structure.startswith(tuple(r["names"])))
+
+
+def draw_values(rng: np.random.Generator) -> dict[str, float]:
+    """HU for each row of CT, by its first name."""
     drawn: dict[str, float] = {}
-    for row in rows:
+    for row in TISSUES["ct"]["rows"]:
         first = row["names"][0]
         drawn[first] = (
             drawn[row["like"]] * rng.uniform(*row["times"]) if "like" in row else rng.uniform(*row["hu"])

@@ -1,6 +1,8 @@
 """The measurements beside networks and volumes whose answers are known."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ pytest.importorskip("torch", reason="the made volumes import the network's modul
 
 from inference.errors import UsageError  # noqa: E402
 from inference.profile import FilterRule  # noqa: E402
+from tests.conftest import ROOT  # noqa: E402
 from tests.inference.fake_models import Bright, make_engine  # noqa: E402
 from tests.training.made import LIVER, SHAPE, SPLEEN, write_volume  # noqa: E402
 from training.anatomy import Anatomy  # noqa: E402
@@ -26,6 +29,18 @@ LIVER_KEY, SPLEEN_KEY, CELL_KEY = (("liver", None, "CT"), ("spleen", None, "CT")
 CELL = Foreign("CT_Cells", CELL_KEY, "Cells in CT")
 BODIES = {"CT_Made": frozenset({"trunk"}), "CT_Cells": frozenset({"cell"}), "CT_All": frozenset({"any"})}
 ANATOMY = Anatomy(BODIES, {})
+
+
+@pytest.mark.parametrize("module", ["validate", "measure.__main__"])
+def test_matrix_products_have_one_thread_as_in_the_container(module: str) -> None:
+    """Set before numpy is loaded; two threads add up in another order."""
+    code = (
+        "import os, sys, training; assert 'numpy' not in sys.modules\n"
+        f"import training.{module}; assert 'numpy' in sys.modules\n"
+        "print(os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from training.smoothed import (  # noqa: E402
     SHAPE,
     SPACING_MM,
     smooth,
-    smoothed_source,
     smoothed_volumes,
+    source,
 )
 from training.store import Volume, read_rules, read_volume  # noqa: E402
 
@@ -73,7 +73,7 @@ def test_the_same_file_gives_the_same_copies_and_each_is_another(path: Path) -> 
 
 
 def test_copies_go_to_a_shelf_of_a_set_with_a_rule(path: Path, tmp_path: Path) -> None:
-    fill(tmp_path / "shelf", smoothed_source([path]))
+    fill(tmp_path / "shelf", source([path]))
     volumes = read(tmp_path / "shelf", read_rules())
     assert [v.name for v in volumes] == [f"MR_Prostate_made_{n}" for n in range(COPIES)]
-    assert smoothed_source([path]).key != smoothed_source([]).key
+    assert source([path]).key != source([]).key

@@ -63,6 +63,19 @@ def test_organs_have_the_grey_of_their_tissue_inside_a_body_in_air(abdomen: Labe
     assert inside.std() > 3  # texture and noise
 
 
+def test_half_of_the_scans_reach_the_pelvis(abdomen: LabelMap) -> None:
+    """The bladder lies 265 mm below the middle of the liver, which no scan that ends at 230 mm shows."""
+    labels = np.zeros((110, 80, 100), np.uint16)
+    labels[72:] = abdomen.labels
+    bladder = AMOS.index("urinary_bladder") + 1
+    labels[32:42, 40:55, 40:60] = bladder
+    whole = LabelMap("amos_made", labels, SPACING, abdomen.structures)
+    made = [make_abdomen(whole, "x", np.random.default_rng(seed)) for seed in range(12)]
+    shown = [any(t.name == "urinary bladder" for t in volume.targets) for volume in made]
+    assert 3 <= sum(shown) <= 9
+    assert all(any(t.name == "liver" for t in volume.targets) for volume in made)
+
+
 def test_a_head_gives_deep_grey_matter_of_both_sides(tmp_path: Path) -> None:
     labels = np.zeros((48, 48, 48), np.uint16)
     labels[4:44, 4:44, 4:44] = 3
