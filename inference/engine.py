@@ -144,8 +144,7 @@ def _planned(plan: Plan) -> list[Planned]:
     """The stages of a plan as the ladder sees them."""
     stages = []
     for batch in plan.batches:
-        turned = any(query.turned for query in batch.queries)
-        coarse, fine = (r if turned else replace(r, turns=0) for r in (coarse_rule(batch.coarse), batch.fine))
+        coarse, fine = coarse_rule(batch.coarse), batch.fine
         if not coarse.skip:
             stages.append(Planned(coarse, first=True))
         if not fine.skip:

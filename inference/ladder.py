@@ -32,8 +32,6 @@ class Effort:
 
     rounds: int | None = None
     """most refinement rounds; None leaves them to the rule"""
-    turned: bool = True
-    """whether turned copies are run"""
     complementary: bool = True
     """whether the complementary pass is run"""
     overlap: float = 1.0
@@ -66,7 +64,6 @@ def _ruled(effort: Effort, rule: StageRule, first: bool) -> StageRule:
         voxels=max(SIDE_MULTIPLE**3, voxels),
         windows=windows,
         rounds=rule.rounds if effort.rounds is None else min(rule.rounds, effort.rounds),
-        turns=rule.turns if effort.turned else 0,
         complementary=rule.complementary if effort.complementary else 0,
         overlap=min(rule.overlap, effort.overlap) if several else rule.overlap,
     )
@@ -90,8 +87,6 @@ class Rung:
 
 def rungs(stages: Sequence[Planned]) -> Iterator[Rung]:
     """The whole ladder for a plan, first step first."""
-    if any(stage.rule.turns for stage in stages):
-        yield Rung("no turned copies", {"turned": False})
     most = max((stage.rule.rounds for stage in stages), default=1)
     for rounds in range(most - 1, 0, -1):
         yield Rung(f"fewer refinement rounds: {rounds}", {"rounds": rounds})

@@ -34,10 +34,6 @@ Answer = tuple[np.ndarray, np.ndarray]
 
 Corner = tuple[int, int, int]
 
-HALF_TURNS = ((2, 3), (1, 3), (1, 2))
-"""Axes of (C, d, h, w) that a half turn about each axis reverses; it keeps left and right, as a mirror does
-not."""
-
 _fit = lru_cache(maxsize=1024)(fit_view)
 """The same views are weighed before every window."""
 
@@ -246,11 +242,11 @@ class _Round:
         if prompt is not None and rule.binary:
             prompt = prompt > 0.5  # a byte a voxel: of many prompts the floats would be most of the memory
         if prompt is None or not rule.complementary:
-            return self._turned(image, prompt, degree, rule.turns)
+            return self._call(image, prompt, degree)
         block = rule.refine_block if self._number and rule.refine_block else rule.complementary
         seen = half_of_blocks(prompt.shape[1:], block)
-        first, present_first = self._turned(image, prompt * seen, degree, rule.turns)
-        second, present_second = self._turned(image, prompt * ~seen, degree, rule.turns)
+        first, present_first = self._call(image, prompt * seen, degree)
+        second, present_second = self._call(image, prompt * ~seen, degree)
         if rule.unseen:
             np.copyto(first, second, where=seen)
         else:
@@ -258,36 +254,9 @@ class _Round:
             first /= 2
         return first, np.maximum(present_first, present_second)
 
-    def _turned(self, image: np.ndarray, prompt: np.ndarray | None, degree: int, turns: int) -> Answer:
-        """The mean of what a window gives as it is and half turned about some axes, while there is time."""
-        probability, presence = self._call(image, prompt, degree)
-        for done, flat in enumerate(HALF_TURNS[:turns]):
-            if not self._copies_fit(turns - done):
-                turns = done
-                break
-            hint = None if prompt is None else _half_turn(prompt, flat)
-            turned, present = self._call(_half_turn(image, flat), hint, degree)
-            probability = probability + np.flip(turned, flat)
-            presence = presence + (np.flip(present, 1) if 1 in flat else present)
-        return (probability / (1 + turns), presence / (1 + turns)) if turns else (probability, presence)
-
-    def _copies_fit(self, left: int) -> bool:
-        """Whether so many more copies of this window fit before what is to come; the ladder may drop them."""
-
-        def loads(effort: Effort) -> list[Load]:
-            copies = [Load(self._view.degree, self._voxels, 1, 1, left)] if effort.turned else []
-            return [*copies, *self._all(effort)]
-
-        return self._ladder.fits(loads) and self._ladder.effort.turned
-
     def _call(self, image: np.ndarray, prompt: np.ndarray | None, degree: int) -> Answer:
         with self._ladder.pace.call(degree, math.prod(image.shape[1:])):
             return self._task.model.predict(image, prompt, self._embedding, degree)
-
-
-def _half_turn(values: np.ndarray, flat: tuple[int, int]) -> np.ndarray:
-    """(C, d, h, w) turned half about the axis that is not in ``flat``."""
-    return np.ascontiguousarray(np.flip(values, flat))
 
 
 def _rounds(view: View, size: Sides, rule: StageRule, times: int) -> list[Load]:
@@ -316,7 +285,7 @@ def _part(values: Probabilities | None, corner: Corner, size: Sides) -> np.ndarr
 
 def _passes(rule: StageRule, prompted: bool) -> int:
     """Calls of the network for one window."""
-    return (2 if rule.complementary and prompted else 1) * (1 + rule.turns)
+    return 2 if rule.complementary and prompted else 1
 
 
 def _grid(rule: StageRule) -> tuple[int, int, float]:

@@ -32,7 +32,7 @@ class Query:
     sentence: str = ""
     """The prompt's own words, where the network is to read them instead of the target's name."""
     turned: bool = False
-    """Whether it may be looked for in a view that is turned half about an axis."""
+    """Whether it is found whichever way the case lies (``Covered.turned``)."""
 
 
 @dataclass(frozen=True)

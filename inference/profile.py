@@ -46,9 +46,6 @@ class StageRule:
     gave at least this; 0.5 leaves such a target out."""
     rounds: int = 1
     """Passes; each later one takes the result before it as spatial prompt (Medal S algorithm 2)."""
-    turns: int = 0
-    """Copies of a view turned half about an axis whose results are averaged in, 0 to 3; only where all of its
-    targets may be turned (``Covered.turned``)."""
     complementary: int = 0
     """Side in view voxels of the blocks of complementary prompt masks (Medal S 2.4); 0 switches them off."""
     together: int = 8
@@ -78,8 +75,6 @@ class StageRule:
             raise ValueError(f"layout is {self.layout!r}; it is not given in a file")
         if not 0 < self.suspect <= 0.5:
             raise ValueError(f"suspect is {self.suspect}; wanted a probability above 0, at most 0.5")
-        if not 0 <= self.turns <= 3:
-            raise ValueError(f"turns is {self.turns}; there are three axes to turn a view about: 0 to 3")
         if self.together < 1 or self.coarser < 1:
             raise ValueError(
                 f"together {self.together}, coarser {self.coarser}; wanted at least 1 target and a factor of "
@@ -145,7 +140,8 @@ class Covered:
     dsc: float | None = None
     """Mean Dice on validation cases; None where there was none to measure on."""
     turned: bool = False
-    """Whether training showed it turned half about any axis, so that turned copies may be averaged in."""
+    """Whether training showed it turned half about any axis; what was not is bound to the way its set stores
+    it (``inference/orientation.py``)."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +203,7 @@ class Profile:
         return (concept, side, modality) in self._covered
 
     def turns(self, concept: str, side: str | None, modality: str) -> bool:
-        """Whether views of this target may be turned half about an axis."""
+        """Whether training showed this target turned half about any axis."""
         return (concept, side, modality) in self._turned
 
     def modalities_of(self, concept: str) -> list[str]:

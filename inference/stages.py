@@ -118,14 +118,8 @@ def coarse_tasks(
     most = len(queries) if rule.layout else MOST_QUERIES
     for group in runs_alike(queries, mask, most):
         hint = prompt_of(group, mask) if is_given(mask, group[0]) else None
-        turned = replace(once, turns=turns_of(once, group))
-        tasks.append(Task(sight, model, group, box, turned, first=True, hint=hint))
+        tasks.append(Task(sight, model, group, box, once, first=True, hint=hint))
     return tasks
-
-
-def turns_of(rule: StageRule, queries: Sequence[Query]) -> int:
-    """Turned copies of a view of these queries: none where one of them must not be turned."""
-    return rule.turns if all(query.turned for query in queries) else 0
 
 
 def coarse_rule(rule: StageRule) -> StageRule:
@@ -205,7 +199,7 @@ def fine_task(
         model,
         queries,
         target.box,
-        replace(rule, windows=windows, turns=turns_of(rule, queries)),
+        replace(rule, windows=windows),
         first=coarse is None,
         unsure=target.unsure,
         hint=hint,
@@ -229,8 +223,6 @@ def run_fine(task: Task, why: str, ladder: Ladder, later: Later = nothing_later)
     rule = ladder.effort.of(task.rule, task.first)
     rounds = f"{done} round(s)" if done == task.rule.rounds else f"{done} of {task.rule.rounds} rounds"
     why += f", {rule.windows} window(s) of up to {rule.voxels} voxels, {rounds}, degree {look.view.degree}"
-    if rule.turns:
-        why += f", averaged with {rule.turns} turned copies"
     seconds = ladder.pace.now() - started
     return Pass(
         look.view,

@@ -101,7 +101,6 @@ def make_setting(random: np.random.Generator) -> Setting:
         complementary=int(random.choice((0, 4))),
         windows_if_empty=int(random.choice((0, 2))),
         together=int(random.integers(1, 4)),
-        turns=int(random.choice((0, 0, 3))),
         skip=bool(random.random() < 0.1) and not coarse.skip,
     )
     prompts = [

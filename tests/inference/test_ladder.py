@@ -1,7 +1,5 @@
 """What is given up, in which order, and what each rung makes of a stage's rule."""
 
-from dataclasses import replace
-
 import pytest
 
 from inference.budget import Clock
@@ -45,16 +43,6 @@ def test_the_order_of_the_rungs() -> None:
         "coarser spacing: 1/8 of the voxels",
         "coarser spacing: 1/16 of the voxels",
     ]
-
-
-def test_turned_copies_are_given_up_first_where_there_are_some() -> None:
-    turned = Planned(replace(RULE, turns=3), first=False)
-    assert [rung.step for rung in rungs([COARSE, turned])][:2] == [
-        "no turned copies",
-        "fewer refinement rounds: 2",
-    ]
-    assert Effort(turned=False).of(turned.rule, False).turns == 0
-    assert Effort().of(turned.rule, False).turns == 3
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """One look at a time: which windows are run again, and what a change of effort in its middle does."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from inference.models import VolumeModel
 from inference.pace import Pace
 from inference.plan import Query
 from inference.profile import StageRule
-from inference.stages import MOST_QUERIES, coarse_tasks, nothing_later, run_coarse, turns_of
+from inference.stages import MOST_QUERIES, coarse_tasks, nothing_later, run_coarse
 from tests.inference.fake_models import BANK, Bright, Constant, Graph, made_image
 
 LIVER = Query(1, "liver", "liver", None, "CT", "organ")
@@ -193,67 +192,3 @@ def test_windows_halved_for_want_of_memory_still_ask_the_clock() -> None:
     assert result.windows + result.skipped + result.unseen == 64
     assert timed.at < 20.0 and 15 < result.windows < 20
     assert [step.step for step in ladder.steps] == ["windows left out: 1"]
-
-
-class Ramp:
-    """Says the same of every image: rising from 0 to 1 along the last axis, presence along the first."""
-
-    def __init__(self) -> None:
-        self.calls: list[dict[str, np.ndarray]] = []
-
-    def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        self.calls.append(inputs)
-        b, n, d, h, w = inputs["prompt"].shape
-        probability = np.broadcast_to(np.linspace(0, 1, w, dtype=np.float32), (b, n, d, h, w))
-        presence = np.broadcast_to(np.linspace(0, 1, d, dtype=np.float32), (b, n, d))
-        return {"probability": probability.copy(), "presence": presence.copy()}
-
-
-def turned_look(graph: Graph, turns: int, image: np.ndarray, ladder: Ladder | None = None) -> Look:
-    """A look at a whole volume with turned copies, prompted by its first half."""
-    rule = StageRule(voxels=SIDE**3, turns=turns)
-    task = Task(
-        sight_of(image), model_of(graph), [LIVER], whole(image.shape), rule, first=False, hint=half_sure
-    )
-    return Look(task, ladder or Ladder(Pace(Clock(600.0, 0.0, lambda: 0.0))), nothing_later)
-
-
-def test_turned_copies_are_turned_back_and_averaged() -> None:
-    """Of a view and its three half turns two have the last axis reversed, and two the first."""
-    ramp = Ramp()
-    result = turned_look(ramp, 3, made_image((SIDE,) * 3)).first_round()
-    assert len(ramp.calls) == 4
-    np.testing.assert_allclose(np.asarray(result.probability), 0.5, atol=1e-6)
-    np.testing.assert_allclose(result.presence, 0.5, atol=1e-6)
-    one = turned_look(Ramp(), 1, made_image((SIDE,) * 3)).first_round()  # about the first axis
-    np.testing.assert_allclose(one.presence[0], np.linspace(0, 1, SIDE), atol=1e-6)
-
-
-def test_image_and_prompt_are_turned_alike() -> None:
-    """A network that follows its image says the same of every copy; the prompt's sure half goes along."""
-    image = made_image((SIDE,) * 3, ((slice(2, 9), slice(3, 12), slice(20, 30)), 200))
-    plain, turned = Bright(), Bright()
-    expected = turned_look(plain, 0, image).first_round()
-    result = turned_look(turned, 3, image).first_round()
-    np.testing.assert_allclose(np.asarray(result.probability), np.asarray(expected.probability), atol=1e-6)
-    np.testing.assert_allclose(result.presence, expected.presence, atol=1e-6)
-    first_planes = [float(call["prompt"][0, 0, 0].mean()) for call in turned.calls]
-    assert first_planes == [1.0, 1.0, 0.5, 0.5]
-
-
-def test_turned_copies_go_first_when_time_is_short() -> None:
-    """A window and its copies of 10 s each are 40 s; 30 s are left for them after one look took 10 s."""
-    slow = Timed(Constant(0.7), lambda _: 10.0)
-    rule = StageRule(voxels=SIDE**3, turns=3)
-    ladder = slow.ladder(40.0, rule, first=False)
-    with ladder.pace.call(0, SIDE**3):
-        slow.at += 10.0
-    turned_look(slow, 3, made_image((SIDE,) * 3), ladder).first_round()
-    assert slow.count == 1
-    assert [step.step for step in ladder.steps] == ["no turned copies"]
-
-
-def test_a_view_is_not_turned_where_one_of_its_targets_must_not_be() -> None:
-    rule, free = StageRule(voxels=SIDE**3, turns=3), replace(LIVER, turned=True)
-    assert turns_of(rule, [free, replace(SPLEEN, turned=True)]) == 3
-    assert turns_of(rule, [free, SPLEEN]) == 0
