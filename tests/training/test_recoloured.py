@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
+from training import recoloured  # noqa: E402
 from training.recoloured import COPIES, LEAST, recolour, recoloured_volumes, source  # noqa: E402
 from training.shelf import fill, read  # noqa: E402
 from training.store import Volume, read_rules, read_volume  # noqa: E402
@@ -118,7 +119,8 @@ def test_copies_go_to_a_shelf_of_a_set_with_a_rule(path: Path, tmp_path: Path) -
     assert source([path]).key != source([]).key
 
 
-def test_real_volumes_have_organs_enough(shared: Path) -> None:
+def test_real_volumes_have_organs_enough(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recoloured, "COPIES", 1)
     paths = sorted((shared / "data" / "train" / "CT_TotalSegExamples").glob("*.npz"))
     made = {v.name.rsplit("_", 1)[0]: v for v in recoloured_volumes(paths)}
     assert len(made) == 3

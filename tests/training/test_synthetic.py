@@ -70,9 +70,9 @@ def test_half_of_the_scans_reach_the_pelvis(abdomen: LabelMap) -> None:
     bladder = AMOS.index("urinary_bladder") + 1
     labels[32:42, 40:55, 40:60] = bladder
     whole = LabelMap("amos_made", labels, SPACING, abdomen.structures)
-    made = [make_abdomen(whole, "x", np.random.default_rng(seed)) for seed in range(12)]
+    made = [make_abdomen(whole, "x", np.random.default_rng(seed)) for seed in range(8)]
     shown = [any(t.name == "urinary bladder" for t in volume.targets) for volume in made]
-    assert 3 <= sum(shown) <= 9
+    assert 2 <= sum(shown) <= 6
     assert all(any(t.name == "liver" for t in volume.targets) for volume in made)
 
 
