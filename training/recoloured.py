@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 
 from training.shelf import Source, files
 from training.store import Volume, read_volume
-from training.synthetic import AMOS, TISSUES, VOXEL_MM, abdomen_of, bend_knots, bent, draw_values, row_of
+from training.synthetic import AMOS, TISSUES, abdomen_of, bend_knots, bent, draw_values, row_of, thinned
 
 MADE_OF = "CT_TotalSegExamples"
 VERSION = 1
@@ -55,17 +55,15 @@ def recoloured_volumes(paths: Sequence[Path], seed: int = 0) -> Iterator[Volume]
 
 def recolour(real: Volume, name: str, rng: np.random.Generator) -> Volume:
     """One copy of a CT volume whose image is windowed as ``tissues.json`` says; targets of AMOS stay."""
-    stride = [max(1, round(VOXEL_MM / s)) for s in real.spacing_dhw_mm]
-    spacing = tuple(s * n for s, n in zip(real.spacing_dhw_mm, stride, strict=True))
-    at = tuple(slice(None, None, n) for n in stride)
-    labels, image = bent(bend_knots(rng), real.labels[at], real.image[at])
+    at, spacing = thinned(real.spacing_dhw_mm)
+    knots = bend_knots(rng)
+    labels, image = bent(knots, real.labels[at]), bent(knots, real.image[at], "bilinear")
     structures = {t.label: _structure(t.name) for t in real.targets}
     low, high = TISSUES["ct"]["window_hu"]
     hu = low + image.astype(np.float32) / 255 * (high - low)
     hu += _change(hu, labels, structures, rng) + rng.normal(0, rng.uniform(0, 12), hu.shape)
-    grey = np.clip((hu - low) / (high - low) * 255, 0, 255)
-    # What is 0 is outside of scan or window, and no noise was seen there.
-    return abdomen_of(name, np.where(image > 0, grey, 0).astype(np.uint8), labels, spacing, structures)
+    hu[image == 0] = low  # outside of scan or window no noise was seen
+    return abdomen_of(name, hu, labels, spacing, structures)
 
 
 def _change(

@@ -98,24 +98,29 @@ def synthetic_volumes(folder: Path, seed: int = 0) -> Iterator[Volume]:
 
 def make_abdomen(given: LabelMap, name: str, rng: np.random.Generator) -> Volume:
     """A CT image of the abdomen of ``given``, and the labels of its AMOS structures."""
-    stride = [max(1, round(VOXEL_MM / s)) for s in given.spacing_dhw_mm]
-    labels = given.labels[:: stride[0], :: stride[1], :: stride[2]]
-    spacing = tuple(s * n for s, n in zip(given.spacing_dhw_mm, stride, strict=True))
-    (labels,) = bent(bend_knots(rng), _around_the_liver(labels, spacing, given.structures, rng))
+    at, spacing = thinned(given.spacing_dhw_mm)
+    labels = bent(bend_knots(rng), _around_the_liver(given.labels[at], spacing, given.structures, rng))
     hu = _draw_ct(labels, spacing, given.structures, rng)
-    low, high = TISSUES["ct"]["window_hu"]
-    image = np.clip((hu - low) / (high - low) * 255, 0, 255).astype(np.uint8)
-    return abdomen_of(name, image, labels, spacing, given.structures)
+    return abdomen_of(name, hu, labels, spacing, given.structures)
+
+
+def thinned(spacing_dhw_mm: tuple[float, float, float]) -> tuple[tuple[slice, ...], tuple[float, ...]]:
+    """Voxels (D, H, W) to take so that none is much finer than ``VOXEL_MM``, and their spacing in mm."""
+    stride = [max(1, round(VOXEL_MM / s)) for s in spacing_dhw_mm]
+    spacing = tuple(s * n for s, n in zip(spacing_dhw_mm, stride, strict=True))
+    return tuple(slice(None, None, n) for n in stride), spacing
 
 
 def abdomen_of(
     name: str,
-    image: np.ndarray,
+    hu: np.ndarray,
     labels: np.ndarray,
     spacing_dhw_mm: tuple[float, ...],
     structures: dict[int, str],
 ) -> Volume:
-    """A volume of ``DATASET``: image and labels (D, H, W), of which those of AMOS are kept as targets."""
+    """A volume of ``DATASET``: HU, windowed, and labels (D, H, W), of which those of AMOS are targets."""
+    low, high = TISSUES["ct"]["window_hu"]
+    image = np.clip((hu - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     ids = {i: s for i, s in structures.items() if s in AMOS and (labels == i).any()}
     kept = np.where(np.isin(labels, list(ids)), labels, 0).astype(np.uint8)
     sentences = {i: f"{_spoken(s)} in CT" for i, s in ids.items()}
@@ -127,7 +132,7 @@ def make_head(given: LabelMap, name: str, rng: np.random.Generator) -> Volume:
     heads = TISSUES["heads"]
     brain = (given.labels > 0) & (given.labels < heads["outside_from"])
     at = tuple(slice(max(0, lo - 12), hi + 12) for lo, hi in _extent(brain))
-    (labels,) = bent(bend_knots(rng), given.labels[at])
+    labels = bent(bend_knots(rng), given.labels[at])
     image = _draw_head(labels, rng)
     kept = np.zeros(labels.shape, np.uint8)
     for number, codes in enumerate(heads["targets"].values(), 1):
@@ -175,14 +180,10 @@ def bend_knots(rng: np.random.Generator) -> torch.Tensor:
     return torch.from_numpy(rng.uniform(-AMOUNT, AMOUNT, (1, 3, *[KNOTS] * 3)).astype(np.float32))
 
 
-def bent(knots: torch.Tensor, labels: np.ndarray, image: np.ndarray | None = None) -> list[np.ndarray]:
-    """Labels, and an image with them, (D, H, W) bent a little; 0 comes in from outside."""
-    made = []
-    for values, mode in ((labels, "nearest"), (image, "bilinear")):
-        if values is not None:
-            moved = bend(torch.from_numpy(values.astype(np.float32))[None], knots, mode)[0].numpy()
-            made.append(moved.astype(values.dtype))
-    return made
+def bent(knots: torch.Tensor, values: np.ndarray, mode: str = "nearest") -> np.ndarray:
+    """Labels, or with ``bilinear`` an image, (D, H, W) bent a little; 0 comes in from outside."""
+    moved = bend(torch.from_numpy(values.astype(np.float32))[None], knots, mode)
+    return moved[0].numpy().astype(values.dtype)
 
 
 def _noise(shape: tuple[int, ...], smooth_voxels: float, rng: np.random.Generator) -> np.ndarray:
