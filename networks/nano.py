@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inference.models import MODALITIES
-from networks.mixed import MixedConv
+from networks.mixed import MixedConv, in_fp32
 
 Widths = tuple[int, int, int, int]
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
@@ -76,8 +76,10 @@ class SliceConv(nn.Module):
             weight = weight.sum(2)
         if torch.is_autocast_enabled("cpu"):
             y = MixedConv.apply(x, weight, self.stride)
+        elif within_slices:
+            y = F.conv2d(x, weight, None, self.stride, 1)
         else:
-            y = (F.conv2d if within_slices else F.conv3d)(x, weight, None, self.stride, 1)
+            y = in_fp32(x, weight, self.stride)
         if self.bias is not None:
             y = y + self.bias.to(y.dtype).reshape(1, -1, *[1] * (y.ndim - 2))
         return y.unflatten(0, (b, d)).movedim(1, 2) if within_slices else y

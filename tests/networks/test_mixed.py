@@ -1,4 +1,4 @@
-"""Convolutions in bf16 whose weight gradient is right."""
+"""Convolutions in bf16 whose weight gradient is right, and in fp32 by oneDNN."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="the network's definition needs torc
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from networks.mixed import MATRIX_CHANNELS, MixedConv, kernel_gradient  # noqa: E402
+from networks.mixed import FP32_SMALL, MATRIX_CHANNELS, MixedConv, in_fp32, kernel_gradient  # noqa: E402
 from networks.nano import SliceConv  # noqa: E402
 from training.loop import processor_precision  # noqa: E402
 
@@ -31,6 +31,37 @@ def test_the_kernel_s_gradient_as_matrix_products_is_the_convolution_s(shape: tu
     convolve = F.conv3d if len(space) == 3 else F.conv2d
     convolve(x, weight, None, 1, 1).backward(gradient)
     torch.testing.assert_close(kernel_gradient(x, gradient), weight.grad, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    "shape", [(4, 6, 8), (8, 4, 3), (3, 8, 5), (5, 3, 4), (3, 3, 3), (2, 2, 2), (1, 4, 4)]
+)
+def test_two_halves_are_the_convolution(shape: tuple[int, int, int], stride: int) -> None:
+    g = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(1, 3, *shape, generator=g), torch.randn(5, 3, 3, 3, 3, generator=g)
+    grads = []
+    for convolve in (in_fp32, lambda x, weight, stride: F.conv3d(x, weight, None, stride, 1)):
+        inputs = x.clone().requires_grad_(), weight.clone().requires_grad_()
+        y = convolve(*inputs, stride)
+        y.sin().sum().backward()
+        grads.append((y.detach(), *(i.grad for i in inputs)))
+    for ours, theirs in zip(*grads, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_what_torch_leaves_to_onednn_is_not_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def convolve(x: Tensor, *_: object) -> Tensor:
+        seen.append(len(x))
+        return x
+
+    monkeypatch.setattr(F, "conv3d", convolve)
+    large, weight = torch.zeros(1, FP32_SMALL // 64 + 1, 8, 8, 2), torch.zeros(1)
+    for x in (large, large.expand(2, *large.shape[1:]), large[:, 1:]):
+        in_fp32(x, weight, 1)
+    assert seen == [1, 2, 2]
 
 
 def gradients(conv: SliceConv, x: Tensor, bf16: bool, within_slices: bool) -> tuple[Tensor, Tensor, Tensor]:
