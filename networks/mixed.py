@@ -63,9 +63,7 @@ def in_fp32(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     if not (small and axis):
         return F.conv3d(x, weight, None, stride, 1)
     half = x.shape[axis] // 2
-    around = [0, 0, 0, 0, 0, 0]  # F.pad counts from the last axis: (W, W, H, H, D, D)
-    around[2 * (4 - axis)] = 1
-    around[2 * (4 - axis) + 1] = 2 - stride
+    around = [0, 0] * (4 - axis) + [1, 2 - stride]  # F.pad counts from the last axis
     padded, length = F.pad(x, around), half + 3 - stride
     halves = torch.cat([padded.narrow(axis, 0, length), padded.narrow(axis, half, length)])
     padding = [0 if a == axis else 1 for a in (2, 3, 4)]
