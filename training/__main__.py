@@ -1,4 +1,8 @@
-"""``python -m training --data DIR --out weights/nano --hours H``: train and export the default weights."""
+"""``python -m training --data DIR --out weights/nano --hours H``: train and export the default weights.
+
+With ``--steps N`` in place of the hours the clock decides nothing: on a processor of the same kind the same
+command gives the same weights to the bit, if it is not interrupted, and on another it learns as much.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +23,9 @@ from training.export import export
 from training.feeder import Feeder
 from training.ideas import Ideas
 from training.look import look_at
-from training.loop import CHECKPOINT, Plan, Trainer, ending_s, train
+from training.loop import CHECKPOINT, Trainer, train
 from training.parallel import is_first, join
+from training.plan import Plan, ending_s
 from training.shelf import files, fill, read
 from training.store import find_volumes, read_rules, without_patients
 from training.synthetic import synthetic_source
@@ -36,7 +41,9 @@ def main() -> None:
         "--work", type=Path, default=Path(".training"), help="checkpoints and log; resumed if there"
     )
     parser.add_argument("--store", type=Path, help="unpacked volumes; default: WORK/store")
-    parser.add_argument("--hours", type=float, default=1.25, help="wall time of the whole command")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--hours", type=float, help="wall time of the whole command; default: 1.25")
+    length.add_argument("--steps", type=int, help="length in steps instead, whatever time they take")
     parser.add_argument("--processes", type=int, default=available_threads(), help="one per core")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -61,19 +68,28 @@ def main() -> None:
     held_out = [v for shelf in shelves["val"] for v in read(shelf, rules)]
     ending = ending_s(len(held_out))
     widths = tuple(args.widths)
-    plan = Plan(args.hours, ending, seed=args.seed, widths=widths, rate=args.rate, ideas=ideas)
-    if is_first() and not (args.work / CHECKPOINT).exists():
-        try:
+    hours = 1.25 if args.hours is None and args.steps is None else args.hours or 0.0
+    try:
+        plan = Plan(hours, args.steps or 0, ending, args.seed, widths, args.rate, ideas=ideas)
+        if is_first() and not (args.work / CHECKPOINT).exists():
             plan.check_time(time.monotonic() - started)
-        except ValueError as error:
-            parser.error(str(error))
+    except ValueError as error:
+        parser.error(str(error))
     group, others = join(args.processes)
     trainer = Trainer(plan, bank, args.work, group, args.start)
     volumes = [v for shelf in shelves["train"] for v in read(shelf, rules)]
     logging.info("%d volumes, precision %s, from step %d", len(volumes), trainer.precision, trainer.step)
-    sizes = plan.seed + 1000 * trainer.step  # a resumed run goes on with other draws
-    seed = sizes + group.rank
-    feeder = Feeder(volumes, rules, plan.coarse_voxels, plan.fine_voxels, seed, ideas, sizes)
+    feeder = Feeder(
+        volumes,
+        rules,
+        plan.coarse_voxels,
+        plan.fine_voxels,
+        plan.seed,
+        group.rank,
+        ideas,
+        trainer.pace,
+        first=trainer.step * plan.pairs,
+    )
     trainer.begin(time.monotonic() - started)
     train(trainer, feeder, partial(look_at, volumes=held_out) if held_out else None)
     group.leave()

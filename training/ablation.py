@@ -20,7 +20,7 @@ from pathlib import Path
 from inference.processor import available_threads
 from training.__main__ import shelves_of
 from training.ideas import Ideas
-from training.loop import ending_s
+from training.plan import ending_s
 
 SETS = ("CT_HeadNeck", "MR_Heart_ACDC", "MR_LeftAtrium", "US_Prostate")
 """With and without sides, thick slices and thin, CT, MR and ultrasound."""

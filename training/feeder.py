@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +30,28 @@ AHEAD = 4
 """Views prepared in advance, of each stage."""
 
 
+class Pace(NamedTuple):
+    """How views are prepared as a run goes on."""
+
+    scale: float = 1.0
+    """Factor on their voxels."""
+    plain: float = 0.0
+    """Share of them that are not augmented."""
+
+
+class _Draws(NamedTuple):
+    voxels: int
+    """the same in all processes"""
+    thick: bool
+    """whether a set of thick slices is drawn from; the same in all processes"""
+    plain: bool
+    rng: np.random.Generator
+
+
 class Feeder:
-    """Endless source of training views, seeded."""
+    """Endless source of training views. The n-th of a stage has a seed of its own, so it is the same whenever
+    it is prepared and wherever a run goes on from, as long as ``pace`` and the coarse results are.
+    """
 
     def __init__(
         self,
@@ -39,12 +60,16 @@ class Feeder:
         coarse_voxels: int,
         fine_voxels: int,
         seed: int,
+        rank: int = 0,
         ideas: Ideas = ALL,
-        size_seed: int = 0,
+        pace: Callable[[int], Pace] = lambda n: Pace(),
+        first: int = 0,
     ) -> None:
-        """``size_seed`` is the same in all processes of a run: views of one step are then as large in each of
-        them, and of thick slices in all or in none, as these take half as long again; so none waits long for
-        the others.
+        """``pace`` tells how the n-th view of a stage is prepared; that from which to begin is ``first``.
+
+        Processes of a run have the same ``seed`` and each its own ``rank``: views of one step are as large in
+        each of them, and of thick slices in all or in none, as these take half as long again; so none waits
+        long for the others.
         """
         self._by_set: dict[str, list[Volume]] = {}
         for v in volumes:
@@ -52,16 +77,11 @@ class Feeder:
         self._rules = rules
         self._names = sorted(self._by_set)
         self._kinds, self._share_thick = self._by_slices(coarse_voxels)
-        self._kind = np.random.default_rng([size_seed, len(VIEW_SHARES)])
         self._voxels = {"coarse": coarse_voxels, "fine": fine_voxels}
-        self._sizes = {stage: np.random.default_rng([size_seed, n]) for n, stage in enumerate(VIEW_SHARES)}
-        self.scale = 1.0
-        """Factor on the voxels of the views that are prepared from now on."""
-        self.plain = 0.0
-        """Share of them that are not augmented."""
+        self._pace, self._next = pace, dict.fromkeys(VIEW_SHARES, first)
         self._ideas = ideas
         self._strangers = self._strangers_by_set()
-        self._rng = np.random.default_rng(seed)
+        self._seed, self._rank = seed, rank
         self._coarse: queue.Queue[Item] = queue.Queue(AHEAD)
         self._fine: queue.Queue[Item] = queue.Queue()
         self._results: queue.Queue[tuple[Item, np.ndarray]] = queue.Queue()
@@ -110,17 +130,22 @@ class Feeder:
             if not self._coarse.full():
                 self._coarse.put(self._draw())
             return
+        drawn = self._draws("fine")
         rule = self._rules[item.volume.dataset]
-        size, plain = self._size("fine"), self._is_plain()
-        self._fine.put(fine_item(item, probability, rule, size, self._rng, self._ideas, plain))
+        size, plain = drawn.voxels, drawn.plain
+        self._fine.put(fine_item(item, probability, rule, size, drawn.rng, self._ideas, plain))
 
-    def _is_plain(self) -> bool:
-        return bool(self._rng.random() < self.plain)
-
-    def _size(self, stage: str) -> int:
-        """Voxels of the next view of a stage."""
-        share = self.scale * self._sizes[stage].uniform(*VIEW_SHARES[stage])
-        return max(16**3, int(self._voxels[stage] * share))
+    def _draws(self, stage: str) -> _Draws:
+        """What is drawn for the next view of a stage, and what draws the rest of it."""
+        n = self._next[stage]
+        self._next[stage] += 1
+        which = [self._seed, list(VIEW_SHARES).index(stage), n]
+        # From 1: numpy seeds the same with and without a 0 at the end.
+        shared, rng = np.random.default_rng(which), np.random.default_rng([*which, 1 + self._rank])
+        pace = self._pace(n)
+        share = pace.scale * shared.uniform(*VIEW_SHARES[stage])
+        voxels = max(16**3, int(self._voxels[stage] * share))
+        return _Draws(voxels, bool(shared.random() < self._share_thick), bool(rng.random() < pace.plain), rng)
 
     def _by_slices(self, voxels: int) -> tuple[dict[bool, tuple[list[str], np.ndarray]], float]:
         """Names of the sets with thick slices and of those without, each with what it is drawn by; and how
@@ -136,27 +161,28 @@ class Feeder:
         return kinds, sum(weights[n] for n in kinds[True][0]) / sum(weights.values())
 
     def _draw(self) -> Item:
-        names, weights = self._kinds[bool(self._kind.random() < self._share_thick)]
-        name = names[int(self._rng.choice(len(names), p=weights))]
+        drawn = self._draws("coarse")
+        rng = drawn.rng
+        names, weights = self._kinds[drawn.thick]
+        name = names[int(rng.choice(len(names), p=weights))]
         volumes = self._by_set[name]
-        volume = volumes[int(self._rng.integers(len(volumes)))]
+        volume = volumes[int(rng.integers(len(volumes)))]
         rule = self._rules[name]
-        if rule.also and self._rng.random() < 0.5:
-            other = rule.also[int(self._rng.integers(len(rule.also)))]
+        if rule.also and rng.random() < 0.5:
+            other = rule.also[int(rng.integers(len(rule.also)))]
             volume = replace(
                 volume, targets=tuple(replace(t, name=other, concept=other) for t in volume.targets)
             )
-        negative = self._ideas.negatives and self._rng.random() < NEGATIVE
-        absent = self._absent(name, volume.targets[0].modality) if negative else ()
-        size, plain = self._size("coarse"), self._is_plain()
-        return coarse_item(volume, rule, size, self._rng, absent, self._ideas, plain)
+        negative = self._ideas.negatives and rng.random() < NEGATIVE
+        absent = self._absent(name, volume.targets[0].modality, rng) if negative else ()
+        return coarse_item(volume, rule, drawn.voxels, rng, absent, self._ideas, drawn.plain)
 
-    def _absent(self, name: str, modality: str) -> tuple[Target, ...]:
+    def _absent(self, name: str, modality: str, rng: np.random.Generator) -> tuple[Target, ...]:
         """Some targets that lie in no part of the body that the set ``name`` shows, each another one."""
         strangers = self._strangers[name]
         own = [t for t in strangers if t.modality == modality]
-        pool = own if own and self._rng.random() < OWN_MODALITY else strangers
-        chosen = self._rng.choice(len(pool), min(ABSENT, len(pool)), replace=False) if pool else ()
+        pool = own if own and rng.random() < OWN_MODALITY else strangers
+        chosen = rng.choice(len(pool), min(ABSENT, len(pool)), replace=False) if pool else ()
         return tuple(replace(pool[int(i)], label=0, modality=modality) for i in chosen)
 
     def _strangers_by_set(self) -> dict[str, list[Target]]:

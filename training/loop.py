@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,81 +17,19 @@ from tqdm import tqdm
 
 from inference.geometry import SIDE_MULTIPLE
 from inference.models import MODALITIES, SIDES
-from networks.nano import WIDTHS, Nano, Widths, widths_of
+from networks.nano import Nano, widths_of
 from training.bank import is_bank_of
 from training.export import CHECKPOINT
-from training.feeder import Feeder
-from training.ideas import Ideas
+from training.feeder import Feeder, Pace
 from training.log import Log
 from training.losses import segmentation_loss
 from training.muon import Muon
 from training.parallel import Group
+from training.plan import Plan
 from training.views import Item, unpose
 from training.warm import warm_start
 
-LOG_EVERY, SAVE_EVERY_S = 20, 60
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Settings of one training run."""
-
-    hours: float
-    """Wall time of the whole run, all its parts together; the learning rate falls to its end within it."""
-    ending_s: float = 0.0
-    """What of it is kept for the last look and the export."""
-    seed: int = 0
-    widths: Widths = WIDTHS
-    rate: float = 2.5e-3
-    """Peak rate of Muon (``reference/training.md``: 2.5e-3); AdamW runs at ``adamw_share`` of it."""
-    adamw_share: float = 0.6
-    warmup_steps: int = 100
-    final_share: float = 0.02
-    weight_decay: float = 0.05
-    coarse_voxels: int = 52**3
-    fine_voxels: int = 56**3
-    smallest: float = 0.35
-    """Share of these voxels that a network which begins from nothing is first shown: what lies where and how
-    siblings differ is learnt on small views as well, and at a third of the time."""
-    grown_by: float = 0.5
-    """Share of the time after which its views are as large as at run time."""
-    settles_from: float = 0.6
-    """Share of the time from which on ever more views are not augmented: this network fits its training
-    patients no better than others, so augmentation takes more than it gives (LOG.md)."""
-    settled: float = 0.7
-    """That share at the end."""
-    pairs: int = 3
-    """Coarse views of a process in one step, and as many fine ones: more spare exchanges and updates."""
-    average: float = 0.999
-    """Decay of the averaged weights, which are the ones kept."""
-    clip: float = 1.0
-    ideas: Ideas = Ideas()
-    dice_weight: float = 1.0
-    presence_weight: float = 0.2
-    validate_s: float = 900.0
-    """Seconds between two looks at the validation volumes."""
-
-    @property
-    def limit_s(self) -> float:
-        """Seconds from the beginning to the last step."""
-        return self.hours * 3600 - self.ending_s
-
-    def check_time(self, prepared_s: float) -> None:
-        """Raise ValueError where preparing and ending leave no time to learn."""
-        if prepared_s >= self.limit_s:
-            raise ValueError(
-                f"--hours {self.hours:g} is {self.hours * 3600:.0f} s. Preparing took {prepared_s:.0f} s, "
-                "which is less the next time, as unpacked volumes stay where they are; the last look and the "
-                f"export need {self.ending_s:.0f} s. Give more."
-            )
-
-
-def ending_s(volumes: int) -> float:
-    """Seconds to keep for the last look at so many volumes and for the export.
-
-    Two to three times what they take on two cores with AVX512-bf16 (0.1 to 0.15 s a volume, 10 s).
-    """
-    return 30.0 + 0.4 * volumes
+LOG_EVERY, SAVE_EVERY_S, SAVE_EVERY_STEPS = 20, 60, 25
 
 
 def processor_precision() -> torch.dtype:
@@ -207,22 +145,30 @@ class Trainer:
             logits, presence = self.model(image, prompt, text, side, modality, degree)
         return logits[:, :, :depth], presence[:, :, :depth]
 
+    @property
+    def taken(self) -> int:
+        """Steps whose views were all learnt from, with the one whose gradients are on their way."""
+        return self.step + self.group.has_sent
+
     def share(self) -> float:
-        """How much of the time to learn has gone, 0 to 1; the same in all processes."""
+        """How much of the run is behind, 0 to 1, by its steps or by the clock; the same in all processes."""
+        if self.plan.steps:
+            return min(1.0, self.taken / self.plan.steps)
         return min(1.0, (self.spent_s - self.begun_s) / (self.plan.limit_s - self.begun_s))
 
-    def scale(self) -> float:
-        """Factor on the voxels of a view: grows to 1 where the run began from nothing."""
-        low = self.plan.smallest if self.plan.ideas.growing and not self.warm else 1.0
-        return min(1.0, low + (1 - low) * self.share() / self.plan.grown_by)
+    def pace(self, n: int) -> Pace:
+        """How the n-th view of a stage is to be.
 
-    def plain(self) -> float:
-        """Share of the views that are not augmented, which grows towards the end."""
-        after = (self.share() - self.plan.settles_from) / (1 - self.plan.settles_from)
-        return self.plan.settled * max(0.0, after) if self.plan.ideas.settling else 0.0
+        Where steps are counted that is asked of the step which will learn from it: when it is prepared hangs
+        on how fast the network is.
+        """
+        share = self.share()
+        if self.plan.steps:
+            share = min(1.0, n // self.plan.pairs / self.plan.steps)
+        return Pace(self.plan.scale(share, self.warm), self.plan.plain(share))
 
     def set_rate(self) -> float:
-        """Warm-up by steps, then a cosine over the wall time."""
+        """Warm-up by steps, then a cosine over the rest of the run."""
         share, low = self.share(), self.plan.final_share
         rate = self.plan.rate * (low + (1 - low) * (1 + math.cos(math.pi * share)) / 2)
         rate *= min(1.0, (self.step + 1) / self.plan.warmup_steps)
@@ -332,27 +278,36 @@ Validate = Callable[[Trainer], dict[str, float]]
 
 
 def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) -> None:
-    """Run until the plan's hours are over but for its ending; saves on the way and at the end."""
+    """Run until the plan's steps are made or its hours over but for their ending; saves on the way and at
+    the end.
+    """
     log = Log(trainer.folder / f"log{trainer.group.rank or ''}.csv")
-    limit_s = trainer.plan.limit_s
+    plan = trainer.plan
     saved = looked = time.monotonic()
     begun = saved - trainer.spent_s
     quiet = True if trainer.group.rank else None
-    with tqdm(total=round(limit_s), initial=round(trainer.spent_s), unit="s", disable=quiet) as bar:
-        while trainer.spent_s < limit_s:
+    total, unit = (plan.steps, "step") if plan.steps else (round(plan.limit_s), "s")
+
+    def behind() -> float:
+        return trainer.taken if plan.steps else trainer.spent_s
+
+    with tqdm(total=total, initial=round(behind()), unit=unit, disable=quiet) as bar:
+        while behind() < (plan.steps or plan.limit_s):
             rate = trainer.set_rate()
-            feeder.scale, feeder.plain = trainer.scale(), trainer.plain()
             trainer.one_step(feeder, log, time.monotonic() - begun)
             if trainer.step and trainer.step % LOG_EVERY == 0:
                 for what, share in trainer.times.shares().items():
                     log.note(f"time {what}", share)
                 log.write(trainer.step, trainer.spent_s, rate)
-                bar.update(round(trainer.spent_s) - bar.n)
+                bar.update(round(behind()) - bar.n)
                 bar.set_postfix(step=trainer.step, loss=f"{log.values.get('loss coarse', 0):.3f}")
-            if time.monotonic() - saved > SAVE_EVERY_S:
+            if plan.steps and trainer.taken % SAVE_EVERY_STEPS == 0:
+                trainer.settle()  # in all processes, so that a run that goes on from here is the same run
+                trainer.save()
+            elif not plan.steps and time.monotonic() - saved > SAVE_EVERY_S:
                 trainer.save()
                 saved = time.monotonic()
-            if validate and time.monotonic() - looked > trainer.plan.validate_s:
+            if validate and time.monotonic() - looked > plan.validate_s:
                 _look(trainer, validate, log)
                 looked = time.monotonic()
     trainer.settle()

@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="training needs torch")
 
 from training.ablation import ROWS, command, read_rows, table  # noqa: E402
 from training.ideas import Ideas  # noqa: E402
-from training.loop import ending_s  # noqa: E402
+from training.plan import ending_s  # noqa: E402
 
 
 def write_log(folder: Path, rows: list[tuple[int, str, float]]) -> None:

@@ -1,5 +1,6 @@
 """The thread that prepares views."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 from tests.training.made import made_volume, rule  # noqa: E402
 from training import feeder as feeding  # noqa: E402
 from training import views  # noqa: E402
-from training.feeder import Feeder  # noqa: E402
+from training.feeder import Feeder, Pace  # noqa: E402
 from training.store import Volume  # noqa: E402
 from training.views import unpose  # noqa: E402
 
@@ -69,12 +70,37 @@ def test_many_rounds_end_and_draw_from_every_set(opened: list[Feeder]) -> None:
     assert datasets == {"CT_Made", "CT_Pelvis"}
 
 
-def test_the_first_views_are_seeded(volumes: list[Volume], opened: list[Feeder]) -> None:
-    """Until the first result comes back; from then on the order depends on the speed of the network."""
+@pytest.mark.parametrize("waits", [(), (1, 4)])
+def test_the_nth_view_of_a_stage_is_seeded_whenever_it_is_prepared(
+    volumes: list[Volume], opened: list[Feeder], waits: tuple[int, ...]
+) -> None:
+    """Coarse views are prepared ahead, more or fewer of them as the network is slow or fast."""
     opened += [Feeder(volumes, RULES, VOXELS, VOXELS, seed=0), Feeder(volumes, RULES, VOXELS, VOXELS, seed=1)]
-    first, same, other = ([f.coarse() for _ in range(feeding.AHEAD)] for f in opened)
-    assert [i.view for i in first] == [i.view for i in same] != [i.view for i in other]
-    assert all(torch.equal(a.image, b.image) for a, b in zip(first, same, strict=True))
+    drawn: list[list[views.Item]] = [[], [], []]
+    for n in range(6):
+        for feeder, items in zip(opened, drawn, strict=True):
+            if feeder is opened[1] and n in waits:
+                threading.Event().wait(0.3)  # until as many are prepared as there is room for
+            item = feeder.coarse()
+            feeder.give_back(item, unpose(item.truth[0], item))
+            items += [item, feeder.fine()]
+    first, again, other = drawn
+    assert [i.view for i in first] == [i.view for i in again] != [i.view for i in other]
+    assert all(torch.equal(a.image, b.image) for a, b in zip(first, again, strict=True))
+    assert all(torch.equal(a.prompt, b.prompt) for a, b in zip(first, again, strict=True))
+
+
+def test_a_run_that_goes_on_draws_the_views_that_follow(volumes: list[Volume], opened: list[Feeder]) -> None:
+    opened.append(Feeder(volumes, RULES, VOXELS, VOXELS, seed=0, first=2))
+    begun, later = ([f.coarse() for _ in range(4)] for f in opened)
+    assert [i.view for i in begun[2:]] == [i.view for i in later[:2]] and begun[0].view != begun[1].view
+
+
+def test_processes_draw_views_of_their_own(volumes: list[Volume], opened: list[Feeder]) -> None:
+    """And other runs neither draw theirs."""
+    others = [(0, 1), (1, 0), (1, 1)]
+    opened += [Feeder(volumes, RULES, VOXELS, VOXELS, seed, rank) for seed, rank in others]
+    assert len({str([f.coarse().view for _ in range(3)]) for f in opened}) == 4
 
 
 def test_a_set_of_weight_0_is_not_drawn(volumes: list[Volume], opened: list[Feeder]) -> None:
@@ -154,33 +180,31 @@ def test_processes_of_a_run_look_at_views_of_one_kind_together(tmp_path: Path, o
         made_volume(tmp_path),
         made_volume(tmp_path, "CT_Pelvis", spacing_xyz=(1.0, 1.0, 9.0)),
     ]
-    opened += [Feeder(volumes, RULES, VOXELS, VOXELS, seed=seed, size_seed=3) for seed in (0, 1)]
+    opened += [Feeder(volumes, RULES, VOXELS, VOXELS, seed=3, rank=rank) for rank in (0, 1)]
     drawn = [[f.coarse().volume.dataset for _ in range(12)] for f in opened[-2:]]
     assert drawn[0] == drawn[1]  # here the only set of its kind, so the set itself
     assert set(drawn[0]) == {"CT_Made", "CT_Pelvis"}
 
 
-def test_the_scale_holds_for_views_prepared_from_then_on(opened: list[Feeder]) -> None:
-    feeder = opened[0]
-    before = [np.prod(feeder.coarse().view.shape) for _ in range(8)]
-    feeder.scale = 8.0
-    after = [np.prod(feeder.coarse().view.shape) for _ in range(8 + feeding.AHEAD)][feeding.AHEAD + 1 :]
-    assert min(after) > max(before)
+def test_views_are_as_large_as_the_pace_says(volumes: list[Volume], opened: list[Feeder]) -> None:
+    opened.append(
+        Feeder(volumes, RULES, VOXELS, VOXELS, seed=0, pace=lambda n: Pace(scale=1.0 if n < 8 else 8.0))
+    )
+    sizes = [np.prod(opened[-1].coarse().view.shape) for _ in range(16)]
+    assert min(sizes[8:]) > max(sizes[:8])
 
 
 def test_plain_views_are_not_augmented(volumes: list[Volume], opened: list[Feeder]) -> None:
     rules = {name: rule(body=r.body, flips="any", turn_rad=0.5) for name, r in RULES.items()}
-    feeder = Feeder(volumes, rules, VOXELS, VOXELS, seed=0)
+    feeder = Feeder(volumes, rules, VOXELS, VOXELS, seed=0, pace=lambda n: Pace(plain=float(n >= 12)))
     opened.append(feeder)
 
     def augmented(item: views.Item) -> bool:
         return bool(item.flips) or item.turned[1] != 0 or item.knots is not None
 
-    assert sum(augmented(feeder.coarse()) for _ in range(12)) > 6
-    feeder.plain = 1.0
-    for _ in range(feeding.AHEAD + 1):
-        feeder.coarse()
-    for _ in range(6):
+    seen = []
+    for _ in range(18):
         item = feeder.coarse()
         feeder.give_back(item, unpose(item.truth[0], item))
-        assert not augmented(item) and not augmented(feeder.fine())
+        seen.append((augmented(item), augmented(feeder.fine())))
+    assert sum(any(pair) for pair in seen[:12]) > 6 and not any(any(pair) for pair in seen[12:])

@@ -2,6 +2,8 @@
 
 import csv
 import math
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +14,12 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 
 from tests.training.made import THIN, made_bank, made_volume, rule  # noqa: E402
 from training import loop  # noqa: E402
-from training.feeder import Feeder  # noqa: E402
+from training.feeder import Feeder, Pace  # noqa: E402
 from training.ideas import Ideas  # noqa: E402
 from training.log import Log  # noqa: E402
-from training.loop import Plan, Trainer, train  # noqa: E402
+from training.loop import Trainer, train  # noqa: E402
 from training.parallel import Group  # noqa: E402
+from training.plan import Plan  # noqa: E402
 from training.store import Volume  # noqa: E402
 from training.views import Item, coarse_item  # noqa: E402
 
@@ -37,9 +40,10 @@ def volume(tmp_path: Path) -> Volume:
 
 
 def trainer(folder: Path, group: Group | None = None, **plan: float | Ideas) -> Trainer:
-    """A trainer that works in ``folder``."""
+    """A trainer that works in ``folder``; for an hour where no steps are given."""
     folder.mkdir(exist_ok=True)
-    return Trainer(Plan(**({"hours": 1.0, "widths": THIN} | plan)), BANK, folder, group or Group(0, 1, ""))
+    length = {} if "steps" in plan else {"hours": 1.0}
+    return Trainer(Plan(**(length | {"widths": THIN} | plan)), BANK, folder, group or Group(0, 1, ""))
 
 
 def view(volume: Volume, seed: int = 0) -> Item:
@@ -121,12 +125,12 @@ def test_the_hours_hold_preparing_and_ending_too(tmp_path: Path) -> None:
 def test_views_grow_where_a_run_begins_from_nothing(tmp_path: Path, hours_spent: float, scale: float) -> None:
     one = trainer(tmp_path / "w", hours=1.0, smallest=0.4, grown_by=0.5)
     one.spent_s = hours_spent * 3600
-    assert one.scale() == pytest.approx(scale)
+    assert one.pace(0).scale == one.pace(99).scale == pytest.approx(scale)
 
 
 def test_views_do_not_grow_without_that_idea(tmp_path: Path) -> None:
     one = trainer(tmp_path / "w", ideas=Ideas(growing=False))
-    assert one.scale() == 1.0
+    assert one.pace(0).scale == 1.0
 
 
 def test_views_are_as_at_run_time_where_a_run_begins_from_weights(
@@ -137,23 +141,112 @@ def test_views_are_as_at_run_time_where_a_run_begins_from_weights(
     one = Trainer(
         Plan(hours=1.0, widths=THIN, smallest=0.4), BANK, tmp_path, Group(0, 1, ""), tmp_path / "weights"
     )
-    assert one.scale() == 1.0
+    assert one.pace(0).scale == 1.0
 
 
-def fed(folder: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch, **plan: float) -> Feeder:
-    """The feeder of a run of 25 s, whose second step, the last, begins with 10 s gone."""
+def test_where_steps_are_counted_a_view_is_as_the_step_wants_it_that_learns_from_it(tmp_path: Path) -> None:
+    """However far ahead of that step it is prepared."""
+    plan = {"steps": 10, "pairs": 3, "smallest": 0.4, "grown_by": 0.5, "settles_from": 0.5, "settled": 0.8}
+    one = trainer(tmp_path / "w", **plan)
+    seen = [one.pace(n) for n in range(30)]
+    assert [p.scale for p in seen[::3]] == pytest.approx([0.4 + 0.12 * min(step, 5) for step in range(10)])
+    assert [p.plain for p in seen[::3]] == pytest.approx([0.16 * max(0, step - 5) for step in range(10)])
+    assert seen[0] == seen[1] == seen[2] != seen[3]
+    one.step = 4
+    assert [one.pace(n) for n in range(30)] == seen, "whatever step the network is at"
+
+
+def rates(folder: Path, volume: Volume, steps: int) -> list[float]:
+    """The rates of the steps of a run whose length is given in steps."""
+    one, found = trainer(folder, steps=steps, pairs=1, warmup_steps=1), []
+    set_rate = one.set_rate
+    one.set_rate = lambda: found.append(set_rate()) or found[-1]
+    train(one, Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0, pace=one.pace))
+    assert one.step == steps
+    return found
+
+
+def test_so_many_steps_are_made_as_are_given_and_the_rate_falls_with_them(
+    tmp_path: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(1e6 * i for i in range(1000))  # the clock says that all hours are over
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(times))
+    expected = [Plan.rate * (0.02 + 0.98 * (1 + math.cos(math.pi * n / 4)) / 2) for n in range(4)]
+    assert rates(tmp_path / "w", volume, 4) == pytest.approx(expected)
+
+
+class Overlapping(Group):
+    """One process that averages as several do: while the next view is computed."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1, "")
+        self.size = 2
+
+    def send(self, model: torch.nn.Module, number: float) -> None:
+        """There is nobody to send to."""
+        self.size = 1
+        super().send(model, number)
+        self.size = 2
+
+
+def run(folder: Path, volume: Volume, group: Group, seed: int = 0, after_view: Callable = int) -> Trainer:
+    """Train for five steps, begin or go on; ``after_view`` is called without arguments after each view."""
+    one = trainer(folder, group, steps=5, pairs=2, seed=seed, warmup_steps=1, settles_from=0.2)
+    learn = one._one_view
+
+    def followed(item: Item) -> tuple[float, float, torch.Tensor]:
+        result = learn(item)
+        after_view()
+        return result
+
+    one._one_view = followed
+    rules = {"CT_Made": rule(flips="any", turn_rad=0.3)}
+    first = one.step * one.plan.pairs
+    train(one, Feeder([volume], rules, VOXELS, VOXELS, seed, pace=one.pace, first=first))
+    assert one.step == 5
+    return one
+
+
+@pytest.mark.parametrize("group", [lambda: Group(0, 1, ""), Overlapping])
+def test_a_run_of_so_many_steps_gives_the_same_bits_again(
+    tmp_path: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch, group: Callable[[], Group]
+) -> None:
+    """However fast the network is beside the thread that prepares views, and if it is interrupted, too."""
+    monkeypatch.setattr(loop, "SAVE_EVERY_STEPS", 2)
+    first = run(tmp_path / "first", volume, group())
+    slow = run(tmp_path / "slow", volume, group(), after_view=lambda: threading.Event().wait(0.05))
+    other = run(tmp_path / "other", volume, group(), seed=1)
+    views = iter(range(14))  # three steps of four views, saved after two of them, and half of the fourth
+    with pytest.raises(StopIteration):
+        run(tmp_path / "halted", volume, group(), after_view=lambda: next(views))
+    assert torch.load(tmp_path / "halted" / "checkpoint.pt", weights_only=True)["step"] == 2
+    halted = run(tmp_path / "halted", volume, group())
+    for again in (slow, halted):
+        assert same(first.model.state_dict(), again.model.state_dict())
+        assert same(first.average, again.average)
+    assert not same(first.model.state_dict(), other.model.state_dict())
+
+
+def paces(folder: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch, **plan: float) -> list[Pace]:
+    """What the feeder of a run of 25 s was told, whose second step, the last, begins with 10 s gone."""
     times = iter(10.0 * i for i in range(100))
     monkeypatch.setattr(loop.time, "monotonic", lambda: next(times))
-    feeder = Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0)
-    train(trainer(folder, hours=25 / 3600, pairs=1, **plan), feeder)
-    return feeder
+    one, told = trainer(folder, hours=25 / 3600, pairs=1, **plan), []
+
+    def pace(prepared: int) -> Pace:
+        told.append(one.pace(prepared))
+        return told[-1]
+
+    train(one, Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0, pace=pace))
+    return told
 
 
 def test_the_loop_tells_the_feeder_how_large_views_are(
     tmp_path: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feeder = fed(tmp_path / "w", volume, monkeypatch, smallest=0.4, grown_by=0.8)
-    assert feeder.scale == pytest.approx(0.7), "half of what it takes to grow"
+    told = paces(tmp_path / "w", volume, monkeypatch, smallest=0.4, grown_by=0.8)
+    assert told[0].scale == pytest.approx(0.4)
+    assert pytest.approx(0.7) in [p.scale for p in told], "half of what it takes to grow"
 
 
 @pytest.mark.parametrize(("hours_spent", "plain"), [(0.0, 0.0), (0.5, 0.0), (0.75, 0.4), (1.0, 0.8)])
@@ -162,16 +255,16 @@ def test_towards_the_end_most_views_are_not_augmented(
 ) -> None:
     one = trainer(tmp_path / "w", hours=1.0, settles_from=0.5, settled=0.8)
     one.spent_s = hours_spent * 3600
-    assert one.plain() == pytest.approx(plain)
+    assert one.pace(0).plain == pytest.approx(plain)
     one.plan = replace(one.plan, ideas=Ideas(settling=False))
-    assert one.plain() == 0.0
+    assert one.pace(0).plain == 0.0
 
 
 def test_the_loop_tells_the_feeder_how_many_views_are_not_augmented(
     tmp_path: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feeder = fed(tmp_path / "w", volume, monkeypatch, settles_from=0.2, settled=0.5)
-    assert feeder.plain == pytest.approx(0.125), "a quarter of the way from .2 to 1"
+    told = paces(tmp_path / "w", volume, monkeypatch, settles_from=0.2, settled=0.5)
+    assert pytest.approx(0.125) in [p.plain for p in told], "a quarter of the way from .2 to 1"
 
 
 def test_a_checkpoint_of_other_widths_is_named(tmp_path: Path) -> None:
@@ -188,6 +281,13 @@ def test_hours_that_leave_no_time_to_learn_are_refused() -> None:
         ValueError, match="--hours 0.1 is 360 s. Preparing took 300 s.* need 60 s. Give more."
     ):
         plan.check_time(300.0)
+    Plan(steps=10, ending_s=60.0).check_time(300.0)  # takes what it takes
+
+
+@pytest.mark.parametrize("length", [{}, {"hours": 1.0, "steps": 5}, {"hours": -1.0}, {"steps": -5}])
+def test_a_run_has_one_length(length: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="takes hours or steps, one of them; got"):
+        Plan(**length)
 
 
 def test_the_average_follows_quickly_at_first_and_slowly_later(tmp_path: Path, volume: Volume) -> None:
