@@ -314,7 +314,7 @@ def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) ->
     trainer.save()
     if validate:
         _look(trainer, validate, log)
-        log.write(trainer.step, trainer.spent_s, trainer.set_rate())
+    log.write(trainer.step, trainer.spent_s, trainer.set_rate())
     shares = ", ".join(f"{what} {100 * share:.1f} %" for what, share in trainer.times.shares().items())
     logging.info("%d steps; wall time: %s", trainer.step, shares)
     feeder.close()
