@@ -1,7 +1,8 @@
 """``python -m training --data DIR --out weights/nano --hours H``: train and export the default weights.
 
 With ``--steps N`` in place of the hours the clock decides nothing: on a processor of the same kind the same
-command gives the same weights to the bit, if it is not interrupted, and on another it learns as much.
+command, with as many processes, gives the same weights to the bit, also if it was interrupted; on another
+processor it learns as much.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -62,35 +64,45 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     args.work.mkdir(parents=True, exist_ok=True)
     ideas = Ideas().without(args.without)
+    try:
+        plan = Plan(
+            hours=1.25 if args.hours is None and args.steps is None else args.hours or 0.0,
+            steps=args.steps or 0,
+            seed=args.seed,
+            widths=tuple(args.widths),
+            rate=args.rate,
+            ideas=ideas,
+        )
+    except ValueError as error:
+        parser.error(str(error))
     rules = {n: r for n, r in read_rules().items() if not args.only or n in args.only}
     bank = build_bank(args.work)
     shelves = shelves_of(args)
     held_out = [v for shelf in shelves["val"] for v in read(shelf, rules)]
-    ending = ending_s(len(held_out))
-    widths = tuple(args.widths)
-    hours = 1.25 if args.hours is None and args.steps is None else args.hours or 0.0
-    try:
-        plan = Plan(hours, args.steps or 0, ending, args.seed, widths, args.rate, ideas=ideas)
-        if is_first() and not (args.work / CHECKPOINT).exists():
+    plan = replace(plan, ending_s=ending_s(len(held_out)))
+    if is_first() and not (args.work / CHECKPOINT).exists():
+        try:
             plan.check_time(time.monotonic() - started)
-    except ValueError as error:
-        parser.error(str(error))
+        except ValueError as error:
+            parser.error(str(error))
     group, others = join(args.processes)
     trainer = Trainer(plan, bank, args.work, group, args.start)
     volumes = [v for shelf in shelves["train"] for v in read(shelf, rules)]
     logging.info("%d volumes, precision %s, from step %d", len(volumes), trainer.precision, trainer.step)
+    trainer.begin(time.monotonic() - started)
+    # By the clock a run that goes on draws other views: one of these may be what ended it.
+    seed = plan.seed if plan.steps else plan.seed + 1000 * trainer.step
     feeder = Feeder(
         volumes,
         rules,
         plan.coarse_voxels,
         plan.fine_voxels,
-        plan.seed,
+        seed,
         group.rank,
         ideas,
         trainer.pace,
         first=trainer.step * plan.pairs,
     )
-    trainer.begin(time.monotonic() - started)
     train(trainer, feeder, partial(look_at, volumes=held_out) if held_out else None)
     group.leave()
     if group.rank == 0:

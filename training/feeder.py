@@ -40,17 +40,20 @@ class Pace(NamedTuple):
 
 
 class _Draws(NamedTuple):
+    """What is drawn before a view; the first two are the same in all processes."""
+
     voxels: int
-    """the same in all processes"""
     thick: bool
-    """whether a set of thick slices is drawn from; the same in all processes"""
+    """Whether it shows a set of thick slices."""
     plain: bool
+    """Whether it is left as it is."""
     rng: np.random.Generator
+    """Draws the rest."""
 
 
 class Feeder:
-    """Endless source of training views. The n-th of a stage has a seed of its own, so it is the same whenever
-    it is prepared and wherever a run goes on from, as long as ``pace`` and the coarse results are.
+    """Endless source of training views. The n-th of a stage has a seed of its own: given the same pace and
+    coarse results it is the same whenever it is prepared and wherever a run goes on from.
     """
 
     def __init__(

@@ -33,9 +33,9 @@ class Ideas:
     elastic: bool = True
     """Elastic deformation, stretched axes, and views as of finer acquisitions."""
     growing: bool = True
-    """A run from nothing begins with small views (``loop.Plan.smallest``)."""
+    """A run from nothing begins with small views (``plan.Plan.smallest``)."""
     settling: bool = True
-    """Towards its end a run shows most views as they are, not augmented (``loop.Plan.settled``)."""
+    """Towards its end a run shows most views as they are, not augmented (``plan.Plan.settled``)."""
     synthetic: bool = True
     """Images made from label maps (``synthetic.py``) and smoothed copies (``smoothed.py``) are mixed in."""
 

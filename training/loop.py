@@ -1,4 +1,4 @@
-"""The training loop: coarse and fine views, Muon and AdamW, averaged weights, a clock."""
+"""The training loop: coarse and fine views, Muon and AdamW, averaged weights; by steps or by the clock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ from training.plan import Plan
 from training.views import Item, unpose
 from training.warm import warm_start
 
-LOG_EVERY, SAVE_EVERY_S, SAVE_EVERY_STEPS = 20, 60, 25
+LOG_EVERY, SAVE_EVERY_S = 20, 60
+SAVE_EVERY_STEPS = 25
+"""Between two checkpoints of a run by steps. Weights are settled there, so that a run can go on with the same
+bits: another number gives others."""
+LENGTH = ("hours", "steps", "ending_s")
+"""What of a plan may be another when a run goes on: it is then given more time."""
 
 
 def processor_precision() -> torch.dtype:
@@ -93,6 +98,17 @@ class Trainer:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.begun_s, self.spent_s = state["step"], state["begun_s"], state["spent_s"]
+        before = state["plan"] | {"processes": state.get("processes", self.group.size)}
+        now = asdict(self.plan) | {"processes": self.group.size}
+        for name in sorted(before.keys() & now.keys() - set(LENGTH)):
+            if before[name] != now[name]:
+                logging.warning(
+                    "%s was trained with %s %s and goes on with %s: another run than either whole",
+                    path,
+                    name,
+                    before[name],
+                    now[name],
+                )
 
     def begin(self, prepared_s: float) -> None:
         """Count what this process took to get here; the first process's seconds hold for all."""
@@ -112,7 +128,8 @@ class Trainer:
             "begun_s": self.begun_s,
             "spent_s": self.spent_s,
             "optimizers": [o.state_dict() for o in self.optimizers],
-            "plan": asdict(self.plan),  # for whoever looks into it; a resumed run has its own
+            "plan": asdict(self.plan),
+            "processes": self.group.size,
         }
         torch.save(state, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
@@ -159,12 +176,11 @@ class Trainer:
     def pace(self, n: int) -> Pace:
         """How the n-th view of a stage is to be.
 
-        Where steps are counted that is asked of the step which will learn from it: when it is prepared hangs
-        on how fast the network is.
+        By steps: as the step wants it that learns from it, however early it is prepared. By the clock: as the
+        run stands when it is prepared.
         """
-        share = self.share()
-        if self.plan.steps:
-            share = min(1.0, n // self.plan.pairs / self.plan.steps)
+        steps = self.plan.steps
+        share = min(1.0, n // self.plan.pairs / steps) if steps else self.share()
         return Pace(self.plan.scale(share, self.warm), self.plan.plain(share))
 
     def set_rate(self) -> float:
@@ -185,7 +201,7 @@ class Trainer:
         if not torch.isfinite(norm):
             raise FloatingPointError(
                 f"the gradient's length is {float(norm)} at step {self.step} although the losses are finite; "
-                "start again to go on from the last checkpoint, which is whole"
+                "start again with another --seed to go on from the last checkpoint, which is whole"
             )
         for optimizer in self.optimizers:
             optimizer.step()
@@ -199,8 +215,9 @@ class Trainer:
     def one_step(self, feeder: Feeder, log: Log, spent_s: float) -> None:
         """Coarse and fine views in each process, whose gradients are then averaged.
 
-        They arrive while the next step's first view is computed, with weights that lack one update: so no
-        process stands still until the other is ready. ``spent_s``: this process's own clock.
+        They arrive while the next step's first view is computed, with weights that lack one update (but for
+        the first step after a checkpoint of a run by steps): so no process stands still until the other is
+        ready. ``spent_s``: this process's own clock.
         """
         for n in range(self.plan.pairs):
             with self.times("data"):
@@ -291,6 +308,7 @@ def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) ->
     def behind() -> float:
         return trainer.taken if plan.steps else trainer.spent_s
 
+    rate = trainer.set_rate()
     with tqdm(total=total, initial=round(behind()), unit=unit, disable=quiet) as bar:
         while behind() < (plan.steps or plan.limit_s):
             rate = trainer.set_rate()
@@ -314,7 +332,7 @@ def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) ->
     trainer.save()
     if validate:
         _look(trainer, validate, log)
-    log.write(trainer.step, trainer.spent_s, trainer.set_rate())
+    log.write(trainer.step, trainer.spent_s, rate)
     shares = ", ".join(f"{what} {100 * share:.1f} %" for what, share in trainer.times.shares().items())
     logging.info("%d steps; wall time: %s", trainer.step, shares)
     feeder.close()

@@ -15,7 +15,8 @@ class Plan:
     hours: float = 0.0
     """Wall time of the whole run, all its parts together; the learning rate falls to its end within it."""
     steps: int = 0
-    """Steps of the whole run, where these are given and not the hours: then nothing follows the clock."""
+    """Steps of the whole run, where these are given and not the hours: then nothing that the weights hang on
+    follows the clock."""
     ending_s: float = 0.0
     """What of the hours is kept for the last look and the export."""
     seed: int = 0

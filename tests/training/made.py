@@ -1,8 +1,11 @@
-"""Made volumes in challenge format: a dim body with bright cubes that the prompts ask for."""
+"""Made volumes in challenge format, a dim body with bright cubes that the prompts ask for; two processes."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from networks.nano import TEXT
 from training.store import SetRule, Volume, read_volume
@@ -47,3 +50,44 @@ def made_bank(*names: str) -> dict[str, np.ndarray]:
     """A text vector for each name, all different."""
     rng = np.random.default_rng(0)
     return {name: rng.normal(size=TEXT).astype(np.float32) for name in names}
+
+
+NO_GLOO = 77
+"""Exit code of a script where gloo cannot reach its neighbour on this machine."""
+JOINED = """
+import sys
+import torch
+from training.parallel import Group
+rank = int(sys.argv[1])
+try:
+    group = Group(rank, 2, sys.argv[2])
+    torch.distributed.barrier()
+except (RuntimeError, OSError) as error:
+    print(error, file=sys.stderr)
+    sys.exit(77)
+"""
+"""``group`` of two processes, and which of them this one is."""
+
+
+def run_two(root: Path, folder: Path, script: str) -> list[str]:
+    """What each of two processes prints that run ``script`` as a group; skips the test where none can be."""
+    (folder / "script.py").write_text(JOINED + script)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(folder / "script.py"), str(rank), str(folder / "rendezvous")],
+            env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        outs = [p.communicate(timeout=120) for p in processes]
+    finally:
+        for p in processes:
+            p.kill()
+    if NO_GLOO in [p.returncode for p in processes]:
+        pytest.skip(f"gloo cannot connect two processes here: {outs[0][1] or outs[1][1]}")
+    assert [p.returncode for p in processes] == [0, 0], outs
+    return [out for out, _ in outs]

@@ -163,7 +163,7 @@ def rates(folder: Path, volume: Volume, steps: int) -> list[float]:
     one.set_rate = lambda: found.append(set_rate()) or found[-1]
     train(one, Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0, pace=one.pace))
     assert one.step == steps
-    return found
+    return found[-steps:]
 
 
 def test_so_many_steps_are_made_as_are_given_and_the_rate_falls_with_them(
@@ -173,6 +173,8 @@ def test_so_many_steps_are_made_as_are_given_and_the_rate_falls_with_them(
     monkeypatch.setattr(loop.time, "monotonic", lambda: next(times))
     expected = [Plan.rate * (0.02 + 0.98 * (1 + math.cos(math.pi * n / 4)) / 2) for n in range(4)]
     assert rates(tmp_path / "w", volume, 4) == pytest.approx(expected)
+    lines = (tmp_path / "w" / "log.csv").read_text().splitlines()
+    assert len(lines) > 1 and lines[-1].startswith("4,"), "fewer steps than the log waits for leave one line"
 
 
 class Overlapping(Group):
@@ -265,6 +267,19 @@ def test_the_loop_tells_the_feeder_how_many_views_are_not_augmented(
 ) -> None:
     told = paces(tmp_path / "w", volume, monkeypatch, settles_from=0.2, settled=0.5)
     assert pytest.approx(0.125) in [p.plain for p in told], "a quarter of the way from .2 to 1"
+
+
+def test_a_run_that_goes_on_under_other_settings_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer(tmp_path / "w", steps=5, rate=1e-3).save()
+    trainer(tmp_path / "w", steps=9, rate=1e-3)  # given more time, as `make weights` does
+    assert not caplog.messages
+    trainer(tmp_path / "w", Overlapping(), steps=5, rate=1e-3, seed=4)
+    assert [m.partition(" was trained with ")[2] for m in caplog.messages] == [
+        "processes 1 and goes on with 2: another run than either whole",
+        "seed 0 and goes on with 4: another run than either whole",
+    ]
 
 
 def test_a_checkpoint_of_other_widths_is_named(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Gradients averaged over processes."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,23 +8,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from tests.training.made import run_two  # noqa: E402
 from training import parallel  # noqa: E402
 from training.parallel import RANK, STORE, WORLD, Group, join  # noqa: E402
 
-NO_GLOO = 77
-"""Exit code of the script where gloo cannot reach its neighbour on this machine."""
 SCRIPT = """
-import json, sys
-import torch
+import json
 from torch import nn
-from training.parallel import Group
-rank = int(sys.argv[1])
-try:
-    group = Group(rank, 2, sys.argv[2])
-    torch.distributed.barrier()
-except (RuntimeError, OSError) as error:
-    print(error, file=sys.stderr)
-    sys.exit(77)
 model = nn.Sequential(nn.Linear(2, 1, bias=False), nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
 model[0].weight.grad = torch.tensor([[1.0, 10.0]]) * (rank + 1)
 if rank == 1:
@@ -64,28 +53,10 @@ def test_a_process_computes_with_one_thread() -> None:
 
 
 def test_two_processes_share_the_mean_and_the_first_one_s_number(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(tmp_path / "script.py"), str(rank), str(tmp_path / "store")],
-            env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outs = [p.communicate(timeout=120) for p in processes]
-    finally:
-        for p in processes:
-            p.kill()
-    if NO_GLOO in [p.returncode for p in processes]:
-        pytest.skip(f"gloo cannot connect two processes here: {outs[0][1] or outs[1][1]}")
-    assert [p.returncode for p in processes] == [0, 0], outs
+    outs = run_two(root, tmp_path, SCRIPT)
     # (1 + 2) / 2, (10 + 20) / 2; a process without a gradient counts as 0; what is not trained gets none.
     expected = {"number": 100.5, "grads": [[1.5, 15.0], [4.0], None], "agreed": 0.1, "threads": 1}
-    assert [json.loads(out) for out, _ in outs] == [expected, expected]
+    assert [json.loads(out) for out in outs] == [expected, expected]
 
 
 def test_the_first_process_starts_the_others_with_its_own_command_line(
