@@ -32,8 +32,8 @@ image:
 	$(ENGINE) build --build-arg ACCELERATOR=$(ACCELERATOR) --tag $(IMAGE) .
 
 # Train the default weights again: a narrow network from nothing, from its result, that for longer; the mean of the three,
-# widened and trained on; that on more abdomens, and the mean of the last two. Nine hours on two cores with AVX512-bf16, a day
-# without; goes on where it was interrupted.
+# widened and trained on; that on more abdomens, and the mean of the last two. Some nine hours on two cores with AVX512-bf16,
+# a day and a half with AVX2 alone; goes on where it was interrupted, so RUNS is to be empty for other settings.
 weights: .venv-dev/ready
 	$(TRAIN) $(NARROW) --work $(RUNS)/1 --out $(RUNS)/1/weights $(call LENGTH,1) --seed 0
 	$(TRAIN) --work $(RUNS)/2 --out $(RUNS)/2/weights $(call LENGTH,2) $(LATER)
