@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from tests.training.made import THIN, made_volume, rule  # noqa: E402
+from tests.training.made import THIN, rule  # noqa: E402
 from tests.training.trainers import BANK, VOXELS, same, trainer  # noqa: E402
 from training import loop  # noqa: E402
 from training.feeder import Feeder, Pace  # noqa: E402
@@ -22,17 +22,7 @@ from training.plan import Plan  # noqa: E402
 from training.store import Volume  # noqa: E402
 from training.views import Item, coarse_item  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In fp32 on every machine."""
-    monkeypatch.setattr(loop, "processor_precision", lambda: torch.float32)
-
-
-@pytest.fixture
-def volume(tmp_path: Path) -> Volume:
-    """Liver and spleen."""
-    return made_volume(tmp_path / "data")
+pytestmark = pytest.mark.usefixtures("exact")
 
 
 def view(volume: Volume, seed: int = 0) -> Item:

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from tests.training.made import made_volume, rule  # noqa: E402
+from tests.training.made import rule  # noqa: E402
 from tests.training.trainers import VOXELS, same, trainer  # noqa: E402
 from training import loop  # noqa: E402
 from training.feeder import Feeder  # noqa: E402
@@ -19,17 +19,7 @@ from training.plan import Plan  # noqa: E402
 from training.store import Volume  # noqa: E402
 from training.views import Item  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In fp32 on every machine."""
-    monkeypatch.setattr(loop, "processor_precision", lambda: torch.float32)
-
-
-@pytest.fixture
-def volume(tmp_path: Path) -> Volume:
-    """Liver and spleen."""
-    return made_volume(tmp_path / "data")
+pytestmark = pytest.mark.usefixtures("exact")
 
 
 def test_where_steps_are_counted_a_view_is_as_the_step_wants_it_that_learns_from_it(tmp_path: Path) -> None:
