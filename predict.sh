@@ -4,6 +4,6 @@ set -eu
 trap '' TERM # until Python listens for it, it would end the case without an output
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 [ -n "${PYTHON:-}" ] || ! [ -x "$here/.venv/bin/python" ] || PYTHON=$here/.venv/bin/python
-# Safe path: a folder `inference` in the caller's directory must not take the place of ours.
+# Safe path: a folder `vesal` in the caller's directory must not take the place of ours.
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1
-exec "${PYTHON:-python3}" -m inference "$@"
+exec "${PYTHON:-python3}" -m vesal "$@"

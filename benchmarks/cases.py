@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.metrics import dice
+from vesal.evaluation.metrics import dice
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = """| case | prompt | covered | DSC | s of budget | peak MB | windows |

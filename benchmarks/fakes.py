@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import now
-from inference.engine import Engine
-from inference.models import MODALITIES, SIDES, VolumeModel
-from inference.profile import Covered, Profile, read_profile
+from vesal.inference.data.terms import MODALITIES
+from vesal.inference.engine import Engine
+from vesal.inference.families.nano import SIDE_CODES, VolumeModel
+from vesal.inference.planning.profile import Covered, Profile, read_profile
 
 NOISE = 1e-3
 """Height of the noise where a class is not; without any, results would pack better than true ones."""
@@ -30,7 +31,7 @@ class Balls:
         self.calls = 0
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """See ``inference.runtime.Graph``."""
+        """See ``runtime.choice.Graph``."""
         self.calls += 1
         started = time.perf_counter()
         prompt = inputs["prompt"]
@@ -89,7 +90,7 @@ def covering(folder: Path) -> Profile:
     profile = read_profile(folder)
     with np.load(profile.bank) as archive:
         names = archive["names"].tolist()
-    targets = (Covered(n, side, m, turned=True) for n in names for side in SIDES for m in MODALITIES)
+    targets = (Covered(n, side, m, turned=True) for n in names for side in SIDE_CODES for m in MODALITIES)
     return replace(profile, targets=tuple(targets))
 
 

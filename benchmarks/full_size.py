@@ -27,8 +27,8 @@ import numpy as np
 
 from benchmarks.measure import predict
 from benchmarks.tables import Row, finish, markdown
-from inference.processor import processor
-from inference.vocabulary import load_vocabulary
+from vesal.inference.prompts.vocabulary import load_vocabulary
+from vesal.inference.runtime.machine import processor
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED_VOXELS = 128 * 224 * 224

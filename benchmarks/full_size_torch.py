@@ -19,18 +19,18 @@ from torch import Tensor, nn
 
 from benchmarks.full_size import SEED, SPACING_DHW_MM, questions
 from benchmarks.measure import now
-from inference.case import read_case
-from inference.masks import half_of_blocks
-from inference.model_query import QueryModel
-from inference.processor import peak_mb
-from inference.rules.tiles import blending_weight, tiles
-from inference.vocabulary import load_vocabulary
-from networks.medal_s import MEDAL_S, MedalS, complementary
-from networks.mpnet_text import MPNetText, TextSizes
-from networks.sat import Sizes
-from weights.convert.checkpoint import Checkpoint
-from weights.convert.folder import Options, convert
-from weights.convert.keymap import load
+from vesal.inference.families.query import QueryModel
+from vesal.inference.geometry.tiles import blending_weight, tiles
+from vesal.inference.io.npz import read_case
+from vesal.inference.prompts.vocabulary import load_vocabulary
+from vesal.inference.runtime.machine import peak_mb
+from vesal.inference.stages.block_masks import half_of_blocks
+from vesal.networks.medal_s import MEDAL_S, MedalS, complementary
+from vesal.networks.mpnet_text import MPNetText, TextSizes
+from vesal.networks.sat import Sizes
+from vesal.weights.convert.checkpoint import Checkpoint
+from vesal.weights.convert.folder import Options, convert
+from vesal.weights.convert.keymap import load
 
 BLOCK = 8
 """Voxels a side of the blocks of complementary prompts in the fine stage (``medal_s.md`` 7)."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.measure import as_in_a_container, now, side_by_side
 from benchmarks.tables import Row, finish, markdown
-from inference.processor import available_threads
+from vesal.inference.runtime.machine import available_threads
 
 SIDE = 160
 NOISE = 1e-3
@@ -38,8 +38,8 @@ def make_rows(times: int) -> list[Row]:
     """Size, time and import."""
     import blosc2
 
-    from inference.halves import from_bits, rounded, to_bits
-    from inference.kept import Kept
+    from vesal.inference.stages.float16_bits import from_bits, rounded, to_bits
+    from vesal.inference.stages.packed_probability import Kept
 
     values = made()
     kept = Kept.of(values[None], halves=True)

@@ -88,7 +88,7 @@ def best_command(case: Path, folder: Path, times: int, *options: str) -> Command
 
 def as_in_a_container(threads: int) -> None:
     """Limits of threads as the command sets them; to be called before numpy is imported."""
-    from inference.parallel import limit_threads
+    from vesal.inference.runtime.threads import limit_threads
 
     limit_threads(threads)
     for library in ("OMP", "MKL", "RAYON"):

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.tables import Row, finish, markdown
-from inference.processor import peak_mb
+from vesal.inference.runtime.machine import peak_mb
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_MB = 4096.0
@@ -66,8 +66,8 @@ def measured(what: str, case: Path, weights: Path) -> list[Row]:
 def run_case(case: Path, weights: Path) -> dict[str, object]:
     """Run one case from file to file with a made-up network; in the process that is measured."""
     from benchmarks.fakes import Balls, covering, fake_engine
-    from inference.run import run
-    from inference.settings import Settings
+    from vesal.inference.runner.run import run
+    from vesal.inference.runner.settings import Settings
 
     profile = covering(weights)
     report = case.with_suffix(".report")
@@ -99,10 +99,11 @@ def network_row(weights: Path) -> Row:
 
 def run_network(weights: Path) -> None:
     """One coarse window of the real weights."""
-    from inference.models import Embedding, VolumeModel
-    from inference.profile import read_profile
-    from inference.runtime import choose_runtime
-    from inference.stages import MOST_QUERIES
+    from vesal.inference.families.contract import Embedding
+    from vesal.inference.families.nano import VolumeModel
+    from vesal.inference.planning.profile import read_profile
+    from vesal.inference.runtime.choice import choose_runtime
+    from vesal.inference.stages.passes import MOST_QUERIES
 
     profile = read_profile(weights)
     model = VolumeModel.load(profile.graphs, profile.bank, choose_runtime())
@@ -115,7 +116,7 @@ def run_network(weights: Path) -> None:
 
 def sentences(count: int, weights: Path) -> dict[str, str]:
     """Prompts for so many different concepts of the bank, each one that the parser reads as itself."""
-    from inference.prompts import parse_prompts
+    from vesal.inference.prompts.parser import parse_prompts
 
     with np.load(weights / "bank.npz") as archive:
         names = archive["names"].tolist()

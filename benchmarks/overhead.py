@@ -14,24 +14,28 @@ import numpy as np
 from benchmarks.fakes import Balls, Timed, covering, fake_engine
 from benchmarks.measure import now, side_by_side
 from benchmarks.tables import Row
-from inference import case, filters, labelmap, models, outcomes, prompts, region, resample, write
-from inference.engine import Engine
-from inference.models import VolumeModel
-from inference.run import run
-from inference.runtime import choose_runtime
-from inference.settings import Settings
+from vesal.inference.engine import Engine
+from vesal.inference.families import network_input
+from vesal.inference.families.nano import VolumeModel
+from vesal.inference.geometry import region, resample
+from vesal.inference.io import label_writer, npz
+from vesal.inference.prompts import parser
+from vesal.inference.runner.run import run
+from vesal.inference.runner.settings import Settings
+from vesal.inference.runtime.choice import choose_runtime
+from vesal.inference.stages import filters, label_map, prompt_results
 
 STEPS: dict[str, tuple[Callable[..., Any], ...]] = {
-    "writing zeros, coarse and final result": (write.write_label_map,),
-    "reading": (case.read_case,),
-    "parsing prompts": (prompts.parse_prompts,),
-    "statistics of the volume": (models.intensity_statistics,),
-    "sampling views": (resample.to_view, models.image_channels),
+    "writing zeros, coarse and final result": (label_writer.write_label_map,),
+    "reading": (npz.read_case,),
+    "parsing prompts": (parser.parse_prompts,),
+    "statistics of the volume": (network_input.intensity_statistics,),
+    "sampling views": (resample.to_view, network_input.image_channels),
     "spatial prompts": (resample.between,),
-    "classes to labels": (labelmap.LabelMap.add,),
+    "classes to labels": (label_map.LabelMap.add,),
     "filtering": (filters.filter_pass, filters.filter_components, filters.split_into_objects),
     "regions": (region.region_of,),
-    "what the report counts": (outcomes.outcomes,),
+    "what the report counts": (prompt_results.outcomes,),
 }
 """Rows of the table -> functions whose time, with all they call, goes there; none calls another of them."""
 LARGE_NETWORK_S = 5.0
@@ -145,10 +149,10 @@ def timed(function: Callable[..., Any], took: dict[str, float], step: str) -> It
         finally:
             took[step] += now() - started
 
-    modules = [module for name, module in sys.modules.items() if name.startswith("inference.")]
+    modules = [module for name, module in sys.modules.items() if name.startswith("vesal.inference.")]
     places = [
         (h, name)
-        for h in [*modules, labelmap.LabelMap]
+        for h in [*modules, label_map.LabelMap]
         for name, value in list(vars(h).items())
         if value is function
     ]

@@ -8,10 +8,10 @@ import numpy as np
 
 from benchmarks.measure import side_by_side
 from benchmarks.tables import Row
-from inference.geometry import fit_view, whole
-from inference.labelmap import LabelMap
-from inference.profile import read_profile
-from inference.resample import labels_to_view, to_native, to_view
+from vesal.inference.geometry.resample import labels_to_view, to_native, to_view
+from vesal.inference.geometry.views import fit_view, whole
+from vesal.inference.planning.profile import read_profile
+from vesal.inference.stages.label_map import LabelMap
 
 CLASSES = 15
 

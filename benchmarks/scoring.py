@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evaluation.matching import overlaps
-from evaluation.metrics import score_case
+from vesal.evaluation.matching import overlaps
+from vesal.evaluation.metrics import score_case
 
 SPACING_DHW_MM = (1.0, 0.8, 0.8)
 CLASSES = 15

@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.tables import Row
-from evaluation.metrics import dice
-from inference import look, windows
-from inference.budget import Clock
-from inference.case import read_case
-from inference.engine import Engine
-from inference.profile import Profile, StageRule
-from inference.prompts import parse_prompts
-from inference.settings import Settings
+from vesal.evaluation.metrics import dice
+from vesal.inference.engine import Engine
+from vesal.inference.io.npz import read_case
+from vesal.inference.planning.profile import Profile, StageRule
+from vesal.inference.prompts.parser import parse_prompts
+from vesal.inference.runner.settings import Settings
+from vesal.inference.stages import sliding_window as windows
+from vesal.inference.stages import view_pass
+from vesal.inference.timing.clock import Clock
 
 MOST_LOST = 1e-4
 """Mean Dice that skipping may cost: less than a table shows. In a window skipped because the coarse stage
@@ -104,7 +105,7 @@ def nothing_idle() -> Iterator[None]:
         return False
 
     before: dict[object, Callable[[np.ndarray, np.ndarray | None], bool]] = {}
-    for module in (windows, look):
+    for module in (windows, view_pass):
         before[module] = module.is_idle
         module.is_idle = never  # type: ignore[assignment]
     try:

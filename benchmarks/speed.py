@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.measure import ROOT, as_in_a_container, count_processor_time
-from inference.processor import available_threads
+from vesal.inference.runtime.machine import available_threads
 
 TABLES = ("start", "resampling", "overhead", "prompts", "cases", "skipping")
 
@@ -82,7 +82,7 @@ def _measure(options: argparse.Namespace, threads: int) -> int:
 
 def most_prompts(cases: list[Path]) -> Path:
     """The case with most prompts."""
-    from inference.case import read_case
+    from vesal.inference.io.npz import read_case
 
     return max(cases, key=lambda case: len(read_case(case).sentences))
 

@@ -38,7 +38,7 @@ def rows(weights: Path, folder: Path, times: int) -> list[Row]:
 
 def imported(case: Path, out: Path, weights: Path) -> tuple[float, set[str]]:
     """Milliseconds that Python spent importing during a run (`-X importtime`), and the packages."""
-    command = [sys.executable, "-X", "importtime", "-m", "inference", str(case), str(out), "--quiet"]
+    command = [sys.executable, "-X", "importtime", "-m", "vesal", str(case), str(out), "--quiet"]
     told = subprocess.run(
         [*command, "--weights", str(weights), "--report", str(out / "report.json")],
         check=True,
@@ -58,7 +58,7 @@ def imported(case: Path, out: Path, weights: Path) -> tuple[float, set[str]]:
 
 def write_case(path: Path, weights: Path) -> None:
     """A bright cube in noise, with a prompt for the first target that the weights cover without side."""
-    from inference.profile import read_profile
+    from vesal.inference.planning.profile import read_profile
 
     target = next(t for t in read_profile(weights).targets if t.side is None)
     image = np.random.default_rng(0).integers(20, 60, (SIDE,) * 3, np.uint8)

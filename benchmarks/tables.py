@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from inference.processor import processor
+from vesal.inference.runtime.machine import processor
 
 
 @dataclass(frozen=True)

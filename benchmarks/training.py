@@ -16,9 +16,9 @@ import torch
 
 from benchmarks.measure import side_by_side
 from benchmarks.tables import Row, finish, markdown
-from networks import mixed
-from networks.nano import TEXT, WIDTHS, Nano, Widths
-from training.loop import processor_precision
+from vesal.networks import mixed
+from vesal.networks.nano import TEXT, WIDTHS, Nano, Widths
+from vesal.training.loop import processor_precision
 
 NARROW: Widths = (24, 48, 96, 128)
 VIEWS = ((0, (32, 32, 48)), (0, (48, 48, 48)), (0, (48, 64, 64)), (2, (12, 128, 128)))

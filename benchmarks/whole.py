@@ -13,9 +13,9 @@ import numpy as np
 from benchmarks.fakes import covering
 from benchmarks.measure import best_command
 from benchmarks.tables import Row
-from inference.archive import Archive
-from inference.budget import SECONDS_PER_PROMPT
-from inference.case import read_case
+from vesal.inference.io.npz import read_case
+from vesal.inference.io.npz_archive import Archive
+from vesal.inference.timing.clock import SECONDS_PER_PROMPT
 
 MOST_S = 1.0
 """Seconds a prompt that a whole case may take with the default weights."""
@@ -107,10 +107,11 @@ def _link(source: Path, target: Path) -> None:
 def network_rows(case: Path, weights: Path, times: int) -> list[Row]:
     """One pass of the network with all queries of a case beside one with a single query, on one view."""
     from benchmarks.measure import side_by_side
-    from inference.geometry import fit_view, whole
-    from inference.models import Embedding, VolumeModel
-    from inference.profile import read_profile
-    from inference.runtime import choose_runtime
+    from vesal.inference.families.contract import Embedding
+    from vesal.inference.families.nano import VolumeModel
+    from vesal.inference.geometry.views import fit_view, whole
+    from vesal.inference.planning.profile import read_profile
+    from vesal.inference.runtime.choice import choose_runtime
 
     with Archive(case) as archive:
         shape = archive.header("imgs").shape

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from demo.cases import CASES, DemoCase
-from demo.convert import write_challenge_case
-from demo.packages import DemoDataError
-from demo.picture import save_picture
-from demo.score import score_table
-from inference.case import Case
+from vesal.demo.cases import CASES, DemoCase
+from vesal.demo.convert import write_challenge_case
+from vesal.demo.packages import DemoDataError
+from vesal.demo.picture import save_picture
+from vesal.demo.score import score_table
+from vesal.inference.data.case import Case
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from demo.packages import PackagedFile, fetch
-from demo.volumes import read_tiff
-from inference.nifti import read_nifti
+from vesal.demo.packages import PackagedFile, fetch
+from vesal.demo.volumes import read_tiff
+from vesal.inference.io.nifti import read_nifti
 
 STARDIST, NILEARN = ("stardist", "0.9.2"), ("nilearn", "0.14.1")
 NUCLEI_IMAGE = PackagedFile(

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from demo.cases import DemoCase
-from inference.case import Case, read_case
+from vesal.demo.cases import DemoCase
+from vesal.inference.data.case import Case
+from vesal.inference.io.npz import read_case
 
 
 def write_challenge_case(demo: DemoCase, folder: Path) -> Case:

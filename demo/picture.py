@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from demo.cases import DemoCase
-from demo.views import View, make_views
+from vesal.demo.cases import DemoCase
+from vesal.demo.views import View, make_views
 
 # Okabe and Ito's palette: told apart by everyone, and on grey.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")

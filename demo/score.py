@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from demo.cases import DemoCase
-from evaluation.metrics import dice, score_instances, score_semantic
+from vesal.demo.cases import DemoCase
+from vesal.evaluation.metrics import dice, score_instances, score_semantic
 
 
 def score_table(demo: DemoCase, labels: np.ndarray) -> str:

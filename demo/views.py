@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demo.cases import DemoCase
+from vesal.demo.cases import DemoCase
 
 OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "S": "I", "I": "S"}
 PLANES = dict.fromkeys("LR", "sagittal") | dict.fromkeys("SI", "axial") | dict.fromkeys("AP", "coronal")

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.errors import EvaluationError
-from evaluation.files import find_cases
-from evaluation.report import as_text, summary_row, write_report
-from evaluation.scoring import SCORES, CaseResult, same_score, score_files
-from evaluation.tables import NAMES, lost_officially, measurements, per_modality, per_target
+from vesal.evaluation.errors import EvaluationError
+from vesal.evaluation.files import find_cases
+from vesal.evaluation.report import as_text, summary_row, write_report
+from vesal.evaluation.scoring import SCORES, CaseResult, same_score, score_files
+from vesal.evaluation.tables import NAMES, lost_officially, measurements, per_modality, per_target
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +68,7 @@ def _with_bar(cases: list) -> list:
 
 
 def _plot(folder: Path, results: Sequence[CaseResult], official: bool) -> None:
-    from evaluation.plots import TARGETS_PLOT, VOLUME_PLOT, plot_targets, plot_volumes
+    from vesal.evaluation.plots import TARGETS_PLOT, VOLUME_PLOT, plot_targets, plot_volumes
 
     measured = measurements(results, official)
     plot_targets(folder / TARGETS_PLOT, measured)

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.errors import EvaluationError
-from evaluation.files import find_cases
-from evaluation.report import JSON_FILE, as_text, read_results
-from evaluation.scoring import SCORES, CaseResult, same_score, score_files
-from evaluation.statistics import signed_rank, summarize
-from evaluation.tables import NAMES, measurements
+from vesal.evaluation.errors import EvaluationError
+from vesal.evaluation.files import find_cases
+from vesal.evaluation.report import JSON_FILE, as_text, read_results
+from vesal.evaluation.scoring import SCORES, CaseResult, same_score, score_files
+from vesal.evaluation.statistics import signed_rank, summarize
+from vesal.evaluation.tables import NAMES, measurements
 
 WORST = 5
 HEADLINE = ("DSC", "F1")

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from evaluation.errors import EvaluationError
-from evaluation.measure import CgroupWatch, Run, ask, kill_group, timed
+from vesal.evaluation.errors import EvaluationError
+from vesal.evaluation.measure import CgroupWatch, Run, ask, kill_group, timed
 
 
 class Engine(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inference.errors import CaseError, VesalError
+from vesal.inference.data.errors import CaseError, VesalError
 
 
 class EvaluationError(VesalError, ValueError):

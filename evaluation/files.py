@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.errors import EvaluationError, GroundTruthError, PredictionError
-from inference.archive import Archive
-from inference.errors import CaseError
+from vesal.evaluation.errors import EvaluationError, GroundTruthError, PredictionError
+from vesal.inference.data.errors import CaseError
+from vesal.inference.io.npz_archive import Archive
 
 PREDICTION_KEY = "segs"
 TRUTH_KEY = "gts"

@@ -11,9 +11,9 @@ from math import nan
 
 import numpy as np
 
-from evaluation.errors import PredictionError
-from evaluation.matching import Overlaps, match_objects, overlaps
-from evaluation.surface import surface_dice
+from vesal.evaluation.errors import PredictionError
+from vesal.evaluation.matching import Overlaps, match_objects, overlaps
+from vesal.evaluation.surface import surface_dice
 
 TOLERANCE_MM = 2.0
 """Tolerance of the NSD in the challenge."""

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation.errors import OfficialScriptError
-from evaluation.matching import overlaps, present_ids
-from evaluation.metrics import (
+from vesal.evaluation.errors import OfficialScriptError
+from vesal.evaluation.matching import overlaps, present_ids
+from vesal.evaluation.metrics import (
     TOLERANCE_MM,
     CaseScore,
     instance_score,

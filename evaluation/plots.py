@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.tables import Measurement
+from vesal.evaluation.tables import Measurement
 
 TARGETS_PLOT = "scores_per_target.png"
 VOLUME_PLOT = "dsc_against_volume.png"

@@ -10,10 +10,10 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
-from evaluation.errors import EvaluationError
-from evaluation.metrics import CaseScore, ClassScore
-from evaluation.scoring import SCORES, CaseResult
-from evaluation.tables import Row, case_rows, lost_officially, measurements, per_modality, per_target
+from vesal.evaluation.errors import EvaluationError
+from vesal.evaluation.metrics import CaseScore, ClassScore
+from vesal.evaluation.scoring import SCORES, CaseResult
+from vesal.evaluation.tables import Row, case_rows, lost_officially, measurements, per_modality, per_target
 
 CASES_FILE = "cases.csv"
 TARGETS_FILE = "targets.csv"

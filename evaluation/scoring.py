@@ -8,13 +8,14 @@ from math import prod
 
 import numpy as np
 
-from evaluation.errors import GroundTruthError, OfficialScriptError, PredictionError
-from evaluation.files import CaseFiles, as_labels, read_prediction, read_truth
-from evaluation.metrics import CaseScore, require_same_shape, score_case
-from evaluation.official import score_case_as_official
-from evaluation.targets import Asked, describe
-from inference.case import Case, read_case
-from inference.errors import CaseError
+from vesal.evaluation.errors import GroundTruthError, OfficialScriptError, PredictionError
+from vesal.evaluation.files import CaseFiles, as_labels, read_prediction, read_truth
+from vesal.evaluation.metrics import CaseScore, require_same_shape, score_case
+from vesal.evaluation.official import score_case_as_official
+from vesal.evaluation.targets import Asked, describe
+from vesal.inference.data.case import Case
+from vesal.inference.data.errors import CaseError
+from vesal.inference.io.npz import read_case
 
 SCORES = ("dsc", "nsd", "f1", "dsc_tp")
 """The four scores of the challenge, as fields of `CaseScore`."""

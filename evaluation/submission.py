@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.engines import Engine
-from evaluation.errors import PredictionError
-from evaluation.files import PREDICTION_KEY, as_labels
-from inference.archive import Archive
-from inference.errors import CaseError
+from vesal.evaluation.engines import Engine
+from vesal.evaluation.errors import PredictionError
+from vesal.evaluation.files import PREDICTION_KEY, as_labels
+from vesal.inference.data.errors import CaseError
+from vesal.inference.io.npz_archive import Archive
 
 # What dash accepts as a word and then fails on, or takes for something else. `sh -n` finds the rest.
 BASH_ONLY = {

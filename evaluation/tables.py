@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import nan
 
-from evaluation.scoring import SCORES, CaseResult, same_score
-from evaluation.statistics import Summary, summarize
+from vesal.evaluation.scoring import SCORES, CaseResult, same_score
+from vesal.evaluation.statistics import Summary, summarize
 
 OFFICIAL_COLUMNS = ("CaseName", "RunningTime", "DSC", "NSD", "F1", "DSC_TP")
 """Columns of the official script's CSV, in its order."""

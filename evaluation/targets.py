@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from inference.case import Case
+from vesal.inference.data.case import Case
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Asked:
 
 def describe(case: Case) -> Asked:
     """Return modality and targets as the engine's parser finds them; unknown sentences stand as they are."""
-    from inference.prompts import parse_prompts
+    from vesal.inference.prompts.parser import parse_prompts
 
     prompts, choice = parse_prompts(case.sentences, name=case.name, image=case.image, encoder=None)
     return Asked(choice.modality, {prompt.id: prompt.target or prompt.text for prompt in prompts})

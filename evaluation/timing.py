@@ -19,12 +19,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evaluation.engines import Engine, ProcessEngine, choose_engine
-from evaluation.errors import EvaluationError
-from evaluation.report import as_text
-from evaluation.submission import Check, check_image_name, check_script, output_problems
-from inference.case import peek_shape, read_case
-from inference.errors import CaseError
+from vesal.evaluation.engines import Engine, ProcessEngine, choose_engine
+from vesal.evaluation.errors import EvaluationError
+from vesal.evaluation.report import as_text
+from vesal.evaluation.submission import Check, check_image_name, check_script, output_problems
+from vesal.inference.data.errors import CaseError
+from vesal.inference.io.npz import read_case
+from vesal.inference.io.read_shape import peek_shape
 
 SECONDS_PER_CLASS = 60
 PATIENCE = 1.5

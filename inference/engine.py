@@ -9,35 +9,38 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inference.budget import Clock
-from inference.case import Case
-from inference.costs import Costs
-from inference.families import Model, StageModel, open_model
-from inference.filters import filter_components, filter_pass, split_into_objects
-from inference.hybrid import Given
-from inference.labelmap import LabelMap
-from inference.ladder import Ladder, Planned
-from inference.logs import bar, log_stage
-from inference.look import Sight, Task, loads_of
-from inference.models import intensity_statistics
-from inference.orientation import Axes, along, find_way, reversed_along
-from inference.outcomes import outcomes, stage_report
-from inference.pace import Pace
-from inference.plan import Batch, Plan, Query, make_plan
-from inference.processor import peak_mb
-from inference.profile import Profile, read_profile
-from inference.prompts import Prompt
-from inference.report import LadderStep, PromptOutcome, StageReport
-from inference.ruled import without_padding
-from inference.runtime import Runtime, choose_runtime
-from inference.settings import OFF, ROOT, Settings
-from inference.stages import Pass, coarse_rule, coarse_tasks, fine_task, run_coarse, run_fine
-from inference.targets import find_targets
+from vesal.inference.data.case import Case
+from vesal.inference.data.prompt import Prompt, Query
+from vesal.inference.data.results import LadderStep, PromptOutcome, StageReport
+from vesal.inference.data.terms import OFF
+from vesal.inference.families.contract import Model, StageModel
+from vesal.inference.families.network_input import intensity_statistics
+from vesal.inference.families.registry import open_model
+from vesal.inference.geometry.tiles import without_padding
+from vesal.inference.output.logs import bar, log_stage
+from vesal.inference.planning.plan import Batch, Plan, make_plan
+from vesal.inference.planning.profile import Profile, read_profile
+from vesal.inference.planning.weights_folder import WEIGHTS, weights_folder
+from vesal.inference.runner.settings import Settings
+from vesal.inference.runtime.choice import Runtime, choose_runtime
+from vesal.inference.runtime.machine import peak_mb
+from vesal.inference.stages.filters import filter_components, filter_pass, split_into_objects
+from vesal.inference.stages.label_map import LabelMap
+from vesal.inference.stages.orientation import Axes, along, find_way, reversed_along
+from vesal.inference.stages.passes import Pass, coarse_rule, coarse_tasks, fine_task, run_coarse, run_fine
+from vesal.inference.stages.prompt_results import outcomes, stage_report
+from vesal.inference.stages.regions import find_targets
+from vesal.inference.stages.spatial_prompt import Given, MaskPrompt
+from vesal.inference.stages.view_pass import Sight, Task, loads_of
+from vesal.inference.timing.call_costs import Costs
+from vesal.inference.timing.clock import Clock
+from vesal.inference.timing.forecast import Pace
+from vesal.inference.timing.ladder import Ladder, Planned
 
 if TYPE_CHECKING:
-    from inference.text import TextEncoder
+    from vesal.inference.prompts.sentence_encoder import TextEncoder
 
-TEXT_WEIGHTS = ROOT / "weights" / "text"
+TEXT_WEIGHTS = WEIGHTS / "text"
 
 Save = Callable[[np.ndarray], None]
 
@@ -80,14 +83,14 @@ class Engine:
     @classmethod
     def open(cls, settings: Settings) -> Engine:
         """Load what ``settings`` name. Raises ProfileError or RuntimeChoiceError."""
-        profile = read_profile(settings.weights_folder)
+        profile = read_profile(weights_folder(settings.weights))
         runtime = choose_runtime(settings.runtime, settings.threads)
         return cls(profile, runtime, open_model(profile, runtime), settings.hybrid)
 
     @cached_property
     def text_encoder(self) -> TextEncoder:
         """The sentence encoder, loaded when a sentence needs it."""
-        from inference.text import TextEncoder
+        from vesal.inference.prompts.sentence_encoder import TextEncoder
 
         return TextEncoder(TEXT_WEIGHTS, self.runtime)
 
@@ -97,7 +100,7 @@ class Engine:
         Args:
             case: the volume.
             prompts: at least one.
-            clock: the case's; where it runs short the ladder is walked down, see ``inference.ladder``.
+            clock: the case's; where it runs short the ladder is walked down, see ``timing.ladder``.
             save: writes a label map (D, H, W) as the case's output at once; called with the coarse result.
 
         Returns:
@@ -173,7 +176,7 @@ class _Work:
         self.sight = Sight(case.image, case.spacing_dhw_mm, intensity_statistics(case.image))
         self.pace = Pace(clock, engine.costs)
         self.ladder = Ladder(self.pace, _planned(plan))
-        self.given = Given(case.mask, engine.hybrid)
+        self.given = Given(MaskPrompt.of(case.mask), engine.hybrid)
         self.coarse: list[Pass | None] = []
         # One for both stages: in one of its own the fine stage's result would cost a volume's memory more.
         self.result = LabelMap(case.image.shape, max(case.sentences, default=1))

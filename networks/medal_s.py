@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from networks.sat import Sat, Sizes, compare
-from networks.unet import Stack
+from vesal.networks.sat import Sat, Sizes, compare
+from vesal.networks.unet import Stack
 
 MEDAL_S = Sizes(2, (64, 64, 128, 256, 512, 768), 2, 768, 768, 256, 2048, 6)
 

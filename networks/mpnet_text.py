@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from networks.sat import counted
+from vesal.networks.sat import counted
 
 NORM_EPSILON = 1e-5
 PADDING_ID = 1

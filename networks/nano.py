@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inference.models import MODALITIES
-from networks.mixed import MixedConv, in_fp32
+from vesal.inference.data.terms import MODALITIES
+from vesal.networks.mixed import MixedConv, in_fp32
 
 Widths = tuple[int, int, int, int]
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
@@ -38,7 +38,7 @@ TEXT = 220
 TEXT_SCALE = 2.0
 """Length to which text vectors are brought: at sqrt(TEXT) one step of AdamW moves a query by half its size,
 and after 1,000 steps siblings still shared one mask (correlation 1.0 of left and right ventricle)."""
-SIDES = 3
+SIDE_COUNT = 3
 """no side, left, right"""
 IMAGE_CHANNELS = 3
 """raw intensity, intensity standardised over the volume, foreground prompt"""
@@ -174,12 +174,12 @@ class Nano(nn.Module):
         self.token_norm = nn.LayerNorm(QUERY)
         self.position = nn.Sequential(nn.Linear(3, QUERY), nn.GELU(), nn.Linear(QUERY, QUERY))
         self.text = nn.Linear(TEXT, QUERY)
-        self.side = nn.Embedding(SIDES, QUERY)
+        self.side = nn.Embedding(SIDE_COUNT, QUERY)
         self.modality = nn.Embedding(len(MODALITIES), QUERY)
         self.queries = nn.ModuleList([QueryLayer(QUERY), QueryLayer(QUERY)])
         self.query_norm = nn.LayerNorm(QUERY)
         self.text_to_mask = nn.Linear(TEXT, a, bias=False)
-        self.side_to_mask = nn.Embedding(SIDES, a)
+        self.side_to_mask = nn.Embedding(SIDE_COUNT, a)
         self.to_mask = nn.Sequential(nn.Linear(QUERY, QUERY), nn.GELU(), nn.Linear(QUERY, a))
         self.to_edge = nn.Linear(QUERY, EDGE)
         self.to_bias = nn.Linear(QUERY, 1)

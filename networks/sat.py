@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from networks.query_decoder import GridPositions, QueryDecoder, pool_to_tokens
-from networks.unet import UNet
+from vesal.networks.query_decoder import GridPositions, QueryDecoder, pool_to_tokens
+from vesal.networks.unet import UNet
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import cc3d
 import numpy as np
 
-from postprocess.checks import require_ndim, require_same_shape
-from postprocess.instances import hits_by_axis
+from vesal.postprocess.checks import require_ndim, require_same_shape
+from vesal.postprocess.instances import hits_by_axis
 
 # Means of float32 probabilities are summed in float64; what is left of the float32 rounding near 1 is about
 # 6e-8. A mean closer than this to a border counts as lying on it: no choice hangs on the last bit.

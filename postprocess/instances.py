@@ -5,7 +5,7 @@ from __future__ import annotations
 import cc3d
 import numpy as np
 
-from postprocess.checks import require_ndim
+from vesal.postprocess.checks import require_ndim
 
 # The scorer casts ids to uint8: a 256th object would become background (DESIGN, section 1).
 MOST_INSTANCES = 255

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from postprocess.checks import require_ndim, require_same_shape
+from vesal.postprocess.checks import require_ndim, require_same_shape
 
 
 def present_slices(presence: np.ndarray, threshold: float = 0.5) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cc3d
 import numpy as np
 
-from postprocess.checks import require_ndim
+from vesal.postprocess.checks import require_ndim
 
 
 def remove_specks(mask: np.ndarray, min_voxels: int = 10) -> np.ndarray:

@@ -2,6 +2,6 @@
 
 import os
 
-# As in the container (``inference/__main__.py``), so that what is measured here is what that writes, to the
-# bit; numpy reads it when it is first loaded.
+# As in the container (``inference/runner/command.py``), so that what is measured here is what that writes,
+# to the bit; numpy reads it when it is first loaded.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"

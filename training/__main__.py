@@ -14,23 +14,23 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from inference.budget import process_start_monotonic
-from inference.processor import available_threads
-from networks.nano import WIDTHS
-from training import recoloured, smoothed
-from training.bank import build_bank
-from training.coverage import mark_turned
-from training.curves import plot_curves
-from training.export import export
-from training.feeder import Feeder
-from training.ideas import Ideas
-from training.look import look_at
-from training.loop import CHECKPOINT, Trainer, train
-from training.parallel import is_first, join
-from training.plan import Plan, ending_s
-from training.shelf import files, fill, read
-from training.store import find_volumes, read_rules, without_patients
-from training.synthetic import synthetic_source
+from vesal.inference.runtime.machine import available_threads
+from vesal.inference.timing.clock import process_start_monotonic
+from vesal.networks.nano import WIDTHS
+from vesal.training import recoloured, smoothed
+from vesal.training.bank import build_bank
+from vesal.training.coverage import mark_turned
+from vesal.training.curves import plot_curves
+from vesal.training.export import export
+from vesal.training.feeder import Feeder
+from vesal.training.ideas import Ideas
+from vesal.training.look import look_at
+from vesal.training.loop import CHECKPOINT, Trainer, train
+from vesal.training.parallel import is_first, join
+from vesal.training.plan import Plan, ending_s
+from vesal.training.shelf import files, fill, read
+from vesal.training.store import find_volumes, read_rules, without_patients
+from vesal.training.synthetic import synthetic_source
 
 
 def main() -> None:

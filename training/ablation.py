@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from inference.processor import available_threads
-from training.__main__ import shelves_of
-from training.ideas import Ideas
-from training.plan import ending_s
+from vesal.inference.runtime.machine import available_threads
+from vesal.training.__main__ import shelves_of
+from vesal.training.ideas import Ideas
+from vesal.training.plan import ending_s
 
 SETS = ("CT_HeadNeck", "MR_Heart_ACDC", "MR_LeftAtrium", "US_Prostate")
 """With and without sides, thick slices and thin, CT, MR and ultrasound."""

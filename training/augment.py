@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
-from training.store import TURN_RAD
+from vesal.training.store import TURN_RAD
 
 FLIP, TURN = 0.5, 0.4
 BEND, BEND_SHARE = 0.25, 0.05

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training.export import CHECKPOINT, export
-from training.warm import read_weights
+from vesal.training.export import CHECKPOINT, export
+from vesal.training.warm import read_weights
 
 
 def weights_of(folder: Path) -> dict[str, Tensor]:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.text import TextEncoder
-from inference.vocabulary import load_vocabulary
-from networks.nano import TEXT
+from vesal.inference.prompts.sentence_encoder import TextEncoder
+from vesal.inference.prompts.vocabulary import load_vocabulary
+from vesal.networks.nano import TEXT
 
 TEXT_WEIGHTS = Path(__file__).parent.parent / "weights" / "text"
 FLOOR = 1e-3
@@ -51,7 +51,7 @@ def build_bank(folder: Path) -> dict[str, np.ndarray]:
     """The bank of the whole vocabulary; kept in ``folder``, where a resumed run finds it again."""
     path = folder / "bank.npz"
     if not path.exists():
-        from weights.text.export import OrtRuntime
+        from vesal.weights.text.export import OrtRuntime
 
         encoder = TextEncoder(TEXT_WEIGHTS, OrtRuntime())
         names = sorted(load_vocabulary().concepts)

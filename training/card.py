@@ -20,12 +20,12 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from inference.errors import VesalError
-from inference.profile import MANIFEST
-from training.floors import floors_table
-from training.measure.data import shown
-from training.measure.results import ResultsError, markdown_table, read_json
-from training.scores import Row, set_table, table
+from vesal.inference.data.errors import VesalError
+from vesal.inference.planning.profile import MANIFEST
+from vesal.training.floors import floors_table
+from vesal.training.measure.data import shown
+from vesal.training.measure.results import ResultsError, markdown_table, read_json
+from vesal.training.scores import Row, set_table, table
 
 log = logging.getLogger("vesal")
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from inference.profile import MANIFEST
-from inference.vocabulary import SIDES
-from training.augment import TURNED
-from training.measure.runs import TargetKey
-from training.scores import Row
-from training.store import SetRule, Volume
+from vesal.inference.data.terms import SIDES
+from vesal.inference.planning.profile import MANIFEST
+from vesal.training.augment import TURNED
+from vesal.training.measure.runs import TargetKey
+from vesal.training.scores import Row
+from vesal.training.store import SetRule, Volume
 
 
 def known_targets(folder: Path) -> list[TargetKey]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference.errors import VesalError
+from vesal.inference.data.errors import VesalError
 
 COLUMNS = ("step", "seconds", "rate", "key", "value")
 STAGES = ("coarse", "fine")

@@ -11,15 +11,15 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from inference.profile import MANIFEST
-from inference.settings import ROOT
-from networks.nano import TEXT, Nano, widths_of
-from weights.shared_file import save_shared
-from weights.text.export import sha256
+from vesal.inference.planning.profile import MANIFEST
+from vesal.inference.planning.weights_folder import WEIGHTS
+from vesal.networks.nano import TEXT, Nano, widths_of
+from vesal.weights.shared_file import save_shared
+from vesal.weights.text.export import sha256
 
 CHECKPOINT = "checkpoint.pt"
 """What a run leaves in its working folder."""
-DEFAULT = ROOT / "weights" / "nano"
+DEFAULT = WEIGHTS / "nano"
 OPSET = 18
 """First opset whose Resize and GroupNorm-free exports both OpenVINO and ONNX Runtime run in our checks."""
 WEIGHTS = "weights.bin"

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from inference.geometry import fit_view
-from training.anatomy import Anatomy
-from training.ideas import Ideas
-from training.store import SetRule, Target, Volume
-from training.views import ABSENT, ALL, NEGATIVE, Item, coarse_item, fine_item
+from vesal.inference.geometry.views import fit_view
+from vesal.training.anatomy import Anatomy
+from vesal.training.ideas import Ideas
+from vesal.training.store import SetRule, Target, Volume
+from vesal.training.views import ABSENT, ALL, NEGATIVE, Item, coarse_item, fine_item
 
 VIEW_SHARES = {"coarse": (0.7, 1.5), "fine": (0.6, 1.6)}
 """Sizes of views as shares of the plan's voxels: a network that saw many sizes can be run at the finest."""

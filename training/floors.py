@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
 
-from evaluation.metrics import mean_of
-from training.measure.results import markdown_table
-from training.scores import Row
+from vesal.evaluation.metrics import mean_of
+from vesal.training.measure.results import markdown_table
+from vesal.training.scores import Row
 
 FLOORS = Path(__file__).with_name("floors.json")
 

@@ -6,7 +6,7 @@ import csv
 import math
 from pathlib import Path
 
-from training.views import Item
+from vesal.training.views import Item
 
 
 class Log:

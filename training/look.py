@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from inference.geometry import fit_view
-from inference.groups import around, group
-from inference.region import region_of, surroundings
-from inference.resample import between
-from training.loop import Trainer
-from training.store import SetRule, Volume
-from training.views import COARSER, MOST_TARGETS, TOGETHER, Item, build, unpose
+from vesal.inference.geometry.region import region_of, surroundings
+from vesal.inference.geometry.resample import between
+from vesal.inference.geometry.view_groups import around, group
+from vesal.inference.geometry.views import fit_view
+from vesal.training.loop import Trainer
+from vesal.training.store import SetRule, Volume
+from vesal.training.views import COARSER, MOST_TARGETS, TOGETHER, Item, build, unpose
 
 GROW = 1.35
 PLAIN = SetRule(1.0, "none", 0.0, (), (), ())

@@ -15,19 +15,20 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from inference.geometry import SIDE_MULTIPLE
-from inference.models import MODALITIES, SIDES
-from networks.nano import Nano, widths_of
-from training.bank import is_bank_of
-from training.export import CHECKPOINT
-from training.feeder import Feeder, Pace
-from training.log import Log
-from training.losses import segmentation_loss
-from training.muon import Muon
-from training.parallel import Group
-from training.plan import Plan
-from training.views import Item, unpose
-from training.warm import warm_start
+from vesal.inference.data.terms import MODALITIES
+from vesal.inference.families.nano import SIDE_CODES
+from vesal.inference.geometry.views import SIDE_MULTIPLE
+from vesal.networks.nano import Nano, widths_of
+from vesal.training.bank import is_bank_of
+from vesal.training.export import CHECKPOINT
+from vesal.training.feeder import Feeder, Pace
+from vesal.training.log import Log
+from vesal.training.losses import segmentation_loss
+from vesal.training.muon import Muon
+from vesal.training.parallel import Group
+from vesal.training.plan import Plan
+from vesal.training.views import Item, unpose
+from vesal.training.warm import warm_start
 
 LOG_EVERY, SAVE_EVERY_S = 20, 60
 SAVE_EVERY_STEPS = 25
@@ -150,7 +151,7 @@ class Trainer:
     def look(self, item: Item) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (1, N, d, h, w) and presence logits (1, N, d) of one view."""
         text = torch.from_numpy(np.stack([self.bank[t.concept] for t in item.asked]))[None]
-        side = torch.tensor([[SIDES.index(t.side) for t in item.asked]])
+        side = torch.tensor([[SIDE_CODES.index(t.side) for t in item.asked]])
         modality = torch.tensor([[MODALITIES.index(t.modality) for t in item.asked]])
         image, prompt, degree, depth = item.image, item.prompt, item.view.degree, item.image.shape[2]
         if not self.plan.ideas.spad and degree:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from networks.nano import WIDTHS, Widths
-from training.ideas import Ideas
+from vesal.networks.nano import WIDTHS, Widths
+from vesal.training.ideas import Ideas
 
 
 @dataclass(frozen=True)

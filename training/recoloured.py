@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from training.shelf import Source, files
-from training.store import Volume, read_volume
-from training.synthetic import AMOS, TISSUES, abdomen_of, bend_knots, bent, draw_values, row_of, thinned
+from vesal.training.shelf import Source, files
+from vesal.training.store import Volume, read_volume
+from vesal.training.synthetic import AMOS, TISSUES, abdomen_of, bend_knots, bent, draw_values, row_of, thinned
 
 MADE_OF = "CT_TotalSegExamples"
 VERSION = 1

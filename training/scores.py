@@ -10,14 +10,14 @@ from math import nan
 
 import numpy as np
 
-from evaluation.errors import OfficialScriptError
-from evaluation.metrics import dice, mean_of
-from evaluation.official import score_case_as_official
-from inference.engine import Engine
-from inference.prompts import Prompt
-from postprocess.instances import split_instances
-from training.measure.results import markdown_table
-from training.measure.runs import Labelled, Run, run_case
+from vesal.evaluation.errors import OfficialScriptError
+from vesal.evaluation.metrics import dice, mean_of
+from vesal.evaluation.official import score_case_as_official
+from vesal.inference.data.prompt import Prompt
+from vesal.inference.engine import Engine
+from vesal.postprocess.instances import split_instances
+from vesal.training.measure.results import markdown_table
+from vesal.training.measure.runs import Labelled, Run, run_case
 
 log = logging.getLogger("vesal")
 

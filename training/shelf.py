@@ -18,8 +18,8 @@ import blosc2
 import numpy as np
 from tqdm import tqdm
 
-from inference.geometry import Box, triple
-from training.store import Place, SetRule, Target, Volume, read_volume
+from vesal.inference.geometry.views import Box, triple
+from vesal.training.store import Place, SetRule, Target, Volume, read_volume
 
 FORMAT = 3
 INDEX = "index.json"

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import affine_transform, gaussian_filter
 
-from training.shelf import Source, files
-from training.store import Volume, labelled, read_volume
+from vesal.training.shelf import Source, files
+from vesal.training.store import Volume, labelled, read_volume
 
 MADE_OF, DATASET = "MR_Prostate", "MR_ProstateSmoothed"
 VERSION = 1

@@ -15,12 +15,12 @@ from typing import Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from inference.case import read_case
-from inference.foreground import foreground_box
-from inference.geometry import Box
-from inference.models import intensity_statistics
-from inference.prompts import parse_prompts
-from training.anatomy import SETS
+from vesal.inference.families.network_input import intensity_statistics
+from vesal.inference.geometry.foreground import foreground_box
+from vesal.inference.geometry.views import Box
+from vesal.inference.io.npz import read_case
+from vesal.inference.prompts.parser import parse_prompts
+from vesal.training.anatomy import SETS
 
 PATIENT = re.compile(r"STS-\d+|obs\d+")
 """Of a file's name, where several sets show the same patients: sarcomas in CT, MR and PET, prostates in MR
@@ -83,7 +83,7 @@ class Volume:
     places: Mapping[int, Place]
     """of each target's label"""
     body: Box
-    """what the coarse stage looks at, see ``inference/foreground.py``"""
+    """what the coarse stage looks at, see ``inference/geometry/foreground.py``"""
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_erosion, binary_fill_holes, distance_transform_edt, gaussian_filter, zoom
 
-from inference.prompts import parse_prompts
-from training.augment import bend
-from training.shelf import Source
-from training.store import Target, Volume, labelled
+from vesal.inference.prompts.parser import parse_prompts
+from vesal.training.augment import bend
+from vesal.training.shelf import Source
+from vesal.training.store import Target, Volume, labelled
 
 TISSUES = json.loads(Path(__file__).with_name("tissues.json").read_text())
 AMOS = (

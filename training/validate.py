@@ -14,11 +14,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from inference.errors import VesalError
-from training.coverage import write_scores
-from training.measure import validation
-from training.measure.results import write_json
-from training.scores import Row
+from vesal.inference.data.errors import VesalError
+from vesal.training.coverage import write_scores
+from vesal.training.measure import validation
+from vesal.training.measure.results import write_json
+from vesal.training.scores import Row
 
 
 def main() -> None:

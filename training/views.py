@@ -7,22 +7,32 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from inference.geometry import DEGREE_RATIOS, Box, Triple, View, fit_view, triple
-from inference.groups import around, group
-from inference.models import image_channels
-from inference.region import region_of, surroundings
-from inference.resample import between, labels_to_view, to_view
-from training.augment import MIRROR, bend, draw_bend, draw_flips, draw_turn, intensity, turn, warp, warp_grid
-from training.ideas import Ideas
-from training.simulate import spoil
-from training.store import SetRule, Target, Volume
+from vesal.inference.families.network_input import image_channels
+from vesal.inference.geometry.region import region_of, surroundings
+from vesal.inference.geometry.resample import between, labels_to_view, to_view
+from vesal.inference.geometry.view_groups import around, group
+from vesal.inference.geometry.views import DEGREE_RATIOS, Box, Triple, View, fit_view, triple
+from vesal.training.augment import (
+    MIRROR,
+    bend,
+    draw_bend,
+    draw_flips,
+    draw_turn,
+    intensity,
+    turn,
+    warp,
+    warp_grid,
+)
+from vesal.training.ideas import Ideas
+from vesal.training.simulate import spoil
+from vesal.training.store import SetRule, Target, Volume
 
 ALL = Ideas()
 MOST_TARGETS = 8
 """Targets asked for in one coarse view; more cost memory and teach no faster."""
 TOGETHER, COARSER = 8, 2.5
 """Targets of a case share a fine view as at run time: at most so many, and as long as the view is at most so
-much coarser than the finest that one of them would have alone (``inference.groups``)."""
+much coarser than the finest that one of them would have alone (``geometry.view_groups``)."""
 CLOSER = (0.5, 1.1)
 """Limits of a factor on ``COARSER``, drawn for each view: organs are seen alone and among neighbours."""
 GROW = (1.15, 1.8)

@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import nn
 
-from training.widen import differ_in_widths, widen
+from vesal.training.widen import differ_in_widths, widen
 
 PREFIX, HALF = "model.", ".fp16"
 """What the export puts before and behind the network's own names (``export.py``)."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from networks.nano import EDGE, GROUP, IMAGE_CHANNELS, QUERY, SIDES, TEXT, Widths, widths_of
+from vesal.networks.nano import EDGE, GROUP, IMAGE_CHANNELS, QUERY, SIDE_COUNT, TEXT, Widths, widths_of
 
 Parts = tuple[int, ...]
 """Channels along one dimension of a tensor, by where they come from: several where features are joined."""
@@ -41,7 +41,7 @@ def _layout(widths: Widths) -> Iterator[tuple[str, Parts, Parts]]:
     yield "to_mask.2.weight", (a,), (QUERY,)
     yield "to_mask.2.bias", (a,), ()
     yield "text_to_mask.weight", (a,), (TEXT,)
-    yield "side_to_mask.weight", (SIDES,), (a,)
+    yield "side_to_mask.weight", (SIDE_COUNT,), (a,)
     yield "align.weight", (a,), (a, a)
     yield "edge_gate.weight", (EDGE,), (a,)
     yield "presence.0.weight", (64,), (a, a, QUERY)

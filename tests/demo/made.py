@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from demo.cases import DemoCase
+from vesal.demo.cases import DemoCase
 
 
 def made_case(**changes: Any) -> DemoCase:

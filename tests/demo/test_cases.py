@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demo.cases import ORIGIN_X, _as_freesurfer, _tissue_labels
-from demo.convert import write_challenge_case
-from demo.score import score_table
-from inference.case import read_case
 from tests.demo.made import made_case
+from vesal.demo.cases import ORIGIN_X, _as_freesurfer, _tissue_labels
+from vesal.demo.convert import write_challenge_case
+from vesal.demo.score import score_table
+from vesal.inference.io.npz import read_case
 
 
 def test_brain_axes_run_to_left_inferior_anterior() -> None:

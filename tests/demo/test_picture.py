@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo.picture import _round_length, save_picture
-from demo.views import make_views
 from tests.demo.made import made_case
+from vesal.demo.picture import _round_length, save_picture
+from vesal.demo.views import make_views
 
 
 def test_planes_of_a_brain() -> None:

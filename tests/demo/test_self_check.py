@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demo.self_check import SHAPE, check_output, check_report, write_case
-from inference.case import read_case
+from vesal.demo.self_check import SHAPE, check_output, check_report, write_case
+from vesal.inference.io.npz import read_case
 
 GOOD = {
     "weights": "nano",

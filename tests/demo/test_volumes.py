@@ -1,11 +1,11 @@
-"""The demo's reader of stacks, on a file made here; its NIfTI files are read by `inference.nifti`."""
+"""The demo's reader of stacks, on a file made here; its NIfTI files are read by `io.nifti`."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from demo.volumes import read_tiff
+from vesal.demo.volumes import read_tiff
 
 VOLUME = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 

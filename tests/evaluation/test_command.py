@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.__main__ import main
-from evaluation.compare import compare, worst_losses
-from evaluation.compare import main as compare_main
-from evaluation.errors import EvaluationError
-from evaluation.report import as_text, read_results
-from evaluation.tables import OFFICIAL_COLUMNS
+from vesal.evaluation.__main__ import main
+from vesal.evaluation.compare import compare, worst_losses
+from vesal.evaluation.compare import main as compare_main
+from vesal.evaluation.errors import EvaluationError
+from vesal.evaluation.report import as_text, read_results
+from vesal.evaluation.tables import OFFICIAL_COLUMNS
 
 TWO = {1: "CT imaging of the liver", 2: "CT imaging of the spleen"}
 

@@ -5,8 +5,8 @@ from math import isnan
 import numpy as np
 import pytest
 
-from evaluation.errors import PredictionError
-from evaluation.metrics import dice, score_case, score_instances, score_semantic
+from vesal.evaluation.errors import PredictionError
+from vesal.evaluation.metrics import dice, score_case, score_instances, score_semantic
 
 ONE_MM = (1.0, 1.0, 1.0)
 

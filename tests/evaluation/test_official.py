@@ -6,9 +6,9 @@ from math import isnan
 import numpy as np
 import pytest
 
-from evaluation.errors import OfficialScriptError
-from evaluation.metrics import score_case
-from evaluation.official import score_case_as_official
+from vesal.evaluation.errors import OfficialScriptError
+from vesal.evaluation.metrics import score_case
+from vesal.evaluation.official import score_case_as_official
 
 ONE_MM = (1.0, 1.0, 1.0)
 

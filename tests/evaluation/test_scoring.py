@@ -5,10 +5,10 @@ from math import isnan
 import numpy as np
 import pytest
 
-from evaluation.errors import EvaluationError, GroundTruthError, PredictionError
-from evaluation.files import as_labels, find_cases, read_prediction, read_truth
-from evaluation.scoring import score_files
-from evaluation.targets import Asked
+from vesal.evaluation.errors import EvaluationError, GroundTruthError, PredictionError
+from vesal.evaluation.files import as_labels, find_cases, read_prediction, read_truth
+from vesal.evaluation.scoring import score_files
+from vesal.evaluation.targets import Asked
 
 
 def scored(folders):

@@ -4,7 +4,7 @@ from math import isnan, nan
 
 import pytest
 
-from evaluation.statistics import signed_rank, summarize
+from vesal.evaluation.statistics import signed_rank, summarize
 
 
 def test_a_summary_leaves_nan_out():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from evaluation.surface import bounding_box, surface_dice
+from vesal.evaluation.surface import bounding_box, surface_dice
 
 
 def one_voxel(z, y, x, shape=(8, 8, 8)):

@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
-from evaluation import timing
-from evaluation.engines import ContainerEngine, ProcessEngine, choose_engine
-from evaluation.errors import EvaluationError
-from evaluation.measure import peak_file
-from evaluation.submission import check_image_name, check_posix, output_problems
+from vesal.evaluation import timing
+from vesal.evaluation.engines import ContainerEngine, ProcessEngine, choose_engine
+from vesal.evaluation.errors import EvaluationError
+from vesal.evaluation.measure import peak_file
+from vesal.evaluation.submission import check_image_name, check_posix, output_problems
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_image_names(image, ok):
 @pytest.mark.parametrize(
     ("line", "finding"),
     [
-        ('exec python -m inference "$@"', None),
+        ('exec python -m vesal "$@"', None),
         ('[ -n "$A" ] && . ./env  # source == [[ in a comment', None),
         ("if [[ -n $A ]]; then", "[[ ]]"),
         ("source env", "source"),

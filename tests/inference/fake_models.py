@@ -9,12 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from inference.budget import Clock
-from inference.case import Case
-from inference.engine import Engine, Segmentation
-from inference.models import VolumeModel
-from inference.profile import Covered, FilterRule, OrientationRule, Override, Profile, StageRule, StandIn
-from inference.prompts import Prompt
+from vesal.inference.data.case import Case
+from vesal.inference.data.prompt import Prompt
+from vesal.inference.engine import Engine, Segmentation
+from vesal.inference.families.nano import VolumeModel
+from vesal.inference.planning.profile import (
+    Covered,
+    FilterRule,
+    OrientationRule,
+    Override,
+    Profile,
+    StageRule,
+    StandIn,
+)
+from vesal.inference.timing.clock import Clock
 
 LEVELS = {"liver": 200, "spleen": 120, "kidney": 160, "cell": 200, "lesion": 240}
 """Brightness by which the fake network tells its targets apart; a text vector holds nothing else."""

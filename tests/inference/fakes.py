@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from inference.budget import Clock
-from inference.case import Case
-from inference.logs import log_stage
-from inference.prompts import Prompt
-from inference.report import LadderStep, PromptOutcome, StageReport
-from inference.settings import Settings
+from vesal.inference.data.case import Case
+from vesal.inference.data.prompt import Prompt
+from vesal.inference.data.results import LadderStep, PromptOutcome, StageReport
+from vesal.inference.output.logs import log_stage
+from vesal.inference.runner.settings import Settings
+from vesal.inference.timing.clock import Clock
 
 SHAPE = (6, 7, 8)
 SPACING_XYZ = (1.0, 2.0, 5.0)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.budget import Clock, case_budget_s
-from inference.engine import Segmentation
-from inference.profile import StageRule
-from inference.prompts import Prompt
-from inference.write import write_label_map
 from tests.inference.fake_models import Bright, made_image, make_case, make_engine, make_prompt
+from vesal.inference.data.prompt import Prompt
+from vesal.inference.engine import Segmentation
+from vesal.inference.io.label_writer import write_label_map
+from vesal.inference.planning.profile import StageRule
+from vesal.inference.timing.clock import Clock, case_budget_s
 
 CONCEPTS = ("liver", "spleen", "kidney", "cell")
 SMALL = 16**3

@@ -6,9 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.errors import OutOfDeviceMemoryError
-from inference.profile import FilterRule, Override, StageRule, StandIn
-from inference.write import write_label_map
 from tests.inference.fake_models import (
     Bright,
     Constant,
@@ -19,6 +16,9 @@ from tests.inference.fake_models import (
     make_prompt,
     segment,
 )
+from vesal.inference.data.errors import OutOfDeviceMemoryError
+from vesal.inference.io.label_writer import write_label_map
+from vesal.inference.planning.profile import FilterRule, Override, StageRule, StandIn
 
 CUBE = (slice(8, 20), slice(10, 24), slice(6, 26))
 LOW, HIGH = (slice(4, 12), slice(4, 12), slice(4, 12)), (slice(18, 28), slice(18, 28), slice(18, 28))

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inference.budget import Clock
-from inference.engine import Segmentation
-from inference.profile import StageRule
 from tests.inference.fake_models import Bright, Saved, made_image, make_engine, make_prompt, segment
+from vesal.inference.engine import Segmentation
+from vesal.inference.planning.profile import StageRule
+from vesal.inference.timing.clock import Clock
 
 CUBE = (slice(70, 90), slice(40, 60), slice(100, 120))
 IMAGE = made_image((128, 128, 128), (CUBE, 200))

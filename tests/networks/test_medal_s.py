@@ -9,9 +9,9 @@ torch = pytest.importorskip("torch", reason="the network's definition needs torc
 
 from torch import Tensor  # noqa: E402
 
-from networks.medal_s import MEDAL_S, MedalS, align, complementary, union  # noqa: E402
-from networks.sat import Sizes, sizes_of  # noqa: E402
-from weights.text.export import read_safetensors  # noqa: E402
+from vesal.networks.medal_s import MEDAL_S, MedalS, align, complementary, union  # noqa: E402
+from vesal.networks.sat import Sizes, sizes_of  # noqa: E402
+from vesal.weights.text.export import read_safetensors  # noqa: E402
 
 LIMIT = 1e-4
 """Largest difference of logits in fp32 that issue 7 allows."""

@@ -11,9 +11,9 @@ torch = pytest.importorskip("torch", reason="the network's definition needs torc
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from networks.mixed import FP32_SMALL, MATRIX_CHANNELS, MixedConv, in_fp32, kernel_gradient  # noqa: E402
-from networks.nano import SliceConv  # noqa: E402
-from training.loop import processor_precision  # noqa: E402
+from vesal.networks.mixed import FP32_SMALL, MATRIX_CHANNELS, MixedConv, in_fp32, kernel_gradient  # noqa: E402
+from vesal.networks.nano import SliceConv  # noqa: E402
+from vesal.training.loop import processor_precision  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +136,7 @@ def test_the_input_gets_its_gradient_in_its_own_type_and_only_if_it_wants_one() 
 
 MIX = """
 import torch
-from networks.nano import WIDTHS, _mix
+from vesal.networks.nano import WIDTHS, _mix
 torch.set_num_threads(1)
 for prompts in (2, 3, 5):
     rows = torch.randn(1, WIDTHS[0], prompts, dtype=torch.bfloat16, requires_grad=True)

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the encoder's definition needs torch")
 
-from networks.mpnet_text import BIOLORD, MPNetText, TextSizes, buckets, text_sizes_of  # noqa: E402
+from vesal.networks.mpnet_text import BIOLORD, MPNetText, TextSizes, buckets, text_sizes_of  # noqa: E402
 
 LIMIT = 1e-4
 

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="the network's definition needs torc
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from networks.nano import TEXT, Nano, PointConv, SliceConv  # noqa: E402
+from vesal.networks.nano import TEXT, Nano, PointConv, SliceConv  # noqa: E402
 
 WIDTHS = (8, 16, 16, 24)
 SHAPES = {0: (16, 32, 16), 1: (8, 16, 32), 2: (4, 32, 16)}

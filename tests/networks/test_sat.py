@@ -7,9 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the network's definition needs torch")
 
-from networks.query_decoder import GridPositions, pool_to_tokens  # noqa: E402
-from networks.sat import SAT_NANO, SAT_PRO, Sat, Sizes, sizes_of  # noqa: E402
-from weights.text.export import read_safetensors  # noqa: E402
+from vesal.networks.query_decoder import GridPositions, pool_to_tokens  # noqa: E402
+from vesal.networks.sat import SAT_NANO, SAT_PRO, Sat, Sizes, sizes_of  # noqa: E402
+from vesal.weights.text.export import read_safetensors  # noqa: E402
 
 LIMIT = 1e-4 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 2e-4
 """Largest difference of logits, which reach 9, in fp32. What was recorded is itself 5e-4 away from the same

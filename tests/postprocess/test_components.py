@@ -6,8 +6,8 @@ import cc3d
 import numpy as np
 import pytest
 
-from postprocess.checks import ArrayShapeError
-from postprocess.components import ComponentRules, class_boxes, filter_components, keep_components
+from vesal.postprocess.checks import ArrayShapeError
+from vesal.postprocess.components import ComponentRules, class_boxes, filter_components, keep_components
 
 PAPER = ComponentRules()
 AS_PUBLISHED = ComponentRules(size_ratio=None)

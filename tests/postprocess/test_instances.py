@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from postprocess.checks import ArrayShapeError
-from postprocess.instances import split_instances
+from vesal.postprocess.checks import ArrayShapeError
+from vesal.postprocess.instances import split_instances
 
 
 def row(text):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from postprocess.checks import ArrayShapeError
-from postprocess.slices import apply_presence, empty_absent_slices, present_slices, slice_nms
+from vesal.postprocess.checks import ArrayShapeError
+from vesal.postprocess.slices import apply_presence, empty_absent_slices, present_slices, slice_nms
 
 
 def test_a_class_leaves_the_slices_where_it_is_absent():

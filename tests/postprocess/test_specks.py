@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from postprocess.checks import ArrayShapeError
-from postprocess.specks import remove_specks
+from vesal.postprocess.checks import ArrayShapeError
+from vesal.postprocess.specks import remove_specks
 
 
 def test_all_8_recorded_masks_are_reproduced(shared):

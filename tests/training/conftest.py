@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:  # these need torch, without which the tests are skipped
-    from training.store import Volume
+    from vesal.training.store import Volume
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from networks.nano import TEXT
-from training.store import SetRule, Volume, read_volume
+from vesal.networks.nano import TEXT
+from vesal.training.store import SetRule, Volume, read_volume
 
 SHAPE = (14, 24, 20)
 SPACING_XYZ = (1.0, 1.0, 1.0)
@@ -57,7 +57,7 @@ NO_GLOO = 77
 JOINED = """
 import sys
 import torch
-from training.parallel import Group
+from vesal.training.parallel import Group
 rank = int(sys.argv[1])
 try:
     group = Group(rank, 2, sys.argv[2])

@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
-from training.ablation import ROWS, command, read_rows, table  # noqa: E402
-from training.ideas import Ideas  # noqa: E402
-from training.plan import ending_s  # noqa: E402
+from vesal.training.ablation import ROWS, command, read_rows, table  # noqa: E402
+from vesal.training.ideas import Ideas  # noqa: E402
+from vesal.training.plan import ending_s  # noqa: E402
 
 
 def write_log(folder: Path, rows: list[tuple[int, str, float]]) -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from training.anatomy import ANY, Anatomy
+from vesal.training.anatomy import ANY, Anatomy
 
 pytest.importorskip("torch", reason="training needs torch")
 
-from inference.vocabulary import load_vocabulary  # noqa: E402
-from training.store import _patient, find_volumes, read_rules, without_patients  # noqa: E402
+from vesal.inference.prompts.vocabulary import load_vocabulary  # noqa: E402
+from vesal.training.store import _patient, find_volumes, read_rules, without_patients  # noqa: E402
 
 PARTS = {"head", "neck", "upper chest", "lower chest", "abdomen", "pelvis", "cell", ANY}
 

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from training.augment import (  # noqa: E402
+from vesal.training.augment import (  # noqa: E402
     BEND_SHARE,
     TURN_RAD,
     bend,

@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="checkpoints are read with torch")
 
-from training import average  # noqa: E402
-from training.average import CHECKPOINT, mean_of_runs  # noqa: E402
+from vesal.training import average  # noqa: E402
+from vesal.training.average import CHECKPOINT, mean_of_runs  # noqa: E402
 
 
 def write_run(folder: Path, values: list[float]) -> Path:

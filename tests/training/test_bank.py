@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
-from networks.nano import TEXT  # noqa: E402
-from training import bank  # noqa: E402
-from training.bank import build_bank, concept_vectors, is_bank_of, read_bank, whiten  # noqa: E402
+from vesal.networks.nano import TEXT  # noqa: E402
+from vesal.training import bank  # noqa: E402
+from vesal.training.bank import build_bank, concept_vectors, is_bank_of, read_bank, whiten  # noqa: E402
 
 NAMES = [f"target {i:03d}" for i in range(TEXT + 40)]
 
@@ -91,7 +91,7 @@ def test_a_bank_that_is_there_is_read_and_not_made_again(
 def test_a_new_bank_holds_every_concept_and_survives_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from inference.vocabulary import load_vocabulary
+    from vesal.inference.prompts.vocabulary import load_vocabulary
 
     concepts = sorted(load_vocabulary().concepts)
     number = {name: f"target {i}" for i, name in enumerate(concepts)}

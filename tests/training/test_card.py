@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("scipy", reason="the tables of scores need scipy")
 
-from training import card  # noqa: E402
-from training.card import NOT_MEASURED, TABLES, CardError, Source, fill  # noqa: E402
-from training.measure.results import fingerprint, write_json  # noqa: E402
+from vesal.training import card  # noqa: E402
+from vesal.training.card import NOT_MEASURED, TABLES, CardError, Source, fill  # noqa: E402
+from vesal.training.measure.results import fingerprint, write_json  # noqa: E402
 
 ROW = {
     "dataset": "CT_Set",

@@ -12,9 +12,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 
 from tests.training.made import THIN, run_two, write_volume  # noqa: E402
-from training.__main__ import main  # noqa: E402
-from training.export import CHECKPOINT  # noqa: E402
-from training.loop import SAVE_EVERY_STEPS, processor_precision  # noqa: E402
+from vesal.training.__main__ import main  # noqa: E402
+from vesal.training.export import CHECKPOINT  # noqa: E402
+from vesal.training.loop import SAVE_EVERY_STEPS, processor_precision  # noqa: E402
 
 HEART = {"1": "Left ventricle in cardiac MR", "3": "Right ventricle in cardiac MR", "instance_label": 0}
 STEPS = SAVE_EVERY_STEPS + 3

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.curves import Line, LogError, parse_key, plot_curves, read_logs
+from vesal.training.curves import Line, LogError, parse_key, plot_curves, read_logs
 
 pytest.importorskip("matplotlib", reason="curves are drawn with matplotlib")
 

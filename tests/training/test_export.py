@@ -10,18 +10,19 @@ import pytest
 torch = pytest.importorskip("torch", reason="export needs torch")
 pytest.importorskip("onnx", reason="export writes with onnx")
 
-from inference.geometry import fit_view  # noqa: E402
-from inference.models import MODALITIES, SIDES  # noqa: E402
-from inference.profile import read_profile  # noqa: E402
-from inference.runtime import choose_runtime  # noqa: E402
-from inference.settings import ROOT  # noqa: E402
-from networks.nano import TEXT, Nano  # noqa: E402
 from tests.training.made import rule  # noqa: E402
-from training.bank import read_bank  # noqa: E402
-from training.export import INPUTS, OneDegree, export, load_average, sha256  # noqa: E402
-from training.store import read_volume  # noqa: E402
-from training.views import build  # noqa: E402
-from training.warm import warm_start  # noqa: E402
+from vesal.inference.data.terms import MODALITIES  # noqa: E402
+from vesal.inference.families.nano import SIDE_CODES  # noqa: E402
+from vesal.inference.geometry.views import fit_view  # noqa: E402
+from vesal.inference.planning.profile import read_profile  # noqa: E402
+from vesal.inference.runner.settings import ROOT  # noqa: E402
+from vesal.inference.runtime.choice import choose_runtime  # noqa: E402
+from vesal.networks.nano import TEXT, Nano  # noqa: E402
+from vesal.training.bank import read_bank  # noqa: E402
+from vesal.training.export import INPUTS, OneDegree, export, load_average, sha256  # noqa: E402
+from vesal.training.store import read_volume  # noqa: E402
+from vesal.training.views import build  # noqa: E402
+from vesal.training.warm import warm_start  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning"
@@ -113,7 +114,7 @@ def test_the_shipped_graphs_give_on_a_real_view_what_the_network_gives(
         "image": item.image.numpy(),
         "prompt": item.prompt.numpy(),
         "text": np.stack([bank[t.concept] for t in targets])[None],
-        "side": np.array([[SIDES.index(t.side) for t in targets]], np.int64),
+        "side": np.array([[SIDE_CODES.index(t.side) for t in targets]], np.int64),
         "modality": np.array([[MODALITIES.index(t.modality) for t in targets]], np.int64),
     }
     with torch.no_grad():

@@ -10,11 +10,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 
 from tests.training.made import made_volume, rule  # noqa: E402
-from training import feeder as feeding  # noqa: E402
-from training import views  # noqa: E402
-from training.feeder import Feeder, Pace  # noqa: E402
-from training.store import Volume  # noqa: E402
-from training.views import unpose  # noqa: E402
+from vesal.training import feeder as feeding  # noqa: E402
+from vesal.training import views  # noqa: E402
+from vesal.training.feeder import Feeder, Pace  # noqa: E402
+from vesal.training.store import Volume  # noqa: E402
+from vesal.training.views import unpose  # noqa: E402
 
 VOXELS = 2 * 16**3
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.ideas import Ideas
+from vesal.training.ideas import Ideas
 
 
 def test_named_ideas_are_off_and_the_others_on() -> None:

@@ -7,11 +7,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 
 from tests.training.made import THIN, made_bank, made_volume  # noqa: E402
-from training import loop  # noqa: E402
-from training.look import look_at  # noqa: E402
-from training.loop import Trainer  # noqa: E402
-from training.parallel import Group  # noqa: E402
-from training.plan import Plan  # noqa: E402
+from vesal.training import loop  # noqa: E402
+from vesal.training.look import look_at  # noqa: E402
+from vesal.training.loop import Trainer  # noqa: E402
+from vesal.training.parallel import Group  # noqa: E402
+from vesal.training.plan import Plan  # noqa: E402
 
 
 @pytest.fixture

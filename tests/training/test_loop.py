@@ -12,15 +12,15 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 
 from tests.training.made import THIN, rule  # noqa: E402
 from tests.training.trainers import BANK, VOXELS, same, trainer  # noqa: E402
-from training import loop  # noqa: E402
-from training.feeder import Feeder, Pace  # noqa: E402
-from training.ideas import Ideas  # noqa: E402
-from training.log import Log  # noqa: E402
-from training.loop import Trainer, train  # noqa: E402
-from training.parallel import Group  # noqa: E402
-from training.plan import Plan  # noqa: E402
-from training.store import Volume  # noqa: E402
-from training.views import Item, coarse_item  # noqa: E402
+from vesal.training import loop  # noqa: E402
+from vesal.training.feeder import Feeder, Pace  # noqa: E402
+from vesal.training.ideas import Ideas  # noqa: E402
+from vesal.training.log import Log  # noqa: E402
+from vesal.training.loop import Trainer, train  # noqa: E402
+from vesal.training.parallel import Group  # noqa: E402
+from vesal.training.plan import Plan  # noqa: E402
+from vesal.training.store import Volume  # noqa: E402
+from vesal.training.views import Item, coarse_item  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("exact")
 

@@ -6,7 +6,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from training.losses import ABSENT_SHARE, ABSENT_WEIGHT, BCE_WEIGHT, LEAST_DICE, segmentation_loss, soft_dice  # noqa: E402
+from vesal.training.losses import (  # noqa: E402
+    ABSENT_SHARE,
+    ABSENT_WEIGHT,
+    BCE_WEIGHT,
+    LEAST_DICE,
+    segmentation_loss,
+    soft_dice,
+)
 
 SURE = 40.0
 """A logit whose probability is 1, and 0 with a minus, in float32."""

@@ -12,18 +12,18 @@ import pytest
 pytest.importorskip("scipy", reason="scores need scipy")
 pytest.importorskip("torch", reason="the made volumes import the network's module")
 
-from inference.errors import UsageError  # noqa: E402
-from inference.profile import FilterRule  # noqa: E402
 from tests.conftest import ROOT  # noqa: E402
 from tests.inference.fake_models import Bright, make_engine  # noqa: E402
 from tests.training.made import LIVER, SHAPE, SPLEEN, write_volume  # noqa: E402
-from training.anatomy import Anatomy  # noqa: E402
-from training.measure import data, finer, orientation, paraphrases, phrasings, presence, stages, swaps  # noqa: E402
-from training.measure.__main__ import MEASUREMENTS, flags_of_all, make_parser  # noqa: E402
-from training.measure.absent import Foreign, absent_from, read_foreign  # noqa: E402
-from training.measure.results import ResultsError, fingerprint, read_json, write_json  # noqa: E402
-from training.measure.runs import Labelled, read_labelled  # noqa: E402
-from training.scores import score_case  # noqa: E402
+from vesal.inference.data.errors import UsageError  # noqa: E402
+from vesal.inference.planning.profile import FilterRule  # noqa: E402
+from vesal.training.anatomy import Anatomy  # noqa: E402
+from vesal.training.measure import data, finer, orientation, paraphrases, phrasings, presence, stages, swaps  # noqa: E402
+from vesal.training.measure.__main__ import MEASUREMENTS, flags_of_all, make_parser  # noqa: E402
+from vesal.training.measure.absent import Foreign, absent_from, read_foreign  # noqa: E402
+from vesal.training.measure.results import ResultsError, fingerprint, read_json, write_json  # noqa: E402
+from vesal.training.measure.runs import Labelled, read_labelled  # noqa: E402
+from vesal.training.scores import score_case  # noqa: E402
 
 LIVER_KEY, SPLEEN_KEY, CELL_KEY = (("liver", None, "CT"), ("spleen", None, "CT"), ("cell", None, "CT"))
 CELL = Foreign("CT_Cells", CELL_KEY, "Cells in CT")
@@ -288,7 +288,7 @@ def test_an_explained_exception_is_counted(shared: Path) -> None:
 
 
 def test_made_phrasings_of_the_shipped_targets_agree(root: Path) -> None:
-    from training.coverage import known_targets
+    from vesal.training.coverage import known_targets
 
     classes = list(phrasings.made_classes(known_targets(root / "weights" / "nano")))
     assert sum(len(c.phrasings) for c in classes) > 5000

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from training.muon import NEWTON_SCHULZ, Muon, orthogonal  # noqa: E402
+from vesal.training.muon import NEWTON_SCHULZ, Muon, orthogonal  # noqa: E402
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 54), (54, 8)])

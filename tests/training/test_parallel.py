@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 
 from tests.training.made import run_two  # noqa: E402
-from training import parallel  # noqa: E402
-from training.parallel import RANK, STORE, WORLD, Group, join  # noqa: E402
+from vesal.training import parallel  # noqa: E402
+from vesal.training.parallel import RANK, STORE, WORLD, Group, join  # noqa: E402
 
 SCRIPT = """
 import json

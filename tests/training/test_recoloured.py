@@ -7,11 +7,11 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
-from training import recoloured  # noqa: E402
-from training.recoloured import COPIES, LEAST, recolour, recoloured_volumes, source  # noqa: E402
-from training.shelf import fill, read  # noqa: E402
-from training.store import Volume, read_rules, read_volume  # noqa: E402
-from training.synthetic import AMOS, TISSUES, row_of  # noqa: E402
+from vesal.training import recoloured  # noqa: E402
+from vesal.training.recoloured import COPIES, LEAST, recolour, recoloured_volumes, source  # noqa: E402
+from vesal.training.shelf import fill, read  # noqa: E402
+from vesal.training.store import Volume, read_rules, read_volume  # noqa: E402
+from vesal.training.synthetic import AMOS, TISSUES, row_of  # noqa: E402
 
 SAID = (
     "Liver",

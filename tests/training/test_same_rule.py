@@ -9,19 +9,19 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
-from inference.geometry import Box, fit_view  # noqa: E402
-from inference.look import Sight  # noqa: E402
-from inference.plan import Query  # noqa: E402
-from inference.profile import StageRule, read_profile  # noqa: E402
-from inference.resample import labels_to_view  # noqa: E402
-from inference.settings import ROOT  # noqa: E402
-from inference.targets import find_targets  # noqa: E402
 from tests.training.made import made_volume, rule  # noqa: E402
-from training import views  # noqa: E402
-from training.ideas import Ideas  # noqa: E402
-from training.measure.runs import read_labelled  # noqa: E402
-from training.store import read_rules  # noqa: E402
-from training.views import CLOSER, COARSER, GROW, TOGETHER, coarse_item, fine_item  # noqa: E402
+from vesal.inference.data.prompt import Query  # noqa: E402
+from vesal.inference.geometry.resample import labels_to_view  # noqa: E402
+from vesal.inference.geometry.views import Box, fit_view  # noqa: E402
+from vesal.inference.planning.profile import StageRule, read_profile  # noqa: E402
+from vesal.inference.runner.settings import ROOT  # noqa: E402
+from vesal.inference.stages.regions import find_targets  # noqa: E402
+from vesal.inference.stages.view_pass import Sight  # noqa: E402
+from vesal.training import views  # noqa: E402
+from vesal.training.ideas import Ideas  # noqa: E402
+from vesal.training.measure.runs import read_labelled  # noqa: E402
+from vesal.training.store import read_rules  # noqa: E402
+from vesal.training.views import CLOSER, COARSER, GROW, TOGETHER, coarse_item, fine_item  # noqa: E402
 
 VOXELS = 24 * 32 * 32
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.training.made import LIVER, made_volume, rule, write_volume
-from training.shelf import INDEX, Source, files, fill, read
-from training.store import Volume
+from vesal.training.shelf import INDEX, Source, files, fill, read
+from vesal.training.store import Volume
 
 RULES = {"CT_Made": rule()}
 
@@ -88,7 +88,7 @@ def test_rules_choose_sets_and_classes_when_the_shelf_is_read(tmp_path: Path, pa
 
 def test_views_of_a_volume_on_disk_are_those_of_one_in_memory(tmp_path: Path, path: Path) -> None:
     torch = pytest.importorskip("torch", reason="training needs torch")
-    from training.views import coarse_item, fine_item
+    from vesal.training.views import coarse_item, fine_item
 
     shelf = tmp_path / "shelf"
     fill(shelf, files([path]))

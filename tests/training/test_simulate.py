@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training import simulate
-from training.simulate import BLOCK, spoil
+from vesal.training import simulate
+from vesal.training.simulate import BLOCK, spoil
 
 RATES = ("DROP_CHANNEL", "DROP_BLOCKS", "ADD_BLOCKS", "HARDEN", "SHIFT")
 

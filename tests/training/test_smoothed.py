@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
-from training.shelf import fill, read  # noqa: E402
-from training.smoothed import (  # noqa: E402
+from vesal.training.shelf import fill, read  # noqa: E402
+from vesal.training.smoothed import (  # noqa: E402
     COPIES,
     DATASET,
     SHAPE,
@@ -17,7 +17,7 @@ from training.smoothed import (  # noqa: E402
     smoothed_volumes,
     source,
 )
-from training.store import Volume, read_rules, read_volume  # noqa: E402
+from vesal.training.store import Volume, read_rules, read_volume  # noqa: E402
 
 SPACING_XYZ = (1.2, 1.2, 3.3)
 AT = (slice(4, 16), slice(30, 66), slice(28, 78))

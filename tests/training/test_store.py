@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
-from inference.vocabulary import load_vocabulary  # noqa: E402
 from tests.training.made import LIVER, PROMPTS, SHAPE, SPLEEN, made_volume, rule, write_volume  # noqa: E402
-from training.augment import draw_flips  # noqa: E402
-from training.store import Target, read_folder, read_rules, read_volume  # noqa: E402
+from vesal.inference.prompts.vocabulary import load_vocabulary  # noqa: E402
+from vesal.training.augment import draw_flips  # noqa: E402
+from vesal.training.store import Target, read_folder, read_rules, read_volume  # noqa: E402
 
 LIVER_TARGET = Target("liver", "liver", None, "CT", 1)
 SPLEEN_TARGET = Target("spleen", "spleen", None, "CT", 3)

@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
-from training import synthetic  # noqa: E402
-from training.synthetic import AMOS, TISSUES, LabelMap, make_abdomen, make_head, read_labelmap  # noqa: E402
+from vesal.training import synthetic  # noqa: E402
+from vesal.training.synthetic import AMOS, TISSUES, LabelMap, make_abdomen, make_head, read_labelmap  # noqa: E402
 
 SPACING = (5.0, 3.0, 3.0)
 AT = {

@@ -10,15 +10,15 @@ import pytest
 pytest.importorskip("scipy", reason="scores need scipy")
 pytest.importorskip("torch", reason="the made volumes import the network's module")
 
-from inference.errors import UsageError  # noqa: E402
-from inference.profile import Covered  # noqa: E402
 from tests.inference.fake_models import make_engine  # noqa: E402
 from tests.training.made import PROMPTS, made_volume, rule, write_volume  # noqa: E402
-from training.coverage import known_targets, mark_turned, write_scores  # noqa: E402
-from training.floors import Floor, floors_table, judge, read_floors  # noqa: E402
-from training.measure.runs import covering, find_cases, read_labelled  # noqa: E402
-from training.measure.validation import report, validate  # noqa: E402
-from training.scores import Row, not_covered_table, set_table, table  # noqa: E402
+from vesal.inference.data.errors import UsageError  # noqa: E402
+from vesal.inference.planning.profile import Covered  # noqa: E402
+from vesal.training.coverage import known_targets, mark_turned, write_scores  # noqa: E402
+from vesal.training.floors import Floor, floors_table, judge, read_floors  # noqa: E402
+from vesal.training.measure.runs import covering, find_cases, read_labelled  # noqa: E402
+from vesal.training.measure.validation import report, validate  # noqa: E402
+from vesal.training.scores import Row, not_covered_table, set_table, table  # noqa: E402
 
 LIVER, SPLEEN = ("liver", None, "CT"), ("spleen", None, "CT")
 

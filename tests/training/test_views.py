@@ -8,12 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from inference.geometry import View, whole  # noqa: E402
 from tests.training.made import LIVER, SHAPE, SPLEEN, made_volume, rule  # noqa: E402
-from training import views  # noqa: E402
-from training.ideas import Ideas  # noqa: E402
-from training.store import Target, Volume  # noqa: E402
-from training.views import build, coarse_item, fine_item, truth_box, unpose  # noqa: E402
+from vesal.inference.geometry.views import View, whole  # noqa: E402
+from vesal.training import views  # noqa: E402
+from vesal.training.ideas import Ideas  # noqa: E402
+from vesal.training.store import Target, Volume  # noqa: E402
+from vesal.training.views import build, coarse_item, fine_item, truth_box, unpose  # noqa: E402
 
 VOXELS = 24 * 32 * 32
 NATIVE = View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (16, 32, 32), 0, 0)

@@ -6,9 +6,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from networks.nano import WIDTHS, Nano  # noqa: E402
-from training import warm  # noqa: E402
-from training.warm import read_weights, warm_start  # noqa: E402
+from vesal.networks.nano import WIDTHS, Nano  # noqa: E402
+from vesal.training import warm  # noqa: E402
+from vesal.training.warm import read_weights, warm_start  # noqa: E402
 
 SHIPPED = Path(__file__).parents[2] / "weights" / "nano"
 

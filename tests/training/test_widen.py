@@ -4,8 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from networks.nano import TEXT, Nano, widths_of  # noqa: E402
-from training.widen import widen  # noqa: E402
+from vesal.networks.nano import TEXT, Nano, widths_of  # noqa: E402
+from vesal.training.widen import widen  # noqa: E402
 
 NARROW, WIDE = (8, 16, 24, 32), (16, 24, 32, 48)
 

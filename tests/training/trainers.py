@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from tests.training.made import THIN, made_bank
-from training.ideas import Ideas
-from training.loop import Trainer
-from training.parallel import Group
-from training.plan import Plan
+from vesal.training.ideas import Ideas
+from vesal.training.loop import Trainer
+from vesal.training.parallel import Group
+from vesal.training.plan import Plan
 
 BANK = made_bank("liver", "spleen")
 VOXELS = 2 * 16**3

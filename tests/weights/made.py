@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from networks.medal_s import MedalS
-from networks.mpnet_text import MPNetText, TextSizes
-from networks.sat import Sat, Sizes
+from vesal.networks.medal_s import MedalS
+from vesal.networks.mpnet_text import MPNetText, TextSizes
+from vesal.networks.sat import Sat, Sizes
 
 FEATURES = (4, 4, 8, 8, 8, 8)
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "[PAD]", "[UNK]", "[CLS]", "[SEP]"]

@@ -11,16 +11,16 @@ import pytest
 torch = pytest.importorskip("torch", reason="published files are converted with torch")
 pytest.importorskip("onnx", reason="conversion writes ONNX graphs")
 
-from inference.errors import ProfileError  # noqa: E402
-from inference.model_query import QueryModel  # noqa: E402
-from inference.models import image_channels  # noqa: E402
-from inference.runtime_onnx import OnnxRuntime  # noqa: E402
 from tests.weights.made import Made, make  # noqa: E402
-from weights.convert import verify  # noqa: E402
-from weights.convert.__main__ import main  # noqa: E402
-from weights.convert.errors import CheckpointError, ConversionError, TokenizerError  # noqa: E402
-from weights.convert.folder import geometry_of  # noqa: E402
-from weights.convert.text import encode, read_sentences, write_tokenizer  # noqa: E402
+from vesal.inference.data.errors import ProfileError  # noqa: E402
+from vesal.inference.families.network_input import image_channels  # noqa: E402
+from vesal.inference.families.query import QueryModel  # noqa: E402
+from vesal.inference.runtime.onnx import OnnxRuntime  # noqa: E402
+from vesal.weights.convert import verify  # noqa: E402
+from vesal.weights.convert.__main__ import main  # noqa: E402
+from vesal.weights.convert.errors import CheckpointError, ConversionError, TokenizerError  # noqa: E402
+from vesal.weights.convert.folder import geometry_of  # noqa: E402
+from vesal.weights.convert.text import encode, read_sentences, write_tokenizer  # noqa: E402
 
 CLOSE = 1e-4
 """Largest difference in fp32, as a share of the largest logit: rounding alone makes a tenth of it."""
@@ -113,7 +113,7 @@ def test_graphs_agree_with_networks(medal_s: Made) -> None:
 def test_openvino_agrees_with_networks(medal_s: Made) -> None:
     """Its norms add up squares in single precision, so it comes less near than ONNX Runtime."""
     pytest.importorskip("openvino", reason="not the runtime here")
-    from inference.runtime_openvino import OpenVino
+    from vesal.inference.runtime.openvino import OpenVino
 
     queries = opened(medal_s).embed(QUERIES).text
     image, boxes = verify.made_window((32, 64, 64), len(queries))

@@ -11,15 +11,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="published files are converted with torch")
 
-from networks.medal_s import MEDAL_S, MedalS  # noqa: E402
-from networks.mpnet_text import BIOLORD  # noqa: E402
-from weights.convert.checkpoint import Checkpoint  # noqa: E402
-from weights.convert.errors import (  # noqa: E402
+from vesal.networks.medal_s import MEDAL_S, MedalS  # noqa: E402
+from vesal.networks.mpnet_text import BIOLORD  # noqa: E402
+from vesal.weights.convert.checkpoint import Checkpoint  # noqa: E402
+from vesal.weights.convert.errors import (  # noqa: E402
     CheckpointError,
     MissingTensorsError,
     UnsafeCheckpointError,
 )
-from weights.convert.keymap import KINDS, load, our_names  # noqa: E402
+from vesal.weights.convert.keymap import KINDS, load, our_names  # noqa: E402
 
 
 @pytest.fixture(scope="module")

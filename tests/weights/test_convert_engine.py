@@ -9,10 +9,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="published files are converted with torch")
 pytest.importorskip("onnx", reason="conversion writes ONNX graphs")
 
-from inference.run import run  # noqa: E402
-from inference.settings import Settings  # noqa: E402
 from tests.weights.made import make  # noqa: E402
-from weights.convert.__main__ import main  # noqa: E402
+from vesal.inference.runner.run import run  # noqa: E402
+from vesal.inference.runner.settings import Settings  # noqa: E402
+from vesal.weights.convert.__main__ import main  # noqa: E402
 
 SENTENCES = {"1": "Liver in abdominal CT", "4": "the left kidney on CT", "instance_label": 0}
 

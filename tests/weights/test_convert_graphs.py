@@ -9,12 +9,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="published files are converted with torch")
 pytest.importorskip("onnx", reason="conversion writes ONNX graphs")
 
-from inference.runtime_onnx import OnnxRuntime  # noqa: E402
-from networks.medal_s import MedalS, union  # noqa: E402
-from networks.sat import Sat, Sizes, sizes_of  # noqa: E402
-from weights.convert import verify  # noqa: E402
-from weights.convert.graphs import ViewGraph, save_graphs, view_graph  # noqa: E402
-from weights.text.export import read_safetensors  # noqa: E402
+from vesal.inference.runtime.onnx import OnnxRuntime  # noqa: E402
+from vesal.networks.medal_s import MedalS, union  # noqa: E402
+from vesal.networks.sat import Sat, Sizes, sizes_of  # noqa: E402
+from vesal.weights.convert import verify  # noqa: E402
+from vesal.weights.convert.graphs import ViewGraph, save_graphs, view_graph  # noqa: E402
+from vesal.weights.text.export import read_safetensors  # noqa: E402
 
 CLOSE = 1e-4
 """Largest difference in fp32, as a share of the largest logit: rounding alone makes a tenth of it."""

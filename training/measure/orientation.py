@@ -2,7 +2,7 @@
 
 Cases of ``val`` are run as they are and with one axis reversed, labels with them. Each set of the challenge
 lies one way, and training shows most of them mirrored, more or less often (``sets.json``); for the others the
-engine looks for the way (``inference.orientation``). This tells what a scan of another source still loses.
+engine looks for the way (``stages.orientation``). This tells what a scan of another source still loses.
 Where a side is asked for, a reversed axis turns one side into the other for whoever does not know of it.
 """
 
@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from evaluation.metrics import mean_of
-from inference import orientation
-from inference.engine import Engine
-from inference.orientation import AXES
-from inference.settings import Settings
-from training.measure.results import Report, about, markdown_table
-from training.measure.runs import Labelled, add_case_arguments, read_cases
-from training.scores import Row, score_case
+from vesal.evaluation.metrics import mean_of
+from vesal.inference.engine import Engine
+from vesal.inference.runner.settings import Settings
+from vesal.inference.stages import orientation
+from vesal.inference.stages.orientation import AXES
+from vesal.training.measure.results import Report, about, markdown_table
+from vesal.training.measure.runs import Labelled, add_case_arguments, read_cases
+from vesal.training.scores import Row, score_case
 
 
 @dataclass(frozen=True)

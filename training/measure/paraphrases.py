@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from inference.engine import Engine
-from inference.settings import Settings
-from training.coverage import known_targets
-from training.measure.phrasings import Class, classes_of_file, made_classes, read_exceptions
-from training.measure.results import Report, about, markdown_table
-from training.measure.runs import Labelled, key_of, parse, read_cases, run_case
+from vesal.inference.engine import Engine
+from vesal.inference.runner.settings import Settings
+from vesal.training.coverage import known_targets
+from vesal.training.measure.phrasings import Class, classes_of_file, made_classes, read_exceptions
+from vesal.training.measure.results import Report, about, markdown_table
+from vesal.training.measure.runs import Labelled, key_of, parse, read_cases, run_case
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

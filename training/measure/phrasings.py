@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.errors import UsageError
-from inference.prompt_files import INSTANCE_KEY
-from inference.prompts import parse_prompts
-from training.measure.runs import TargetKey, key_of
+from vesal.inference.data.errors import UsageError
+from vesal.inference.io.prompt_files import INSTANCE_KEY
+from vesal.inference.prompts.parser import parse_prompts
+from vesal.training.measure.runs import TargetKey, key_of
 
 TEMPLATES = Path(__file__).with_name("templates.json")
 EXCEPTIONS = Path(__file__).with_name("exceptions.json")

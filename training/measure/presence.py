@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evaluation.metrics import dice, mean_of
-from inference.engine import Engine
-from inference.errors import UsageError
-from inference.settings import Settings
-from training.anatomy import Anatomy
-from training.measure.absent import Foreign, absent_from, add_question_arguments, read_foreign
-from training.measure.results import Report, about, markdown_table
-from training.measure.runs import Labelled, changed, parse, read_cases, run_case
+from vesal.evaluation.metrics import dice, mean_of
+from vesal.inference.data.errors import UsageError
+from vesal.inference.engine import Engine
+from vesal.inference.runner.settings import Settings
+from vesal.training.anatomy import Anatomy
+from vesal.training.measure.absent import Foreign, absent_from, add_question_arguments, read_foreign
+from vesal.training.measure.results import Report, about, markdown_table
+from vesal.training.measure.runs import Labelled, changed, parse, read_cases, run_case
 
 
 @dataclass(frozen=True)

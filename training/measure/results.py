@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference.engine import Engine
-from inference.errors import UsageError, VesalError
-from inference.profile import MANIFEST
+from vesal.inference.data.errors import UsageError, VesalError
+from vesal.inference.engine import Engine
+from vesal.inference.planning.profile import MANIFEST
 
 
 class ResultsError(VesalError, ValueError):

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.files import read_truth
-from inference.budget import Clock, case_budget_s
-from inference.case import Case, read_case
-from inference.engine import Engine, Segmentation
-from inference.errors import UsageError
-from inference.profile import Covered
-from inference.prompts import Prompt, parse_prompts
+from vesal.evaluation.files import read_truth
+from vesal.inference.data.case import Case
+from vesal.inference.data.errors import UsageError
+from vesal.inference.data.prompt import Prompt
+from vesal.inference.engine import Engine, Segmentation
+from vesal.inference.io.npz import read_case
+from vesal.inference.planning.profile import Covered
+from vesal.inference.prompts.parser import parse_prompts
+from vesal.inference.timing.clock import Clock, case_budget_s
 
 TargetKey = tuple[str, str | None, str]
 """Concept, side, modality."""

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.metrics import mean_of
-from inference.engine import Engine
-from inference.settings import Settings
-from training.measure.results import Report, about, markdown_table
-from training.measure.runs import Run, add_case_arguments, read_cases
-from training.scores import Row, score_case
+from vesal.evaluation.metrics import mean_of
+from vesal.inference.engine import Engine
+from vesal.inference.runner.settings import Settings
+from vesal.training.measure.results import Report, about, markdown_table
+from vesal.training.measure.runs import Run, add_case_arguments, read_cases
+from vesal.training.scores import Row, score_case
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.metrics import dice, mean_of
-from inference.engine import Engine
-from inference.prompts import Prompt
-from inference.settings import Settings
-from training.anatomy import Anatomy
-from training.measure.absent import Foreign, absent_from, add_question_arguments, read_foreign
-from training.measure.results import Report, about, markdown_table
-from training.measure.runs import Labelled, parse, read_cases, run_case
+from vesal.evaluation.metrics import dice, mean_of
+from vesal.inference.data.prompt import Prompt
+from vesal.inference.engine import Engine
+from vesal.inference.runner.settings import Settings
+from vesal.training.anatomy import Anatomy
+from vesal.training.measure.absent import Foreign, absent_from, add_question_arguments, read_foreign
+from vesal.training.measure.results import Report, about, markdown_table
+from vesal.training.measure.runs import Labelled, parse, read_cases, run_case
 
 MOST_SIBLINGS = 4
 """A set with more covered targets than this has only its sides listed pair by pair, the rest as one row."""

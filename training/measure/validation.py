@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from inference.engine import Engine
-from inference.settings import Settings
-from training.coverage import known_targets
-from training.floors import floors_table
-from training.measure.results import Report, about
-from training.measure.runs import add_case_arguments, covering, key_of, read_cases
-from training.scores import Row, not_covered_table, score_case, set_table, table
+from vesal.inference.engine import Engine
+from vesal.inference.runner.settings import Settings
+from vesal.training.coverage import known_targets
+from vesal.training.floors import floors_table
+from vesal.training.measure.results import Report, about
+from vesal.training.measure.runs import add_case_arguments, covering, key_of, read_cases
+from vesal.training.scores import Row, not_covered_table, score_case, set_table, table
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import logging
 import sys
 from pathlib import Path
 
-from inference.errors import VesalError
-from weights.convert.errors import MissingTensorsError
-from weights.convert.folder import Options, convert
-from weights.convert.text import read_sentences
+from vesal.inference.data.errors import VesalError
+from vesal.weights.convert.errors import MissingTensorsError
+from vesal.weights.convert.folder import Options, convert
+from vesal.weights.convert.text import read_sentences
 
 log = logging.getLogger("vesal")
 

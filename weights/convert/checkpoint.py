@@ -1,7 +1,7 @@
 """Published ``.pth`` files, read without running anything and without reading more than is wanted.
 
 Facts: ``shared/reference/checkpoints.md`` (common container). A file is a zip archive: one pickle that names
-the tensors, and one stored entry per storage. The pickle is interpreted by ``inference.pickle_reader``; it
+the tensors, and one stored entry per storage. The pickle is interpreted by ``io.pickle_reader``; it
 can only describe tensors and numbers. The optimizer's state, twice as large as the weights, is never read.
 """
 
@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from inference.errors import UnsafePickleError, shown
-from inference.pickle_reader import PickleReader
-from weights.convert.archive import Entry, entries_of
-from weights.convert.errors import CheckpointError, MissingTensorsError, UnsafeCheckpointError
+from vesal.inference.data.errors import UnsafePickleError, shown
+from vesal.inference.io.pickle_reader import PickleReader
+from vesal.weights.convert.archive import Entry, entries_of
+from vesal.weights.convert.errors import CheckpointError, MissingTensorsError, UnsafeCheckpointError
 
 STATE, STEP = "model_state_dict", "step"
 DTYPES = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from inference.errors import VesalError
+from vesal.inference.data.errors import VesalError
 
 
 class CheckpointError(VesalError, ValueError):

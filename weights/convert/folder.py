@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from inference.model_query import FAMILY, STAGES
-from inference.models import MODALITIES
-from inference.vocabulary import load_vocabulary
-from networks.medal_s import MedalS
-from networks.mpnet_text import MPNetText
-from networks.sat import Sat
-from weights.convert import text, verify
-from weights.convert.checkpoint import Checkpoint
-from weights.convert.graphs import save_graphs, view_graph
-from weights.convert.keymap import WORDS, load
+from vesal.inference.data.terms import MODALITIES, STAGES
+from vesal.inference.families.query import FAMILY
+from vesal.inference.prompts.vocabulary import load_vocabulary
+from vesal.networks.medal_s import MedalS
+from vesal.networks.mpnet_text import MPNetText
+from vesal.networks.sat import Sat
+from vesal.weights.convert import text, verify
+from vesal.weights.convert.checkpoint import Checkpoint
+from vesal.weights.convert.graphs import save_graphs, view_graph
+from vesal.weights.convert.keymap import WORDS, load
 
 log = logging.getLogger("vesal")
 

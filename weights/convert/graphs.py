@@ -28,12 +28,12 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from networks.medal_s import MedalS, align, union
-from networks.query_decoder import GridPositions
-from networks.sat import Sat, compare
-from networks.unet import ConvBlock
-from training.export import OPSET
-from weights.shared_file import save_shared
+from vesal.networks.medal_s import MedalS, align, union
+from vesal.networks.query_decoder import GridPositions
+from vesal.networks.sat import Sat, compare
+from vesal.networks.unet import ConvBlock
+from vesal.training.export import OPSET
+from vesal.weights.shared_file import save_shared
 
 SMALL = 1024
 """Tensors of fewer elements stay in fp32, as do vectors: norms and biases gain nothing from less."""

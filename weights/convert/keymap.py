@@ -12,11 +12,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from networks.medal_s import MEDAL_S, MedalS
-from networks.mpnet_text import BIOLORD, MPNetText, text_sizes_of
-from networks.sat import SAT_NANO, Sat, sizes_of
-from weights.convert.checkpoint import Checkpoint
-from weights.convert.errors import CheckpointError, MissingTensorsError
+from vesal.networks.medal_s import MEDAL_S, MedalS
+from vesal.networks.mpnet_text import BIOLORD, MPNetText, text_sizes_of
+from vesal.networks.sat import SAT_NANO, Sat, sizes_of
+from vesal.weights.convert.checkpoint import Checkpoint
+from vesal.weights.convert.errors import CheckpointError, MissingTensorsError
 
 UNUSED = re.compile(
     r"mid_mask_embed_proj\.|\.norm1\.|\.pooler\.|embeddings\.position_ids$|atlas_tower|temperature"

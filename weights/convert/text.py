@@ -12,12 +12,12 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from inference.errors import ProfileError
-from inference.query_text import BATCH, Tokens
-from inference.vocabulary import load_vocabulary
-from networks.mpnet_text import MPNetText
-from weights.convert.errors import CheckpointError, TokenizerError
-from weights.convert.graphs import trace
+from vesal.inference.data.errors import ProfileError
+from vesal.inference.families.query_text import BATCH, Tokens
+from vesal.inference.prompts.vocabulary import load_vocabulary
+from vesal.networks.mpnet_text import MPNetText
+from vesal.weights.convert.errors import CheckpointError, TokenizerError
+from vesal.weights.convert.graphs import trace
 
 TOKENIZER, VOCABULARY = "tokenizer.json", "vocab.txt"
 GRAPH, WEIGHTS, BANK = "text.onnx", "text.bin", "bank.npz"

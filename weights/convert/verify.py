@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.errors import RuntimeChoiceError
-from inference.query_text import QueryText
-from inference.runtime import Runtime, choose_runtime
-from networks.medal_s import MedalS, union
-from networks.sat import Sat
-from weights.convert.errors import ConversionError
+from vesal.inference.data.errors import RuntimeChoiceError
+from vesal.inference.families.query_text import QueryText
+from vesal.inference.runtime.choice import Runtime, choose_runtime
+from vesal.networks.medal_s import MedalS, union
+from vesal.networks.sat import Sat
+from vesal.weights.convert.errors import ConversionError
 
 LEAST_AGREEMENT = 0.999
 """Share of voxels of a window whose winning class must be the network's."""

@@ -22,9 +22,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from inference.text import BANK, GRAPH, MANIFEST, TOKENIZER, TextEncoder, bank_texts, write_bank
-from inference.vocabulary import load_vocabulary
-from weights.text.encoder import MiniLM, from_published
+from vesal.inference.prompts.sentence_encoder import (
+    BANK,
+    GRAPH,
+    MANIFEST,
+    TOKENIZER,
+    TextEncoder,
+    bank_texts,
+    write_bank,
+)
+from vesal.inference.prompts.vocabulary import load_vocabulary
+from vesal.weights.text.encoder import MiniLM, from_published
 
 log = logging.getLogger("vesal")
 
@@ -81,7 +89,7 @@ def export_graph(model: MiniLM, path: Path) -> None:
 
 
 class OrtRuntime:
-    """ONNX Runtime on the CPU, with the `load` of inference/runtime.py: the bank is made in fp32."""
+    """ONNX Runtime on the CPU, with the `load` of inference/runtime/choice.py: the bank is made in fp32."""
 
     def load(self, path: Path, precision: str | None = None) -> Any:
         """A callable from named inputs to named outputs."""

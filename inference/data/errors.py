@@ -1,0 +1,138 @@
+"""Named errors: each message says what came, what was wanted and what to do about it.
+
+`VesalError` catches everything the project raises on purpose. `CaseError` concerns one case only: the loop
+over cases writes a fallback for it and goes on with the next one.
+"""
+
+import reprlib
+
+
+class VesalError(Exception):
+    """Base of every error that Vesal raises on purpose."""
+
+
+class UsageError(VesalError, ValueError):
+    """The command line asks for something that cannot be done."""
+
+
+class ProfileError(VesalError, ValueError):
+    """A weights folder is incomplete, changed, or says something impossible."""
+
+
+class RuntimeChoiceError(VesalError, RuntimeError):
+    """No runtime can be used here, or not the one that was asked for."""
+
+
+class OutOfDeviceMemoryError(VesalError, MemoryError):
+    """A window does not fit into the memory of the GPU; the engine answers it with less at a time."""
+
+
+class CaseError(VesalError, ValueError):
+    """Something about one case; the other cases are not affected."""
+
+
+class UnreadableFileError(CaseError):
+    """The file is absent, a folder, or the system refuses to read it."""
+
+
+class NotAnArchiveError(CaseError):
+    """The file is not a zip archive, so it is no npz."""
+
+
+class TruncatedArchiveError(CaseError):
+    """The archive began as a zip but is cut short or damaged."""
+
+
+class MissingKeyError(CaseError, KeyError):
+    """An array that the case needs is not in the archive."""
+
+    def __str__(self) -> str:
+        """Give the plain message; `KeyError` would quote it."""
+        return str(self.args[0]) if self.args else ""
+
+
+class ArrayHeaderError(CaseError):
+    """An array's npy header cannot be read, or promises another size than the archive holds."""
+
+
+class VolumeShapeError(CaseError):
+    """The volume has not exactly three axes."""
+
+
+class EmptyVolumeError(VolumeShapeError):
+    """An axis of the volume has length 0."""
+
+
+class IntensityError(CaseError):
+    """The volume's values cannot be used: NaN, infinite, or not real numbers."""
+
+
+class SpacingError(CaseError):
+    """The voxel spacing is not three positive, finite lengths in mm."""
+
+
+class NiftiError(CaseError):
+    """A file is no NIfTI-1 volume that can be read, or not of the shape that is wanted."""
+
+
+class MaskError(CaseError):
+    """The mask that a user gave cannot be used; the case runs without it."""
+
+
+class MaskShapeError(MaskError):
+    """A mask is not on the volume's grid."""
+
+
+class MaskTypeError(MaskError):
+    """A mask's values are not whole numbers from 0 to 65535."""
+
+
+class MaskIdError(MaskError):
+    """A mask's values are not ids of prompts."""
+
+
+class PromptError(CaseError):
+    """Something about the prompts of a case."""
+
+
+class UnsafePickleError(PromptError):
+    """A pickle asks for something that no prompt needs; nothing of it was run."""
+
+
+class PromptFileError(PromptError):
+    """A JSON file with prompts is unreadable, broken, or has another layout."""
+
+
+class PromptIdError(PromptError):
+    """A prompt's id is not a whole number from 1 to 65535, or comes twice."""
+
+
+class PromptTextError(PromptError):
+    """A prompt's sentence is not text, or blank."""
+
+
+class InstanceLabelError(PromptError):
+    """`instance_label` is neither 0 nor 1."""
+
+
+class NoPromptsError(PromptError):
+    """Nobody says what to segment."""
+
+
+class LabelMapError(VesalError, ValueError):
+    """An array cannot be written as a label map: negative, not whole numbers, or too large."""
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return `repr(value)` for a message, abridged to `limit` characters and two levels; never raises."""
+    abridged = reprlib.Repr()
+    abridged.maxlevel, abridged.maxstring, abridged.maxother = 2, limit, limit
+    try:
+        text = abridged.repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits has no repr
+        return f"a {type(value).__name__} too large to print"
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+class Overtaken(BaseException):
+    """The work goes on without this thread. Not an Exception: there is nothing to be mended."""

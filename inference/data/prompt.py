@@ -1,0 +1,58 @@
+"""What is asked for: prompts as they were understood, and the queries that a network is given for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModalityChoice:
+    """A modality with where it came from."""
+
+    modality: str
+    """CT, MR, US, PET or Microscopy."""
+    source: str
+    """`prompts`, `file name`, `dataset` or `image statistics`."""
+    why: str
+    """One sentence for the report."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One sentence and what was read out of it."""
+
+    id: int
+    text: str
+    modality: str
+    """CT, MR, US, PET or Microscopy; the case's own where the sentence carries none."""
+    target: str | None
+    """Canonical, lower case, with side: `left kidney`; None if unknown."""
+    concept: str | None
+    """The target without its side: `kidney`."""
+    side: str | None
+    """`left`, `right` or None; None too where both sides are asked for at once."""
+    kind: str
+    """organ, bone, lesion ... as in vocabulary.json; empty if unknown."""
+    found_by: str
+    """`term`, `encoder` or `none`."""
+    similarity: float | None
+    """Cosine to the nearest known text, where the encoder was asked."""
+    why: str
+    """One sentence for the report."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One thing asked of the network for one prompt; a prompt for both sides makes two."""
+
+    prompt_id: int
+    name: str
+    """For log and report: the target, with side."""
+    concept: str
+    side: str | None
+    modality: str
+    kind: str
+    sentence: str = ""
+    """The prompt's own words, where the network is to read them instead of the target's name."""
+    turned: bool = False
+    """Whether it is found whichever way the case lies (``Covered.turned``)."""

@@ -1,0 +1,110 @@
+"""What a run tells of its cases, stages and prompts: plain dataclasses, which `output.report` writes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+OK, FELL_BACK, NOT_RUN = "ok", "fell back", "not run"
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """One pass over a region at one spacing.
+
+    `grid` is the (D, H, W) that was sampled, `windows` the windows the network saw, `skipped` those it could
+    be spared, `peak_mb` the process's largest resident memory by then, `why` the reason for spacing and
+    window.
+    """
+
+    name: str
+    spacing_dhw_mm: tuple[float, float, float] | None
+    grid: tuple[int, int, int] | None
+    windows: int
+    skipped: int
+    seconds: float
+    peak_mb: float
+    why: str
+
+
+@dataclass(frozen=True)
+class LadderStep:
+    """Something of the plan that was given up because time ran short.
+
+    `why` tells the time left and what it was needed for, `at_s` the second of the case at which it was.
+    """
+
+    step: str
+    why: str
+    at_s: float
+
+
+@dataclass(frozen=True)
+class PromptOutcome:
+    """What became of one prompt.
+
+    `covered` says whether the weights know the target, `objects` counts instances where they were asked for.
+    None stands for what was never found out because the case fell back before.
+    """
+
+    id: int
+    text: str
+    target: str | None
+    modality: str | None
+    found_by: str
+    why: str
+    covered: bool | None
+    voxels: int | None
+    volume_ml: float | None
+    mean_probability: float | None
+    stages: tuple[str, ...] = ()
+    objects: int | None = None
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """One case: where it came from, how it was understood, what ran, and how long it took.
+
+    `state` is `ok`, `fell back` or `not run`; `written` says in words what the output file holds;
+    `seconds_of` holds the steps of the case beside the stages (read, prompts, engine, ...), `ladder` what was
+    given up to stay within the budget.
+    """
+
+    name: str
+    input: str
+    output: str
+    state: str
+    written: str
+    shape: tuple[int, ...] | None = None
+    spacing_dhw_mm: tuple[float, float, float] | None = None
+    instance: bool | None = None
+    dataset: str | None = None
+    modality: str | None = None
+    modality_source: str | None = None
+    modality_why: str | None = None
+    notes: tuple[str, ...] = ()
+    prompts: tuple[PromptOutcome, ...] = ()
+    stages: tuple[StageReport, ...] = ()
+    ladder: tuple[LadderStep, ...] = ()
+    fallbacks: tuple[str, ...] = ()
+    error: str | None = None
+    budget_s: float | None = None
+    seconds: float = 0.0
+    seconds_of: Mapping[str, float] = field(default_factory=dict)
+    peak_mb: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """One run of the container."""
+
+    version: str
+    weights: str
+    runtime: Mapping[str, Any]
+    processor: Any
+    settings: Any
+    started: str
+    seconds: float
+    peak_mb: float
+    exit_code: int
+    ended: str
+    cases: tuple[CaseReport, ...] = ()

@@ -1,0 +1,10 @@
+"""Terms that stand once: modalities, sides, stages."""
+
+MODALITIES = ("CT", "MR", "US", "PET", "Microscopy")
+"""In the order of the codes that the networks were trained with."""
+SIDES = ("left", "right")
+"""Of the body, as the patient has them."""
+STAGES = COARSE, FINE = "coarse", "fine"
+OFF = "off"
+MASK_STAGES = (*STAGES, OFF)
+"""Which stage takes a user's mask as spatial prompt (Medal S, hybrid mode); `off`: none."""

@@ -1,0 +1,212 @@
+"""Separable linear resampling between a volume and a view, as three small matrix products.
+
+Shrinking widens the triangle of the linear interpolation to the view's step (an area filter, so that thin
+structures do not alias away); growing is plain linear interpolation. Along each axis the weights of one view
+voxel sum to one, or
+are all zero where its centre lies outside the volume: surroundings are 0, the background of challenge
+volumes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vesal.inference.geometry.resample_weights import corner_weights, linear_weights, nearest_weights
+from vesal.inference.geometry.views import View
+from vesal.inference.runtime.threads import in_parallel, in_slabs
+
+CHUNK_VOXELS = 1 << 22
+"""Native voxels turned to float32 at a time: 16 MB, so the peak does not grow with the volume."""
+SLAB_VOXELS = 1 << 17
+"""Voxels that one thread works on at a time: 0.5 MB of float32, half of a processor's cache."""
+LABEL_SLAB_VOXELS = 1 << 19
+"""The same for labels, which are only moved: a usual view is done before a second thread has begun."""
+BLOCK_ROWS = 8
+"""Output rows of one matrix product. They need few of the input's rows; a product of all rows would multiply
+by zeros for the most part."""
+
+
+def axis_weights(n_in: int, start: float, step: float, n_out: int, outside: str = "zero") -> np.ndarray:
+    """Weights of linear resampling on one axis.
+
+    Args:
+        n_in: number of input voxels.
+        start: edge coordinate, in input voxels, where the first output voxel begins.
+        step: input voxels per output voxel.
+        n_out: number of output voxels.
+        outside: ``zero`` gives no weight to output voxels whose centre is outside the input, ``edge`` repeats
+        the
+            nearest input voxel.
+
+    Returns:
+        (n_out, n_in) float32.
+    """
+    centre = start + (np.arange(n_out) + 0.5) * step - 0.5
+    inside = (centre >= -0.5) & (centre <= n_in - 0.5)
+    clipped = np.clip(centre, 0, n_in - 1)
+    width = max(1.0, step)
+    distance = np.abs(np.arange(n_in)[None, :] - clipped[:, None])
+    weights = np.maximum(0.0, 1.0 - distance / width)
+    weights /= weights.sum(1, keepdims=True)
+    if outside == "zero":
+        weights[~inside] = 0.0
+    return weights.astype(np.float32)
+
+
+def _band(weights: np.ndarray) -> slice:
+    used = np.flatnonzero(weights.any(0))
+    return slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0)
+
+
+def _apply(volume: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
+    """(D, H, W) numbers times per-axis weights -> float32; reads only what carries weight, in slabs."""
+    bands = [_band(w) for w in weights]
+    wd, wh, ww = (np.ascontiguousarray(w[:, b]) for w, b in zip(weights, bands, strict=True))
+    cut = volume[bands[0], bands[1], bands[2]]
+    out = np.zeros((wd.shape[0], wh.shape[0] * ww.shape[0]), np.float32)
+    rows, plane = _blocks(wh), max(1, wh.shape[1] * ww.shape[1])
+
+    def squeeze(slab: slice) -> np.ndarray:
+        part = cut[slab].astype(np.float32)
+        shorter = np.empty((len(part), wh.shape[0], part.shape[2]), np.float32)
+        for block, span, block_weights in rows:
+            np.matmul(block_weights, part[:, span], out=shorter[:, block])
+        return (shorter @ ww.T).reshape(len(part), -1)
+
+    for chunk in in_slabs(len(cut), CHUNK_VOXELS // plane):
+        slabs = [
+            slice(chunk.start + s.start, chunk.start + s.stop)
+            for s in in_slabs(chunk.stop - chunk.start, SLAB_VOXELS // plane)
+        ]
+        # Summed up here and not by the threads: in one order, whoever is first.
+        out += wd[:, chunk] @ np.concatenate(in_parallel(squeeze, slabs))
+    return out.reshape(wd.shape[0], wh.shape[0], ww.shape[0])
+
+
+def _blocks(weights: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
+    """Some output rows each, with the input rows that they need and the weights between the two."""
+    blocks = []
+    for block in in_slabs(len(weights), BLOCK_ROWS):
+        span = _band(weights[block])
+        blocks.append((block, span, np.ascontiguousarray(weights[block, span])))
+    return blocks
+
+
+def to_view(volume: np.ndarray, view: View) -> np.ndarray:
+    """Sample ``volume`` (D, H, W) numbers on ``view``: float32 of ``view.shape``, 0 outside the volume."""
+    return _apply(volume, [_onto(volume.shape[a], view, a) for a in range(3)])
+
+
+def _onto(n_in: int, view: View, axis: int) -> np.ndarray:
+    """(view's side, n_in) float32 weights of one axis: as the view's tiling has it, else by area."""
+    tiling = view.tiling
+    if tiling is None:
+        return axis_weights(n_in, view.start[axis], view.step[axis], view.shape[axis])
+    first, grid, source = view.first(axis), tiling.grid[axis], tiling.source[axis]
+    make = corner_weights if tiling.corners else linear_weights
+    make = nearest_weights if axis == tiling.nearest_axis else make
+    weights = np.zeros((view.shape[axis], n_in), np.float32)
+    weights[:grid, first : first + source] = make(source, grid)
+    return weights
+
+
+def between(values: np.ndarray, source: View, target: View) -> np.ndarray:
+    """Bring ``values`` (d, h, w) of view ``source`` onto view ``target``; float32, 0 outside ``source``."""
+    weights = []
+    for a in range(3):
+        start = (target.start[a] - source.start[a]) / source.step[a]
+        weights.append(axis_weights(source.shape[a], start, target.step[a] / source.step[a], target.shape[a]))
+    return _apply(values, weights)
+
+
+def to_native(
+    values: np.ndarray, view: View, corner: tuple[int, int, int], shape: tuple[int, int, int]
+) -> np.ndarray:
+    """Interpolate ``values`` (d, h, w) of ``view`` at native voxels ``corner`` on, float32 of ``shape``.
+
+    Native voxels outside the view repeat its border, so no plane at an edge is lost. A voxel's value hangs on
+    the eight around it alone, to the last bit: any part gives what the whole would.
+    """
+    taps = [Taps.of(view, a, slice(corner[a], corner[a] + shape[a])) for a in range(3)]
+    values = values.astype(np.float32, copy=False)
+    out = np.empty(shape, np.float32)
+
+    def fill(slab: slice) -> None:
+        out[slab] = grow(values, [taps[0].part(slab), taps[1], taps[2]])
+
+    in_parallel(fill, in_slabs(shape[0], SLAB_VOXELS // max(1, shape[1] * shape[2])))
+    return out
+
+
+def grow(values: np.ndarray, taps: Sequence[Taps]) -> np.ndarray:
+    """Interpolate (d, h, w) float32 along all axes: planes first, so that slabs share no work, rows last, as
+    whole rows are gathered fastest."""
+    values = values[tuple(t.used for t in taps)]
+    for axis in (0, 2, 1):
+        values = taps[axis].apply(values, axis)
+    return values
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Linear interpolation along one axis between two neighbours: out[k] = (1 - f) in[i] + f in[i + 1]."""
+
+    low: np.ndarray
+    """(n,) int64, i"""
+    fraction: np.ndarray
+    """(n,) float32, f, from 0 to below 1; 0 where i is the last"""
+
+    @classmethod
+    def of(cls, view: View, axis: int, native: slice) -> Taps:
+        """Those that bring ``view`` to the voxels ``native`` of the volume; beyond the view its border."""
+        n_in, step = view.shape[axis], view.step[axis]
+        centre = (np.arange(native.start, native.stop) + 0.5 - view.start[axis]) / step - 0.5
+        centre = np.clip(centre, 0, n_in - 1)
+        low = centre.astype(np.int64)
+        return cls(low, (centre - low).astype(np.float32))
+
+    @property
+    def used(self) -> slice:
+        """The input voxels that count."""
+        return slice(int(self.low[0]), int(self.low[-1]) + (2 if self.fraction[-1] > 0 else 1))
+
+    def part(self, slab: slice) -> Taps:
+        """Those of some outputs."""
+        return Taps(self.low[slab], self.fraction[slab])
+
+    def apply(self, values: np.ndarray, axis: int) -> np.ndarray:
+        """Interpolate float32 along ``axis``, of which ``values`` hold what is ``used``."""
+        low = self.low - self.low[0]
+        if not self.fraction.any():
+            return np.take(values, low, axis)
+        out = np.take(values, low, axis)
+        beyond = np.take(values, np.minimum(low + 1, values.shape[axis] - 1), axis)
+        beyond -= out
+        beyond *= self.fraction.reshape([-1 if a == axis else 1 for a in range(3)])
+        out += beyond
+        return out
+
+
+def labels_to_view(labels: np.ndarray, view: View) -> np.ndarray:
+    """Nearest-neighbour sampling of integer ``labels`` (D, H, W) on ``view``; 0 outside the volume."""
+    at = [
+        np.floor(view.start[a] + (np.arange(n) + 0.5) * view.step[a] + 1e-9) for a, n in enumerate(view.shape)
+    ]
+    d, h, w = (c.clip(0, n - 1).astype(np.intp) for c, n in zip(at, labels.shape, strict=True))
+    # Whole rows first, which lie together in memory, and of these the columns.
+    rows = labels.reshape(-1, labels.shape[2])
+    out = np.empty(view.shape, labels.dtype)
+
+    def fill(slab: slice) -> None:
+        wanted = (d[slab, None] * labels.shape[1] + h).reshape(-1)
+        out[slab] = rows.take(wanted, 0, mode="clip").take(w, 1, mode="clip").reshape(-1, len(h), len(w))
+
+    in_parallel(fill, in_slabs(view.shape[0], LABEL_SLAB_VOXELS // (len(h) * len(w))))
+    for a, (c, n) in enumerate(zip(at, labels.shape, strict=True)):
+        outside = (c < 0) | (c >= n)
+        if outside.any():
+            out[(slice(None),) * a + (outside,)] = 0
+    return out

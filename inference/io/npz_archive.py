@@ -1,0 +1,244 @@
+"""The npz container: a zip of npy members, read without trusting anything that it says about itself.
+
+`numpy.load` is not used: it would unpickle on request, allocates what a header promises before looking at the
+data, and raises whatever zip, codec and numpy happen to raise. Here every failure is a `CaseError` with a
+message.
+"""
+
+import io
+import math
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Self, cast
+
+import numpy as np
+from numpy.lib import format as npy
+
+from vesal.inference.data.errors import (
+    ArrayHeaderError,
+    CaseError,
+    MissingKeyError,
+    NotAnArchiveError,
+    TruncatedArchiveError,
+    UnreadableFileError,
+)
+from vesal.inference.io.inflate import Inflated
+
+LOCAL_HEADER = b"PK\x03\x04"
+EMPTY_ARCHIVE = b"PK\x05\x06"
+
+# The zip module's LZMA and bzip2 readers expand all the compressed bytes they are handed, whatever size was
+# promised. Small portions keep the overshoot of a forged member to a few hundred megabytes.
+PORTION_BYTES = 32 * 1024
+
+Stream = io.BufferedIOBase | Inflated
+"""A member of an archive as it is read."""
+
+
+@dataclass(frozen=True)
+class ArrayHeader:
+    """What an npy header says: shape, dtype, memory order; and how many bytes follow it in the member."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran_order: bool
+    data_bytes: int
+
+    @property
+    def promised_bytes(self) -> int:
+        """Bytes that shape and dtype call for; meaningless for object arrays, which hold a pickle."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_npy_header(stream: Stream) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read the header of an npy stream, up to the data; return (shape, fortran_order, dtype).
+
+    Raises ValueError (or what numpy's parser raises) on anything that is no npy header, and on negative
+    lengths, which numpy lets pass.
+    """
+    version = npy.read_magic(stream)
+    # Version 3.0 differs from 2.0 in the encoding of field names only, and no array with fields is wanted
+    # here.
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran_order, dtype = read(stream)
+    if any(length < 0 for length in shape):
+        raise ValueError(f"the npy header has a negative length in its shape {shape}")
+    return tuple(int(length) for length in shape), bool(fortran_order), dtype
+
+
+class Archive:
+    """An npz file opened for reading; use it as a context manager.
+
+    Members are looked at one at a time and only when asked for, so keys that nobody needs (`gts`, `boxes`,
+    ...) are neither decompressed nor unpickled. Raises UnreadableFileError, NotAnArchiveError or
+    TruncatedArchiveError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open `path` and read the table of its members."""
+        self.path = Path(path)
+        self._file = _open_regular_file(self.path)
+        try:
+            self._zip = self._open_zip()
+            self._members = {info.filename.removesuffix(".npy"): info for info in self._zip.infolist()}
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return the open archive."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self._zip.close()
+        self._file.close()
+
+    def __contains__(self, key: str) -> bool:
+        """Say whether there is an array of this name."""
+        return key in self._members
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the arrays, in the order of the file."""
+        return tuple(self._members)
+
+    def missing(self, key: str, advice: str) -> MissingKeyError:
+        """Return the error that says that `key` is not there, which keys are, and what to do."""
+        there = ", ".join(f"'{name}'" for name in self.keys[:20]) or "no arrays at all"
+        return MissingKeyError(f"{self.path.name}: no array '{key}'; the file has {there}. {advice}")
+
+    def header(self, key: str) -> ArrayHeader:
+        """Read the npy header of one array without its data; raises MissingKeyError and ArrayHeaderError."""
+        with self._open_member(key) as stream:
+            return self._header(key, stream)
+
+    def read_array(self, key: str, max_bytes: int) -> np.ndarray:
+        """Read one array of plain numbers or text, C-contiguous; object arrays are refused.
+
+        Nothing is allocated before the header's shape agrees with the size of the member and stays below
+        `max_bytes`.
+        """
+        with self._open_member(key) as stream:
+            header = self._header(key, stream)
+            if header.dtype.hasobject:
+                raise ArrayHeaderError(
+                    f"{self.path.name}: array '{key}' holds Python objects; numbers are wanted."
+                )
+            _check_size(self.path, key, header, max_bytes)
+            with self._blame(f"array '{key}'"):
+                data = self._fill(np.empty(header.data_bytes, np.uint8), stream)
+        # A shape with a 0 has no bytes to view; numpy cannot change the item size of an empty buffer.
+        flat = data.view(header.dtype) if data.size else np.empty(0, header.dtype)
+        if header.fortran_order:
+            return np.ascontiguousarray(flat.reshape(header.shape[::-1]).T)
+        return flat.reshape(header.shape)
+
+    def read_raw(self, key: str, max_bytes: int) -> tuple[ArrayHeader, bytes]:
+        """Read one array's header and the untouched bytes behind it (for an object array: its pickle)."""
+        with self._open_member(key) as stream:
+            header = self._header(key, stream)
+            if header.data_bytes > max_bytes:
+                raise ArrayHeaderError(
+                    f"{self.path.name}: array '{key}' takes {header.data_bytes} bytes; at most "
+                    f"{max_bytes} are read."
+                )
+            with self._blame(f"array '{key}'"):
+                return header, self._fill(np.empty(header.data_bytes, np.uint8), stream).tobytes()
+
+    def _open_zip(self) -> zipfile.ZipFile:
+        start = self._file.read(8)
+        self._file.seek(0)
+        if not start or not (LOCAL_HEADER.startswith(start[:4]) or start[:4] == EMPTY_ARCHIVE):
+            raise NotAnArchiveError(
+                f"{self.path.name}: {_what_it_looks_like(start)}, not the zip archive that an npz is. "
+                "Save the case with numpy.savez_compressed(path, imgs=..., spacing=..., text_prompts=...)."
+            )
+        with self._blame("its table of members"):
+            return zipfile.ZipFile(self._file)
+
+    @contextmanager
+    def _open_member(self, key: str) -> Iterator[Stream]:
+        if key not in self._members:
+            raise self.missing(key, f"Save the case with '{key}'.")
+        with self._blame(f"array '{key}'"):
+            info = self._members[key]
+            # Looks at the local header, too.
+            stream: Stream = cast(zipfile.ZipExtFile, self._zip.open(info))
+            if info.compress_type == zipfile.ZIP_DEFLATED:
+                stream.close()
+                stream = Inflated(self._file, info)
+        with stream:
+            yield stream
+
+    def _header(self, key: str, stream: Stream) -> ArrayHeader:
+        with self._blame(f"the header of array '{key}'", ArrayHeaderError):
+            shape, fortran_order, dtype = read_npy_header(stream)
+            return ArrayHeader(shape, dtype, fortran_order, self._members[key].file_size - stream.tell())
+
+    @staticmethod
+    def _fill(data: np.ndarray, stream: Stream) -> np.ndarray:
+        filled, rest = 0, data.data
+        while count := stream.readinto(rest[:PORTION_BYTES]):
+            filled, rest = filled + count, rest[count:]
+        filled += len(stream.read(1))
+        if filled != data.size:
+            raise EOFError(f"{filled} of {data.size} bytes are there")
+        return data
+
+    @contextmanager
+    def _blame(self, what: str, kind: type[CaseError] = TruncatedArchiveError) -> Iterator[None]:
+        # Zip, four codecs and numpy's header parser raise an open list of exceptions on damaged bytes, so all
+        # of them are translated here; the original stays attached as the cause.
+        try:
+            yield
+        except CaseError:
+            raise
+        except Exception as error:
+            detail = f"{type(error).__name__}: {error}"[:200]
+            raise kind(
+                f"{self.path.name}: {what} cannot be read ({detail}); the file is cut short or damaged "
+                f"({self.path.stat().st_size} bytes). Copy or save it again."
+            ) from error
+
+
+def _open_regular_file(path: Path) -> IO[bytes]:
+    if not path.is_file():
+        came = "is a folder or a special file" if path.exists() else "does not exist"
+        raise UnreadableFileError(f"{path} {came}; the path of an npz file is wanted.")
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UnreadableFileError(
+            f"{path} cannot be opened: {error.strerror}. Check its permissions."
+        ) from error
+
+
+def _check_size(path: Path, key: str, header: ArrayHeader, max_bytes: int) -> None:
+    if header.promised_bytes != header.data_bytes:
+        raise ArrayHeaderError(
+            f"{path.name}: array '{key}' promises {header.dtype} of shape {header.shape}, "
+            f"{header.promised_bytes} bytes, but {header.data_bytes} are stored. "
+            "The file is damaged or forged; save it again."
+        )
+    if header.promised_bytes > max_bytes:
+        raise ArrayHeaderError(
+            f"{path.name}: array '{key}' of shape {header.shape} takes {header.promised_bytes} bytes; "
+            f"at most {max_bytes} are read. Crop or resample it."
+        )
+
+
+def _what_it_looks_like(start: bytes) -> str:
+    known = {
+        b"\x93NUMPY": "this is a single npy array",
+        b"\x1f\x8b": "this is gzip",
+        b"\x80": "this is a pickle",
+    }
+    if not start:
+        return "the file is empty (0 bytes)"
+    return next(
+        (name for magic, name in known.items() if start.startswith(magic)), f"it starts with {start!r}"
+    )

@@ -1,0 +1,92 @@
+"""The output of one case: a valid file from the start, replaced whenever there is a better result."""
+
+import logging
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from vesal.inference.data.errors import LabelMapError, Overtaken
+from vesal.inference.io.label_writer import write_label_map
+
+log = logging.getLogger("vesal")
+
+UNKNOWN_SHAPE = (1, 1, 1)
+"""Shape of the zeros for a case whose shape nobody knows: the scorer still finds a readable file."""
+
+NOTHING = "nothing"
+
+
+class Output:
+    """What stands in a case's output file; `written` says it in words."""
+
+    def __init__(self, path: Path) -> None:
+        """Make ready; nothing is written yet, and the volume's shape is unknown."""
+        self.path = path
+        self.shape: tuple[int, ...] | None = None
+        self.written = NOTHING
+        self._writing = threading.Lock()
+        self._closed = False
+
+    def write_zeros(self, shape: tuple[int, ...] | None) -> None:
+        """Write zeros of the volume's shape, or of `UNKNOWN_SHAPE` where that is None.
+
+        Never raises an error, for there is nothing left to fall back to: the log and `written` tell.
+        """
+        self.shape = shape
+        with self._writing:
+            self._check_open()
+            self._zeros()
+
+    def write_coarse(self, labels: np.ndarray) -> None:
+        """Write a first result; the engine calls this before it goes on to refine it."""
+        self._write(labels, "a coarse result")
+
+    def write_labels(self, labels: np.ndarray) -> None:
+        """Write the result."""
+        self._write(labels, "the labels")
+
+    def close(self, wait_s: float) -> None:
+        """Let no one write any more; what is being written is waited for, but not for longer than `wait_s`.
+
+        Where that is too short the file may still be replaced afterwards, by a whole one.
+        """
+        waited = self._writing.acquire(timeout=max(0.0, wait_s))
+        self._closed = True
+        if waited:
+            self._writing.release()
+
+    def leave_zeros(self, shape: tuple[int, ...] | None) -> None:
+        """Write zeros into a closed output that holds nothing; for whoever closed it."""
+        if self.written == NOTHING:
+            self.shape = shape
+            self._zeros()
+
+    def _zeros(self) -> None:
+        for shape in (self.shape, UNKNOWN_SHAPE):
+            if shape is None:
+                continue
+            try:
+                write_label_map(self.path, np.broadcast_to(np.uint8(0), shape))
+            except (OSError, ValueError, MemoryError) as error:
+                log.error("%s: zeros of shape %s cannot be written: %s", self.path, shape, error)
+                continue
+            known = shape == self.shape
+            self.written = (
+                "zeros" if known else f"zeros of shape {shape}: the volume's own shape could not be had"
+            )
+            return
+
+    def _write(self, labels: np.ndarray, what: str) -> None:
+        if self.shape is not None and labels.shape != self.shape:
+            raise LabelMapError(
+                f"The engine gave labels of shape {labels.shape}; the volume's {self.shape} is wanted."
+            )
+        with self._writing:
+            self._check_open()
+            write_label_map(self.path, labels)
+            self.written = what
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Overtaken

@@ -1,0 +1,84 @@
+"""The one logger of the project: a line per stage with seconds and MB, and a bar on terminals only."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from vesal.inference.data.results import StageReport
+
+log = logging.getLogger("vesal")
+
+
+class Bar(Protocol):
+    """What a loop tells about its progress."""
+
+    def update(self, n: int = 1) -> Any:
+        """Count `n` more as done."""
+
+
+class _NoBar:
+    """A bar nobody sees."""
+
+    def update(self, n: int = 1) -> None:
+        """Do nothing."""
+
+
+class _Handler(logging.Handler):
+    """Lines to standard error, above a bar that may stand there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; a closed or full standard error is no reason to lose a case."""
+        try:
+            # Without a bar the module is not loaded, and need not be.
+            tqdm = sys.modules.get("tqdm") if on_terminal() else None
+            if tqdm is not None:
+                tqdm.tqdm.write(self.format(record), file=sys.stderr)
+            else:
+                sys.stderr.write(self.format(record) + "\n")
+                sys.stderr.flush()
+        except (OSError, ValueError):
+            return
+
+
+def set_up(verbosity: int = 0) -> None:
+    """Send the project's log to standard error; calling it again only changes how much is said."""
+    level = logging.WARNING if verbosity < 0 else logging.DEBUG if verbosity > 0 else logging.INFO
+    log.setLevel(level)
+    if not any(isinstance(handler, _Handler) for handler in log.handlers):
+        handler = _Handler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+        log.addHandler(handler)
+
+
+def log_stage(stage: StageReport) -> None:
+    """One line for a finished stage: on which grid it ran, or why, its seconds and the peak memory in MB."""
+    where = stage.why
+    if stage.grid and stage.spacing_dhw_mm:
+        spacing = " x ".join(f"{value:.2f}" for value in stage.spacing_dhw_mm)
+        where = f"{'x'.join(map(str, stage.grid))} at {spacing} mm"
+    log.info(
+        "  %-7s %s, %d windows (%d skipped), %.2f s, %.0f MB",
+        *(stage.name, where, stage.windows, stage.skipped, stage.seconds, stage.peak_mb),
+    )
+
+
+def on_terminal() -> bool:
+    """Whether somebody watches standard error on a terminal."""
+    return bool(getattr(sys.stderr, "isatty", lambda: False)())
+
+
+@contextmanager
+def bar(total: int, what: str, unit: str = "window") -> Iterator[Bar]:
+    """A tqdm bar over `total` steps on a terminal, nothing elsewhere or where only warnings are wanted."""
+    if not (on_terminal() and log.isEnabledFor(logging.INFO)):
+        yield _NoBar()
+        return
+    from tqdm import tqdm
+
+    # The monitor thread of tqdm only matters for loops that stall for 10 s between updates; we need no
+    # thread.
+    tqdm.monitor_interval = 0
+    with tqdm(total=total, desc=what, unit=unit, leave=False, file=sys.stderr) as shown:
+        yield shown

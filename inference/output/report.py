@@ -1,0 +1,80 @@
+"""The report of a run: what was decided, why, and what came of it; dataclasses that become one JSON file."""
+
+import dataclasses
+import json
+import logging
+import math
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vesal.inference.data.results import RunReport
+
+log = logging.getLogger("vesal")
+
+NAME = "report.json"
+
+
+def to_json(report: Any) -> Any:
+    """Turn dataclasses, paths and numpy values into what JSON can hold; NaN and infinity become None."""
+    if dataclasses.is_dataclass(report) and not isinstance(report, type):
+        return {item.name: to_json(getattr(report, item.name)) for item in dataclasses.fields(report)}
+    if isinstance(report, Mapping):
+        return {str(key): to_json(value) for key, value in report.items()}
+    if isinstance(report, (list, tuple, set, frozenset)):
+        return [to_json(value) for value in report]
+    if report is None or isinstance(report, (str, bool, int)):
+        return report
+    if hasattr(report, "tolist"):
+        return to_json(report.tolist())
+    if isinstance(report, float):
+        return round(report, 6) if math.isfinite(report) else None
+    return str(report)
+
+
+def report_places(outputs: Path, wanted: Path | None) -> tuple[Path, ...]:
+    """Where the report may go, best first.
+
+    The file that was asked for; else `report.json` beside the outputs, where the scorer does not look; else
+    (a read-only container) the folder for temporary files.
+    """
+    spare = tuple(
+        Path(folder) / f"vesal-{NAME}"
+        for folder in dict.fromkeys((os.environ.get("TMPDIR"), "/tmp"))
+        if folder
+    )
+    if wanted is not None:
+        return (wanted, *spare)
+    beside = outputs.resolve().parent / NAME
+    # A case `report.npz` there takes its prompts from report.json, which must not be overwritten.
+    return spare if beside.with_suffix(".npz").exists() else (beside, *spare)
+
+
+def write_report(report: RunReport, outputs: Path, wanted: Path | None = None) -> Path | None:
+    """Write the report to the first place that takes it; return that, or None with a warning."""
+    text = json.dumps(to_json(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    refused = []
+    for place in report_places(outputs, wanted):
+        try:
+            _write(place, text)
+        except OSError as error:
+            refused.append(f"{place}: {error.strerror or error}")
+            continue
+        log.log(logging.WARNING if wanted and refused else logging.INFO, "report: %s", place)
+        return place
+    log.warning("no report: nothing could be written (%s); give a file with --report", "; ".join(refused))
+    return None
+
+
+def _write(place: Path, text: str) -> None:
+    """Write in one step: whoever looks sees the old file or the whole new one."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.parent / f".vesal-{secrets.token_hex(8)}.tmp"
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(place)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

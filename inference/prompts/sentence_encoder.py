@@ -1,0 +1,138 @@
+"""Sentences to vectors, offline: all-MiniLM-L6-v2 through the container's runtime, and the bank beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from vesal.inference.prompts.vocabulary import Vocabulary
+
+GRAPH, TOKENIZER, BANK, MANIFEST = "encoder.onnx", "tokenizer.json", "bank.npz", "manifest.json"
+WIDTH = 384
+# The published model was trained on at most 256 word pieces (its sentence_bert_config.json).
+MAX_TOKENS = 256
+# Sentences encoded at once: bounds the memory of a long list, and padding stays small.
+BATCH = 32
+
+
+class Loader(Protocol):
+    """The part of vesal.inference.runtime.choice.Runtime that is used here."""
+
+    def load(self, path: Path, precision: str | None = None) -> Any:
+        """A callable from named input arrays to named output arrays."""
+
+
+class TextEncoder:
+    """Encoder and bank of one folder. Nothing is read before the first use, and the bank needs no graph."""
+
+    def __init__(self, folder: Path, runtime: Loader) -> None:
+        self.folder = folder
+        self._runtime = runtime
+
+    @cached_property
+    def _graph(self) -> Any:
+        # The bank was made in fp32, and a sentence of ten words gains nothing from less.
+        return self._runtime.load(self.folder / GRAPH, "fp32")
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(self.folder / TOKENIZER))
+        tokenizer.enable_truncation(MAX_TOKENS)
+        # The published file pads everything to 128; the longest sentence of the batch is enough.
+        tokenizer.enable_padding()
+        return tokenizer
+
+    @cached_property
+    def bank(self) -> Bank:
+        """Known texts with their vectors."""
+        return read_bank(self.folder / BANK)
+
+    def tokens(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids and mask, both (N,L) int64, L the longest sentence but at most 256."""
+        # A lone surrogate cannot be written as UTF-8, which the tokenizer asks for.
+        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        rows = self._tokenizer.encode_batch(clean)
+        ids = np.array([row.ids for row in rows], np.int64)
+        return ids, np.array([row.attention_mask for row in rows], np.int64)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors (N,384) float32 of the sentences; (0,384) for none. Longer than 256 tokens is cut."""
+        vectors = [np.zeros((0, WIDTH), np.float32)]
+        for first in range(0, len(texts), BATCH):
+            ids, mask = self.tokens(texts[first : first + BATCH])
+            outputs = self._graph({"input_ids": ids, "attention_mask": mask})
+            vectors.append(np.asarray(outputs["embedding"], np.float32))
+        found = np.concatenate(vectors)
+        # In bf16 the norm is only good to a percent.
+        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+
+    def vector(self, text: str) -> np.ndarray:
+        """Unit vector (384,) float32: from the bank when the text stands there, else encoded."""
+        row = self.bank.rows.get(text)
+        return self.encode([text])[0] if row is None else self.bank.vectors[row]
+
+    def nearest(self, text: str) -> tuple[str, float]:
+        """The concept of the known text nearest to `text`, and their cosine; ties go to the first."""
+        cosine = self.bank.vectors @ self.encode([text])[0]
+        cosine[~self.bank.answers] = -1.0
+        best = int(np.argmax(cosine))
+        return self.bank.concepts[best], float(cosine[best])
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Known texts with their vectors."""
+
+    texts: tuple[str, ...]
+    concepts: tuple[str, ...]
+    """Concept each text stands for; empty where the text has a side, which no search should prefer."""
+    vectors: np.ndarray
+    """(N,384) float32, unit length."""
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Row of each text."""
+        return {text: row for row, text in enumerate(self.texts)}
+
+    @cached_property
+    def answers(self) -> np.ndarray:
+        """(N,) bool: texts that may be the answer of a search."""
+        return np.array([bool(concept) for concept in self.concepts])
+
+
+def bank_texts(vocabulary: Vocabulary) -> dict[str, str]:
+    """What the bank holds: targets, synonyms and paraphrases to their concept; to nothing if with a side."""
+    return {**dict.fromkeys(vocabulary.targets(), ""), **vocabulary.terms, **vocabulary.means}
+
+
+def write_bank(path: Path, texts: Mapping[str, str], vectors: np.ndarray) -> None:
+    """Store texts with their concepts (N) and unit vectors (N,384) as fp16; readable without pickle."""
+    if vectors.shape != (len(texts), WIDTH):
+        raise ValueError(
+            f"vectors have shape {vectors.shape}, wanted {(len(texts), WIDTH)}: one row for each text"
+        )
+    columns = {"texts": list(texts), "concepts": list(texts.values())}
+    # As JSON in bytes: numpy pads every string to the longest, four bytes a letter.
+    stored = np.frombuffer(json.dumps(columns).encode(), np.uint8)
+    np.savez(path, names=stored, vectors=vectors.astype(np.float16))
+
+
+def read_bank(path: Path) -> Bank:
+    """Read a stored bank. Raises OSError where there is none, ValueError where its parts differ in length."""
+    with np.load(path, allow_pickle=False) as stored:
+        columns, vectors = json.loads(stored["names"].tobytes()), stored["vectors"].astype(np.float32)
+    if not len(vectors) == len(columns["texts"]) == len(columns["concepts"]):
+        raise ValueError(
+            f"{path.name} holds {len(vectors)} vectors for {len(columns['texts'])} texts: export it again"
+        )
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Bank(tuple(columns["texts"]), tuple(columns["concepts"]), vectors)

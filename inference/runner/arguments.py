@@ -1,0 +1,94 @@
+"""`Settings` out of the command line and the environment.
+
+A field's name is its flag (`--dataset`), and where it is one of `FROM_ENVIRONMENT` also a variable
+(`VESAL_SECONDS`). A flag wins over a variable, a variable over the default.
+"""
+
+import argparse
+import os
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from vesal import __version__
+from vesal.inference.data.errors import UsageError
+from vesal.inference.runner.settings import Settings
+
+FROM_ENVIRONMENT = ("seconds", "threads", "weights", "runtime", "hybrid")
+
+
+def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings out of command line and environment.
+
+    `-h` and `--version` print and leave with SystemExit(0). Raises UsageError for anything that makes no
+    sense.
+    """
+    given = vars(make_parser().parse_args(list(arguments)))
+    verbosity = given.pop("verbose") - given.pop("quiet")
+    if given["inputs"] is not None and given["outputs"] is None:
+        raise UsageError(f"INPUTS is {given['inputs']}, but OUTPUTS is missing; give both, or neither.")
+    values = _from_environment(environment) | {
+        name: value for name, value in given.items() if value is not None
+    }
+    return Settings(**values, verbosity=verbosity)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line of `Settings`; it raises UsageError where argparse would leave the program."""
+    parser = _Parser(
+        prog="vesal",
+        description="Segment 3D biomedical volumes from text prompts. In the container: sh predict.sh.",
+        epilog="Exit code: 0 all good, 1 a case fell back, 2 wrong usage, 143 SIGTERM. Environment: "
+        + ", ".join("VESAL_" + name.upper() for name in FROM_ENVIRONMENT),
+        allow_abbrev=False,
+    )
+    types_of = typing.get_type_hints(Settings)
+    for field in fields(Settings):
+        kind, text = _plain_type(types_of[field.name]), field.metadata["help"]
+        if field.name in ("inputs", "outputs"):
+            text += f" (default: {field.default})"
+            parser.add_argument(field.name, nargs="?", type=kind, metavar=field.name.upper(), help=text)
+        elif field.name != "verbosity":
+            text += f" (default: {field.default})" if field.default is not None else ""
+            metavar = "FILE" if kind is Path else None
+            parser.add_argument("--" + field.name, type=kind, metavar=metavar, help=text)
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="log more")
+    parser.add_argument("-q", "--quiet", action="count", default=0, help="log warnings only, no bar")
+    parser.add_argument("--version", action="version", version=f"vesal {__version__}")
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that reports by our named error."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        """Raise UsageError with argparse's finding and where to look."""
+        raise UsageError(f"{message}; `{self.prog} --help` lists what there is.")
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Fields whose variable is set and not blank, in their own type."""
+    types_of = typing.get_type_hints(Settings)
+    values: dict[str, Any] = {}
+    for name in FROM_ENVIRONMENT:
+        variable = "VESAL_" + name.upper()
+        text = environment.get(variable, "").strip()
+        if not text:
+            continue
+        kind = _plain_type(types_of[name])
+        try:
+            values[name] = kind(text)
+        except ValueError:
+            raise UsageError(f"{variable} is {text!r}; give a {kind.__name__}, or unset it.") from None
+    return values
+
+
+def _plain_type(annotation: object) -> type:
+    """`X` of `X` and of `X | None`."""
+    if isinstance(annotation, types.UnionType):
+        annotation = next(part for part in typing.get_args(annotation) if part is not types.NoneType)
+    assert isinstance(annotation, type)
+    return annotation

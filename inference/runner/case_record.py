@@ -1,0 +1,141 @@
+"""What is known about one case while it runs; it becomes the case's part of the report."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vesal.inference.data.case import Case
+from vesal.inference.data.errors import Overtaken
+from vesal.inference.data.prompt import Prompt
+from vesal.inference.data.results import (
+    FELL_BACK,
+    NOT_RUN,
+    OK,
+    CaseReport,
+    LadderStep,
+    PromptOutcome,
+    StageReport,
+)
+from vesal.inference.output.case_output import Output
+from vesal.inference.prompts.parser import ModalityChoice
+from vesal.inference.runner.case_paths import Job
+from vesal.inference.runtime.machine import peak_mb
+from vesal.inference.timing.clock import Clock, case_budget_s
+
+
+class Record:
+    """Filled step by step, so that a case that ends early still tells how far it came."""
+
+    def __init__(self, job: Job) -> None:
+        """Begin with nothing known but the paths."""
+        self.job = job
+        self.output = Output(job.output)
+        self.started: float | None = None
+        self.clock: Clock | None = None
+        self.case: Case | None = None
+        self.prompts: tuple[Prompt, ...] = ()
+        self.modality: ModalityChoice | None = None
+        self.outcomes: dict[int, PromptOutcome] = {}
+        self.stages: tuple[StageReport, ...] = ()
+        self.ladder: tuple[LadderStep, ...] = ()
+        self.fallbacks: list[str] = []
+        self.error: str | None = None
+        self.finished = False
+        self.step_now = ""
+        self._least: Clock | None = None
+        self._seconds_of: dict[str, float] = {}
+        self._closed: CaseReport | None = None
+
+    def begin(self, started: float, seconds: float | None) -> None:
+        """Start the case; `seconds` is its time where that is set, else its prompts will tell."""
+        self.started = started
+        self._least = Clock(case_budget_s(1, seconds), started)
+
+    def last_call(self) -> float:
+        """Moment at which the case is ended with what is on disk; for one prompt before they are known."""
+        clock = self.clock or self._least
+        assert clock is not None
+        return clock.last_call()
+
+    def left_s(self) -> float:
+        """Seconds left of the budget."""
+        clock = self.clock or self._least
+        assert clock is not None
+        return clock.left_s()
+
+    def seconds_of(self, step: str) -> float:
+        """Seconds that a finished step took; 0 for any other."""
+        return self._seconds_of.get(step, 0.0)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Measure a step of the case. Raises Overtaken where the case was left behind meanwhile."""
+        if self.closed:
+            raise Overtaken
+        started, self.step_now = time.monotonic(), name
+        try:
+            yield
+        finally:
+            self._seconds_of[name] = time.monotonic() - started
+
+    def close(self) -> CaseReport:
+        """Make the report, once, and let go of the volume."""
+        if self._closed is None:
+            self._closed = self._report()
+            self.case = None
+        return self._closed
+
+    @property
+    def closed(self) -> bool:
+        """Whether the report was made."""
+        return self._closed is not None
+
+    def _state(self) -> str:
+        if self.started is None:
+            return NOT_RUN
+        return OK if self.finished and self.error is None and not self.fallbacks else FELL_BACK
+
+    def _report(self) -> CaseReport:
+        case, modality = self.case, self.modality
+        return CaseReport(
+            name=self.job.name,
+            input=str(self.job.input),
+            output=str(self.job.output),
+            state=self._state(),
+            written=self.output.written,
+            shape=case.image.shape if case else self.output.shape,
+            spacing_dhw_mm=case.spacing_dhw_mm if case else None,
+            instance=case.instance if case else None,
+            dataset=case.dataset if case else None,
+            modality=modality.modality if modality else None,
+            modality_source=modality.source if modality else None,
+            modality_why=modality.why if modality else None,
+            notes=case.notes if case else (),
+            prompts=tuple(
+                self.outcomes.get(prompt.id) or _unknown_outcome(prompt) for prompt in self.prompts
+            ),
+            stages=tuple(self.stages),
+            ladder=tuple(self.ladder),
+            fallbacks=tuple(self.fallbacks),
+            error=self.error,
+            budget_s=self.clock.budget_s if self.clock else None,
+            seconds=time.monotonic() - self.started if self.started is not None else 0.0,
+            seconds_of=dict(self._seconds_of),
+            peak_mb=peak_mb(),
+        )
+
+
+def _unknown_outcome(prompt: Prompt) -> PromptOutcome:
+    """Stand-in for a prompt whose case ended before the engine could tell."""
+    return PromptOutcome(
+        id=prompt.id,
+        text=prompt.text,
+        target=prompt.target,
+        modality=prompt.modality,
+        found_by=prompt.found_by,
+        why=prompt.why,
+        covered=None,
+        voxels=None,
+        volume_ml=None,
+        mean_probability=None,
+    )

@@ -1,0 +1,56 @@
+"""Work in a thread of its own, so that whoever waits for it can leave it.
+
+A window that stalls inside a network's library cannot be interrupted, and the thread that runs it hears no
+signal. So a case is run by a thread that does nothing else, while the main thread waits: it hears every
+signal at once, and at the case's last call it goes on with what is on disk. What was left behind may run on
+until the process ends, but can write nothing any more (see ``output.case_output``).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from vesal.inference.data.errors import Overtaken
+
+LISTEN_S = 0.1
+"""A signal that the system hands to another thread than the main one is heard after so long at most."""
+
+
+def run_until(
+    work: Callable[[], None], last_call: Callable[[], float], now: Callable[[], float] = time.monotonic
+) -> bool:
+    """Run ``work`` in a thread and wait for it.
+
+    Args:
+        work: raises what it likes; where it raises ``Overtaken`` it has ended.
+        last_call: moment of ``now`` up to which to wait; asked again and again, as it may be moved.
+        now: the clock.
+
+    Returns:
+        True where the work has ended, False where it was left behind.
+
+    Raises:
+        what ``work`` raised, or what a signal handler raises while waiting; then the work is left behind too.
+    """
+    ended = threading.Event()
+    errors: list[BaseException] = []
+
+    def carry_out() -> None:
+        try:
+            work()
+        except Overtaken:
+            pass
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=carry_out, name="case", daemon=True).start()
+    while not ended.wait(max(0.0, min(LISTEN_S, last_call() - now()))):
+        if now() >= last_call() and not ended.is_set():
+            return False
+    if errors:
+        raise errors[0]
+    return True

@@ -1,0 +1,318 @@
+"""The loop over the cases: every case gets a valid output, whatever happens, and the report tells.
+
+A case that has not ended at its last call is left behind with what is on disk, and the next one begins with
+an engine of its own: a network that hangs in one case costs no other.
+"""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from vesal import __version__
+from vesal.inference.data.case import Case
+from vesal.inference.data.errors import CaseError, VesalError
+from vesal.inference.data.results import OK, CaseReport, RunReport
+from vesal.inference.data.terms import OFF
+from vesal.inference.io.npz import read_case
+from vesal.inference.io.read_shape import peek_shape
+from vesal.inference.io.user_mask import read_user_mask
+from vesal.inference.output.case_output import NOTHING
+from vesal.inference.output.logs import bar
+from vesal.inference.output.report import write_report
+from vesal.inference.prompts.parser import parse_prompts
+from vesal.inference.runner.case_paths import find_jobs
+from vesal.inference.runner.case_record import Record
+from vesal.inference.runner.deadline import run_until
+from vesal.inference.runner.settings import Settings
+from vesal.inference.runtime.machine import peak_mb, processor
+from vesal.inference.timing.clock import Clock, case_budget_s
+
+if TYPE_CHECKING:
+    from vesal.inference.engine import Engine
+
+log = logging.getLogger("vesal")
+
+TIDY_S = 2.0
+"""What SIGTERM waits for a file that is just being written; `docker stop` kills after 10 s."""
+PEEK_S = 1.0
+"""What the shape of a case that was never read may cost when its zeros are written."""
+
+ALL_GOOD, FELL_BACK, STOPPED, TERMINATED = 0, 1, 130, 143
+"""Exit codes; the last two are the shell's for SIGINT and SIGTERM. Wrong usage, 2, is given by `__main__`."""
+
+
+class Terminated(BaseException):
+    """SIGTERM came. Not an Exception, so that nothing takes it for an error of a case."""
+
+
+def run(
+    settings: Settings,
+    open_engine: Callable[[Settings], "Engine"] | None = None,
+    started: float | None = None,
+) -> int:
+    """Segment every case of `settings.inputs` in turn, write the report and return the exit code.
+
+    `open_engine` (Engine.open by default) is called when the first case needs it, and once more after each
+    case that was left behind. `started` is the moment of `time.monotonic` from which the first case's time
+    counts, by default the present one. Every case has a valid output afterwards, also when SIGTERM came.
+    Raises UsageError, with nothing written, where the paths cannot be used.
+    """
+    started = time.monotonic() if started is None else started
+    records = [Record(job) for job in find_jobs(settings.inputs, settings.outputs)]
+    engine = OnceOpened(settings, open_engine or _open_engine)
+    with _terminable():
+        try:
+            # Held back by `__main__` until the cases are known, so that even the earliest one leaves outputs.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            _run_all(records, settings, engine, started)
+            code = ALL_GOOD if all(record.close().state == OK for record in records) else FELL_BACK
+            ended = "all cases done"
+            _hold_back_signals()
+        except Terminated:
+            code, ended = TERMINATED, "SIGTERM"
+            _stop_writing(records, engine)
+            for record in records:
+                _leave_zeros(record)
+        except KeyboardInterrupt:
+            _hold_back_signals()
+            code, ended = STOPPED, "stopped from the keyboard"
+            _stop_writing(records, engine)
+        report = _run_report(settings, engine, [record.close() for record in records], started, ended, code)
+        write_report(report, settings.outputs, settings.report)
+    good = sum(case.state == OK for case in report.cases)
+    log.info("%s: %d of %d good, %.2f s, %.0f MB", ended, good, len(records), report.seconds, report.peak_mb)
+    return code
+
+
+class OnceOpened:
+    """The engine, opened when it is first wanted; where that fails it stays failed, without a second try.
+
+    `engine` is the one that was opened last.
+    """
+
+    def __init__(self, settings: Settings, open_engine: Callable[[Settings], "Engine"]) -> None:
+        """Keep what is needed to open it."""
+        self._settings = settings
+        self._open = open_engine
+        self._failure: str | None = None
+        self._in_use = False
+        self.engine: Engine | None = None
+
+    def __call__(self) -> "Engine":
+        """Return the engine. Raises what opening it raised, and later a VesalError that repeats it."""
+        if self._failure is not None:
+            raise VesalError(f"The engine could not be opened before: {self._failure}")
+        if self.engine is None or self._in_use:
+            try:
+                self.engine, self._in_use = self._open(self._settings), False
+            except Exception as error:
+                self._failure = f"{type(error).__name__}: {error}"
+                raise
+        return self.engine
+
+    def leave_behind(self) -> None:
+        """Open another one next time: this one is in the hands of a case that was left behind."""
+        self._in_use = True
+
+
+def _open_engine(settings: Settings) -> "Engine":
+    """The real engine; imported here because a wrong command line should not wait for it."""
+    from vesal.inference.engine import Engine
+
+    return Engine.open(settings)
+
+
+def _run_all(records: Sequence[Record], settings: Settings, engine: OnceOpened, started: float) -> None:
+    """Run the cases in turn; the first one's time counts from `started`, the others' from their own start."""
+    with bar(len(records), "cases", "case") as shown:
+        for number, record in enumerate(records):
+            record.begin(started if number == 0 else time.monotonic(), settings.seconds)
+            if not run_until(partial(_run_case, record, settings, engine), record.last_call):
+                _leave_behind(record, engine)
+            shown.update()
+
+
+def _run_case(record: Record, settings: Settings, engine: OnceOpened) -> None:
+    """Make one output: zeros at once, then whatever the engine finds. An error ends this case only."""
+    try:
+        with record.step("zeros"):
+            record.output.write_zeros(peek_shape(record.job.input))
+        _segment(record, settings, engine)
+    except Exception as error:
+        log.exception("case %s fell back, its output holds %s", record.job.name, record.output.written)
+        record.error = f"{type(error).__name__}: {error}"
+    _log_end(record, record.close())
+
+
+def _leave_behind(record: Record, engine: OnceOpened) -> None:
+    """End a case that has not ended by its last call: the best result on disk is its result."""
+    step = record.step_now
+    record.output.close(record.left_s())
+    _note_progress(record, engine)
+    engine.leave_behind()
+    _leave_zeros(record)
+    record.error = f"time was up in the step {step!r}; the output holds {record.output.written}"
+    log.error("case %s was left behind: %s", record.job.name, record.error)
+    _log_end(record, record.close())
+
+
+def _stop_writing(records: Sequence[Record], engine: OnceOpened) -> None:
+    """Close every output; the case under way may finish the file that it is writing."""
+    for record in records:
+        if record.started is not None and not record.closed:
+            record.output.close(TIDY_S)
+            _note_progress(record, engine)
+        record.output.close(0.0)
+
+
+def _note_progress(record: Record, engine: OnceOpened) -> None:
+    """Keep for the report what an unfinished case has run so far."""
+    progress = engine.engine.progress if engine.engine else None
+    if record.step_now == "segment" and progress is not None:
+        record.stages, record.ladder = tuple(progress.stages), tuple(progress.ladder)
+        record.fallbacks += progress.fallbacks
+
+
+def _segment(record: Record, settings: Settings, engine: OnceOpened) -> None:
+    """Read, parse, segment and write one case, noting each step."""
+    with record.step("read"):
+        case = record.case = read_case(record.job.input, settings.prompts, settings.dataset)
+        if settings.hybrid != OFF:
+            case = record.case = _with_mask(case, record)
+    with record.step("prompts"):
+        record.prompts, record.modality = parse_prompts(
+            case.sentences,
+            name=case.name,
+            image=case.image,
+            encoder=lambda: engine().text_encoder,
+            dataset=case.dataset,
+        )
+    assert record.started is not None
+    clock = record.clock = Clock(
+        case_budget_s(len(record.prompts), settings.seconds),
+        record.started,
+        write_s=record.seconds_of("zeros"),
+    )
+    size = "x".join(map(str, case.image.shape))
+    log.info("case %s: %s voxels, %d prompts, %.0f s", case.name, size, len(record.prompts), clock.budget_s)
+    for note in case.notes:
+        log.warning("  %s", note)
+    with record.step("open"):
+        opened = engine()
+    with record.step("segment"):
+        result = opened.segment(case, record.prompts, clock, record.output.write_coarse)
+    record.stages, record.ladder = tuple(result.stages), tuple(result.ladder)
+    record.fallbacks += result.fallbacks
+    with record.step("write"):
+        record.output.write_labels(result.labels)
+    # Only now: what they count must be what the file holds.
+    record.outcomes = result.prompts
+    record.finished = True
+
+
+def _with_mask(case: Case, record: Record) -> Case:
+    """The case with the user's mask, if there is one; a bad one is told and left out."""
+    try:
+        mask = read_user_mask(record.job.input, case.sentences, case.image.shape, case.instance)
+    except (CaseError, MemoryError) as error:
+        record.fallbacks.append(f"the user's mask is not used: {type(error).__name__}: {error}")
+        return case
+    if mask is None:
+        return case
+    note = f"a mask is given for the prompts {', '.join(map(str, mask.ids))} ({mask.source})"
+    return replace(case, mask=mask, notes=(*case.notes, note))
+
+
+def _log_end(record: Record, report: CaseReport) -> None:
+    """Say how a case ended: first what it could not do, then one line with seconds and MB."""
+    for outcome in report.prompts:
+        if outcome.covered is False:
+            log.warning("  prompt %d is empty: %s", outcome.id, outcome.why)
+    for fallback in report.fallbacks:
+        log.warning("  fallback: %s", fallback)
+    log.info("  %s, %.2f s, %.0f MB -> %s", report.state, report.seconds, report.peak_mb, record.job.output)
+
+
+def _leave_zeros(record: Record) -> None:
+    """Give a case without an output its zeros: whoever collects the outputs misses none."""
+    if record.output.written != NOTHING:
+        return
+    shapes: list[tuple[int, ...] | None] = []
+    began = time.monotonic()
+    # The disk that the case is on may be what it hangs on.
+    run_until(lambda: shapes.append(peek_shape(record.job.input)), lambda: began + PEEK_S)
+    record.output.leave_zeros(shapes[0] if shapes else None)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Turn the first SIGTERM into `Terminated` and ignore later ones, so that tidying up is not cut short.
+
+    Afterwards signals are handled, or held back, as they were before.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _hold_back_signals() -> None:
+    """From here on nothing is left to be saved from SIGTERM, and the report is not to be cut short.
+
+    Holding it back in this thread is not enough: it goes to any thread that lets it in, such as those of a
+    network's library, and Python then calls the handler here all the same.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _run_report(
+    settings: Settings, engine: OnceOpened, cases: Sequence[CaseReport], started: float, ended: str, code: int
+) -> RunReport:
+    seconds = time.monotonic() - started
+    return RunReport(
+        version=__version__,
+        weights=engine.engine.profile.name if engine.engine else settings.weights,
+        runtime=_runtime(engine.engine),
+        processor=processor(),
+        settings=settings,
+        started=(datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds"),
+        seconds=seconds,
+        peak_mb=peak_mb(),
+        exit_code=code,
+        ended=ended,
+        cases=tuple(cases),
+    )
+
+
+def _runtime(engine: "Engine | None") -> dict[str, Any]:
+    """The runtime as the report names it."""
+    if engine is None:
+        return {"name": None, "reason": "the engine was never opened"}
+    runtime = engine.runtime
+    return {
+        "name": runtime.name,
+        "reason": runtime.reason,
+        "precision": runtime.precision,
+        "threads": runtime.threads,
+    }

@@ -1,0 +1,164 @@
+"""Reduction: per-class probabilities on views -> one label and one winning probability per native voxel.
+
+Each class touches only its own box, one after the other and slab by slab, so no array of classes x volume
+ever exists, and what a slab needs stays in the processor's cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vesal.inference.geometry.resample import SLAB_VOXELS, Taps, grow
+from vesal.inference.geometry.views import View
+from vesal.inference.runtime.threads import in_parallel, in_slabs
+from vesal.inference.stages.float16_bits import LEAST, from_bits, half_bits
+
+
+class LabelMap:
+    """Labels and winning probability (float16) of one case, both (D, H, W); all background at first."""
+
+    def __init__(self, shape: tuple[int, int, int], largest_id: int) -> None:
+        self.labels = np.zeros(shape, np.uint8 if largest_id < 256 else np.uint16)
+        self.probability = np.zeros(shape, np.float16)
+        self.boxes: dict[int, tuple[slice, slice, slice]] = {}
+        """of the classes that were added: label -> a box outside of which it does not occur"""
+
+    def clear(self) -> None:
+        """Make all background again; touches what classes were added to and no more."""
+        for box in self.boxes.values():
+            self.labels[box] = 0
+            self.probability[box] = 0
+        self.boxes.clear()
+
+    def keep(self, solid: np.ndarray) -> None:
+        """Make background of everything outside of a mask (D, H, W) bool."""
+        for box in self.boxes.values():
+            self.labels[box] *= solid[box]
+            self.probability[box] *= solid[box]
+
+    def add(self, probability: np.ndarray, view: View, label: int, threshold: float) -> None:
+        """Let a class win the voxels where it is above ``threshold`` and above the winner so far.
+
+        Args:
+            probability: (d, h, w) float32 on ``view``; NaN counts as 0.
+            view: where it lies in the volume.
+            label: prompt id, 1 or more.
+            threshold: a voxel below it stays background. Equal probabilities keep the class that was added
+            first.
+        """
+        shadow = _Shadow.of(probability > threshold)
+        box = shadow.native_box(view, self.labels.shape)
+        if box is None:
+            return
+        self.boxes[label] = _hull(self.boxes.get(label, box), box)
+        depth = Taps.of(view, 0, box[0])
+        cut = np.fmax(probability, np.float32(LEAST), dtype=np.float32)
+        limit = half_bits(np.array([max(threshold, LEAST)]))[0]
+        planes, rows, columns = (side.stop - side.start for side in box)
+
+        def reduce(slab: slice) -> None:
+            # Once more its own box: few classes are as wide everywhere as they are somewhere.
+            taps = depth.part(slab)
+            here = shadow.native_box(view, self.labels.shape, taps.used)
+            if here is None:
+                return
+            bits = half_bits(grow(cut, [taps, Taps.of(view, 1, here[1]), Taps.of(view, 2, here[2])]))
+            native = slice(box[0].start + slab.start, box[0].start + slab.stop)
+            self._let_win(bits, (native, here[1], here[2]), label, limit)
+
+        in_parallel(reduce, in_slabs(planes, SLAB_VOXELS // (rows * columns)))
+
+    def box(self, label: int) -> tuple[slice, slice, slice] | None:
+        """A box outside of which a class does not occur, None where it occurs nowhere.
+
+        That is known of maps that `add` has filled; others are looked at whole.
+        """
+        if self.boxes:
+            return self.boxes.get(label)
+        d, h, w = (slice(0, n) for n in self.labels.shape)
+        return d, h, w
+
+    def totals(self, label: int, written: np.ndarray) -> tuple[int, float]:
+        """Voxels of a class, and the sum of their probabilities, where ``written`` (D, H, W) is not 0."""
+        box = self.box(label)
+        if box is None:
+            return 0, 0.0
+        planes, rows, columns = box
+
+        def total(slab: slice) -> tuple[int, float]:
+            at = (slice(planes.start + slab.start, planes.start + slab.stop), rows, columns)
+            mine = self.labels[at] == label
+            if written is not self.labels:
+                mine &= written[at] != 0
+            bits = self.probability.view(np.uint16)[at][mine]
+            return len(bits), float(from_bits(bits).sum(dtype=np.float64))
+
+        thickness = SLAB_VOXELS // max(1, (rows.stop - rows.start) * (columns.stop - columns.start))
+        found = in_parallel(total, in_slabs(planes.stop - planes.start, thickness))
+        return sum(n for n, _ in found), sum(s for _, s in found)
+
+    def _let_win(
+        self, bits: np.ndarray, at: tuple[slice, slice, slice], label: int, limit: np.unsignedinteger
+    ) -> None:
+        """Take over the voxels ``at`` where ``bits`` (half precision) are above ``limit`` and the winner.
+
+        Numbers of half precision from 0 on keep their order when read as integers, and integers compare and
+        multiply many at a time where numpy converts halves one by one, and assigns by a mask one by one.
+        """
+        best, labels = self.probability.view(np.uint16)[at], self.labels[at]
+        wins = bits > limit
+        wins &= bits > best
+        if not wins.any():
+            return
+        bits *= wins
+        np.maximum(best, bits, out=best)
+        change = labels.dtype.type(label) - labels  # wraps around, and back
+        change *= wins
+        labels += change
+
+
+@dataclass(frozen=True)
+class _Shadow:
+    """A mask (d, h, w) seen along its last two axes: enough for the box of any of its planes."""
+
+    rows: np.ndarray
+    """(d, h) bool"""
+    columns: np.ndarray
+    """(d, w) bool"""
+
+    @classmethod
+    def of(cls, mask: np.ndarray) -> _Shadow:
+        """That of a mask (d, h, w) bool."""
+        return cls(np.asarray(mask.any(axis=2)), np.asarray(mask.any(axis=1)))
+
+    def native_box(
+        self, view: View, shape: tuple[int, ...], planes: slice = slice(None)
+    ) -> tuple[slice, slice, slice] | None:
+        """Native voxels that linear interpolation can lift above the threshold: the mask's box and one voxel
+        more; that of some planes of the view. None where the mask is empty.
+        """
+        depth = np.zeros(len(self.rows), bool)
+        depth[planes] = self.rows[planes].any(axis=1)
+        box = []
+        hits_by_axis = (depth, self.rows[planes].any(axis=0), self.columns[planes].any(axis=0))
+        for axis, hits in enumerate(hits_by_axis):
+            hit = np.flatnonzero(hits)
+            if not hit.size:
+                return None
+            low = view.start[axis] + (int(hit[0]) - 1) * view.step[axis]
+            high = view.start[axis] + (int(hit[-1]) + 2) * view.step[axis]
+            # A class at the view's border must not spill past it: beyond, nobody looked.
+            low = max(low, view.start[axis], 0.0)
+            high = min(high, view.start[axis] + view.shape[axis] * view.step[axis], float(shape[axis]))
+            first, last = int(np.floor(low + 1e-6)), int(np.ceil(high - 1e-6))
+            if last <= first:
+                return None
+            box.append(slice(first, last))
+        return box[0], box[1], box[2]
+
+
+def _hull(a: tuple[slice, slice, slice], b: tuple[slice, slice, slice]) -> tuple[slice, slice, slice]:
+    d, h, w = (slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))
+    return d, h, w

@@ -1,0 +1,192 @@
+"""Probabilities of several classes between the stages: compressed, and read back where they are needed.
+
+Results of one stage are kept without loss. What waits for the next stage, all classes of it, is kept to the
+precision of halves. Bytes of the same place are packed together (exponents repeat, ends of fractions do not)
+with zlib, which every Python has. blosc2 was weighed and left out: it packs such bytes no smaller
+(`python -m benchmarks.keeping`), its import takes as long as half a case, and with what it imports it adds
+35 MB to an image of 475.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from vesal.inference.runtime.threads import in_parallel
+from vesal.inference.stages.float16_bits import from_bits, rounded, to_bits
+
+LEVEL = 1
+"""zlib's fastest: what higher levels gain here is a few percent."""
+TRIED_BYTES = 1 << 14
+"""From the middle of some bytes, to see whether packing them is worth its time."""
+WORTH = 0.75
+"""Bytes that the trial does not shrink to this share stay as they are."""
+DENSE_BYTES = 32 << 20
+"""Up to this size probabilities are not worth packing: it would take longer than it saves."""
+
+
+class Kept:
+    """(N, D, H, W) probabilities; gives float32 by class and by box.
+
+    It grows by slabs of planes along D. ``kept[row]``, ``kept[[rows]]`` and ``kept[:, box]`` with slices give
+    arrays; iterating gives one class after the other.
+    """
+
+    ndim = 4
+
+    def __init__(self, classes: int, plane: tuple[int, int], halves: bool = False) -> None:
+        """Nothing yet; ``plane`` is (H, W); with ``halves`` what comes is rounded to half precision."""
+        self._plane, self.halves = plane, halves
+        self._rows: list[list[Packed]] = [[] for _ in range(classes)]
+        self._edges = [0]
+        self._band: tuple[int, int, np.ndarray] | None = None
+
+    @classmethod
+    def of(cls, probability: Probabilities, halves: bool = False) -> Kept:
+        """All of (N, D, H, W) float32, packed class by class."""
+        kept = cls(0, (probability.shape[2], probability.shape[3]), halves)
+        kept._edges.append(probability.shape[1])
+        for row in probability:
+            kept._rows.append([_pack(row, halves)])
+        return kept
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, D, H, W)."""
+        return len(self._rows), self._edges[-1], *self._plane
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes packed."""
+        return sum(len(content) for row in self._rows for packed in row for content, _ in packed)
+
+    def append(self, slab: np.ndarray) -> None:
+        """Take in the next planes, (N, d, H, W) float32."""
+        self._band = None
+        packed = in_parallel(lambda part: _pack(part, self.halves), list(slab))
+        for row, content in zip(self._rows, packed, strict=True):
+            row.append(content)
+        self._edges.append(self._edges[-1] + slab.shape[1])
+
+    def extend(self, other: Kept) -> None:
+        """Take in another's classes, which must have the same planes, slabs and precision."""
+        mine, theirs = ((kept._edges, kept._plane, kept.halves) for kept in (self, other))
+        if mine != theirs:
+            raise ValueError(f"slabs, planes and halves are {theirs}; wanted {mine}")
+        self._band = None
+        self._rows += other._rows
+
+    def __len__(self) -> int:
+        """Number of classes."""
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Each class, (D, H, W) float32."""
+        return (self._row(number) for number in range(len(self)))
+
+    def __getitem__(self, index: int | Sequence[int] | slice | tuple[slice, ...]) -> np.ndarray:
+        """A class (D, H, W), some classes (n, D, H, W), or a box of all of them (N, d, h, w)."""
+        if isinstance(index, tuple):
+            planes = index[1] if len(index) > 1 else slice(None)
+            first, last, _ = planes.indices(self.shape[1])
+            return self._read_band(first, max(first, last))[(index[0], slice(None), *index[2:])]
+        if isinstance(index, slice):
+            index = range(len(self))[index]
+        if isinstance(index, (list, range)):
+            return np.stack([self._row(number) for number in index])
+        return self._row(int(index))  # type: ignore[arg-type]
+
+    def __setitem__(self, rows: Sequence[int], values: np.ndarray) -> None:
+        """Put other values (n, D, H, W) in the place of some classes."""
+        self._band = None
+        for row, value in zip(rows, values, strict=True):
+            slabs = zip(self._edges, self._edges[1:], strict=False)
+            self._rows[row] = [_pack(value[first:last], self.halves) for first, last in slabs]
+
+    def copy(self) -> Kept:
+        """Another one with the same classes; what is packed is shared until it is replaced."""
+        other = Kept(0, self._plane, self.halves)
+        other._rows, other._edges = list(self._rows), self._edges
+        return other
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        """All of it; for numpy's functions."""
+        return np.asarray(self._read(0, self.shape[1]), dtype)
+
+    def _row(self, number: int) -> np.ndarray:
+        return self._read_rows([number], 0, self.shape[1])[0]
+
+    def _read_band(self, first: int, last: int) -> np.ndarray:
+        """Planes of all classes; those read last stay unpacked, as windows side by side want the same."""
+        if self._band is None or (first, last) != self._band[:2]:
+            self._band = None  # let go of the old band before the new one is made
+            self._band = (first, last, self._read(first, last))
+        return self._band[2]
+
+    def _read(self, first: int, last: int) -> np.ndarray:
+        return self._read_rows(range(len(self)), first, last)
+
+    def _read_rows(self, rows: Sequence[int], first: int, last: int) -> np.ndarray:
+        out = np.empty((len(rows), last - first, *self._plane), np.float32)
+        slabs = [s for s, edge in enumerate(self._edges[:-1]) if edge < last and self._edges[s + 1] > first]
+
+        def read(part: tuple[int, int]) -> None:
+            place, slab = part
+            start, stop = self._edges[slab], self._edges[slab + 1]
+            planes = _unpack(self._rows[rows[place]][slab], self.halves).reshape(-1, *self._plane)
+            a, b = max(first, start), min(last, stop)
+            out[place, a - first : b - first] = planes[a - start : b - start]
+
+        in_parallel(read, [(place, slab) for place in range(len(rows)) for slab in slabs])
+        return out
+
+
+Probabilities = np.ndarray | Kept
+"""(N, D, H, W) float32, either way: both give a class by its number and a box by slices."""
+
+
+def join(parts: Sequence[Probabilities]) -> Probabilities:
+    """The classes of several results on one view, one after the other, for the next stage.
+
+    Where they are many they are packed, to the precision of halves.
+    """
+    if sum(4 * math.prod(part.shape) for part in parts) <= DENSE_BYTES:
+        if len(parts) == 1:
+            return np.asarray(parts[0])
+        return np.concatenate([np.asarray(part) for part in parts])
+    whole = Kept.of(parts[0], halves=True)
+    for part in parts[1:]:
+        whole.extend(Kept.of(part, halves=True))
+    return whole
+
+
+Packed = tuple[tuple[bytes, bool], ...]
+"""The first bytes of all numbers, the second ones and so on, each with whether zlib has packed them."""
+
+
+def _pack(values: np.ndarray, halves: bool) -> Packed:
+    numbers = to_bits(rounded(values)) if halves else np.ascontiguousarray(values, np.float32)
+    size = numbers.itemsize
+    places = np.ascontiguousarray(numbers.reshape(-1).view(np.uint8).reshape(-1, size).T)
+    return tuple(_pack_bytes(place) for place in places)
+
+
+def _pack_bytes(content: np.ndarray) -> tuple[bytes, bool]:
+    middle = max(0, (len(content) - TRIED_BYTES) // 2)
+    trial = content[middle : middle + TRIED_BYTES]
+    if len(zlib.compress(trial.data, LEVEL)) > WORTH * len(trial):
+        return content.tobytes(), False
+    return zlib.compress(content.data, LEVEL), True
+
+
+def _unpack(packed: Packed, halves: bool) -> np.ndarray:
+    """(n,) float32 of ``_pack``."""
+    places = [
+        np.frombuffer(zlib.decompress(content) if is_packed else content, np.uint8)
+        for content, is_packed in packed
+    ]
+    numbers = np.stack(places, 1)
+    return from_bits(numbers.view(np.uint16)[:, 0]) if halves else numbers.view(np.float32)[:, 0]

@@ -1,0 +1,77 @@
+"""What the report says of stages and prompts, counted from the finished label map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from vesal.inference.data.case import Case
+from vesal.inference.data.prompt import Prompt
+from vesal.inference.data.results import PromptOutcome, StageReport
+from vesal.inference.planning.plan import Plan
+from vesal.inference.stages.label_map import LabelMap
+from vesal.inference.stages.passes import Pass
+
+
+def stage_report(
+    name: str, result: Pass, spacing_dhw_mm: tuple[float, float, float], peak_mb: float
+) -> StageReport:
+    """The report of one pass."""
+    return StageReport(
+        name=name,
+        spacing_dhw_mm=result.view.spacing_mm(spacing_dhw_mm),
+        grid=result.view.shape,
+        windows=result.windows,
+        skipped=result.skipped,
+        seconds=result.seconds,
+        peak_mb=peak_mb,
+        why=result.why,
+    )
+
+
+def outcomes(
+    prompts: Sequence[Prompt],
+    plan: Plan,
+    result: LabelMap,
+    labels: np.ndarray,
+    case: Case,
+    ran: Mapping[int, Sequence[str]],
+) -> dict[int, PromptOutcome]:
+    """What came of each prompt.
+
+    Args:
+        prompts: all of the case.
+        plan: says which were run, and why.
+        result: prompt ids and probabilities per voxel, before objects were split.
+        labels: (D, H, W) as written.
+        case: gives the voxel's volume and whether objects were asked for.
+        ran: prompt id -> stages.
+    """
+    voxel_ml = math.prod(case.spacing_dhw_mm) / 1000
+    told = {}
+    for prompt in prompts:
+        covered = prompt.id in plan.covered
+        # Small objects dropped are no longer in what is written: count that, not the map before.
+        voxels, total = result.totals(prompt.id, labels)
+        told[prompt.id] = PromptOutcome(
+            id=prompt.id,
+            text=prompt.text,
+            target=prompt.target,
+            modality=prompt.modality,
+            found_by=prompt.found_by,
+            why=plan.covered.get(prompt.id) or plan.refused[prompt.id],
+            covered=covered,
+            voxels=voxels,
+            volume_ml=voxels * voxel_ml,
+            mean_probability=total / voxels if voxels else None,
+            stages=tuple(ran.get(prompt.id, ())),
+            objects=_objects(labels, result.labels == prompt.id) if case.instance and covered else None,
+        )
+    return told
+
+
+def _objects(labels: np.ndarray, mine: np.ndarray) -> int:
+    ids = np.unique(labels[mine])
+    return int((ids > 0).sum())

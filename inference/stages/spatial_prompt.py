@@ -1,0 +1,173 @@
+"""The user's mask on its way into the stages (Medal S, hybrid mode): which stage takes it, where, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from vesal.inference.data.case import UserMask
+from vesal.inference.data.prompt import Query
+from vesal.inference.data.terms import COARSE, FINE
+from vesal.inference.families.published.case_rules import StageLayout
+from vesal.inference.geometry.resample import to_view
+from vesal.inference.geometry.view_groups import around
+from vesal.inference.geometry.views import Box, View, triple
+from vesal.inference.planning.plan import Batch
+
+Hint = Callable[[View], np.ndarray]
+"""View -> spatial prompt (N,d,h,w) float32 0..1"""
+
+
+@dataclass(frozen=True)
+class MaskPrompt(UserMask):
+    """A user's mask as the stages use it: where it lies, and what of it a view shows."""
+
+    @classmethod
+    def of(cls, mask: UserMask | None) -> MaskPrompt | None:
+        """That of a case's mask; None where there is none."""
+        return mask and cls(mask.labels, mask.ids, mask.source)
+
+    def box(self, ids: Collection[int]) -> Box | None:
+        """The box of some prompts' voxels in native voxel edges; None where they have none."""
+        mine = [self._boxes[id_] for id_ in set(ids) & self._boxes.keys()]
+        if not mine:
+            return None
+        return Box(
+            triple(float(min(box[axis].start for box in mine)) for axis in range(3)),
+            triple(float(max(box[axis].stop for box in mine)) for axis in range(3)),
+        )
+
+    @cached_property
+    def _boxes(self) -> dict[int, tuple[slice, slice, slice]]:
+        """Each prompt's box, found in one pass: the volume may be large and the prompts many."""
+        from vesal.postprocess.components import class_boxes
+
+        return class_boxes(self.labels)
+
+    def sampled(self, prompt_id: int, view: View) -> np.ndarray:
+        """(d,h,w) float32 on `view`: the share of each view voxel that belongs to a prompt.
+
+        Of a stroke so thin that it fills half of no view voxel, or falls between the samples of a tiling,
+        shares by area are raised until it fills one: it would count as nothing.
+        """
+        mine = (self.labels == prompt_id).view(np.uint8)
+        shares = to_view(mine, view)
+        if shares.max(initial=0.0) > 0.5:
+            return shares
+        if view.tiling is not None:
+            shares = to_view(mine, replace(view, tiling=None))
+        largest = shares.max(initial=0.0)
+        return shares / largest if largest else shares
+
+
+@dataclass(frozen=True)
+class Given:
+    """A case's mask, if there is one, and the stage that it is meant for."""
+
+    mask: MaskPrompt | None
+    stage: str
+    """`coarse`, `fine` or `off`."""
+
+    def for_coarse(self, batch: Batch) -> MaskPrompt | None:
+        """The mask where the coarse stage takes it: asked to, or because there is no fine stage."""
+        takes = self.stage == COARSE or (self.stage == FINE and batch.fine.skip)
+        return self.mask if takes and not batch.coarse.skip else None
+
+    def for_fine(self, batch: Batch) -> MaskPrompt | None:
+        """The mask where the fine stage takes it: asked to, or because there is no coarse stage."""
+        takes = self.stage == FINE or (self.stage == COARSE and batch.coarse.skip)
+        return self.mask if takes and not batch.fine.skip else None
+
+
+def is_given(mask: MaskPrompt | None, query: Query) -> bool:
+    """Whether the user's mask holds the prompt that a query belongs to."""
+    return mask is not None and query.prompt_id in mask.ids
+
+
+def runs_alike(queries: Sequence[Query], mask: MaskPrompt | None, most: int) -> list[Sequence[Query]]:
+    """Queries in their order, cut where one with a mask meets one without, and after every `most`.
+
+    So those without a mask are asked exactly as they would be if there were none.
+    """
+    runs: list[list[Query]] = []
+    for query in queries:
+        if runs and len(runs[-1]) < most and is_given(mask, query) == is_given(mask, runs[-1][0]):
+            runs[-1].append(query)
+        else:
+            runs.append([query])
+    return list(runs)
+
+
+def joined(given: Box, found: Box | None) -> Box:
+    """The box of the user's mask together with what the coarse stage found, if anything.
+
+    Together, because a mask may be a part of the target only: a stroke in one slice.
+    """
+    return given if found is None else around([given, found])
+
+
+def with_mask(
+    labels: np.ndarray | None, queries: Sequence[Query], mask: MaskPrompt | None
+) -> np.ndarray | None:
+    """A coarse label map (D,H,W) with the user's masks in the place of what it says of their prompts.
+
+    None where there is neither.
+    """
+    ids = sorted({q.prompt_id for q in queries if is_given(mask, q)})
+    if mask is None or not ids:
+        return labels
+    given = np.where(np.isin(mask.labels, ids), mask.labels, 0)
+    if labels is None:
+        return given
+    return np.where(given > 0, given, np.where(np.isin(labels, ids), 0, labels))
+
+
+def label_prompt(
+    queries: Sequence[Query], labels: np.ndarray, layout: StageLayout, mask: MaskPrompt | None
+) -> Hint:
+    """What gives a look the masks (N,d,h,w) bool of a label map (D,H,W), as a layout samples it.
+
+    Args:
+        queries: N of them.
+        labels: prompt ids, the user's ``mask`` laid over them.
+        layout: of the view.
+        mask: a part of it that is too thin for the layout's samples stays where its largest share is.
+    """
+
+    def prompt(view: View) -> np.ndarray:
+        sampled = layout.prompt_labels(labels, view)
+        masks = np.stack([sampled == query.prompt_id for query in queries])
+        for row, query in zip(masks, queries, strict=True):
+            if mask is not None and is_given(mask, query) and not row.any():
+                row[...] = mask.sampled(query.prompt_id, view) > 0.5
+        return masks
+
+    return prompt
+
+
+def prompt_of(
+    queries: Sequence[Query],
+    mask: MaskPrompt | None,
+    otherwise: Callable[[int, View], np.ndarray] | None = None,
+) -> Hint:
+    """What gives a look its spatial prompt (N,d,h,w) float32 0..1 on a view.
+
+    Args:
+        queries: N of them.
+        mask: the user's.
+        otherwise: row and view -> (d,h,w), for prompts that the mask does not hold; None gives them zeros.
+    """
+
+    def prompt(view: View) -> np.ndarray:
+        out = np.zeros((len(queries), *view.shape), np.float32)
+        for row, query in enumerate(queries):
+            if mask is not None and is_given(mask, query):
+                out[row] = mask.sampled(query.prompt_id, view)
+            elif otherwise is not None:
+                out[row] = otherwise(row, view)
+        return out
+
+    return prompt

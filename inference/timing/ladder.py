@@ -1,0 +1,156 @@
+"""What is given up when time runs short, and in which order (DESIGN section 3).
+
+A rung is data: what it changes of the effort. The effort says what it makes of a stage's rule, so the cost of
+a plan under a rung is the cost of its changed rules, and nothing here knows a window or a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+from vesal.inference.data.results import LadderStep
+from vesal.inference.geometry.views import SIDE_MULTIPLE
+from vesal.inference.planning.profile import StageRule
+from vesal.inference.timing.forecast import Load, Pace
+
+
+class Where(Enum):
+    """Where the fine stage looks at what a coarse stage has seen before."""
+
+    EVERYWHERE = "everywhere"
+    UNSURE = "where the coarse stage was unsure"
+    NOWHERE = "nowhere"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much of the plan is run; all of it at first."""
+
+    rounds: int | None = None
+    """most refinement rounds; None leaves them to the rule"""
+    complementary: bool = True
+    """whether the complementary pass is run"""
+    overlap: float = 1.0
+    """most overlap of windows"""
+    fine: Where = Where.EVERYWHERE
+    share: float = 1.0
+    """of the voxels of a view that sees the whole volume for the first time"""
+
+    def of(self, rule: StageRule, first: bool) -> StageRule:
+        """The rule as this effort runs it.
+
+        Args:
+            rule: the profile's.
+            first: whether its view sees the volume first, so that nothing coarser is known of it. Only such
+                a view is made coarser: fewer windows, and then fewer voxels in the last one.
+        """
+        return _ruled(self, rule, first)
+
+
+@lru_cache(maxsize=1024)
+def _ruled(effort: Effort, rule: StageRule, first: bool) -> StageRule:
+    """Asked before every window, for all that is still to come."""
+    voxels, windows = rule.voxels, rule.windows
+    if first and effort.share < 1:
+        windows = max(1, int(rule.windows * effort.share))
+        voxels = min(rule.voxels, int(rule.voxels * rule.windows * effort.share / windows))
+    several = rule.windows > 1 or rule.windows_if_empty > 1
+    return replace(
+        rule,
+        voxels=max(SIDE_MULTIPLE**3, voxels),
+        windows=windows,
+        rounds=rule.rounds if effort.rounds is None else min(rule.rounds, effort.rounds),
+        complementary=rule.complementary if effort.complementary else 0,
+        overlap=min(rule.overlap, effort.overlap) if several else rule.overlap,
+    )
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One stage of a plan: its rule, and whether it sees the volume first."""
+
+    rule: StageRule
+    first: bool
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One step down: its name for the report, and the fields of the effort that it sets."""
+
+    step: str
+    change: Mapping[str, Any] = field(default_factory=dict)
+
+
+def rungs(stages: Sequence[Planned]) -> Iterator[Rung]:
+    """The whole ladder for a plan, first step first."""
+    most = max((stage.rule.rounds for stage in stages), default=1)
+    for rounds in range(most - 1, 0, -1):
+        yield Rung(f"fewer refinement rounds: {rounds}", {"rounds": rounds})
+    yield Rung("no complementary pass", {"complementary": False})
+    for overlap in (0.25, 0.0):
+        yield Rung(f"overlap {overlap:g}", {"overlap": overlap})
+    yield Rung("fine stage only where the coarse stage was unsure", {"fine": Where.UNSURE})
+    yield Rung("coarse only", {"fine": Where.NOWHERE})
+    largest = max((s.rule.voxels * s.rule.windows for s in stages if s.first), default=0)
+    share = 0.5
+    while share * largest >= SIDE_MULTIPLE**3:
+        yield Rung(f"coarser spacing: 1/{1 / share:.0f} of the voxels", {"share": share})
+        share /= 2
+
+
+class Ladder:
+    """Walks down as far as the clock demands, and never up again."""
+
+    def __init__(self, pace: Pace, stages: Sequence[Planned] = ()) -> None:
+        """``stages`` are those of the plan: a rung that changes none of them is passed without a word."""
+        self.pace = pace
+        self.effort = Effort()
+        self.steps: list[LadderStep] = []
+        self._stages = stages
+        self._rungs = list(rungs(stages))
+
+    def fits(self, loads: Callable[[Effort], Sequence[Load]]) -> bool:
+        """Whether what is to come can go on, if need be with less effort.
+
+        Args:
+            loads: what is to come under an effort; the first of it is the next window.
+
+        Returns:
+            False where not even the lowest rung fits; then the effort stays as it was, and what is to come
+            has to be left out.
+        """
+        if self.pace.fits(loads(self.effort)):
+            return True
+        effort = self.effort
+        for number, rung in enumerate(self._rungs):
+            effort = replace(effort, **rung.change)
+            if self.pace.fits(loads(effort)):
+                self._take(number + 1, self.pace.why_not(loads(self.effort)))
+                return True
+        return False
+
+    def left_out(self, loads: Sequence[Load]) -> None:
+        """Note what is below the ladder: ``loads`` that were not run at all."""
+        windows = sum(load.windows * load.times for load in map(Load.counted, loads))
+        step = f"windows left out: {windows}"
+        self.steps.append(LadderStep(step, self.pace.why_not(loads), self.pace.spent_s()))
+
+    def _take(self, count: int, why: str) -> None:
+        for number, rung in enumerate(self._rungs[:count]):
+            lower = replace(self.effort, **rung.change)
+            # Of several halvings at once the last one says it all.
+            is_on_the_way = "share" in rung.change and number + 1 < count
+            if self._changes(lower) and not is_on_the_way:
+                self.steps.append(LadderStep(rung.step, why, self.pace.spent_s()))
+            self.effort = lower
+        del self._rungs[:count]
+
+    def _changes(self, lower: Effort) -> bool:
+        """Whether a step down from the present effort makes a difference to any stage of the plan."""
+        if lower.fine is not self.effort.fine:
+            return any(not stage.first for stage in self._stages)
+        return any(lower.of(s.rule, s.first) != self.effort.of(s.rule, s.first) for s in self._stages)

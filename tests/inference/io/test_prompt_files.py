@@ -1,0 +1,174 @@
+"""Prompts out of dicts and JSON files: what is accepted, and the named error for each thing that is not."""
+
+import json
+
+import pytest
+
+from vesal.inference.data.errors import (
+    InstanceLabelError,
+    NoPromptsError,
+    PromptFileError,
+    PromptIdError,
+    PromptTextError,
+)
+from vesal.inference.io.prompt_files import parse_prompts_dict, read_prompts_file
+
+CHALLENGE = {
+    "CT_TotalSeg": {"1": ["wrong"], "instance_label": 0},
+    "CT_TotalSeg_organs": {"3": ["Liver", "Liver in CT"], "1": ["Spleen"], "instance_label": 0},
+    "MR_Lesion": {"1": ["Lesion", "A lesion"], "instance_label": 1},
+}
+
+
+def saved(folder, content, name="prompts.json"):
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_ids_sentences_and_order():
+    prompts = parse_prompts_dict({"200": " Liver ", 7: "Spleen", "03": "Aorta", "instance_label": 1}, "x")
+    assert list(prompts.sentences.items()) == [(200, "Liver"), (7, "Spleen"), (3, "Aorta")]
+    assert prompts.instance is True and prompts.notes == ()
+
+
+def test_largest_id():
+    assert list(parse_prompts_dict({"65535": "a", "instance_label": 0}, "x").sentences) == [65535]
+
+
+BAD_IDS = ["one", "1.0", 1.0, "", "1_0", "+1", "\u0661", True, None, (1,), 10**5000, "9" * 5000]
+
+
+@pytest.mark.parametrize("key", BAD_IDS, ids=range(len(BAD_IDS)))
+def test_id_that_is_no_whole_number(key):
+    with pytest.raises(PromptIdError, match="not a whole number from 1 to 65535"):
+        parse_prompts_dict({key: "Liver", "instance_label": 0}, "x")
+
+
+@pytest.mark.parametrize("key", ["0", 0, "-1", -3, "65536", 10**9])
+def test_id_out_of_range(key):
+    with pytest.raises(PromptIdError, match=f"{key!r} lies outside 1 to 65535"):
+        parse_prompts_dict({key: "Liver", "instance_label": 0}, "x")
+
+
+@pytest.mark.parametrize(("first", "second"), [("1", "01"), (1, "1"), (" 1", "1")])
+def test_two_spellings_of_one_id(first, second):
+    with pytest.raises(PromptIdError, match=f"{first!r} and {second!r} are two spellings of prompt id 1"):
+        parse_prompts_dict({first: "Liver", second: "Spleen", "instance_label": 0}, "x")
+
+
+@pytest.mark.parametrize("sentence", [5, None, ["Liver"], {"a": 1}, b"Liver"])
+def test_sentence_that_is_no_text(sentence):
+    with pytest.raises(PromptTextError, match=f"{type(sentence).__name__}; text is wanted"):
+        parse_prompts_dict({"1": sentence, "instance_label": 0}, "x")
+
+
+@pytest.mark.parametrize("sentence", ["", "  ", "\n\t"])
+def test_blank_sentence(sentence):
+    with pytest.raises(PromptTextError, match="blank"):
+        parse_prompts_dict({"1": sentence, "instance_label": 0}, "x")
+
+
+def test_half_characters_are_replaced():
+    assert parse_prompts_dict({"1": "Li\ud800ver", "instance_label": 0}, "x").sentences == {1: "Li?ver"}
+
+
+@pytest.mark.parametrize("content", [{}, {"instance_label": 0}])
+def test_no_prompts(content):
+    with pytest.raises(NoPromptsError, match="no prompt among"):
+        parse_prompts_dict(content, "x")
+
+
+@pytest.mark.parametrize("value", [2, -1, 0.5, "1", None, [0], float("nan")])
+def test_instance_label_neither_0_nor_1(value):
+    with pytest.raises(InstanceLabelError, match="instance_label is"):
+        parse_prompts_dict({"1": "Liver", "instance_label": value}, "x")
+
+
+def test_instance_label_missing_is_0_and_noted():
+    prompts = parse_prompts_dict({"1": "Liver"}, "x")
+    assert prompts.instance is False
+    assert "instance_label" in prompts.notes[0]
+
+
+@pytest.mark.parametrize("content", [[], "Liver", 3, None])
+def test_prompts_that_are_no_dict(tmp_path, content):
+    with pytest.raises(PromptFileError, match=type(content).__name__):
+        parse_prompts_dict(content, "x")
+    with pytest.raises(PromptFileError, match=type(content).__name__):
+        read_prompts_file(saved(tmp_path, json.dumps(content)), "case")
+
+
+def test_flat_file_serves_any_case(tmp_path):
+    path = saved(tmp_path, {"2": "Liver", "instance_label": 1})
+    prompts = read_prompts_file(path, "anything", "CT_AMOS")
+    assert (prompts.sentences, prompts.instance, prompts.dataset) == ({2: "Liver"}, True, "CT_AMOS")
+
+
+def test_dataset_is_the_longest_key_and_the_first_sentence_counts(tmp_path):
+    prompts = read_prompts_file(saved(tmp_path, CHALLENGE), "CT_TotalSeg_organs_s0001")
+    assert prompts.dataset == "CT_TotalSeg_organs"
+    assert prompts.sentences == {3: "Liver", 1: "Spleen"}
+    assert "CT_TotalSeg_organs" in prompts.notes[0] and "first sentence" in prompts.notes[0]
+    assert read_prompts_file(saved(tmp_path, CHALLENGE), "CT_TotalSeg_x").sentences == {1: "wrong"}
+
+
+def test_given_dataset_wins_over_the_name(tmp_path):
+    prompts = read_prompts_file(saved(tmp_path, CHALLENGE), "CT_TotalSeg_organs_s0001", "MR_Lesion")
+    assert (prompts.dataset, prompts.instance) == ("MR_Lesion", True)
+
+
+@pytest.mark.parametrize(("name", "dataset"), [("MR_Lesions2", "MR_Lesoin"), ("MR_Leison_4", None)])
+def test_no_such_dataset_names_the_nearest(tmp_path, name, dataset):
+    with pytest.raises(PromptFileError, match=f"{dataset or name}.*nearest keys are 'MR_Lesion'"):
+        read_prompts_file(saved(tmp_path, CHALLENGE), name, dataset)
+
+
+def test_broken_json_is_located(tmp_path):
+    with pytest.raises(PromptFileError, match="line 2, column 8"):
+        read_prompts_file(saved(tmp_path, '{\n "1":  Liver}'), "case")
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"1": ' + "9" * 5000 + "}", ""])
+def test_json_that_python_cannot_take(tmp_path, text):
+    with pytest.raises(PromptFileError):
+        read_prompts_file(saved(tmp_path, text), "case")
+
+
+def test_key_given_twice_in_json(tmp_path):
+    with pytest.raises(PromptIdError, match="'1' comes twice"):
+        read_prompts_file(saved(tmp_path, '{"1": "Liver", "1": "Spleen", "instance_label": 0}'), "case")
+
+
+def test_class_with_an_empty_list(tmp_path):
+    with pytest.raises(PromptTextError, match="empty list"):
+        read_prompts_file(saved(tmp_path, {"CT": {"1": [], "instance_label": 0}}), "CT_1")
+
+
+def test_byte_order_mark_is_no_matter(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"1": "Liver", "instance_label": 0}).encode())
+    assert read_prompts_file(path, "case").sentences == {1: "Liver"}
+
+
+def test_file_that_is_absent_a_folder_or_no_utf8(tmp_path):
+    with pytest.raises(PromptFileError, match="No such file"):
+        read_prompts_file(tmp_path / "none.json", "case")
+    with pytest.raises(PromptFileError):
+        read_prompts_file(tmp_path, "case")
+    (tmp_path / "p.json").write_bytes(b'{"1": "\xff"}')
+    with pytest.raises(PromptFileError, match="byte 7 is not UTF-8"):
+        read_prompts_file(tmp_path / "p.json", "case")
+
+
+def test_challenge_file(shared):
+    path = shared / "challenge/CVPR25_TextSegFMData_with_class.json"
+    prompts = read_prompts_file(path, "CT_AMOS_amos_0018")
+    assert prompts.dataset == "CT_AMOS"
+    assert list(prompts.sentences) == list(range(1, 16))
+    assert prompts.sentences[1] == json.loads(path.read_text())["CT_AMOS"]["1"][0]
+    for key, entry in json.loads(path.read_text()).items():
+        found = read_prompts_file(path, f"{key}_case")
+        assert found.dataset == key
+        assert found.instance == bool(entry["instance_label"])
+        assert len(found.sentences) == len(entry) - 1

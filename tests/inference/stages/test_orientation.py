@@ -1,0 +1,201 @@
+"""Cases that lie another way than their targets were learned, with a network that knows one way only."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.inference.fake_models import (
+    Bright,
+    Saved,
+    made_image,
+    make_case,
+    make_engine,
+    make_prompt,
+    segment,
+)
+from vesal.inference.data.case import UserMask
+from vesal.inference.data.prompt import Query
+from vesal.inference.engine import Engine
+from vesal.inference.geometry.views import View
+from vesal.inference.io.npz import read_case
+from vesal.inference.planning.plan import Batch, Plan
+from vesal.inference.planning.profile import OrientationRule, StageRule
+from vesal.inference.prompts.parser import parse_prompts
+from vesal.inference.runner.settings import Settings
+from vesal.inference.stages.orientation import WAYS, along, is_bound, name_of, reversed_along, sureness
+from vesal.inference.stages.passes import Pass
+from vesal.inference.timing.clock import Clock
+
+SHAPE = (32, 32, 32)
+LIVER_AT, SPLEEN_AT = (slice(4, 10), slice(6, 14), slice(5, 20)), (slice(18, 28), slice(16, 30), slice(3, 9))
+TOP = (slice(0, 3), slice(0, 3), slice(0, 32))
+"""What the network tells the way by: it lies at the beginning of D and H, and all along W."""
+IMAGE = made_image(SHAPE, (LIVER_AT, 200), (SPLEEN_AT, 120), (TOP, 255))
+LIVER, SPLEEN = make_prompt(1, "liver"), make_prompt(2, "spleen")
+RULE = OrientationRule(below=0.9, margin=0.05, least=0.75)
+
+
+class Upright(Bright):
+    """Sure of what it finds as long as the brightest voxels lie at the beginning of D and H."""
+
+    def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        image = inputs["image"][0, 0]
+        top = np.argwhere(image > 0.95 * image.max()).mean(0)
+        wrong = sum(top[axis] > image.shape[axis] / 2 for axis in (0, 1))
+        self.sure = 1.0 - 0.2 * wrong
+        return super().__call__(inputs)
+
+
+def truth() -> np.ndarray:
+    """(D, H, W) uint8: liver 1 and spleen 2 of ``IMAGE``."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[LIVER_AT], labels[SPLEEN_AT] = 1, 2
+    return labels
+
+
+def run(image: np.ndarray, **rules):
+    """Labels, report and what was saved on the way, of both prompts."""
+    saved = Saved()
+    engine = make_engine(Upright(), **({"turned": False, "orientation": RULE} | rules))
+    return segment(engine, image, [LIVER, SPLEEN], save=saved), saved
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
+def test_a_reversed_case_gives_what_the_case_gives(axes: tuple[int, ...]) -> None:
+    result, saved = run(reversed_along(IMAGE, axes))
+    want = reversed_along(truth(), axes)
+    np.testing.assert_array_equal(result.labels, want)
+    assert result.labels.flags.c_contiguous
+    np.testing.assert_array_equal(saved.maps[-1], want)  # the coarse result lies as the case does, too
+    assert result.fallbacks == []
+    names = [stage.name for stage in result.stages]
+    assert names == ["coarse", "orientation", "coarse", "fine liver, spleen"]
+    stage = result.stages[1]
+    assert f"{name_of(axes)} reversed" in stage.why
+    assert stage.windows == len(WAYS)
+    assert result.prompts[1].stages == ("coarse", "fine")
+
+
+def test_a_case_that_lies_as_it_was_learned_is_looked_at_once() -> None:
+    result, _ = run(IMAGE)
+    np.testing.assert_array_equal(result.labels, truth())
+    assert [stage.name for stage in result.stages] == ["coarse", "fine liver, spleen"]
+
+
+def test_a_mirror_image_that_looks_the_same_stays_as_it_is_stored() -> None:
+    """Along W the network sees no difference: D alone is taken, not D and W."""
+    result, _ = run(reversed_along(IMAGE, (0, 2)))
+    np.testing.assert_array_equal(result.labels, reversed_along(truth(), (0, 2)))
+    assert "with D reversed" in result.stages[1].why
+
+
+def test_what_is_unclear_in_every_way_stays_as_it_is_stored() -> None:
+    dim = np.where(IMAGE == 255, 20, IMAGE).astype(np.uint8)
+    engine = make_engine(Bright(0.7), turned=False, orientation=RULE)
+    result = segment(engine, dim, [LIVER, SPLEEN])
+    np.testing.assert_array_equal(result.labels, truth())
+    assert "not much surer in any other way" in result.stages[1].why
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [{"turned": True}, {"orientation": None}],
+    ids=["targets that training turned", "weights without a rule"],
+)
+def test_other_ways_are_not_tried_for(rules: dict) -> None:
+    result, saved = run(reversed_along(IMAGE, (0,)), **rules)
+    assert [stage.name for stage in result.stages] == ["coarse", "fine liver, spleen"]
+    assert len(saved.maps) == 1
+
+
+def test_one_target_alone_decides_nothing() -> None:
+    engine = make_engine(Upright(), turned=False, orientation=RULE)
+    result = segment(engine, reversed_along(IMAGE, (0,)), [LIVER])
+    assert "orientation" not in [stage.name for stage in result.stages]
+
+
+def test_a_way_that_is_only_less_unclear_is_not_taken() -> None:
+    """All that it finds in its best way is below ``least``: it may be something else."""
+    engine = make_engine(Upright(), turned=False, orientation=replace(RULE, below=1.0, least=1.0))
+    image = reversed_along(IMAGE, (0,))
+    image[image == 200] = 210  # a quarter off the liver's brightness: .75 sure of it at best
+    result = segment(engine, image, [LIVER, SPLEEN])
+    assert "not much surer" in result.stages[1].why
+    assert (result.labels == 1)[reversed_along(truth(), (0,)) == 1].all()
+
+
+def test_one_target_among_many_that_were_turned_decides_nothing() -> None:
+    engine = make_engine(Upright(), turned=True, orientation=RULE)
+    free = [replace(t, turned=t.concept != "liver") for t in engine.profile.targets]
+    engine.profile = replace(engine.profile, targets=tuple(free))
+    prompts = [LIVER, SPLEEN, make_prompt(3, "cell")]
+    result = segment(engine, reversed_along(IMAGE, (0,)), prompts)
+    assert "orientation" not in [stage.name for stage in result.stages]
+
+
+def test_without_time_the_case_stays_as_it_is_stored() -> None:
+    """Every look at the clock takes a second, so that seven more looks would take a tenth of what is left."""
+    ticks = iter(range(100_000))
+    clock = Clock(200.0, 0.0, lambda: float(next(ticks)))
+    engine = make_engine(Upright(), turned=False, orientation=RULE)
+    result = segment(engine, reversed_along(IMAGE, (0,)), [LIVER, SPLEEN], clock=clock)
+    assert "orientation" not in [stage.name for stage in result.stages]
+    np.testing.assert_array_equal(result.labels, reversed_along(truth(), (0,)))
+
+
+def test_a_mask_in_the_coarse_stage_leaves_the_case_as_it_is_stored() -> None:
+    """It is sure of what the user marked, in whatever way the case lies."""
+    engine = make_engine(Upright(), turned=False, orientation=RULE)
+    engine.hybrid = "coarse"
+    image = reversed_along(IMAGE, (0,))
+    case = make_case(image, [LIVER, SPLEEN])
+    marked = UserMask((reversed_along(truth(), (0,)) == 1).astype(np.uint16), (1,), "made")
+    still = Clock(600.0, 0.0, lambda: 0.0)
+    result = engine.segment(replace(case, mask=marked), [LIVER, SPLEEN], still, Saved())
+    assert "orientation" not in [stage.name for stage in result.stages]
+
+
+def test_a_real_head_is_found_however_it_is_stored(shared: Path) -> None:
+    """With the shipped weights; without other ways nothing of it but the spinal cord is found face down."""
+    path = min((shared / "data" / "val" / "CT_HeadNeck").glob("*.npz"))
+    case, engine = read_case(path), Engine.open(Settings())
+    prompts, _ = parse_prompts(case.sentences, name=case.name, image=case.image)
+    as_stored, face_down = (
+        engine.segment(c, prompts, Clock(600.0, time.monotonic()), Saved()) for c in (case, along(case, (1,)))
+    )
+    assert len(np.unique(as_stored.labels)) == 1 + len(prompts)
+    np.testing.assert_array_equal(reversed_along(face_down.labels, (1,)), as_stored.labels)
+
+
+def test_a_mask_turns_with_its_case() -> None:
+    mask = UserMask(truth().astype(np.uint16), (1, 2), "made")
+    case = replace(make_case(IMAGE, [LIVER]), mask=mask)
+    turned = along(case, (1, 2))
+    assert turned.mask is not None
+    np.testing.assert_array_equal(turned.mask.labels, truth()[:, ::-1, ::-1])
+    np.testing.assert_array_equal(turned.image, IMAGE[:, ::-1, ::-1])
+    assert along(replace(case, mask=None), (1,)).mask is None
+
+
+def test_sureness_is_the_mean_over_queries_of_p_weighted_by_itself() -> None:
+    """(.9^2 + .6^2) / (.9 + .6) = .78 for one, nothing for another that stays below one half."""
+    probability = np.zeros((2, 4, 4, 4), np.float32)
+    probability[0, 0, 0, :2] = 0.9, 0.6
+    probability[1] = 0.4
+    view = View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (4, 4, 4), 0, 0)
+    result = Pass(view, probability, np.ones((2, 4), np.float32), 1, 0, 0.0, "")
+    assert sureness([result]) == pytest.approx(0.78 / 2)
+    assert sureness([result, result]) == pytest.approx(0.78 / 2)
+
+
+def test_a_plan_is_bound_to_a_way_by_two_targets_and_half_of_all() -> None:
+    rule = StageRule(voxels=32**3)
+    one = Query(1, "liver", "liver", None, "CT", "organ")
+    free = replace(one, turned=True)
+    assert is_bound(Plan((Batch((one, free, one, free), rule, rule),), {}, {}))
+    assert not is_bound(Plan((Batch((one, free, one, free, free), rule, rule),), {}, {}))
+    assert not is_bound(Plan((Batch((one,), rule, rule),), {}, {}))
+    assert not is_bound(Plan((), {}, {}))

@@ -1,0 +1,353 @@
+"""Sliding windows with predictors whose answer is known for every voxel."""
+
+import math
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vesal.inference.data.errors import OutOfDeviceMemoryError
+from vesal.inference.geometry.views import SIDE_MULTIPLE, View
+from vesal.inference.stages.label_map import LabelMap
+from vesal.inference.stages.packed_probability import Kept
+from vesal.inference.stages.sliding_window import (
+    IDLE_PROMPT,
+    LEAST_WEIGHT,
+    Predict,
+    gaussian_weight,
+    is_idle,
+    run_windows,
+    window_corners,
+    window_shape,
+)
+
+CLASSES = 2
+
+
+def view_of(shape: tuple[int, int, int], degree: int = 0, thick: int = 0) -> View:
+    """A view on the volume's own grid."""
+    return View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), shape, degree, thick)
+
+
+def image_of(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
+    """(2, D, H, W) float32 in 0..1: nothing is black."""
+    return np.random.default_rng(seed).random((2, *shape), np.float32)
+
+
+class Double:
+    """Class n has ``2 * image + n``; presence of a slice is its largest voxel of the image."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __call__(
+        self, image: np.ndarray, prompt: np.ndarray | None, degree: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        self.shapes.append(image.shape[1:])
+        raw = image[0]
+        return (
+            np.stack([2 * raw + n for n in range(CLASSES)]),
+            np.stack([raw.max((1, 2))] * CLASSES),
+        )
+
+
+@given(
+    st.tuples(*[st.integers(1, 4)] * 3),
+    st.integers(4096, 40_000),
+    st.floats(0.0, 0.75),
+    st.integers(0, 2),
+    st.integers(0, 2),
+)
+def test_a_predictor_that_doubles_doubles_the_view(
+    blocks: tuple[int, int, int], voxels: int, overlap: float, degree: int, thick: int
+) -> None:
+    """Whatever shape, window, overlap and thick axis: blending equal answers changes nothing."""
+    shape = tuple(
+        n * (SIDE_MULTIPLE >> degree if a == thick else SIDE_MULTIPLE) for a, n in enumerate(blocks)
+    )
+    image, double = image_of(shape), Double()
+    result = run_windows(double, image, None, view_of(shape, degree, thick), voxels, overlap, CLASSES)
+    np.testing.assert_allclose(result.probability[0], 2 * image[0], atol=1e-4)
+    np.testing.assert_allclose(result.probability[1], 2 * image[0] + 1, atol=1e-4)
+    others = tuple(a for a in range(3) if a != thick)
+    np.testing.assert_array_equal(result.presence, [image[0].max(others)] * CLASSES)
+    assert all(math.prod(s) <= voxels for s in double.shapes)
+    assert (result.windows, result.skipped) == (len(double.shapes), 0)
+
+
+@pytest.mark.parametrize("thick", [0, 1, 2])
+def test_the_model_sees_the_thick_axis_first(thick: int) -> None:
+    """A view of 4 slices on any axis comes as (4, 32, 48), with its prompt turned alike."""
+    shape = [32, 48]
+    shape.insert(thick, 4)
+    seen = {}
+
+    def predict(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
+        assert prompt is not None
+        seen.update(image=image.shape, prompt=prompt.shape, degree=degree)
+        return prompt, prompt.max((2, 3))
+
+    image = image_of(tuple(shape))
+    hint = np.random.default_rng(1).random((CLASSES, *shape), np.float32)
+    view = view_of(tuple(shape), 2, thick)
+    result = run_windows(predict, image, hint, view, 10_000, 0.5, CLASSES)
+    assert seen == {"image": (2, 4, 32, 48), "prompt": (CLASSES, 4, 32, 48), "degree": 2}
+    np.testing.assert_array_equal(result.probability, hint)
+    assert result.presence.shape == (CLASSES, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "voxels", "degree", "thick", "expected"),
+    [
+        ((64, 64, 64), 64**3, 0, 0, (64, 64, 64)),
+        ((64, 64, 64), 32 * 64 * 64, 0, 0, (48, 48, 48)),
+        ((32, 32, 128), 32 * 32 * 64, 0, 0, (32, 32, 64)),
+        ((12, 96, 96), 12 * 96 * 48, 2, 0, (12, 64, 64)),
+        ((64, 16, 16), 4096, 2, 0, (16, 16, 16)),
+    ],
+)
+def test_the_longest_side_is_cut_first(
+    shape: tuple[int, int, int], voxels: int, degree: int, thick: int, expected: tuple[int, int, int]
+) -> None:
+    assert window_shape(view_of(shape, degree, thick), voxels) == expected
+
+
+@given(st.tuples(*[st.integers(1, 20)] * 3), st.integers(4096, 300_000), st.integers(0, 2), st.integers(0, 2))
+def test_windows_keep_their_budget_and_multiples(
+    blocks: tuple[int, int, int], voxels: int, degree: int, thick: int
+) -> None:
+    multiples = [SIDE_MULTIPLE >> degree if a == thick else SIDE_MULTIPLE for a in range(3)]
+    shape = tuple(n * m for n, m in zip(blocks, multiples, strict=True))
+    size = window_shape(view_of(shape, degree, thick), voxels)
+    assert math.prod(size) <= voxels
+    assert all(s % m == 0 and m <= s <= n for s, m, n in zip(size, multiples, shape, strict=True))
+
+
+def test_the_weight_is_one_in_the_middle_and_never_zero() -> None:
+    """An eighth of a side off the middle is one standard deviation: exp(-1/2)."""
+    weight = gaussian_weight((17, 17, 17))
+    assert weight[8, 8, 8] == 1
+    assert weight[0, 0, 0] == np.float32(LEAST_WEIGHT)
+    np.testing.assert_allclose(weight, weight[::-1, ::-1, ::-1])
+    assert gaussian_weight((9, 8, 17))[4, 0, 8] == pytest.approx(gaussian_weight((9, 8, 17))[4, 7, 8])
+    wide = gaussian_weight((81, 1, 1)).ravel()
+    assert wide[40 + 10] == pytest.approx(math.exp(-0.5 * (10 / (81 / 8)) ** 2), rel=1e-5)
+
+
+def test_the_middle_of_a_window_counts_more_than_its_border() -> None:
+    """Windows that answer their number: voxel 24 is the middle of the second, voxel 0 only the first's."""
+    calls = iter(range(10))
+
+    def predict(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.full((1, *image.shape[1:]), float(next(calls)), np.float32), np.ones((1, image.shape[1]))
+
+    shape = (64, 16, 16)
+    result = run_windows(predict, image_of(shape), None, view_of(shape), 32 * 16 * 16, 0.5, 1)
+    line = result.probability[0, :, 8, 8]
+    assert result.windows == 3
+    assert line[0] == 0
+    assert line[32] == pytest.approx(1, abs=0.01)
+    assert line[63] == 2
+    assert (np.diff(line) >= 0).all()
+
+
+def test_black_windows_are_not_asked() -> None:
+    """Only the last third of the view holds something: of windows at 0, 32, 64 the first is spared."""
+    shape = (96, 16, 16)
+    image = np.full((2, *shape), -1.0, np.float32)
+    image[:, 70:] = 0.5
+    double = Double()
+    result = run_windows(double, image, None, view_of(shape), 32 * 16 * 16, 0.0, CLASSES)
+    assert (result.windows, result.skipped) == (1, 2)
+    assert not result.probability[:, :64].any()
+    np.testing.assert_allclose(result.probability[0, 70:], 1.0, atol=1e-6)
+    assert (result.presence[:, :64] == 1).all(), "nothing measured these slices"
+    np.testing.assert_array_equal(result.presence[:, 70:], 0.5)
+
+
+def test_windows_away_from_the_coarse_result_are_not_asked() -> None:
+    shape = (96, 16, 16)
+    hint = np.zeros((CLASSES, *shape), np.float32)
+    hint[1, 40:50] = 0.9
+    result = run_windows(Double(), image_of(shape), hint, view_of(shape), 32 * 16 * 16, 0.0, CLASSES)
+    assert (result.windows, result.skipped) == (1, 2)
+    assert result.probability[:, 32:64].any() and not result.probability[:, :32].any()
+
+
+@pytest.mark.parametrize(
+    ("level", "hint", "idle"),
+    [
+        (-1.0, None, True),
+        (-0.99, None, False),
+        (0.5, 0.0, True),
+        (0.5, IDLE_PROMPT / 2, True),
+        (0.5, IDLE_PROMPT * 2, False),
+        (-1.0, 1.0, True),
+    ],
+)
+def test_what_counts_as_idle(level: float, hint: float | None, idle: bool) -> None:
+    image = np.full((2, 4, 4, 4), level, np.float32)
+    prompt = None if hint is None else np.full((1, 4, 4, 4), hint, np.float32)
+    assert is_idle(image, prompt) is idle
+
+
+def test_windows_left_out_are_counted_and_stay_empty() -> None:
+    """May go on twice of three times."""
+    shape = (96, 16, 16)
+    answers = iter([True, True, False])
+    result = run_windows(
+        Double(), image_of(shape), None, view_of(shape), 32 * 16 * 16, 0.0, CLASSES, lambda: next(answers)
+    )
+    assert (result.windows, result.skipped, result.unseen) == (2, 0, 1)
+    assert (result.probability[1, :64] >= 1).all() and not result.probability[:, 64:].any()
+    assert np.isfinite(result.probability).all()
+
+
+def test_a_skipped_window_counts_as_a_no_where_others_overlap_it() -> None:
+    """Windows at 0 and 16 of 32 voxels; the second sees no prompt. Voxels 23 and 24 mirror each other about
+    the middle of what both share, so a 1 from the first alone adds up to 1 over the two.
+    """
+    shape = (48, 16, 16)
+    hint = np.zeros((1, *shape), np.float32)
+    hint[:, :10] = 1
+
+    def predict(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.ones((1, *image.shape[1:]), np.float32), np.ones((1, image.shape[1]), np.float32)
+
+    result = run_windows(predict, image_of(shape), hint, view_of(shape), 32 * 16 * 16, 0.5, 1)
+    line = result.probability[0, :, 8, 8]
+    assert (result.windows, result.skipped) == (1, 1)
+    assert (line[:16] == 1).all() and not line[32:].any()
+    assert line[23] + line[24] == pytest.approx(1, abs=1e-5)
+
+
+def plain(
+    predict: Predict, image: np.ndarray, prompt: np.ndarray | None, view: View, voxels: int, overlap: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The plain implementation: sums of all classes over the whole view, divided once."""
+    size, thick = window_shape(view, voxels), view.thick_axis
+    total = np.zeros((CLASSES, *view.shape), np.float32)
+    weights = np.zeros(view.shape, np.float32)
+    presence = np.full((CLASSES, view.shape[thick]), -1.0, np.float32)
+    weight = gaussian_weight(size)
+    for corner in window_corners(view.shape, size, overlap):
+        at = tuple(slice(c, c + n) for c, n in zip(corner, size, strict=True))
+        part, hint = image[(slice(None), *at)], None if prompt is None else prompt[(slice(None), *at)]
+        weights[at] += weight
+        if is_idle(part, hint):
+            continue
+        # In one piece, as `run_windows` hands them over: numpy's sums hang on the order in memory.
+        turned = None if hint is None else np.ascontiguousarray(np.moveaxis(hint, 1 + thick, 1))
+        p, present = predict(np.ascontiguousarray(np.moveaxis(part, 1 + thick, 1)), turned, view.degree)
+        total[(slice(None), *at)] += np.moveaxis(p, 1, 1 + thick) * weight
+        presence[:, at[thick]] = np.maximum(presence[:, at[thick]], present)
+    presence[presence < 0] = 1.0
+    return total / np.maximum(weights, LEAST_WEIGHT), presence
+
+
+def wavy(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
+    """Answers that differ from voxel to voxel and window to window."""
+    hint = 0.0 if prompt is None else prompt.mean(0)
+    first = np.abs(np.sin(7 * image[0] + hint + image.mean())).astype(np.float32)
+    p = np.stack([first / (n + 1) for n in range(CLASSES)])
+    return p, p.max((2, 3))
+
+
+@given(
+    st.tuples(*[st.integers(1, 4)] * 3),
+    st.integers(4096, 30_000),
+    st.sampled_from([0.0, 0.25, 0.5, 0.7]),
+    st.integers(0, 2),
+    st.integers(0, 2),
+    st.integers(0, 1000),
+)
+def test_slabs_give_what_the_plain_implementation_gives(
+    blocks: tuple[int, int, int], voxels: int, overlap: float, degree: int, thick: int, seed: int
+) -> None:
+    """Random grids with air and with prompts, packed or not: probability, presence and labels, to the bit."""
+    shape = tuple(
+        n * (SIDE_MULTIPLE >> degree if a == thick else SIDE_MULTIPLE) for a, n in enumerate(blocks)
+    )
+    rng = np.random.default_rng(seed)
+    image = image_of(shape, seed)
+    image[:, : int(rng.integers(0, shape[0]))] = -1
+    prompt = np.zeros((CLASSES, *shape), np.float32)
+    prompt[..., int(rng.integers(0, shape[2])) :] = rng.random()
+    view = View((0.5, -1.0, 2.0), (1.5, 1.0, 2.5), shape, degree, thick)
+    for hint in (None, prompt, Kept.of(prompt)):
+        result = run_windows(wavy, image, hint, view, voxels, overlap, CLASSES)
+        dense, presence = plain(wavy, image, None if hint is None else prompt, view, voxels, overlap)
+        if result.windows + result.skipped > 1:
+            np.testing.assert_array_equal(np.asarray(result.probability), dense)
+            np.testing.assert_array_equal(result.presence, presence)
+    volume = (40, 50, 60)
+    slabbed, whole = LabelMap(volume, CLASSES), LabelMap(volume, CLASSES)
+    for n in range(CLASSES):
+        slabbed.add(result.probability[n], view, n + 1, 0.4)
+        whole.add(np.asarray(result.probability)[n], view, n + 1, 0.4)
+    np.testing.assert_array_equal(slabbed.labels, whole.labels)
+
+
+def test_floats_of_finished_planes_are_let_go() -> None:
+    """A view of 40 windows' depths: the peak stays below a third of what all its floats would take."""
+    shape = (640, 32, 32)
+    image = image_of(shape)
+    view = view_of(shape)
+
+    def sure(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.ones((30, *image.shape[1:]), np.float32), np.ones((30, image.shape[1]), np.float32)
+
+    tracemalloc.start()
+    result = run_windows(sure, image, None, view, 16 * 32 * 32, 0.5, 30)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result.windows == 79
+    assert peak < 30 * math.prod(shape) * 4 / 3
+
+
+class Small:
+    """A GPU whose memory holds windows of so many voxels."""
+
+    def __init__(self, voxels: int) -> None:
+        self.voxels = voxels
+        self.sizes: list[tuple[int, ...]] = []
+
+    def __call__(
+        self, image: np.ndarray, prompt: np.ndarray | None, degree: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if math.prod(image.shape[1:]) > self.voxels:
+            raise OutOfDeviceMemoryError("no room")
+        self.sizes.append(image.shape[1:])
+        return Double()(image, prompt, degree)
+
+
+def test_a_window_too_large_for_the_gpu_is_cut_smaller() -> None:
+    """64^3 does not fit, nor does half of it; a quarter does, and the answer is the same."""
+    shape = (64, 64, 64)
+    image, small = image_of(shape), Small(64**3 // 4)
+    result = run_windows(small, image, None, view_of(shape), 64**3, 0.5, CLASSES)
+    np.testing.assert_allclose(np.asarray(result.probability)[0], 2 * image[0], atol=1e-4)
+    assert max(map(math.prod, small.sizes)) <= 64**3 // 4
+    assert "do not fit into the GPU" in result.note
+    assert run_windows(Small(64**3), image, None, view_of(shape), 64**3, 0.5, CLASSES).note == ""
+
+
+def test_a_gpu_without_room_for_the_smallest_window_is_an_error() -> None:
+    shape = (64, 64, 64)
+    with pytest.raises(OutOfDeviceMemoryError):
+        run_windows(Small(100), image_of(shape), None, view_of(shape), 64**3, 0.5, CLASSES)
+
+
+def test_other_errors_of_a_window_are_not_answered() -> None:
+    calls = []
+
+    def broken(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
+        calls.append(image.shape)
+        raise RuntimeError("something else")
+
+    shape = (64, 64, 64)
+    with pytest.raises(RuntimeError, match="something else"):
+        run_windows(broken, image_of(shape), None, view_of(shape), 64**3, 0.5, CLASSES)
+    assert len(calls) == 1

@@ -1,0 +1,122 @@
+"""What is given up, in which order, and what each rung makes of a stage's rule."""
+
+import pytest
+
+from vesal.inference.planning.profile import StageRule
+from vesal.inference.timing.clock import Clock
+from vesal.inference.timing.forecast import Load, Pace
+from vesal.inference.timing.ladder import Effort, Ladder, Planned, Where, rungs
+
+RULE = StageRule(voxels=32**3, windows=8, overlap=0.5, rounds=3, complementary=8)
+COARSE, FINE = Planned(StageRule(voxels=32**3, windows=2), first=True), Planned(RULE, first=False)
+
+
+class Watch:
+    """A clock at zero, and a pace that knows that a call takes 1 s."""
+
+    def __init__(self, budget_s: float = 1000.0) -> None:
+        self.at = 0.0
+        self.pace = Pace(Clock(budget_s, 0.0, lambda: self.at))
+        for _ in range(2):
+            with self.pace.call(0, 4096):
+                self.at += 1.0
+        self.at = 0.0
+
+
+def windows(count: int) -> list[Load]:
+    """So many windows of 1 s."""
+    return [Load(0, 4096, count)]
+
+
+def test_the_order_of_the_rungs() -> None:
+    """As long as a quarter of the smallest grid remains, the coarse stage can become coarser."""
+    assert [rung.step for rung in rungs([COARSE, FINE])] == [
+        "fewer refinement rounds: 2",
+        "fewer refinement rounds: 1",
+        "no complementary pass",
+        "overlap 0.25",
+        "overlap 0",
+        "fine stage only where the coarse stage was unsure",
+        "coarse only",
+        "coarser spacing: 1/2 of the voxels",
+        "coarser spacing: 1/4 of the voxels",
+        "coarser spacing: 1/8 of the voxels",
+        "coarser spacing: 1/16 of the voxels",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("effort", "field", "expected"),
+    [
+        (Effort(rounds=2), "rounds", 2),
+        (Effort(rounds=9), "rounds", 3),
+        (Effort(complementary=False), "complementary", 0),
+        (Effort(overlap=0.25), "overlap", 0.25),
+        (Effort(overlap=0.75), "overlap", 0.5),
+    ],
+)
+def test_an_effort_never_raises_what_a_rule_says(effort: Effort, field: str, expected: float) -> None:
+    assert getattr(effort.of(RULE, False), field) == expected
+    assert effort.of(RULE, True).voxels == RULE.voxels
+
+
+@pytest.mark.parametrize(
+    ("share", "windows_", "voxels"),
+    [(1.0, 8, 32**3), (0.5, 4, 32**3), (1 / 16, 1, 32**3 // 2), (1 / 128, 1, 16**3)],
+)
+def test_coarser_is_fewer_windows_and_then_fewer_voxels(share: float, windows_: int, voxels: int) -> None:
+    """And only where nothing coarser is known; no view is smaller than what the network can halve."""
+    rule = Effort(share=share).of(RULE, True)
+    assert (rule.windows, rule.voxels) == (windows_, voxels)
+    assert Effort(share=share).of(RULE, False) == RULE
+
+
+def test_what_fits_takes_no_step() -> None:
+    ladder = Ladder(Watch(100.0).pace, [COARSE, FINE])
+    assert ladder.fits(lambda effort: windows(80))
+    assert (ladder.steps, ladder.effort) == ([], Effort())
+
+
+def test_steps_are_taken_up_to_the_first_that_fits() -> None:
+    """100 windows without, 50 with the complementary pass, and time for 60; rounds are tried before that."""
+    watch = Watch(60.0)
+    ladder = Ladder(watch.pace, [COARSE, FINE])
+    assert ladder.fits(lambda effort: windows(100 if effort.complementary else 50))
+    assert [step.step for step in ladder.steps] == [
+        "fewer refinement rounds: 2",
+        "fewer refinement rounds: 1",
+        "no complementary pass",
+    ]
+    assert ladder.effort == Effort(rounds=1, complementary=False)
+    watch.at = 10.0
+    assert ladder.fits(lambda effort: windows(100 if effort.overlap > 0 else 1))
+    assert [step.step for step in ladder.steps[3:]] == ["overlap 0.25", "overlap 0"]
+    assert [step.at_s for step in ladder.steps] == [0.0] * 3 + [10.0] * 2
+    assert ladder.steps[3].why.startswith("50.00 s of 60 s left, 100 more windows take 100.00 s")
+
+
+def test_a_rung_that_changes_nothing_is_passed_in_silence() -> None:
+    """One round, no masks, one window: what is left to give up is the fine stage."""
+    plain = [Planned(StageRule(voxels=16**3), True), Planned(StageRule(voxels=16**3), False)]
+    ladder = Ladder(Watch(60.0).pace, plain)
+    assert ladder.fits(lambda effort: windows(100 if effort.fine is not Where.NOWHERE else 1))
+    assert [step.step for step in ladder.steps] == [
+        "fine stage only where the coarse stage was unsure",
+        "coarse only",
+    ]
+
+
+def test_without_a_coarse_stage_the_only_one_becomes_coarser() -> None:
+    """ "Coarse only" would be nothing at all."""
+    ladder = Ladder(Watch(60.0).pace, [Planned(RULE, first=True)])
+    assert ladder.fits(lambda effort: windows(int(100 * effort.share)))
+    steps = [step.step for step in ladder.steps]
+    assert steps[-1] == "coarser spacing: 1/2 of the voxels" and "coarse only" not in steps
+
+
+def test_where_nothing_fits_no_step_is_taken() -> None:
+    ladder = Ladder(Watch(60.0).pace, [COARSE, FINE])
+    assert not ladder.fits(lambda effort: windows(100))
+    assert (ladder.steps, ladder.effort) == ([], Effort())
+    ladder.left_out(windows(100))
+    assert [step.step for step in ladder.steps] == ["windows left out: 100"]
