@@ -76,7 +76,7 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     rules = {n: r for n, r in read_rules().items() if not args.only or n in args.only}
-    bank = build_bank(args.work)
+    bank = build_bank(args.work, args.start)
     shelves = shelves_of(args)
     held_out = [v for shelf in shelves["val"] for v in read(shelf, rules)]
     plan = replace(plan, ending_s=ending_s(len(held_out)))
