@@ -29,7 +29,7 @@ from vesal.training.loop import CHECKPOINT, Trainer, train
 from vesal.training.parallel import is_first, join
 from vesal.training.plan import Plan, ending_s
 from vesal.training.shelf import files, fill, read
-from vesal.training.store import find_volumes, read_rules, without_patients
+from vesal.training.store import find_volumes, learnt, read_rules, without_patients
 from vesal.training.synthetic import synthetic_source
 
 
@@ -75,8 +75,8 @@ def main() -> None:
         )
     except ValueError as error:
         parser.error(str(error))
-    rules = {n: r for n, r in read_rules().items() if not args.only or n in args.only}
-    bank = build_bank(args.work)
+    rules = {n: r for n, r in learnt(read_rules()).items() if not args.only or n in args.only}
+    bank = build_bank(args.work, args.start)
     shelves = shelves_of(args)
     held_out = [v for shelf in shelves["val"] for v in read(shelf, rules)]
     plan = replace(plan, ending_s=ending_s(len(held_out)))
@@ -116,19 +116,19 @@ def main() -> None:
 def shelves_of(args: argparse.Namespace) -> dict[str, list[Path]]:
     """Folders of unpacked volumes to train on and to look at; filled before other processes start.
 
-    Nothing of a patient who is looked at is trained on: the data's own split keeps sarcomas and prostates
-    apart within a modality only.
+    Nothing of a patient who is looked at is trained on, also if the split of the data were by file and let
+    one modality of a patient stand in ``train`` and another in ``val``.
     """
-    base, rules = args.store or args.work / "store", read_rules()
+    base, rules = args.store or args.work / "store", learnt(read_rules())
     shelves: dict[str, list[Path]] = {"train": [base / "train"], "val": []}
     held_out = sorted((args.data / "val").glob("*/*.npz"))
-    learnt = without_patients(find_volumes(args.data / "train", rules), held_out)
-    sources = {base / "train": lambda: files(learnt)}
+    paths = without_patients(find_volumes(args.data / "train", rules), held_out)
+    sources = {base / "train": lambda: files(paths)}
     if (args.data / "labelmaps").is_dir() and "synthetic" not in args.without:
         shelves["train"].append(base / "synthetic")
         sources[base / "synthetic"] = lambda: synthetic_source(args.data / "labelmaps")
     for name, maker in {"smoothed": smoothed, "recoloured": recoloured}.items():
-        known = [path for path in learnt if path.parent.name == maker.MADE_OF]
+        known = [path for path in paths if path.parent.name == maker.MADE_OF]
         if known and "synthetic" not in args.without:
             shelves["train"].append(base / name)
             sources[base / name] = partial(maker.source, known)

@@ -7,12 +7,13 @@ length ``sqrt(TEXT)``).
 
 With as many components as there are names but one, whitening puts every name as far from every other: the
 vectors tell names apart and say nothing of what is alike. So weights know the names that they were trained
-on, and another vocabulary turns all vectors (``is_bank_of``).
+on, and whitening over another vocabulary turns all vectors. A run that begins from weights therefore keeps
+their vectors, and whitens what they do not know as these were (``is_bank_of``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,44 +27,61 @@ FLOOR = 1e-3
 """Share of the largest variance below which a direction is the encoder's rounding and not blown up."""
 
 
-def whiten(vectors: np.ndarray, components: int) -> np.ndarray:
-    """(N, E) -> (N, components): centred, axes at unit variance, rows of length sqrt(components)."""
-    centred = vectors - vectors.mean(0)
-    _, spread, axes = np.linalg.svd(centred, full_matrices=False)
+def whiten(vectors: np.ndarray, components: int, over: np.ndarray | None = None) -> np.ndarray:
+    """(N, E) -> (N, components): centred, axes at unit variance, rows of length sqrt(components).
+
+    ``over`` (M, E): vectors that give centre and axes, where these are not ``vectors`` themselves.
+    """
+    over = vectors if over is None else over
+    middle = over.mean(0)
+    _, spread, axes = np.linalg.svd(over - middle, full_matrices=False)
     scale = np.maximum(spread[:components], FLOOR * spread[0])
-    out = centred @ axes[:components].T / scale
+    out, placed = ((v - middle) @ axes[:components].T / scale for v in (vectors, over))
     # The sign of a principal axis is arbitrary; fix it, so that every machine gives the same bank.
-    out = out * np.sign(out[np.abs(out).argmax(0), np.arange(components)])
+    out = out * np.sign(placed[np.abs(placed).argmax(0), np.arange(components)])
     return out / np.linalg.norm(out, axis=1, keepdims=True) * np.sqrt(components)
 
 
 def concept_vectors(
-    names: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray]
+    names: Sequence[str],
+    encode: Callable[[Sequence[str]], np.ndarray],
+    known: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Text vector (TEXT,) float32 of every concept name; ``encode`` gives (N, E) float32."""
-    if len(names) <= TEXT:
-        raise ValueError(f"{len(names)} names; whitening to {TEXT} components needs more")
-    vectors = whiten(encode(list(names)).astype(np.float64), TEXT).astype(np.float32)
-    return dict(zip(names, vectors, strict=True))
+    """Text vector (TEXT,) float32 of every concept name; ``encode`` gives (N, E) float32.
+
+    Names in ``known``, a bank, keep its vectors; the others are whitened over its names instead of their own.
+    """
+    known = known or {}
+    over = sorted(known) or list(names)
+    if len(over) <= TEXT:
+        raise ValueError(f"{len(over)} names; whitening to {TEXT} components needs more")
+    found = {name: known[name] for name in names if name in known}
+    if new := [name for name in names if name not in known]:
+        texts, others = (encode(each).astype(np.float64) for each in (new, over))
+        found |= zip(new, whiten(texts, TEXT, others).astype(np.float32), strict=True)
+    return {name: found[name] for name in names}
 
 
-def build_bank(folder: Path) -> dict[str, np.ndarray]:
-    """The bank of the whole vocabulary; kept in ``folder``, where a resumed run finds it again."""
+def build_bank(folder: Path, start: Path | None = None) -> dict[str, np.ndarray]:
+    """The bank of the whole vocabulary; kept in ``folder``, where a resumed run finds it again.
+
+    ``start``: weights that the run begins from.
+    """
     path = folder / "bank.npz"
     if not path.exists():
         from vesal.weights.text.export import OrtRuntime
 
         encoder = TextEncoder(TEXT_WEIGHTS, OrtRuntime())
         names = sorted(load_vocabulary().concepts)
-        bank = concept_vectors(names, encoder.encode)
+        bank = concept_vectors(names, encoder.encode, start and read_bank(start / "bank.npz"))
         np.savez(path, names=np.array(names), vectors=np.stack([bank[n] for n in names]).astype(np.float16))
     return read_bank(path)
 
 
 def is_bank_of(folder: Path, bank: dict[str, np.ndarray]) -> bool:
-    """Whether the weights in ``folder`` were trained with these names and vectors."""
+    """Whether the weights in ``folder`` were trained with these vectors; ``bank`` may have more names."""
     theirs = read_bank(folder / "bank.npz")
-    return theirs.keys() == bank.keys() and all(np.allclose(theirs[n], bank[n], atol=0.05) for n in bank)
+    return theirs.keys() <= bank.keys() and all(np.allclose(theirs[n], bank[n], atol=0.05) for n in theirs)
 
 
 def read_bank(path: Path) -> dict[str, np.ndarray]:

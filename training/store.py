@@ -110,6 +110,11 @@ def read_rules(path: Path = SETS) -> dict[str, SetRule]:
     return {name: SetRule(**fixed(rule)) for name, rule in json.loads(path.read_text())["sets"].items()}
 
 
+def learnt(rules: Mapping[str, SetRule]) -> dict[str, SetRule]:
+    """The rules of sets that are trained on; the others have no weight."""
+    return {name: rule for name, rule in rules.items() if rule.weight > 0}
+
+
 def places_of(labels: np.ndarray, targets: Sequence[Target]) -> dict[int, Place]:
     """Box and some voxels of each target in ``labels`` (D, H, W); the same array gives the same voxels."""
     found = {}

@@ -9,7 +9,7 @@ from vesal.training.anatomy import ANY, Anatomy
 pytest.importorskip("torch", reason="training needs torch")
 
 from vesal.inference.prompts.vocabulary import load_vocabulary  # noqa: E402
-from vesal.training.store import _patient, find_volumes, read_rules, without_patients  # noqa: E402
+from vesal.training.store import _patient, read_rules, without_patients  # noqa: E402
 
 PARTS = {"head", "neck", "upper chest", "lower chest", "abdomen", "pelvis", "cell", ANY}
 
@@ -44,12 +44,11 @@ def test_what_is_certainly_not_there(dataset: str, concept: str, owners: list[st
 
 
 def test_no_patient_is_on_both_sides_in_whatever_modality(shared: Path) -> None:
-    """The data's own split does not keep sarcomas and smoothed prostates apart: 22 files go."""
-    train = find_volumes(shared / "data/train", read_rules())
-    val = sorted((shared / "data/val").glob("*/*.npz"))
-    kept = without_patients(train, val)
-    assert len(train) - len(kept) == 22
-    assert not {_patient(path) for path in kept} & {_patient(path) for path in val}
+    """The data's own split keeps patients apart over all modalities: nothing is left to take out."""
+    train, val = (sorted((shared / "data" / split).glob("*/*.npz")) for split in ("train", "val"))
+    sarcomas = {_patient(path) for path in train if path.parent.name == "CT_Sarcoma"}
+    assert len(sarcomas) == 36 and sarcomas == {_patient(p) for p in train if p.parent.name == "PET_Sarcoma"}
+    assert len(train) > 700 and len(val) > 100 and without_patients(train, val) == train
 
 
 def test_patients_are_known_across_sets_and_files_by_their_names() -> None:

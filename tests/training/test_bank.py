@@ -109,6 +109,21 @@ def test_a_new_bank_holds_every_concept_and_survives_the_file(
     assert all(np.array_equal(made[n], v) for n, v in read_bank(tmp_path / "bank.npz").items())
 
 
+def test_names_of_earlier_weights_keep_their_vectors_and_a_new_one_lies_apart() -> None:
+    known, new = NAMES[: TEXT + 1], NAMES[TEXT + 1]
+    before = concept_vectors(known, encode)
+    after = concept_vectors([new, *known], encode, before)
+    assert list(after) == [new, *known]
+    assert all(after[name] is before[name] for name in known)
+    assert np.linalg.norm(after[new]) == pytest.approx(TEXT**0.5, rel=1e-5)
+    assert np.abs(cosines(np.stack(list(after.values())))).max() < 0.7
+
+
+def test_what_is_whitened_over_others_lies_where_it_would_among_them() -> None:
+    vectors = np.random.default_rng(0).normal(size=(50, 6))
+    np.testing.assert_allclose(whiten(vectors[:3], 4, vectors), whiten(vectors, 4)[:3], atol=1e-12)
+
+
 def test_another_vocabulary_is_another_bank(tmp_path: Path) -> None:
     """Whitening is over all names: a name more turns the vectors of the others."""
 
@@ -124,3 +139,4 @@ def test_another_vocabulary_is_another_bank(tmp_path: Path) -> None:
     write(NAMES[: TEXT + 1])
     assert not is_bank_of(tmp_path, more)
     assert not is_bank_of(tmp_path, {"liver": few[NAMES[0]]})
+    assert is_bank_of(tmp_path, concept_vectors(NAMES[: TEXT + 2], encode, few)), "few, and one name more"

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 
 from tests.training.made import THIN, run_two, write_volume  # noqa: E402
-from vesal.training.__main__ import main  # noqa: E402
+from vesal.training.__main__ import main, shelves_of  # noqa: E402
 from vesal.training.export import CHECKPOINT  # noqa: E402
 from vesal.training.loop import SAVE_EVERY_STEPS, processor_precision  # noqa: E402
+from vesal.training.shelf import read  # noqa: E402
+from vesal.training.store import read_rules  # noqa: E402
 
 HEART = {"1": "Left ventricle in cardiac MR", "3": "Right ventricle in cardiac MR", "instance_label": 0}
 STEPS = SAVE_EVERY_STEPS + 3
@@ -76,6 +79,18 @@ def test_the_same_steps_give_the_same_files_killed_in_between_or_not(
     assert not (halted / "weights").exists()
     assert written(started(root, data, halted), halted) == files
     assert (whole / "curves.png").stat().st_size > 1000
+
+
+def test_sets_without_weight_are_not_trained_on_wherever_their_files_lie(data: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_volume(data / split / "CT_IRCAD" / f"CT_IRCAD_{split}.npz")
+    write_volume(data / "val/CT_HeadNeck/CT_HeadNeck_2.npz")
+    args = Namespace(data=data, store=None, work=tmp_path, without=[], looks=3)
+    sets = {
+        split: [v.dataset for shelf in shelves for v in read(shelf, read_rules())]
+        for split, shelves in shelves_of(args).items()
+    }
+    assert sets["train"] == ["CT_HeadNeck"] * 2 + ["MR_Heart_ACDC"] * 2 and sets["val"] == ["CT_HeadNeck"]
 
 
 @pytest.mark.parametrize(

@@ -368,10 +368,13 @@ def test_volumes_and_targets_of_the_sets_are_counted(tmp_path: Path) -> None:
     for name in ("train/CT_Made/a.npz", "train/CT_Made/b.npz", "val/CT_Made/c.npz"):
         write_volume(tmp_path / name)
     write_volume(tmp_path / "val" / "CT_Other" / "d.npz", {"1": "Something", "instance_label": 0})
+    for split in ("train", "val"):  # a set without weight is looked at only
+        write_volume(tmp_path / split / "CT_IRCAD" / f"{split}.npz")
     sets = data.survey(tmp_path)
     assert dict(sets["CT_Made"].volumes) == {"train": 2, "val": 1}
     assert dict(sets["CT_Made"].targets) == {"liver": 3, "spleen": 3}
     assert dict(sets["CT_Other"].unknown) == {"Something": 1}
+    assert dict(sets["CT_IRCAD"].volumes) == {"val": 1}
     with pytest.raises(UsageError, match="holds no train"):
         data.survey(tmp_path / "val")
 

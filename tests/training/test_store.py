@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("torch", reason="training needs torch")
 
 from tests.training.made import LIVER, PROMPTS, SHAPE, SPLEEN, made_volume, rule, write_volume  # noqa: E402
-from vesal.inference.prompts.vocabulary import load_vocabulary  # noqa: E402
+from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.training.augment import draw_flips  # noqa: E402
-from vesal.training.store import Target, read_folder, read_rules, read_volume  # noqa: E402
+from vesal.training.store import Target, learnt, read_folder, read_rules, read_volume  # noqa: E402
 
 LIVER_TARGET = Target("liver", "liver", None, "CT", 1)
 SPLEEN_TARGET = Target("spleen", "spleen", None, "CT", 3)
@@ -86,7 +86,7 @@ def test_an_empty_folder_is_named(tmp_path: Path) -> None:
 def test_every_rule_can_be_followed() -> None:
     concepts = load_vocabulary().concepts
     for name, found in read_rules().items():
-        assert found.weight > 0 and found.body, name
+        assert found.weight >= 0 and found.body, name
         assert 0 <= found.crops <= 1 and 0 <= found.flipped <= 1, name
         draw_flips(found.flips, np.random.default_rng(0))
         assert all(other in concepts and concepts[other].target for other in found.also), name
@@ -119,6 +119,16 @@ def test_a_real_volume_is_read(shared: Path) -> None:
 
 
 def test_every_set_of_the_data_has_a_rule(shared: Path) -> None:
-    folders = {p.name for p in (shared / "data" / "train").iterdir() if p.is_dir()}
+    train, val = ({p.name for p in (shared / "data" / split).iterdir()} for split in ("train", "val"))
     made = {"CT_Synthetic", "MR_Synthetic", "MR_ProstateSmoothed"}  # of label maps, and of sharp prostates
-    assert folders | made == set(read_rules())
+    rules = read_rules()
+    assert train | val | made == set(rules)
+    # Sets of `val` alone are never trained on, the licence of one forbids it; three await a run of their own.
+    untried = {"CT_AmosSlab", "MR_Lung", "MR_HeartLGE"}
+    assert val - train == {"CT_IRCAD", "CT_HeadNeckPlan"}
+    assert rules.keys() - learnt(rules).keys() == (val - train) | untried
+
+
+def test_a_set_without_weight_is_read_and_not_learnt() -> None:
+    rules = {"CT_A": rule(), "CT_B": rule(weight=0)}
+    assert learnt(rules) == {"CT_A": rule()}

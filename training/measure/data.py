@@ -1,7 +1,7 @@
 """What the sets hold: volumes in training and validation, targets and how many volumes ask for each.
 
 Counted is what is learnt and looked at: not the training files that show a held-out patient in another
-modality, and not the concepts that ``sets.json`` skips.
+modality, nor those of sets without weight in ``sets.json``, and not the concepts that it skips.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vesal.inference.io.plain_pickle import load_plain
 from vesal.inference.io.prompt_files import parse_prompts_dict
 from vesal.training.measure.phrasings import read
 from vesal.training.measure.results import Report, markdown_table
-from vesal.training.store import read_rules, without_patients
+from vesal.training.store import learnt, read_rules, without_patients
 
 SPLITS = ("train", "val")
 MOST_NAMES = 8
@@ -67,7 +67,9 @@ def survey(data: Path) -> dict[str, Contents]:
     sets: dict[str, Contents] = {}
     rules = read_rules()
     paths = {split: sorted((data / split).glob("*/*.npz")) for split in SPLITS}
-    paths["train"] = without_patients(paths["train"], paths["val"])
+    unused = rules.keys() - learnt(rules).keys()
+    used = [path for path in paths["train"] if path.parent.name not in unused]
+    paths["train"] = without_patients(used, paths["val"])
     for split in SPLITS:
         for path in paths[split]:
             skip = rules[path.parent.name].skip if path.parent.name in rules else ()
