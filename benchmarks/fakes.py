@@ -12,8 +12,8 @@ import numpy as np
 from benchmarks.measure import now
 from vesal.inference.data.terms import MODALITIES
 from vesal.inference.engine import Engine
-from vesal.inference.families.nano import SIDE_CODES, VolumeModel
-from vesal.inference.planning.profile import Covered, Profile, read_profile
+from vesal.inference.families.nano import SIDE_CODES, NanoModel
+from vesal.inference.planning.profile import CoveredTarget, Profile, read_profile
 
 NOISE = 1e-3
 """Height of the noise where a class is not; without any, results would pack better than true ones."""
@@ -90,7 +90,12 @@ def covering(folder: Path) -> Profile:
     profile = read_profile(folder)
     with np.load(profile.bank) as archive:
         names = archive["names"].tolist()
-    targets = (Covered(n, side, m, turned=True) for n in names for side in SIDE_CODES for m in MODALITIES)
+    targets = (
+        CoveredTarget(n, side, m, any_orientation=True)
+        for n in names
+        for side in SIDE_CODES
+        for m in MODALITIES
+    )
     return replace(profile, targets=tuple(targets))
 
 
@@ -99,4 +104,4 @@ def fake_engine(profile: Profile, graph: Callable[..., dict[str, np.ndarray]]) -
     with np.load(profile.bank) as archive:
         bank = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
     graphs: Mapping[int, Callable[..., dict[str, np.ndarray]]] = dict.fromkeys(profile.graphs, graph)
-    return Engine(profile, NoRuntime(), VolumeModel(graphs, bank))
+    return Engine(profile, NoRuntime(), NanoModel(graphs, bank))

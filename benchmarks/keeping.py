@@ -39,10 +39,10 @@ def make_rows(times: int) -> list[Row]:
     import blosc2
 
     from vesal.inference.stages.float16_bits import from_bits, rounded, to_bits
-    from vesal.inference.stages.packed_probability import Kept
+    from vesal.inference.stages.packed_probability import PackedProbability
 
     values = made()
-    kept = Kept.of(values[None], halves=True)
+    kept = PackedProbability.of(values[None], halves=True)
     bits = to_bits(rounded(values))
     theirs = blosc2.compress2(bits)
 
@@ -50,7 +50,7 @@ def make_rows(times: int) -> list[Row]:
         return from_bits(np.frombuffer(blosc2.decompress2(theirs), np.uint16))
 
     calls = [
-        lambda: Kept.of(values[None], halves=True),
+        lambda: PackedProbability.of(values[None], halves=True),
         lambda: blosc2.compress2(to_bits(rounded(values))),
         lambda: kept[0],
         unpack_theirs,

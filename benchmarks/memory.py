@@ -100,14 +100,14 @@ def network_row(weights: Path) -> Row:
 def run_network(weights: Path) -> None:
     """One coarse window of the real weights."""
     from vesal.inference.families.contract import Embedding
-    from vesal.inference.families.nano import VolumeModel
+    from vesal.inference.families.nano import NanoModel
     from vesal.inference.planning.profile import read_profile
     from vesal.inference.runtime.choice import choose_runtime
     from vesal.inference.stages.passes import MOST_QUERIES
 
     profile = read_profile(weights)
-    model = VolumeModel.load(profile.graphs, profile.bank, choose_runtime())
-    side = round(profile.coarse.voxels ** (1 / 3) / 16) * 16
+    model = NanoModel.load(profile.graphs, profile.bank, choose_runtime())
+    side = round(profile.coarse.window_voxels ** (1 / 3) / 16) * 16
     with np.load(profile.bank) as archive:
         text = archive["vectors"][:MOST_QUERIES].astype(np.float32)
     zeros = np.zeros(len(text), np.int64)

@@ -16,7 +16,7 @@ from benchmarks.measure import now, side_by_side
 from benchmarks.tables import Row
 from vesal.inference.engine import Engine
 from vesal.inference.families import network_input
-from vesal.inference.families.nano import VolumeModel
+from vesal.inference.families.nano import NanoModel
 from vesal.inference.geometry import region, resample
 from vesal.inference.io import label_writer, npz
 from vesal.inference.prompts import parser
@@ -35,7 +35,7 @@ STEPS: dict[str, tuple[Callable[..., Any], ...]] = {
     "classes to labels": (label_map.LabelMap.add,),
     "filtering": (filters.filter_pass, filters.filter_components, filters.split_into_objects),
     "regions": (region.region_of,),
-    "what the report counts": (prompt_results.outcomes,),
+    "what the report counts": (prompt_results.prompt_results,),
 }
 """Rows of the table -> functions whose time, with all they call, goes there; none calls another of them."""
 LARGE_NETWORK_S = 5.0
@@ -50,7 +50,7 @@ def rows(path: Path, weights: Path, folder: Path, times: int) -> list[Row]:
     graphs = {degree: Timed(runtime.load(path)) for degree, path in profile.graphs.items()}
     with np.load(profile.bank) as archive:
         bank = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
-    engine = Engine(profile, runtime, VolumeModel(graphs, bank))
+    engine = Engine(profile, runtime, NanoModel(graphs, bank))
     once = in_process(path, folder, engine)
     once()  # compiles, and reads everything once
     with np.load(folder / "out" / path.name) as archive:

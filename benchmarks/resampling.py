@@ -24,7 +24,7 @@ def rows(case: Path, weights: Path, threads: int, times: int) -> list[Row]:
     torch.set_num_threads(threads)
     with np.load(case) as archive:
         image, spacing = archive["imgs"], tuple(float(s) for s in archive["spacing"][::-1])
-    view = fit_view(whole(image.shape), spacing, read_profile(weights).coarse.voxels)
+    view = fit_view(whole(image.shape), spacing, read_profile(weights).coarse.window_voxels)
     rng = np.random.default_rng(0)
     values = rng.random(view.shape, np.float32)
     labels = made_labels(image.shape)

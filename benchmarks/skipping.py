@@ -42,7 +42,9 @@ def with_windows(profile: Profile, count: int) -> Profile:
     """The profile with so many smaller windows in both stages of every target: the grid stays as it is."""
 
     def cut(rule: StageRule) -> StageRule:
-        return replace(rule, voxels=max(16**3, rule.voxels // count), windows=rule.windows * count)
+        return replace(
+            rule, window_voxels=max(16**3, rule.window_voxels // count), max_windows=rule.max_windows * count
+        )
 
     overrides = tuple(replace(o, coarse=cut(o.coarse), fine=cut(o.fine)) for o in profile.overrides)
     return replace(profile, coarse=cut(profile.coarse), fine=cut(profile.fine), overrides=overrides)

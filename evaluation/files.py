@@ -9,7 +9,7 @@ import numpy as np
 
 from vesal.evaluation.errors import EvaluationError, GroundTruthError, PredictionError
 from vesal.inference.data.errors import CaseError
-from vesal.inference.io.npz_archive import Archive
+from vesal.inference.io.npz_archive import NpzArchive
 
 PREDICTION_KEY = "segs"
 TRUTH_KEY = "gts"
@@ -57,7 +57,7 @@ def read_prediction(path: Path) -> np.ndarray:
     if not path.is_file():
         raise PredictionError(f"no prediction {path.name} in {path.parent}; every case needs one")
     try:
-        with Archive(path) as archive:
+        with NpzArchive(path) as archive:
             array = archive.read_array(PREDICTION_KEY, MAX_MAP_BYTES)
     except CaseError as error:
         raise PredictionError(f"prediction {error}") from error
@@ -70,7 +70,7 @@ def read_truth(path: Path) -> np.ndarray:
     if not path.is_file():
         raise GroundTruthError(f"no ground truth {path.name} in {path.parent}; the case cannot be scored")
     try:
-        with Archive(path) as archive:
+        with NpzArchive(path) as archive:
             array = archive.read_array(TRUTH_KEY, MAX_MAP_BYTES)
         return as_labels(array, f"{path.name}: '{TRUTH_KEY}'")
     except CaseError as error:

@@ -12,7 +12,7 @@ from vesal.evaluation.engines import Engine
 from vesal.evaluation.errors import PredictionError
 from vesal.evaluation.files import PREDICTION_KEY, as_labels
 from vesal.inference.data.errors import CaseError
-from vesal.inference.io.npz_archive import Archive
+from vesal.inference.io.npz_archive import NpzArchive
 
 # What dash accepts as a word and then fails on, or takes for something else. `sh -n` finds the rest.
 BASH_ONLY = {
@@ -87,7 +87,7 @@ def output_problems(path: Path, shape: tuple[int, ...]) -> list[str]:
         others = ", ".join(sorted(p.name for p in path.parent.glob("*"))[:5]) or "nothing"
         return [f"no {path.name} in the output folder ({others} there); every later case would be lost"]
     try:
-        with Archive(path) as archive:
+        with NpzArchive(path) as archive:
             header = archive.header(PREDICTION_KEY)
             if header.dtype.hasobject:
                 return [f"'{PREDICTION_KEY}' is an object array; save it as unsigned integers"]

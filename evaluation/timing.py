@@ -25,7 +25,7 @@ from vesal.evaluation.report import as_text
 from vesal.evaluation.submission import Check, check_image_name, check_script, output_problems
 from vesal.inference.data.errors import CaseError
 from vesal.inference.io.npz import read_case
-from vesal.inference.io.read_shape import peek_shape
+from vesal.inference.io.read_shape import read_shape
 
 SECONDS_PER_CLASS = 60
 PATIENCE = 1.5
@@ -123,7 +123,7 @@ def _expected(case: Path) -> tuple[int, tuple[int, ...] | None, list[str]]:
     try:
         read = read_case(case)
     except CaseError as error:
-        return 1, peek_shape(case), [f"the case itself: {error}"]
+        return 1, read_shape(case), [f"the case itself: {error}"]
     return len(read.sentences), read.image.shape, []
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt, Query
-from vesal.inference.data.results import LadderStep, PromptOutcome, StageReport
+from vesal.inference.data.results import LadderStep, PromptResult, StageReport
 from vesal.inference.data.terms import OFF
 from vesal.inference.families.contract import Model, StageModel
 from vesal.inference.families.network_input import intensity_statistics
@@ -26,19 +26,19 @@ from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.filters import filter_components, filter_pass, split_into_objects
 from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.orientation import Axes, along, find_way, reversed_along
+from vesal.inference.stages.orientation import Axes, along, find_orientation, reverse_axes
 from vesal.inference.stages.passes import Pass, coarse_rule, coarse_tasks, fine_task, run_coarse, run_fine
-from vesal.inference.stages.prompt_results import outcomes, stage_report
-from vesal.inference.stages.regions import find_targets
-from vesal.inference.stages.spatial_prompt import Given, MaskPrompt
+from vesal.inference.stages.prompt_results import prompt_results, stage_report
+from vesal.inference.stages.regions import find_regions
+from vesal.inference.stages.spatial_prompt import MaskPrompt, StageMask
 from vesal.inference.stages.view_pass import Sight, Task, loads_of
-from vesal.inference.timing.call_costs import Costs
+from vesal.inference.timing.call_costs import CallCosts
 from vesal.inference.timing.clock import Clock
-from vesal.inference.timing.forecast import Pace
-from vesal.inference.timing.ladder import Ladder, Planned
+from vesal.inference.timing.forecast import Forecast
+from vesal.inference.timing.ladder import Ladder, PlannedStage
 
 if TYPE_CHECKING:
-    from vesal.inference.prompts.sentence_encoder import TextEncoder
+    from vesal.inference.prompts.sentence_encoder import SentenceEncoder
 
 TEXT_WEIGHTS = WEIGHTS / "text"
 
@@ -60,7 +60,7 @@ class Segmentation:
 
     labels: np.ndarray
     """(D, H, W) unsigned; prompt ids, or object ids in an instance case"""
-    prompts: dict[int, PromptOutcome]
+    prompts: dict[int, PromptResult]
     stages: list[StageReport] = field(default_factory=list)
     ladder: list[LadderStep] = field(default_factory=list)
     fallbacks: list[str] = field(default_factory=list)
@@ -77,7 +77,7 @@ class Engine:
         self.hybrid = OFF if profile.hybrid == OFF else hybrid or profile.hybrid
         self.runtime = runtime
         self.model = model
-        self.costs = Costs()
+        self.costs = CallCosts()
         self.progress: Progress | None = None
 
     @classmethod
@@ -88,11 +88,11 @@ class Engine:
         return cls(profile, runtime, open_model(profile, runtime), settings.hybrid)
 
     @cached_property
-    def text_encoder(self) -> TextEncoder:
+    def text_encoder(self) -> SentenceEncoder:
         """The sentence encoder, loaded when a sentence needs it."""
-        from vesal.inference.prompts.sentence_encoder import TextEncoder
+        from vesal.inference.prompts.sentence_encoder import SentenceEncoder
 
-        return TextEncoder(TEXT_WEIGHTS, self.runtime)
+        return SentenceEncoder(TEXT_WEIGHTS, self.runtime)
 
     def segment(self, case: Case, prompts: Sequence[Prompt], clock: Clock, save: Save) -> Segmentation:
         """Segment one case.
@@ -113,10 +113,10 @@ class Engine:
         axes = self._other_way(work, plan, clock)
         if axes:
             work = self._begin(along(case, axes), plan, clock, work.stages)
-            work.coarse_stage(lambda labels: save(reversed_along(labels, axes)))
+            work.coarse_stage(lambda labels: save(reverse_axes(labels, axes)))
         work.fine_stage()
         result = work.finish(prompts)
-        return replace(result, labels=reversed_along(result.labels, axes))
+        return replace(result, labels=reverse_axes(result.labels, axes))
 
     def _begin(self, case: Case, plan: Plan, clock: Clock, before: Sequence[StageReport] = ()) -> _Work:
         """``before``: stages that ran already, on the case as it is stored."""
@@ -134,7 +134,7 @@ class Engine:
         if rule is None or work.ladder.steps or any(work.given.for_coarse(batch) for batch in plan.batches):
             return ()
         stored = [result for result in work.coarse if result]
-        tried = find_way(work.sight, work.coarse_model, plan, rule, stored, clock, self.costs)
+        tried = find_orientation(work.sight, work.coarse_model, plan, rule, stored, clock, self.costs)
         if tried is None:
             return ()
         stage = StageReport("orientation", None, None, tried.windows, 0, tried.seconds, peak_mb(), tried.why)
@@ -143,15 +143,15 @@ class Engine:
         return tried.axes
 
 
-def _planned(plan: Plan) -> list[Planned]:
+def _planned(plan: Plan) -> list[PlannedStage]:
     """The stages of a plan as the ladder sees them."""
     stages = []
     for batch in plan.batches:
         coarse, fine = coarse_rule(batch.coarse), batch.fine
         if not coarse.skip:
-            stages.append(Planned(coarse, first=True))
+            stages.append(PlannedStage(coarse, first=True))
         if not fine.skip:
-            stages.append(Planned(fine, first=coarse.skip))
+            stages.append(PlannedStage(fine, first=coarse.skip))
     return stages
 
 
@@ -174,9 +174,9 @@ class _Work:
         self.case, self.plan = case, plan
         self.coarse_model, self.fine_model = StageModel.coarse(engine.model), StageModel.fine(engine.model)
         self.sight = Sight(case.image, case.spacing_dhw_mm, intensity_statistics(case.image))
-        self.pace = Pace(clock, engine.costs)
+        self.pace = Forecast(clock, engine.costs)
         self.ladder = Ladder(self.pace, _planned(plan))
-        self.given = Given(MaskPrompt.of(case.mask), engine.hybrid)
+        self.given = StageMask(MaskPrompt.of(case.mask), engine.hybrid)
         self.coarse: list[Pass | None] = []
         # One for both stages: in one of its own the fine stage's result would cost a volume's memory more.
         self.result = LabelMap(case.image.shape, max(case.sentences, default=1))
@@ -259,7 +259,7 @@ class _Work:
             if batch.fine.skip:
                 continue
             mask = self.given.for_fine(batch)
-            for index, target in find_targets(self.sight, batch.fine, coarse, batch.queries, mask):
+            for index, target in find_regions(self.sight, batch.fine, coarse, batch.queries, mask):
                 if target.box is None:
                     continue
                 queries = [batch.queries[i] for i in index]
@@ -335,7 +335,7 @@ class _Work:
         """Filter components, split objects, and tell what came of each prompt."""
         self._filter(self.result)
         labels = self._as_asked(self.result.labels)
-        told = outcomes(prompts, self.plan, self.result, labels, self.case, self.ran)
+        told = prompt_results(prompts, self.plan, self.result, labels, self.case, self.ran)
         return Segmentation(labels, told, self.stages, self.ladder.steps, self.fallbacks + self._steps())
 
     def _steps(self) -> list[str]:

@@ -29,13 +29,13 @@ Box = tuple[slice, slice, slice]
 class ComponentRules:
     """What decides which components of one class stay (defaults: Medal S, algorithm 3)."""
 
-    largest: int = 3
+    max_components: int = 3
     """Components considered, by size; anything smaller is always dropped. The paper takes three."""
 
-    close: float = 0.1
+    max_probability_drop: float = 0.1
     """Mean probability may fall this much below the best one for a component to be kept beside it."""
 
-    sure: float = 0.86
+    high_probability: float = 0.86
     """Mean probability above which a component may be kept beside another one."""
 
     together: int = 2
@@ -44,7 +44,7 @@ class ComponentRules:
     finalists: int = 2
     """The surest component wins over the largest only when it is among this many largest ones."""
 
-    size_ratio: float | None = 0.6
+    min_size_ratio: float | None = 0.6
     """... and only with at least this share of the largest one's voxels, as in the paper. None or 0 leaves
     the ratio out, as the authors' published code does: there a few sure voxels can replace an organ."""
 
@@ -126,7 +126,7 @@ def _voxels_to_remove(mask: np.ndarray, probability: np.ndarray, rules: Componen
     if weights.dtype == np.float16:  # exact, and from there to doubles it is several times as fast
         weights = weights.astype(np.float32)
     sums = np.bincount(inside, weights=weights, minlength=count + 1)
-    order = _by_size(sizes, rules.largest)
+    order = _by_size(sizes, rules.max_components)
     chosen = _choose(sizes[order], sums[order] / sizes[order], rules)
     keep = np.zeros(count + 1, dtype=bool)
     keep[order[chosen]] = True
@@ -169,11 +169,11 @@ def _by_size(sizes: np.ndarray, largest: int) -> np.ndarray:
 
 def _choose(sizes: np.ndarray, means: np.ndarray, rules: ComponentRules) -> np.ndarray:
     """Return the positions to keep, from sizes in descending order and the mean probabilities beside them."""
-    close = means.max() - means <= rules.close + BORDER
-    sure = means > rules.sure + BORDER
+    close = means.max() - means <= rules.max_probability_drop + BORDER
+    sure = means > rules.high_probability + BORDER
     together = np.flatnonzero(close & sure)
     if len(together) >= rules.together:
         return together
     surest = int(np.argmax(means >= means.max() - BORDER))
-    large_enough = sizes[surest] >= (rules.size_ratio or 0.0) * sizes[0]
+    large_enough = sizes[surest] >= (rules.min_size_ratio or 0.0) * sizes[0]
     return np.array([surest if surest < rules.finalists and large_enough else 0])

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vesal.inference.prompts.sentence_encoder import TextEncoder
+from vesal.inference.prompts.sentence_encoder import SentenceEncoder
 from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.networks.nano import TEXT
 
@@ -71,7 +71,7 @@ def build_bank(folder: Path, start: Path | None = None) -> dict[str, np.ndarray]
     if not path.exists():
         from vesal.weights.text.export import OrtRuntime
 
-        encoder = TextEncoder(TEXT_WEIGHTS, OrtRuntime())
+        encoder = SentenceEncoder(TEXT_WEIGHTS, OrtRuntime())
         names = sorted(load_vocabulary().concepts)
         bank = concept_vectors(names, encoder.encode, start and read_bank(start / "bank.npz"))
         np.savez(path, names=np.array(names), vectors=np.stack([bank[n] for n in names]).astype(np.float16))

@@ -77,7 +77,7 @@ def mark_turned(folder: Path, volumes: Iterable[Volume], rules: Mapping[str, Set
     path = folder / MANIFEST
     content = json.loads(path.read_text(encoding="utf-8"))
     for entry in (*content["targets"], *content.get("not_covered", ())):
-        entry["turned"] = turned.get(_key(entry), False)
+        entry["any_orientation"] = turned.get(_key(entry), False)
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -30,7 +30,7 @@ AHEAD = 4
 """Views prepared in advance, of each stage."""
 
 
-class Pace(NamedTuple):
+class Forecast(NamedTuple):
     """How views are prepared as a run goes on."""
 
     scale: float = 1.0
@@ -65,7 +65,7 @@ class Feeder:
         seed: int,
         rank: int = 0,
         ideas: Ideas = ALL,
-        pace: Callable[[int], Pace] = lambda n: Pace(),
+        pace: Callable[[int], Forecast] = lambda n: Forecast(),
         first: int = 0,
     ) -> None:
         """``pace`` tells how the n-th view of a stage is prepared; that from which to begin is ``first``.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from vesal.inference.geometry.region import region_of, surroundings
+from vesal.inference.geometry.region import grown_region, region_of
 from vesal.inference.geometry.resample import between
 from vesal.inference.geometry.view_groups import around, group
 from vesal.inference.geometry.views import fit_view
@@ -52,7 +52,7 @@ def _case(trainer: Trainer, volume: Volume) -> list[tuple[str, float]]:
             found += [("fine", 0.0) for _ in members]
             continue
         box = around(seen)
-        box = surroundings(box, GROW, view.step, volume.image.shape)
+        box = grown_region(box, GROW, view.step, volume.image.shape)
         near = fit_view(box, volume.spacing_dhw_mm, trainer.plan.fine_voxels)
         prompt = np.stack([between(coarse[i], view, near) for i in members])
         item = build(volume, near, "fine", tuple(targets[i] for i in members), prompt, PLAIN, None)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vesal.inference.families.network_input import image_channels
-from vesal.inference.geometry.region import region_of, surroundings
+from vesal.inference.geometry.region import grown_region, region_of
 from vesal.inference.geometry.resample import between, labels_to_view, to_view
 from vesal.inference.geometry.view_groups import around, group
 from vesal.inference.geometry.views import DEGREE_RATIOS, Box, Triple, View, fit_view, triple
@@ -255,7 +255,7 @@ def fine_item(
     if rng.random() < rule.crops:
         view = _crop(volume, targets, voxels, rng)
     else:
-        box = surroundings(box, float(rng.uniform(*GROW)), coarse.view.step, volume.image.shape)
+        box = grown_region(box, float(rng.uniform(*GROW)), coarse.view.step, volume.image.shape)
         spacing = _jittered(volume.spacing_dhw_mm, rng, ideas)
         view = _laid(box, spacing, voxels, rng, ideas, rule.finest_mm)
     targets, known = (*targets, *(coarse.targets[i] for i in absent)), known + absent

@@ -134,5 +134,5 @@ def shown(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
-class Overtaken(BaseException):
+class CaseAbandoned(BaseException):
     """The work goes on without this thread. Not an Exception: there is nothing to be mended."""

@@ -54,5 +54,5 @@ class Query:
     kind: str
     sentence: str = ""
     """The prompt's own words, where the network is to read them instead of the target's name."""
-    turned: bool = False
-    """Whether it is found whichever way the case lies (``Covered.turned``)."""
+    any_orientation: bool = False
+    """Whether it is found whichever way the case lies (``CoveredTarget.turned``)."""

@@ -39,7 +39,7 @@ class LadderStep:
 
 
 @dataclass(frozen=True)
-class PromptOutcome:
+class PromptResult:
     """What became of one prompt.
 
     `covered` says whether the weights know the target, `objects` counts instances where they were asked for.
@@ -82,7 +82,7 @@ class CaseReport:
     modality_source: str | None = None
     modality_why: str | None = None
     notes: tuple[str, ...] = ()
-    prompts: tuple[PromptOutcome, ...] = ()
+    prompts: tuple[PromptResult, ...] = ()
     stages: tuple[StageReport, ...] = ()
     ladder: tuple[LadderStep, ...] = ()
     fallbacks: tuple[str, ...] = ()

@@ -48,7 +48,7 @@ Predict = Callable[[np.ndarray, np.ndarray | None, Embedding, int], tuple[np.nda
 
 
 class Network(Protocol):
-    """What runs one window, see ``VolumeModel.predict``."""
+    """What runs one window, see ``NanoModel.predict``."""
 
     def predict(
         self, image: np.ndarray, prompt: np.ndarray | None, embedding: Embedding, degree: int

@@ -23,7 +23,7 @@ SIDE_CODES = (None, *SIDES)
 """Sides in the order of the codes that the network was trained with."""
 
 
-class OnFirstUse(Mapping[int, GraphLike]):
+class LazyGraphs(Mapping[int, GraphLike]):
     """Graphs by degree, each read when it is first wanted: most cases need one of the three."""
 
     def __init__(self, paths: Mapping[int, Path], runtime: Loader) -> None:
@@ -45,7 +45,7 @@ class OnFirstUse(Mapping[int, GraphLike]):
         return len(self._paths)
 
 
-class VolumeModel:
+class NanoModel:
     """Family ``volume``: a graph per degree of anisotropy; 3D views, text queries, spatial prompts."""
 
     def __init__(self, graphs: Mapping[int, GraphLike], bank: Mapping[str, np.ndarray]) -> None:
@@ -55,19 +55,19 @@ class VolumeModel:
         self._most_queries: int | None = None
 
     @classmethod
-    def load(cls, graphs: Mapping[int, Path], bank: Path, runtime: Loader) -> VolumeModel:
+    def load(cls, graphs: Mapping[int, Path], bank: Path, runtime: Loader) -> NanoModel:
         """Read the bank; a graph is read when the first view of its degree comes."""
         with np.load(bank) as archive:
             vectors = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
-        return cls(OnFirstUse(graphs, runtime), vectors)
+        return cls(LazyGraphs(graphs, runtime), vectors)
 
     @property
-    def coarse(self) -> VolumeModel:
+    def coarse(self) -> NanoModel:
         """The coarse stage's network: one serves both."""
         return self
 
     @property
-    def fine(self) -> VolumeModel:
+    def fine(self) -> NanoModel:
         """The fine stage's network: one serves both."""
         return self
 

@@ -19,7 +19,7 @@ from vesal.inference.data.errors import ProfileError
 from vesal.inference.data.prompt import Query
 from vesal.inference.data.terms import MODALITIES, STAGES
 from vesal.inference.families.contract import Embedding, GraphLike, Loader
-from vesal.inference.families.query_text import QueryText
+from vesal.inference.families.query_text import QueryTextEncoder
 
 FAMILY = "query"
 MULTIPLE = 32
@@ -58,7 +58,7 @@ class QueryBank:
         return cls(rows, modality.astype(np.float32))
 
 
-class Desk:
+class GraphMemory:
     """Room for the graphs of one stage.
 
     Each compiled graph holds its weights (0.44 GB of Medal S in fp32) and what its last window needed, and
@@ -68,27 +68,27 @@ class Desk:
     def __init__(self) -> None:
         self._holder: QueryNetwork | None = None
 
-    def give_to(self, network: QueryNetwork) -> None:
+    def hold(self, network: QueryNetwork) -> None:
         """Let go of the graphs of the stage before, if it was another."""
         if self._holder is not None and self._holder is not network:
-            self._holder.let_go()
+            self._holder.release()
         self._holder = network
 
 
 class QueryNetwork:
     """The network of one stage."""
 
-    def __init__(self, plain: GraphFile, prompted: GraphFile | None, desk: Desk | None = None) -> None:
+    def __init__(self, plain: LazyGraph, prompted: LazyGraph | None, desk: GraphMemory | None = None) -> None:
         """``plain`` takes no spatial prompts; SAT has no ``prompted``. The networks of all stages share a
         ``desk``.
         """
-        self._plain, self._prompted, self._desk = plain, prompted, desk or Desk()
+        self._plain, self._prompted, self._desk = plain, prompted, desk or GraphMemory()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Free the graphs; they are read again when the next window comes."""
         for graph in (self._plain, self._prompted):
             if graph is not None:
-                graph.let_go()
+                graph.release()
 
     def predict(
         self, image: np.ndarray, prompt: np.ndarray | None, embedding: Embedding, degree: int = 0
@@ -107,7 +107,7 @@ class QueryNetwork:
         Returns:
             probabilities (N, d, h, w) float32, and ones (N, d): these networks tell no presence.
         """
-        self._desk.give_to(self)
+        self._desk.hold(self)
         shape = image.shape[1:]
         padding = [(0, side - n) for n, side in zip(shape, padded_sides(shape), strict=True)]
         # Black is what the published code pads with, too.
@@ -126,7 +126,7 @@ class QueryModel:
     """Both stages, and the bank that they share."""
 
     def __init__(
-        self, stages: Mapping[str, QueryNetwork], bank: QueryBank, text: QueryText | None = None
+        self, stages: Mapping[str, QueryNetwork], bank: QueryBank, text: QueryTextEncoder | None = None
     ) -> None:
         """``stages`` by name of ``STAGES``; where there is one network only, it serves both."""
         only = next(iter(stages.values()))
@@ -143,7 +143,7 @@ class QueryModel:
         path = folder / "manifest.json"
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            desk = Desk()
+            desk = GraphMemory()
             stages = {
                 name: _network(folder, roles, manifest["network"][name], runtime, desk)
                 for name, roles in manifest["graphs"].items()
@@ -163,7 +163,9 @@ class QueryModel:
                 f"{stored.modality.shape[1]}. Networks and text encoder do not belong together; convert the "
                 "weights with the encoder that was published with them."
             )
-        encoder = QueryText(folder / text["graph"], folder / text["tokenizer"], runtime) if text else None
+        encoder = (
+            QueryTextEncoder(folder / text["graph"], folder / text["tokenizer"], runtime) if text else None
+        )
         return cls(stages, stored, encoder)
 
     def knows(self, concept: str | None) -> bool:
@@ -201,7 +203,7 @@ class QueryModel:
         return self._text.encode([text])[0]
 
 
-class GraphFile:
+class LazyGraph:
     """A graph that is read when it is first run."""
 
     def __init__(self, path: Path, precision: str | None, runtime: Loader) -> None:
@@ -215,17 +217,17 @@ class GraphFile:
         """Run it."""
         return self._graph(inputs)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Free it; the next run reads it again."""
         self.__dict__.pop("_graph", None)
 
 
 def _network(
-    folder: Path, roles: Mapping[str, str], facts: Mapping[str, Any], runtime: Loader, desk: Desk
+    folder: Path, roles: Mapping[str, str], facts: Mapping[str, Any], runtime: Loader, desk: GraphMemory
 ) -> QueryNetwork:
     precision = facts.get("precision")
     plain, prompted = (
-        GraphFile(folder / roles[role], precision, runtime) if role in roles else None
+        LazyGraph(folder / roles[role], precision, runtime) if role in roles else None
         for role in ("plain", "prompted")
     )
     if plain is None:

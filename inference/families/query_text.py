@@ -23,7 +23,7 @@ BATCH = 32
 PADDING = 0
 
 
-class Tokens:
+class WordPieces:
     """The word pieces of one ``tokenizer.json``."""
 
     def __init__(self, path: Path) -> None:
@@ -71,7 +71,7 @@ class Tokens:
         return ids, (ids > PADDING).astype(np.int64)
 
 
-class QueryText:
+class QueryTextEncoder:
     """Tokenizer and encoder of one converted folder; nothing is read before the first sentence."""
 
     def __init__(self, graph: Path, tokenizer: Path, runtime: Loader) -> None:
@@ -83,8 +83,8 @@ class QueryText:
         return self._runtime.load(self._paths[0], "fp32")
 
     @cached_property
-    def _tokens(self) -> Tokens:
-        return Tokens(self._paths[1])
+    def _tokens(self) -> WordPieces:
+        return WordPieces(self._paths[1])
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Text parts of the queries (N, E) float32, before the modality is added; N is at least 1."""

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vesal.inference.families.contract import Loader, Model
-from vesal.inference.families.nano import VolumeModel
+from vesal.inference.families.nano import NanoModel
 from vesal.inference.planning.profile import Profile
 
 
 def _volume(profile: Profile, runtime: Loader) -> Model:
     graphs = {int(degree): path for degree, path in profile.graphs.items()}
-    return VolumeModel.load(graphs, profile.bank, runtime)
+    return NanoModel.load(graphs, profile.bank, runtime)
 
 
 def _query(profile: Profile, runtime: Loader) -> Model:

@@ -6,11 +6,11 @@ import numpy as np
 
 from vesal.inference.geometry.views import Box, Sides, Triple, View, triple
 
-FAR_SHARE = 0.1
+MIN_COMPONENT_SHARE = 0.1
 """A coarse component smaller than this share of its class's largest does not stretch the box: one false speck
 at the other end of the body would cost the fine stage its resolution."""
 
-FOUND = 0.5
+FOREGROUND_THRESHOLD = 0.5
 """Probability above which a voxel is foreground."""
 MAY_BE, SURE = 0.1, 0.9
 """A coarse probability between these says neither yes nor no."""
@@ -18,7 +18,7 @@ OPEN_SHARE = 0.5
 """A class of which at least this share of what it may be is neither: the coarse stage was not sure of it."""
 
 
-def is_unsure(probability: np.ndarray) -> bool:
+def is_uncertain(probability: np.ndarray) -> bool:
     """Whether a coarse result (N, d, h, w) leaves one of its classes open; an empty one does not."""
     for one in probability:
         may_be = np.count_nonzero(one >= MAY_BE)
@@ -28,7 +28,7 @@ def is_unsure(probability: np.ndarray) -> bool:
 
 
 def region_of(
-    probability: np.ndarray, view: View, shape: tuple[int, int, int], threshold: float = FOUND
+    probability: np.ndarray, view: View, shape: tuple[int, int, int], threshold: float = FOREGROUND_THRESHOLD
 ) -> Box | None:
     """The box of the coarse foreground in native voxel edges, or None where nothing reaches ``threshold``.
 
@@ -50,7 +50,7 @@ def region_of(
     return Box(triple(first), triple(last))
 
 
-def surroundings(box: Box, factor: float, step: Triple, shape: Sides) -> Box:
+def grown_region(box: Box, factor: float, step: Triple, shape: Sides) -> Box:
     """The box that the fine stage looks at: ``box`` scaled by ``factor``, but no further than the volume.
 
     Args:
@@ -68,7 +68,7 @@ def surroundings(box: Box, factor: float, step: Triple, shape: Sides) -> Box:
 
 
 def _main_extent(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and one-past-last index per axis of the components that count (see ``FAR_SHARE``)."""
+    """First and one-past-last index per axis of the components that count (see ``MIN_COMPONENT_SHARE``)."""
     import cc3d  # imported where it is used: a case without foreground does not need it
 
     from vesal.postprocess.instances import tight_box
@@ -82,7 +82,7 @@ def _main_extent(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     boxes = [
         b
         for b, n in zip(statistics["bounding_boxes"][1:], counts, strict=True)
-        if n >= FAR_SHARE * counts.max()
+        if n >= MIN_COMPONENT_SHARE * counts.max()
     ]
     first = np.array([s.start - 1 for s in box])
     start = np.min([[s.start for s in b] for b in boxes], 0)

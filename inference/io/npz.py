@@ -7,7 +7,7 @@ import numpy as np
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import EmptyVolumeError, PromptFileError, SpacingError, VolumeShapeError
 from vesal.inference.io.intensity import check_dtype, to_uint8
-from vesal.inference.io.npz_archive import Archive, ArrayHeader
+from vesal.inference.io.npz_archive import ArrayHeader, NpzArchive
 from vesal.inference.io.plain_pickle import load_plain
 from vesal.inference.io.prompt_files import Prompts, parse_prompts_dict, parse_prompts_json, read_prompts_file
 
@@ -24,7 +24,7 @@ def read_case(path: Path, prompts_file: Path | None = None, dataset: str | None 
     by dataset. Other arrays of the npz are never touched. Every defect raises a `CaseError`.
     """
     path = Path(path)
-    with Archive(path) as archive:
+    with NpzArchive(path) as archive:
         _check_volume_header(path.name, archive.header("imgs"))
         spacing_dhw_mm, spacing_notes = _read_spacing(archive)
         prompts = _find_prompts(archive, prompts_file, dataset)
@@ -47,7 +47,7 @@ def _check_volume_header(name: str, header: ArrayHeader) -> None:
         )
 
 
-def _read_spacing(archive: Archive) -> tuple[tuple[float, float, float], tuple[str, ...]]:
+def _read_spacing(archive: NpzArchive) -> tuple[tuple[float, float, float], tuple[str, ...]]:
     """Return the spacing in array order. This is the one place that knows the file's order, (x,y,z)."""
     if "spacing" not in archive:
         return (1.0, 1.0, 1.0), ("no spacing given: taken as 1 mm along every axis",)
@@ -63,7 +63,7 @@ def _read_spacing(archive: Archive) -> tuple[tuple[float, float, float], tuple[s
     return (z, y, x), ()
 
 
-def _find_prompts(archive: Archive, prompts_file: Path | None, dataset: str | None) -> Prompts:
+def _find_prompts(archive: NpzArchive, prompts_file: Path | None, dataset: str | None) -> Prompts:
     beside = archive.path.with_suffix(".json")
     if prompts_file is not None:
         return read_prompts_file(Path(prompts_file), archive.path.stem, dataset)
@@ -75,7 +75,7 @@ def _find_prompts(archive: Archive, prompts_file: Path | None, dataset: str | No
     return _prompts_of_npz(archive, f"{archive.path.name}, 'text_prompts'")
 
 
-def _prompts_of_npz(archive: Archive, source: str) -> Prompts:
+def _prompts_of_npz(archive: NpzArchive, source: str) -> Prompts:
     """Read `text_prompts`: a dict in an object array of one element, or the same as JSON text."""
     wanted = "numpy.array({'1': 'sentence', 'instance_label': 0}, dtype=object), or JSON text, is wanted."
     header, raw = archive.read_raw("text_prompts", MAX_SMALL_BYTES)

@@ -69,7 +69,7 @@ def read_npy_header(stream: Stream) -> tuple[tuple[int, ...], bool, np.dtype]:
     return tuple(int(length) for length in shape), bool(fortran_order), dtype
 
 
-class Archive:
+class NpzArchive:
     """An npz file opened for reading; use it as a context manager.
 
     Members are looked at one at a time and only when asked for, so keys that nobody needs (`gts`, `boxes`,

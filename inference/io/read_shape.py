@@ -17,7 +17,7 @@ from pathlib import Path
 
 from vesal.inference.data.errors import CaseError
 from vesal.inference.io.inflate import LOCAL_FIELDS
-from vesal.inference.io.npz_archive import LOCAL_HEADER, Archive, read_npy_header
+from vesal.inference.io.npz_archive import LOCAL_HEADER, NpzArchive, read_npy_header
 
 # A larger volume than this (1290 voxels a side) is not believed: the caller will write that many zeros.
 MAX_VOXELS = 2**31
@@ -32,7 +32,7 @@ HEADER_BYTES = 16 * 1024
 LZMA_DICTIONARY_BYTES = 1 << 20
 
 
-def peek_shape(path: Path, key: str = "imgs") -> tuple[int, ...] | None:
+def read_shape(path: Path, key: str = "imgs") -> tuple[int, ...] | None:
     """Return the shape in the npy header of array `key`, or None when it cannot be known; never raises.
 
     The volume is not read, and neither its dtype nor the number of axes is judged. Shapes above `MAX_VOXELS`
@@ -49,7 +49,7 @@ def peek_shape(path: Path, key: str = "imgs") -> tuple[int, ...] | None:
 
 def _from_directory(path: Path, key: str) -> tuple[int, ...] | None:
     try:
-        with Archive(path) as archive:
+        with NpzArchive(path) as archive:
             return archive.header(key).shape
     except CaseError:
         return None

@@ -16,7 +16,7 @@ from vesal.inference.data.case import UserMask
 from vesal.inference.data.errors import MaskIdError, MaskShapeError, MaskTypeError
 from vesal.inference.geometry.views import Sides
 from vesal.inference.io.nifti import SUFFIXES, read_nifti
-from vesal.inference.io.npz_archive import Archive
+from vesal.inference.io.npz_archive import NpzArchive
 
 WANTED = "whole numbers from 0 to 65535, the ids of prompts, are wanted. Save it as uint8."
 MARK = ".prompt"
@@ -69,7 +69,7 @@ def _find(case: Path, shape: Sides) -> tuple[np.ndarray, str] | None:
         beside = case.with_name(f"{case.stem}{MARK}{suffix}")
         if beside.exists():
             return read_nifti(beside, shape), beside.name
-    with Archive(case) as archive:
+    with NpzArchive(case) as archive:
         if KEY_IN_CASE not in archive:
             return None
     return _of_archive(case, (KEY_IN_CASE,), shape), f"{case.name}, '{KEY_IN_CASE}'"
@@ -77,7 +77,7 @@ def _find(case: Path, shape: Sides) -> tuple[np.ndarray, str] | None:
 
 def _of_archive(path: Path, keys: tuple[str, ...], shape: Sides) -> np.ndarray:
     """One array of an npz; its header is judged before its data is read."""
-    with Archive(path) as archive:
+    with NpzArchive(path) as archive:
         only = archive.keys if len(archive.keys) == 1 else ()
         key = next((k for k in (*keys, *only) if k in archive), None)
         if key is None:

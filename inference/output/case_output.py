@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vesal.inference.data.errors import LabelMapError, Overtaken
+from vesal.inference.data.errors import CaseAbandoned, LabelMapError
 from vesal.inference.io.label_writer import write_label_map
 
 log = logging.getLogger("vesal")
@@ -17,7 +17,7 @@ UNKNOWN_SHAPE = (1, 1, 1)
 NOTHING = "nothing"
 
 
-class Output:
+class CaseOutput:
     """What stands in a case's output file; `written` says it in words."""
 
     def __init__(self, path: Path) -> None:
@@ -89,4 +89,4 @@ class Output:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise Overtaken
+            raise CaseAbandoned

@@ -13,7 +13,7 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt, Query
 from vesal.inference.data.terms import SIDES, STAGES
 from vesal.inference.families.contract import Model
-from vesal.inference.families.published.case_rules import Decided, Ruled, decide, one_modality
+from vesal.inference.families.published.case_rules import CaseDecisions, PublishedRules, decide, one_modality
 from vesal.inference.families.published.rules import Rules
 from vesal.inference.planning.profile import FilterRule, Profile, StageRule
 
@@ -62,7 +62,9 @@ def make_plan(prompts: Sequence[Prompt], profile: Profile, model: Model, case: C
     return Plan(batches, covered, refused, profile.filters)
 
 
-def _ruled_plan(prompts: Sequence[Prompt], profile: Profile, model: Model, case: Case, ruled: Ruled) -> Plan:
+def _ruled_plan(
+    prompts: Sequence[Prompt], profile: Profile, model: Model, case: Case, ruled: PublishedRules
+) -> Plan:
     """All queries in one batch: the rules decide on a case as a whole."""
     found = {prompt.id: _queries(prompt, profile, model) for prompt in prompts}
     refused = {id_: why for id_, (queries, why) in found.items() if not queries}
@@ -96,33 +98,33 @@ def _ruled_plan(prompts: Sequence[Prompt], profile: Profile, model: Model, case:
     return Plan((Batch(queries, coarse, fine),), covered, refused, filters)
 
 
-def _ruled_stage(rule: StageRule, stage: str, decided: Decided, rules: Rules) -> StageRule:
+def _ruled_stage(rule: StageRule, stage: str, decided: CaseDecisions, rules: Rules) -> StageRule:
     """A stage rule that says what the rules decided; what they do not speak of stays the profile's."""
     layout, rounds = decided.layouts[stage], rules.rounds
     return replace(
         rule,
-        voxels=math.prod(rules.grid(stage).crop),
-        windows=decided.windows[stage],
-        windows_if_empty=decided.windows[stage],
+        window_voxels=math.prod(rules.grid(stage).crop),
+        max_windows=decided.windows[stage],
+        max_windows_if_empty=decided.windows[stage],
         rounds=decided.rounds[stage],
-        complementary=rounds.block,
-        refine_block=rounds.refine_block,
-        unseen=True,
-        binary=rounds.binary,
+        complementary_block=rounds.block,
+        refinement_block=rounds.refinement_block,
+        merge_unprompted=True,
+        binary_prompts=rounds.binary_prompts,
         skip=rule.skip or not (decided.plan.coarse if stage == STAGES[0] else decided.plan.fine),
         layout=layout,
     )
 
 
-def _ruled_filters(filters: FilterRule, decided: Decided, rules: Rules) -> FilterRule:
+def _ruled_filters(filters: FilterRule, decided: CaseDecisions, rules: Rules) -> FilterRule:
     chosen = rules.components
     return replace(
         filters,
         component_ids=decided.plan.filtered,
-        largest=chosen.largest,
-        close=chosen.close,
-        sure=chosen.sure,
-        size_ratio=chosen.size_ratio,
+        max_components=chosen.max_components,
+        max_probability_drop=chosen.max_probability_drop,
+        high_probability=chosen.high_probability,
+        min_size_ratio=chosen.min_size_ratio,
         min_object_voxels=rules.stages.least_component,
     )
 
@@ -155,4 +157,4 @@ def _queries(prompt: Prompt, profile: Profile, model: Model) -> tuple[list[Query
 def _query(prompt: Prompt, concept: str, side: str | None, profile: Profile) -> Query:
     name = f"{side} {concept}" if side else concept
     turned = profile.turns(concept, side, prompt.modality)
-    return Query(prompt.id, name, concept, side, prompt.modality, prompt.kind, turned=turned)
+    return Query(prompt.id, name, concept, side, prompt.modality, prompt.kind, any_orientation=turned)

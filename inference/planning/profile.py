@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from vesal.inference.data.errors import ProfileError
 from vesal.inference.data.terms import FINE, MASK_STAGES
-from vesal.inference.families.published.case_rules import Ruled, StageLayout
+from vesal.inference.families.published.case_rules import PublishedRules, StageLayout
 from vesal.inference.families.published.naming import Names, read_names
 from vesal.inference.families.published.rules import read_rules
 
@@ -31,40 +31,40 @@ T = TypeVar("T")
 class StageRule:
     """How one stage looks at a case; the spacing is as fine as voxels and windows allow (Medal S 2.5)."""
 
-    voxels: int
+    window_voxels: int
     """Most voxels of one window."""
-    windows: int = 1
+    max_windows: int = 1
     """Windows that the view may be cut into; more give a finer spacing, never finer than acquired."""
     overlap: float = 0.5
     """Share of a side that neighbouring windows have in common."""
-    finest_mm: float = 0.0
+    min_spacing_mm: float = 0.0
     """No spacing finer than this; 0 leaves it to the acquisition."""
-    grow: float = 1.0
+    margin_factor: float = 1.0
     """Factor on the extent of the region before a view is laid around it."""
-    suspect: float = 0.5
+    low_threshold: float = 0.5
     """Of a fine stage: where nothing of a target is more probable than not, it looks where the coarse stage
     gave at least this; 0.5 leaves such a target out."""
     rounds: int = 1
     """Passes; each later one takes the result before it as spatial prompt (Medal S algorithm 2)."""
-    complementary: int = 0
+    complementary_block: int = 0
     """Side in view voxels of the blocks of complementary prompt masks (Medal S 2.4); 0 switches them off."""
-    together: int = 8
+    max_targets_per_view: int = 8
     """Most targets that share a view."""
-    coarser: float = 2.5
+    max_spacing_ratio: float = 2.5
     """Targets share a view as long as it is at most this much coarser than the finest that one of them would
     have alone (``geometry.view_groups``)."""
-    windows_if_empty: int = 0
+    max_windows_if_empty: int = 0
     """Windows laid over the whole volume where the coarse stage found nothing; 0 leaves the class empty."""
     threshold: float = 0.5
     """Probability from which a voxel belongs to a class."""
     skip: bool = False
     """The stage is left out."""
-    refine_block: int = 0
+    refinement_block: int = 0
     """Side of the complementary blocks in later rounds; 0 takes that of the first."""
-    unseen: bool = False
+    merge_unprompted: bool = False
     """Of two complementary predictions each voxel takes the one whose prompt was hidden there; else the
     mean."""
-    binary: bool = False
+    binary_prompts: bool = False
     """Spatial prompts are masks (probability above 0.5)."""
     layout: StageLayout | None = None
     """Lays the views, where the profile has rules; made for a case, never read from a file."""
@@ -73,17 +73,19 @@ class StageRule:
         """Refuse what no stage can do."""
         if self.layout is not None and not isinstance(self.layout, StageLayout):
             raise ValueError(f"layout is {self.layout!r}; it is not given in a file")
-        if not 0 < self.suspect <= 0.5:
-            raise ValueError(f"suspect is {self.suspect}; wanted a probability above 0, at most 0.5")
-        if self.together < 1 or self.coarser < 1:
+        if not 0 < self.low_threshold <= 0.5:
             raise ValueError(
-                f"together {self.together}, coarser {self.coarser}; wanted at least 1 target and a factor of "
-                "1 or more"
+                f"low_threshold is {self.low_threshold}; a probability above 0, at most 0.5, is wanted"
             )
-        if self.voxels < 16**3 or self.windows < 1 or self.rounds < 1 or not 0 <= self.overlap < 1:
+        if self.max_targets_per_view < 1 or self.max_spacing_ratio < 1:
             raise ValueError(
-                f"voxels {self.voxels}, windows {self.windows}, rounds {self.rounds}, overlap {self.overlap};"
-                " wanted at least 4096 voxels, 1 window, 1 round and an overlap from 0 to below 1"
+                f"max_targets_per_view is {self.max_targets_per_view}, max_spacing_ratio "
+                f"{self.max_spacing_ratio}; 1 or more are wanted of both"
+            )
+        if self.window_voxels < 16**3 or self.max_windows < 1 or self.rounds < 1 or not 0 <= self.overlap < 1:
+            raise ValueError(
+                f"window_voxels is {self.window_voxels} (4096 or more are wanted), max_windows "
+                f"{self.max_windows}, rounds {self.rounds} (1 or more), overlap {self.overlap} (0 to below 1)"
             )
 
 
@@ -91,9 +93,9 @@ class StageRule:
 class FilterRule:
     """What is removed after the stages."""
 
-    presence: float = 0.0
+    presence_threshold: float = 0.0
     """Slices whose predicted presence is at or below this are emptied (BiomedParse-V eq. 2); 0 keeps all."""
-    compete: float = 0.0
+    slice_nms_iou: float = 0.0
     """Overlap (intersection over union, per slice) from which two sides of one concept compete; 0: never."""
     component_kinds: tuple[str, ...] = ()
     """Kinds of targets whose components are chosen by Medal S algorithm 3."""
@@ -101,13 +103,13 @@ class FilterRule:
     """Instances with fewer voxels are dropped."""
     component_ids: tuple[int, ...] = ()
     """Prompts of a case whose components are chosen whatever their kind: a profile's rules name them."""
-    largest: int = 3
+    max_components: int = 3
     """Components considered, by size (Medal S algorithm 3)."""
-    close: float = 0.1
+    max_probability_drop: float = 0.1
     """Mean probability may fall this much below the best one's."""
-    sure: float = 0.86
+    high_probability: float = 0.86
     """Mean probability above which several components may be kept."""
-    size_ratio: float | None = 0.6
+    min_size_ratio: float | None = 0.6
     """Share of the largest component's voxels that a surer one must have; null leaves the ratio out."""
 
 
@@ -115,23 +117,24 @@ class FilterRule:
 class OrientationRule:
     """When a case is looked at in other ways than it is stored (``stages.orientation``)."""
 
-    below: float
-    """Mean sureness of the coarse stage, 0 to 1, below which a case is unclear."""
-    margin: float
-    """By how much another way has to be surer."""
-    least: float
-    """Sureness that another way has to reach: what is not there at all may be seen dimly in any way."""
+    low_confidence: float
+    """Mean confidence of the coarse stage, 0 to 1, below which other orientations are tried."""
+    min_gain: float
+    """By how much the confidence in another orientation has to be higher."""
+    min_confidence: float
+    """Confidence that another orientation has to reach: what is not there at all may be seen dimly in any."""
 
     def __post_init__(self) -> None:
         """Refuse what would try nothing, or take any other way."""
-        if not (0 < self.below <= 1 and 0 < self.margin < 1 and 0 < self.least <= 1):
+        if not (0 < self.low_confidence <= 1 and 0 < self.min_gain < 1 and 0 < self.min_confidence <= 1):
             raise ValueError(
-                f"below {self.below}, margin {self.margin}, least {self.least}; wanted all from above 0 to 1"
+                f"low_confidence is {self.low_confidence}, min_gain {self.min_gain}, min_confidence "
+                f"{self.min_confidence}; all are wanted above 0, and at most 1"
             )
 
 
 @dataclass(frozen=True)
-class Covered:
+class CoveredTarget:
     """A target that the weights were trained on, with what was measured on held-out patients."""
 
     concept: str
@@ -139,7 +142,7 @@ class Covered:
     modality: str
     dsc: float | None = None
     """Mean Dice on validation cases; None where there was none to measure on."""
-    turned: bool = False
+    any_orientation: bool = False
     """Whether training showed it turned half about any axis; what was not is bound to the way its set stores
     it (``inference/stages/orientation.py``)."""
 
@@ -181,11 +184,11 @@ class Profile:
     fine: StageRule
     filters: FilterRule
     overrides: tuple[Override, ...]
-    targets: tuple[Covered, ...]
+    targets: tuple[CoveredTarget, ...]
     stand_ins: tuple[StandIn, ...]
     hybrid: str = FINE
     """Stage that takes a user's mask as spatial prompt: `coarse`, `fine` or `off`."""
-    ruled: Ruled | None = None
+    ruled: PublishedRules | None = None
     """Rules that decide on stages, spacings, regions and filters case by case."""
     orientation: OrientationRule | None = None
     """When other orientations are tried; None: never."""
@@ -196,7 +199,7 @@ class Profile:
 
     @cached_property
     def _turned(self) -> frozenset[tuple[str, str | None, str]]:
-        return frozenset((t.concept, t.side, t.modality) for t in self.targets if t.turned)
+        return frozenset((t.concept, t.side, t.modality) for t in self.targets if t.any_orientation)
 
     def covers(self, concept: str, side: str | None, modality: str) -> bool:
         """Whether the weights were trained on this target in this modality."""
@@ -268,7 +271,7 @@ def _build(folder: Path, content: Mapping[str, Any]) -> Profile:
         fine=fine,
         filters=_fill(FilterRule, content.get("filters", {}), "filters"),
         overrides=overrides,
-        targets=tuple(_fill(Covered, t, "targets") for t in content["targets"]),
+        targets=tuple(_fill(CoveredTarget, t, "targets") for t in content["targets"]),
         stand_ins=tuple(_fill(StandIn, s, "stand_ins") for s in content.get("stand_ins", ())),
         hybrid=hybrid,
         ruled=_ruled(folder, content),
@@ -287,19 +290,19 @@ def _graphs(folder: Path, content: Mapping[str, Any]) -> Mapping[int | str, Path
     }
 
 
-def _ruled(folder: Path, content: Mapping[str, Any]) -> Ruled | None:
+def _ruled(folder: Path, content: Mapping[str, Any]) -> PublishedRules | None:
     """The rules of a profile that has some: `rules`, and the file that `names` names, if classes have any."""
     if "rules" not in content:
         return None
     rules = read_rules(content["rules"] | _grids(content))
     if "names" not in content:
-        return Ruled(rules, Names({}, {}))
+        return PublishedRules(rules, Names({}, {}))
     path = folder / content["names"]
     try:
         names = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"names {path} cannot be read ({error.strerror})") from None
-    return Ruled(rules, read_names(names))
+    return PublishedRules(rules, read_names(names))
 
 
 def _grids(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ Encoder = Callable[[], Nearest]
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundTarget:
     """What one sentence asks for, before the case is known."""
 
     concept: Concept | None
@@ -91,7 +91,7 @@ def parse_prompts(
     return tuple(prompts), choice
 
 
-def find_target(text: str, vocabulary: Vocabulary, encoder: Encoder | None = None) -> Found:
+def find_target(text: str, vocabulary: Vocabulary, encoder: Encoder | None = None) -> FoundTarget:
     """What one sentence asks for, by its terms, else by its meaning."""
     raw = split_words(text)
     reading = _Reading(raw, tuple(map(vocabulary.stem, raw)), vocabulary)
@@ -114,7 +114,7 @@ class _Reading:
     def _word(self, i: int) -> str:
         return self.words[i] if 0 <= i < len(self.words) else ""
 
-    def by_terms(self) -> Found | None:
+    def by_terms(self) -> FoundTarget | None:
         """The best known term; a generic word for a lesion is joined with what bears it (`renal mass`)."""
         spans = [span for span in self.terms if not self._only_related(span)]
         spans.sort(key=self._rank)
@@ -194,23 +194,23 @@ class _Reading:
 
     def _found(
         self, concept: Concept, sides: set[str], found_by: str, similarity: float | None, why: str
-    ) -> Found:
+    ) -> FoundTarget:
         """Settle the side: one word for one side gives it; both, or none, means the thing on both sides."""
         side = next(iter(sides)) if len(sides) == 1 and sides <= set(SIDES) and concept.sided else None
         if sides and not concept.sided:
             why += f"; the side ({', '.join(sorted(sides))}) is not used, there is only one"
         elif sides and side is None:
             why += "; both sides are asked for, taken as one target without a side"
-        return Found(concept, side, found_by, similarity, why)
+        return FoundTarget(concept, side, found_by, similarity, why)
 
-    def by_meaning(self, text: str, encoder: Encoder | None) -> Found:
+    def by_meaning(self, text: str, encoder: Encoder | None) -> FoundTarget:
         """The concept nearest in meaning, words for side and modality left out; none below the threshold."""
         shown = repr(text if len(text) <= CHARACTERS_SHOWN else text[: CHARACTERS_SHOWN - 3] + "...")
         query = self._query()
         if not query:
-            return Found(None, None, "none", None, f"{shown} names nothing that could be segmented")
+            return FoundTarget(None, None, "none", None, f"{shown} names nothing that could be segmented")
         if encoder is None:
-            return Found(
+            return FoundTarget(
                 None, None, "none", None, f"no known term in {shown}, and there is no text encoder to ask"
             )
         try:
@@ -218,12 +218,12 @@ class _Reading:
         except (OSError, ValueError, RuntimeError) as error:
             # Without the encoder the prompt stays empty, but the other prompts of the case do not suffer.
             log.warning("the text encoder failed on %s: %s", shown, error)
-            return Found(
+            return FoundTarget(
                 None, None, "none", None, f"no known term in {shown}, and the text encoder failed: {error}"
             )
         if similarity < LEAST_SIMILARITY:
             why = f"no known term in {shown}; the nearest, {name}, has only cosine {similarity:.2f}"
-            return Found(None, None, "none", similarity, f"{why}, wanted {LEAST_SIMILARITY}")
+            return FoundTarget(None, None, "none", similarity, f"{why}, wanted {LEAST_SIMILARITY}")
         sides = {
             self.vocabulary.sides[word]
             for word in self.words

@@ -29,7 +29,7 @@ class Loader(Protocol):
         """A callable from named input arrays to named output arrays."""
 
 
-class TextEncoder:
+class SentenceEncoder:
     """Encoder and bank of one folder. Nothing is read before the first use, and the bank needs no graph."""
 
     def __init__(self, folder: Path, runtime: Loader) -> None:

@@ -10,7 +10,7 @@ SUFFIX = ".npz"
 
 
 @dataclass(frozen=True)
-class Job:
+class CasePaths:
     """One input file and the output file that belongs to it."""
 
     input: Path
@@ -22,7 +22,7 @@ class Job:
         return self.input.stem
 
 
-def find_jobs(inputs: Path, outputs: Path) -> tuple[Job, ...]:
+def find_cases(inputs: Path, outputs: Path) -> tuple[CasePaths, ...]:
     """Pair every case with its output, sorted by name, and make the folder of the outputs.
 
     A folder gives the `*.npz` directly in it, without hidden and temporary ones (names that begin with `.` or
@@ -33,7 +33,7 @@ def find_jobs(inputs: Path, outputs: Path) -> tuple[Job, ...]:
     single = outputs.suffix == SUFFIX and not outputs.is_dir()
     if single and not inputs.is_file():
         raise UsageError(f"{inputs} is a folder but {outputs} names one file; give a folder for the outputs.")
-    jobs = tuple(Job(case, outputs if single else outputs / case.name) for case in cases)
+    jobs = tuple(CasePaths(case, outputs if single else outputs / case.name) for case in cases)
     for job in jobs:
         if job.output.resolve() == job.input.resolve():
             raise UsageError(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vesal.inference.data.case import Case
-from vesal.inference.data.errors import Overtaken
+from vesal.inference.data.errors import CaseAbandoned
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.data.results import (
     FELL_BACK,
@@ -13,29 +13,29 @@ from vesal.inference.data.results import (
     OK,
     CaseReport,
     LadderStep,
-    PromptOutcome,
+    PromptResult,
     StageReport,
 )
-from vesal.inference.output.case_output import Output
+from vesal.inference.output.case_output import CaseOutput
 from vesal.inference.prompts.parser import ModalityChoice
-from vesal.inference.runner.case_paths import Job
+from vesal.inference.runner.case_paths import CasePaths
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.timing.clock import Clock, case_budget_s
 
 
-class Record:
+class CaseRecord:
     """Filled step by step, so that a case that ends early still tells how far it came."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: CasePaths) -> None:
         """Begin with nothing known but the paths."""
         self.job = job
-        self.output = Output(job.output)
+        self.output = CaseOutput(job.output)
         self.started: float | None = None
         self.clock: Clock | None = None
         self.case: Case | None = None
         self.prompts: tuple[Prompt, ...] = ()
         self.modality: ModalityChoice | None = None
-        self.outcomes: dict[int, PromptOutcome] = {}
+        self.prompt_results: dict[int, PromptResult] = {}
         self.stages: tuple[StageReport, ...] = ()
         self.ladder: tuple[LadderStep, ...] = ()
         self.fallbacks: list[str] = []
@@ -51,11 +51,11 @@ class Record:
         self.started = started
         self._least = Clock(case_budget_s(1, seconds), started)
 
-    def last_call(self) -> float:
+    def deadline(self) -> float:
         """Moment at which the case is ended with what is on disk; for one prompt before they are known."""
         clock = self.clock or self._least
         assert clock is not None
-        return clock.last_call()
+        return clock.deadline()
 
     def left_s(self) -> float:
         """Seconds left of the budget."""
@@ -71,7 +71,7 @@ class Record:
     def step(self, name: str) -> Iterator[None]:
         """Measure a step of the case. Raises Overtaken where the case was left behind meanwhile."""
         if self.closed:
-            raise Overtaken
+            raise CaseAbandoned
         started, self.step_now = time.monotonic(), name
         try:
             yield
@@ -112,7 +112,7 @@ class Record:
             modality_why=modality.why if modality else None,
             notes=case.notes if case else (),
             prompts=tuple(
-                self.outcomes.get(prompt.id) or _unknown_outcome(prompt) for prompt in self.prompts
+                self.prompt_results.get(prompt.id) or _unknown_outcome(prompt) for prompt in self.prompts
             ),
             stages=tuple(self.stages),
             ladder=tuple(self.ladder),
@@ -125,9 +125,9 @@ class Record:
         )
 
 
-def _unknown_outcome(prompt: Prompt) -> PromptOutcome:
+def _unknown_outcome(prompt: Prompt) -> PromptResult:
     """Stand-in for a prompt whose case ended before the engine could tell."""
-    return PromptOutcome(
+    return PromptResult(
         id=prompt.id,
         text=prompt.text,
         target=prompt.target,

@@ -12,19 +12,19 @@ import threading
 import time
 from collections.abc import Callable
 
-from vesal.inference.data.errors import Overtaken
+from vesal.inference.data.errors import CaseAbandoned
 
 LISTEN_S = 0.1
 """A signal that the system hands to another thread than the main one is heard after so long at most."""
 
 
 def run_until(
-    work: Callable[[], None], last_call: Callable[[], float], now: Callable[[], float] = time.monotonic
+    work: Callable[[], None], deadline: Callable[[], float], now: Callable[[], float] = time.monotonic
 ) -> bool:
     """Run ``work`` in a thread and wait for it.
 
     Args:
-        work: raises what it likes; where it raises ``Overtaken`` it has ended.
+        work: raises what it likes; where it raises ``CaseAbandoned`` it has ended.
         last_call: moment of ``now`` up to which to wait; asked again and again, as it may be moved.
         now: the clock.
 
@@ -40,7 +40,7 @@ def run_until(
     def carry_out() -> None:
         try:
             work()
-        except Overtaken:
+        except CaseAbandoned:
             pass
         except BaseException as error:
             errors.append(error)
@@ -48,8 +48,8 @@ def run_until(
             ended.set()
 
     threading.Thread(target=carry_out, name="case", daemon=True).start()
-    while not ended.wait(max(0.0, min(LISTEN_S, last_call() - now()))):
-        if now() >= last_call() and not ended.is_set():
+    while not ended.wait(max(0.0, min(LISTEN_S, deadline() - now()))):
+        if now() >= deadline() and not ended.is_set():
             return False
     if errors:
         raise errors[0]

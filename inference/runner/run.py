@@ -22,14 +22,14 @@ from vesal.inference.data.errors import CaseError, VesalError
 from vesal.inference.data.results import OK, CaseReport, RunReport
 from vesal.inference.data.terms import OFF
 from vesal.inference.io.npz import read_case
-from vesal.inference.io.read_shape import peek_shape
+from vesal.inference.io.read_shape import read_shape
 from vesal.inference.io.user_mask import read_user_mask
 from vesal.inference.output.case_output import NOTHING
 from vesal.inference.output.logs import bar
 from vesal.inference.output.report import write_report
 from vesal.inference.prompts.parser import parse_prompts
-from vesal.inference.runner.case_paths import find_jobs
-from vesal.inference.runner.case_record import Record
+from vesal.inference.runner.case_paths import find_cases
+from vesal.inference.runner.case_record import CaseRecord
 from vesal.inference.runner.deadline import run_until
 from vesal.inference.runner.settings import Settings
 from vesal.inference.runtime.machine import peak_mb, processor
@@ -66,7 +66,7 @@ def run(
     Raises UsageError, with nothing written, where the paths cannot be used.
     """
     started = time.monotonic() if started is None else started
-    records = [Record(job) for job in find_jobs(settings.inputs, settings.outputs)]
+    records = [CaseRecord(job) for job in find_cases(settings.inputs, settings.outputs)]
     engine = OnceOpened(settings, open_engine or _open_engine)
     with _terminable():
         try:
@@ -130,21 +130,21 @@ def _open_engine(settings: Settings) -> "Engine":
     return Engine.open(settings)
 
 
-def _run_all(records: Sequence[Record], settings: Settings, engine: OnceOpened, started: float) -> None:
+def _run_all(records: Sequence[CaseRecord], settings: Settings, engine: OnceOpened, started: float) -> None:
     """Run the cases in turn; the first one's time counts from `started`, the others' from their own start."""
     with bar(len(records), "cases", "case") as shown:
         for number, record in enumerate(records):
             record.begin(started if number == 0 else time.monotonic(), settings.seconds)
-            if not run_until(partial(_run_case, record, settings, engine), record.last_call):
+            if not run_until(partial(_run_case, record, settings, engine), record.deadline):
                 _leave_behind(record, engine)
             shown.update()
 
 
-def _run_case(record: Record, settings: Settings, engine: OnceOpened) -> None:
+def _run_case(record: CaseRecord, settings: Settings, engine: OnceOpened) -> None:
     """Make one output: zeros at once, then whatever the engine finds. An error ends this case only."""
     try:
         with record.step("zeros"):
-            record.output.write_zeros(peek_shape(record.job.input))
+            record.output.write_zeros(read_shape(record.job.input))
         _segment(record, settings, engine)
     except Exception as error:
         log.exception("case %s fell back, its output holds %s", record.job.name, record.output.written)
@@ -152,7 +152,7 @@ def _run_case(record: Record, settings: Settings, engine: OnceOpened) -> None:
     _log_end(record, record.close())
 
 
-def _leave_behind(record: Record, engine: OnceOpened) -> None:
+def _leave_behind(record: CaseRecord, engine: OnceOpened) -> None:
     """End a case that has not ended by its last call: the best result on disk is its result."""
     step = record.step_now
     record.output.close(record.left_s())
@@ -164,7 +164,7 @@ def _leave_behind(record: Record, engine: OnceOpened) -> None:
     _log_end(record, record.close())
 
 
-def _stop_writing(records: Sequence[Record], engine: OnceOpened) -> None:
+def _stop_writing(records: Sequence[CaseRecord], engine: OnceOpened) -> None:
     """Close every output; the case under way may finish the file that it is writing."""
     for record in records:
         if record.started is not None and not record.closed:
@@ -173,7 +173,7 @@ def _stop_writing(records: Sequence[Record], engine: OnceOpened) -> None:
         record.output.close(0.0)
 
 
-def _note_progress(record: Record, engine: OnceOpened) -> None:
+def _note_progress(record: CaseRecord, engine: OnceOpened) -> None:
     """Keep for the report what an unfinished case has run so far."""
     progress = engine.engine.progress if engine.engine else None
     if record.step_now == "segment" and progress is not None:
@@ -181,7 +181,7 @@ def _note_progress(record: Record, engine: OnceOpened) -> None:
         record.fallbacks += progress.fallbacks
 
 
-def _segment(record: Record, settings: Settings, engine: OnceOpened) -> None:
+def _segment(record: CaseRecord, settings: Settings, engine: OnceOpened) -> None:
     """Read, parse, segment and write one case, noting each step."""
     with record.step("read"):
         case = record.case = read_case(record.job.input, settings.prompts, settings.dataset)
@@ -214,11 +214,11 @@ def _segment(record: Record, settings: Settings, engine: OnceOpened) -> None:
     with record.step("write"):
         record.output.write_labels(result.labels)
     # Only now: what they count must be what the file holds.
-    record.outcomes = result.prompts
+    record.prompt_results = result.prompts
     record.finished = True
 
 
-def _with_mask(case: Case, record: Record) -> Case:
+def _with_mask(case: Case, record: CaseRecord) -> Case:
     """The case with the user's mask, if there is one; a bad one is told and left out."""
     try:
         mask = read_user_mask(record.job.input, case.sentences, case.image.shape, case.instance)
@@ -231,7 +231,7 @@ def _with_mask(case: Case, record: Record) -> Case:
     return replace(case, mask=mask, notes=(*case.notes, note))
 
 
-def _log_end(record: Record, report: CaseReport) -> None:
+def _log_end(record: CaseRecord, report: CaseReport) -> None:
     """Say how a case ended: first what it could not do, then one line with seconds and MB."""
     for outcome in report.prompts:
         if outcome.covered is False:
@@ -241,14 +241,14 @@ def _log_end(record: Record, report: CaseReport) -> None:
     log.info("  %s, %.2f s, %.0f MB -> %s", report.state, report.seconds, report.peak_mb, record.job.output)
 
 
-def _leave_zeros(record: Record) -> None:
+def _leave_zeros(record: CaseRecord) -> None:
     """Give a case without an output its zeros: whoever collects the outputs misses none."""
     if record.output.written != NOTHING:
         return
     shapes: list[tuple[int, ...] | None] = []
     began = time.monotonic()
     # The disk that the case is on may be what it hangs on.
-    run_until(lambda: shapes.append(peek_shape(record.job.input)), lambda: began + PEEK_S)
+    run_until(lambda: shapes.append(read_shape(record.job.input)), lambda: began + PEEK_S)
     record.output.leave_zeros(shapes[0] if shapes else None)
 
 

@@ -24,8 +24,8 @@ def filter_pass(result: Pass, queries: Sequence[Query], rule: FilterRule) -> Pas
     to be removed. Classes are taken up alone, or with their rivals, so that packed ones stay packed.
     """
     axis = 1 + result.view.thick_axis
-    rivals = _rivals(queries) if rule.compete > 0 else []
-    rows = set(range(len(queries))) if rule.presence > 0 else set()
+    rivals = _rivals(queries) if rule.slice_nms_iou > 0 else []
+    rows = set(range(len(queries))) if rule.presence_threshold > 0 else set()
     groups = [*rivals, *([row] for row in sorted(rows.difference(*rivals)))]
     probability = result.probability
     for group in groups:
@@ -42,14 +42,14 @@ def filter_pass(result: Pass, queries: Sequence[Query], rule: FilterRule) -> Pas
 def _slices_to_keep(planes: np.ndarray, presence: np.ndarray, rule: FilterRule, compete: bool) -> np.ndarray:
     """(n, slices) bool for (n, slices, h, w) probabilities: present (BiomedParse-V), and not outdone."""
     keep = np.ones(planes.shape[:2], bool)
-    if rule.presence > 0:
+    if rule.presence_threshold > 0:
         from vesal.postprocess.slices import present_slices
 
-        keep = present_slices(presence, rule.presence)
+        keep = present_slices(presence, rule.presence_threshold)
     if compete:
         from vesal.postprocess.slices import slice_nms
 
-        keep &= slice_nms(planes * keep[:, :, None, None], presence, rule.compete)
+        keep &= slice_nms(planes * keep[:, :, None, None], presence, rule.slice_nms_iou)
     return keep
 
 
@@ -77,7 +77,10 @@ def filter_components(result: LabelMap, queries: Sequence[Query], rule: FilterRu
     from vesal.postprocess.components import ComponentRules, filter_class
 
     chosen_by = ComponentRules(
-        largest=rule.largest, close=rule.close, sure=rule.sure, size_ratio=rule.size_ratio
+        max_components=rule.max_components,
+        max_probability_drop=rule.max_probability_drop,
+        high_probability=rule.high_probability,
+        min_size_ratio=rule.min_size_ratio,
     )
 
     def choose(id_: int) -> None:

@@ -18,7 +18,7 @@ _DROPPED = 13
 _HALFWAY = 1 << (_DROPPED - 1)
 
 
-def half_bits(values: np.ndarray) -> np.ndarray:
+def float16_bits(values: np.ndarray) -> np.ndarray:
     """Numbers of ``LEAST`` or more as half precision, rounded to nearest (ties up), read as uint16.
 
     Read so they keep their order, and integers compare and multiply many at a time. Less than ``LEAST`` gives

@@ -28,7 +28,7 @@ DENSE_BYTES = 32 << 20
 """Up to this size probabilities are not worth packing: it would take longer than it saves."""
 
 
-class Kept:
+class PackedProbability:
     """(N, D, H, W) probabilities; gives float32 by class and by box.
 
     It grows by slabs of planes along D. ``kept[row]``, ``kept[[rows]]`` and ``kept[:, box]`` with slices give
@@ -45,7 +45,7 @@ class Kept:
         self._band: tuple[int, int, np.ndarray] | None = None
 
     @classmethod
-    def of(cls, probability: Probabilities, halves: bool = False) -> Kept:
+    def of(cls, probability: Probabilities, halves: bool = False) -> PackedProbability:
         """All of (N, D, H, W) float32, packed class by class."""
         kept = cls(0, (probability.shape[2], probability.shape[3]), halves)
         kept._edges.append(probability.shape[1])
@@ -71,7 +71,7 @@ class Kept:
             row.append(content)
         self._edges.append(self._edges[-1] + slab.shape[1])
 
-    def extend(self, other: Kept) -> None:
+    def extend(self, other: PackedProbability) -> None:
         """Take in another's classes, which must have the same planes, slabs and precision."""
         mine, theirs = ((kept._edges, kept._plane, kept.halves) for kept in (self, other))
         if mine != theirs:
@@ -106,9 +106,9 @@ class Kept:
             slabs = zip(self._edges, self._edges[1:], strict=False)
             self._rows[row] = [_pack(value[first:last], self.halves) for first, last in slabs]
 
-    def copy(self) -> Kept:
+    def copy(self) -> PackedProbability:
         """Another one with the same classes; what is packed is shared until it is replaced."""
-        other = Kept(0, self._plane, self.halves)
+        other = PackedProbability(0, self._plane, self.halves)
         other._rows, other._edges = list(self._rows), self._edges
         return other
 
@@ -144,7 +144,7 @@ class Kept:
         return out
 
 
-Probabilities = np.ndarray | Kept
+Probabilities = np.ndarray | PackedProbability
 """(N, D, H, W) float32, either way: both give a class by its number and a box by slices."""
 
 
@@ -157,9 +157,9 @@ def join(parts: Sequence[Probabilities]) -> Probabilities:
         if len(parts) == 1:
             return np.asarray(parts[0])
         return np.concatenate([np.asarray(part) for part in parts])
-    whole = Kept.of(parts[0], halves=True)
+    whole = PackedProbability.of(parts[0], halves=True)
     for part in parts[1:]:
-        whole.extend(Kept.of(part, halves=True))
+        whole.extend(PackedProbability.of(part, halves=True))
     return whole
 
 

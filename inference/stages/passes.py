@@ -20,12 +20,12 @@ from vesal.inference.planning.profile import StageRule
 from vesal.inference.stages.packed_probability import Probabilities, join
 from vesal.inference.stages.sliding_window import Blended
 from vesal.inference.stages.spatial_prompt import (
-    Hint,
     MaskPrompt,
-    is_given,
-    label_prompt,
-    prompt_of,
-    runs_alike,
+    PromptSampler,
+    has_mask,
+    prompt_from_labels,
+    prompt_from_probabilities,
+    split_by_mask,
 )
 from vesal.inference.stages.view_pass import Later, Look, Sight, Task
 from vesal.inference.timing.forecast import Load
@@ -94,8 +94,8 @@ def run_coarse(tasks: Sequence[Task], ladder: Ladder, later: Later = nothing_lat
         sum(result.windows for _, result in done),
         sum(result.skipped for _, result in done),
         ladder.pace.now() - started,
-        f"the whole volume in {ruled.windows} window(s) of up to {ruled.voxels} voxels, degree {view.degree}"
-        + marked,
+        f"the whole volume in {ruled.max_windows} window(s) of up to {ruled.window_voxels} voxels, "
+        f"degree {view.degree}" + marked,
         sum(result.unseen for _, result in done),
         note="; ".join(dict.fromkeys(result.note for _, result in done if result.note)),
     )
@@ -122,8 +122,8 @@ def coarse_tasks(
     once = coarse_rule(rule)
     tasks = []
     most = len(queries) if rule.layout else MOST_QUERIES
-    for group in runs_alike(queries, mask, most):
-        hint = prompt_of(group, mask) if is_given(mask, group[0]) else None
+    for group in split_by_mask(queries, mask, most):
+        hint = prompt_from_probabilities(group, mask) if has_mask(mask, group[0]) else None
         tasks.append(Task(sight, model, group, box, once, first=True, hint=hint))
     return tasks
 
@@ -133,7 +133,7 @@ def coarse_rule(rule: StageRule) -> StageRule:
 
     Rules with a layout say themselves how often a result is refined by itself.
     """
-    return rule if rule.layout else replace(rule, rounds=1, complementary=0)
+    return rule if rule.layout else replace(rule, rounds=1, complementary_block=0)
 
 
 def _rounds(look: Look, task: Task, ladder: Ladder) -> tuple[Blended, int]:
@@ -186,26 +186,26 @@ def fine_task(
         mask: the user's, where this stage takes it; stands in for the coarse result of its prompts.
     """
     assert target.box is not None
-    windows = rule.windows if target.found or coarse is None else rule.windows_if_empty
+    windows = rule.max_windows if target.found or coarse is None else rule.max_windows_if_empty
 
     def coarse_row(row: int, view: View) -> np.ndarray:
         if coarse is None:
             return np.zeros(view.shape, np.float32)
         return between(coarse.probability[index[row]], coarse.view, view)
 
-    if rule.layout is not None and rule.binary:
-        hint: Hint | None = (
-            None if target.labels is None else label_prompt(queries, target.labels, rule.layout, mask)
+    if rule.layout is not None and rule.binary_prompts:
+        hint: PromptSampler | None = (
+            None if target.labels is None else prompt_from_labels(queries, target.labels, rule.layout, mask)
         )
     else:
-        hint = prompt_of(queries, mask, coarse_row) if target.found else None
+        hint = prompt_from_probabilities(queries, mask, coarse_row) if target.found else None
 
     return Task(
         sight,
         model,
         queries,
         target.box,
-        replace(rule, windows=windows),
+        replace(rule, max_windows=windows),
         first=coarse is None,
         unsure=target.unsure,
         hint=hint,
@@ -228,7 +228,8 @@ def run_fine(task: Task, why: str, ladder: Ladder, later: Later = nothing_later)
         result, done = _rounds(look, task, ladder)
     rule = ladder.effort.of(task.rule, task.first)
     rounds = f"{done} round(s)" if done == task.rule.rounds else f"{done} of {task.rule.rounds} rounds"
-    why += f", {rule.windows} window(s) of up to {rule.voxels} voxels, {rounds}, degree {look.view.degree}"
+    why += f", {rule.max_windows} window(s) of up to {rule.window_voxels} voxels, {rounds}, "
+    why += f"degree {look.view.degree}"
     seconds = ladder.pace.now() - started
     return Pass(
         look.view,

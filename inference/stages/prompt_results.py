@@ -9,7 +9,7 @@ import numpy as np
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt
-from vesal.inference.data.results import PromptOutcome, StageReport
+from vesal.inference.data.results import PromptResult, StageReport
 from vesal.inference.planning.plan import Plan
 from vesal.inference.stages.label_map import LabelMap
 from vesal.inference.stages.passes import Pass
@@ -31,14 +31,14 @@ def stage_report(
     )
 
 
-def outcomes(
+def prompt_results(
     prompts: Sequence[Prompt],
     plan: Plan,
     result: LabelMap,
     labels: np.ndarray,
     case: Case,
     ran: Mapping[int, Sequence[str]],
-) -> dict[int, PromptOutcome]:
+) -> dict[int, PromptResult]:
     """What came of each prompt.
 
     Args:
@@ -55,7 +55,7 @@ def outcomes(
         covered = prompt.id in plan.covered
         # Small objects dropped are no longer in what is written: count that, not the map before.
         voxels, total = result.totals(prompt.id, labels)
-        told[prompt.id] = PromptOutcome(
+        told[prompt.id] = PromptResult(
             id=prompt.id,
             text=prompt.text,
             target=prompt.target,

@@ -9,12 +9,12 @@ import numpy as np
 
 from vesal.inference.data.prompt import Query
 from vesal.inference.families.published.case_rules import StageLayout
-from vesal.inference.geometry.region import FOUND, is_unsure, region_of, surroundings
+from vesal.inference.geometry.region import FOREGROUND_THRESHOLD, grown_region, is_uncertain, region_of
 from vesal.inference.geometry.view_groups import around, group
 from vesal.inference.geometry.views import Box, Sides, whole
 from vesal.inference.planning.profile import StageRule
 from vesal.inference.stages.passes import Pass
-from vesal.inference.stages.spatial_prompt import MaskPrompt, is_given, joined, with_mask
+from vesal.inference.stages.spatial_prompt import MaskPrompt, has_mask, joined, overlay_mask
 from vesal.inference.stages.view_pass import Sight
 
 
@@ -39,7 +39,7 @@ Grouped = list[tuple[tuple[int, ...], Target]]
 """Rows of the queries that share a view, and where it is laid."""
 
 
-def find_targets(
+def find_regions(
     sight: Sight,
     rule: StageRule,
     coarse: Pass | None,
@@ -60,13 +60,18 @@ def find_targets(
     if rule.layout is not None:
         return [(tuple(range(len(queries))), _laid_target(sight, rule.layout, coarse, queries, mask))]
     shape = sight.image.shape
-    found = _regions(coarse, len(queries), shape, rule.suspect)
-    given = [mask.box([q.prompt_id]) if mask and is_given(mask, q) else None for q in queries]
+    found = _regions(coarse, len(queries), shape, rule.low_threshold)
+    given = [mask.box([q.prompt_id]) if mask and has_mask(mask, q) else None for q in queries]
     known = [f if g is None else joined(g, f) for g, f in zip(given, found, strict=True)]
     if coarse is None:
         known = [box or whole(shape) for box in known]
     groups = group(
-        known, sight.spacing_dhw_mm, rule.voxels * rule.windows, rule.together, rule.coarser, rule.finest_mm
+        known,
+        sight.spacing_dhw_mm,
+        rule.window_voxels * rule.max_windows,
+        rule.max_targets_per_view,
+        rule.max_spacing_ratio,
+        rule.min_spacing_mm,
     )
     return [(index, _target(sight, rule, coarse, index, known, given)) for index in groups]
 
@@ -79,7 +84,7 @@ def _regions(coarse: Pass | None, count: int, shape: Sides, suspect: float) -> l
     for i in range(count):
         probability = coarse.probability[[i]]
         box = region_of(probability, coarse.view, shape)
-        if box is None and suspect < FOUND:
+        if box is None and suspect < FOREGROUND_THRESHOLD:
             box = region_of(probability, coarse.view, shape, suspect)
         boxes.append(box)
     return boxes
@@ -98,17 +103,22 @@ def _target(
     shape = sight.image.shape
     if any(given[i] is not None for i in index):
         step = (1.0, 1.0, 1.0) if coarse is None else coarse.view.step
-        box = surroundings(around(boxes), rule.grow, step, shape)
-        return Target(box, f"the box of the user's mask grown {rule.grow:g} times", True, given=True)
+        box = grown_region(around(boxes), rule.margin_factor, step, shape)
+        return Target(box, f"the box of the user's mask grown {rule.margin_factor:g} times", True, given=True)
     if coarse is None:
         return Target(whole(shape), "the whole volume, as these targets have no coarse stage")
-    unsure = is_unsure(coarse.probability[list(index)])
+    unsure = is_uncertain(coarse.probability[list(index)])
     if boxes:
-        box = surroundings(around(boxes), rule.grow, coarse.view.step, shape)
-        only = rule.suspect < FOUND and not (coarse.probability[list(index)] > FOUND).any()
-        suspected = f", from {rule.suspect:g} on," if only else ""
-        return Target(box, f"the coarse result's box{suspected} grown {rule.grow:g} times", True, unsure)
-    if rule.windows_if_empty:
+        box = grown_region(around(boxes), rule.margin_factor, coarse.view.step, shape)
+        only = (
+            rule.low_threshold < FOREGROUND_THRESHOLD
+            and not (coarse.probability[list(index)] > FOREGROUND_THRESHOLD).any()
+        )
+        suspected = f", from {rule.low_threshold:g} on," if only else ""
+        return Target(
+            box, f"the coarse result's box{suspected} grown {rule.margin_factor:g} times", True, unsure
+        )
+    if rule.max_windows_if_empty:
         return Target(whole(shape), "the whole volume, as the coarse result is empty", False, unsure)
     return Target(None, "nothing: the coarse result is empty")
 
@@ -117,11 +127,11 @@ def _laid_target(
     sight: Sight, layout: StageLayout, coarse: Pass | None, queries: Sequence[Query], mask: MaskPrompt | None
 ) -> Target:
     """Where a layout looks: by the label map of the coarse stage, the user's mask laid over it."""
-    labels = with_mask(None if coarse is None else coarse.labels, queries, mask)
+    labels = overlay_mask(None if coarse is None else coarse.labels, queries, mask)
     if labels is None:
         return Target(whole(sight.image.shape), "the whole volume, as these targets have no coarse stage")
     box, found, why = layout.region(labels)
-    given = any(is_given(mask, query) for query in queries)
+    given = any(has_mask(mask, query) for query in queries)
     if given:
         why += ", the user's mask laid over it"
     # A label map leaves nothing open: where the time is too short for all of it, it stands.

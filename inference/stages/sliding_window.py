@@ -18,7 +18,7 @@ import numpy as np
 from vesal.inference.data.errors import OutOfDeviceMemoryError
 from vesal.inference.geometry.tiles import blending_weight, tile_bounds
 from vesal.inference.geometry.views import SIDE_MULTIPLE, View, tile_starts
-from vesal.inference.stages.packed_probability import Kept, Probabilities
+from vesal.inference.stages.packed_probability import PackedProbability, Probabilities
 
 log = logging.getLogger("vesal")
 
@@ -173,11 +173,11 @@ def _run_size(
 
 
 class _Slabs:
-    """Weighted sums over the planes that windows still touch; finished planes go into a ``Kept``."""
+    """Weighted sums over the planes that windows still touch; finished planes are packed."""
 
     def __init__(self, classes: int, shape: Corner, size: Corner, weight: np.ndarray) -> None:
         """Sums of (N, window's depth, H, W) floats, whatever the depth of the view of ``shape``."""
-        self._kept = Kept(classes, (shape[1], shape[2]))
+        self._kept = PackedProbability(classes, (shape[1], shape[2]))
         self._size, self._depth = size, shape[0]
         self._weight, self._least = weight, float(weight.min())
         self._total = np.zeros((classes, size[0], *shape[1:]), np.float32)
@@ -193,7 +193,7 @@ class _Slabs:
             for total, values in zip(self._total, probability, strict=True):
                 total[(slice(None), *rest)] += values * self._weight
 
-    def finish(self) -> Kept:
+    def finish(self) -> PackedProbability:
         """All planes, those that no window reached as zeros."""
         self._finish_up_to(self._depth)
         return self._kept

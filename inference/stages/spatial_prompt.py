@@ -17,7 +17,7 @@ from vesal.inference.geometry.view_groups import around
 from vesal.inference.geometry.views import Box, View, triple
 from vesal.inference.planning.plan import Batch
 
-Hint = Callable[[View], np.ndarray]
+PromptSampler = Callable[[View], np.ndarray]
 """View -> spatial prompt (N,d,h,w) float32 0..1"""
 
 
@@ -64,7 +64,7 @@ class MaskPrompt(UserMask):
 
 
 @dataclass(frozen=True)
-class Given:
+class StageMask:
     """A case's mask, if there is one, and the stage that it is meant for."""
 
     mask: MaskPrompt | None
@@ -82,19 +82,19 @@ class Given:
         return self.mask if takes and not batch.fine.skip else None
 
 
-def is_given(mask: MaskPrompt | None, query: Query) -> bool:
+def has_mask(mask: MaskPrompt | None, query: Query) -> bool:
     """Whether the user's mask holds the prompt that a query belongs to."""
     return mask is not None and query.prompt_id in mask.ids
 
 
-def runs_alike(queries: Sequence[Query], mask: MaskPrompt | None, most: int) -> list[Sequence[Query]]:
+def split_by_mask(queries: Sequence[Query], mask: MaskPrompt | None, most: int) -> list[Sequence[Query]]:
     """Queries in their order, cut where one with a mask meets one without, and after every `most`.
 
     So those without a mask are asked exactly as they would be if there were none.
     """
     runs: list[list[Query]] = []
     for query in queries:
-        if runs and len(runs[-1]) < most and is_given(mask, query) == is_given(mask, runs[-1][0]):
+        if runs and len(runs[-1]) < most and has_mask(mask, query) == has_mask(mask, runs[-1][0]):
             runs[-1].append(query)
         else:
             runs.append([query])
@@ -109,14 +109,14 @@ def joined(given: Box, found: Box | None) -> Box:
     return given if found is None else around([given, found])
 
 
-def with_mask(
+def overlay_mask(
     labels: np.ndarray | None, queries: Sequence[Query], mask: MaskPrompt | None
 ) -> np.ndarray | None:
     """A coarse label map (D,H,W) with the user's masks in the place of what it says of their prompts.
 
     None where there is neither.
     """
-    ids = sorted({q.prompt_id for q in queries if is_given(mask, q)})
+    ids = sorted({q.prompt_id for q in queries if has_mask(mask, q)})
     if mask is None or not ids:
         return labels
     given = np.where(np.isin(mask.labels, ids), mask.labels, 0)
@@ -125,9 +125,9 @@ def with_mask(
     return np.where(given > 0, given, np.where(np.isin(labels, ids), 0, labels))
 
 
-def label_prompt(
+def prompt_from_labels(
     queries: Sequence[Query], labels: np.ndarray, layout: StageLayout, mask: MaskPrompt | None
-) -> Hint:
+) -> PromptSampler:
     """What gives a look the masks (N,d,h,w) bool of a label map (D,H,W), as a layout samples it.
 
     Args:
@@ -141,18 +141,18 @@ def label_prompt(
         sampled = layout.prompt_labels(labels, view)
         masks = np.stack([sampled == query.prompt_id for query in queries])
         for row, query in zip(masks, queries, strict=True):
-            if mask is not None and is_given(mask, query) and not row.any():
+            if mask is not None and has_mask(mask, query) and not row.any():
                 row[...] = mask.sampled(query.prompt_id, view) > 0.5
         return masks
 
     return prompt
 
 
-def prompt_of(
+def prompt_from_probabilities(
     queries: Sequence[Query],
     mask: MaskPrompt | None,
     otherwise: Callable[[int, View], np.ndarray] | None = None,
-) -> Hint:
+) -> PromptSampler:
     """What gives a look its spatial prompt (N,d,h,w) float32 0..1 on a view.
 
     Args:
@@ -164,7 +164,7 @@ def prompt_of(
     def prompt(view: View) -> np.ndarray:
         out = np.zeros((len(queries), *view.shape), np.float32)
         for row, query in enumerate(queries):
-            if mask is not None and is_given(mask, query):
+            if mask is not None and has_mask(mask, query):
                 out[row] = mask.sampled(query.prompt_id, view)
             elif otherwise is not None:
                 out[row] = otherwise(row, view)

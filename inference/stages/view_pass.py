@@ -16,7 +16,7 @@ import numpy as np
 from vesal.inference.data.prompt import Query
 from vesal.inference.families.contract import Embedding, StageModel
 from vesal.inference.families.network_input import image_channels
-from vesal.inference.geometry.region import is_unsure
+from vesal.inference.geometry.region import is_uncertain
 from vesal.inference.geometry.resample import to_view
 from vesal.inference.geometry.views import Box, Sides, View, fit_view
 from vesal.inference.planning.profile import StageRule
@@ -24,7 +24,7 @@ from vesal.inference.stages.block_masks import half_of_blocks
 from vesal.inference.stages.packed_probability import Probabilities
 from vesal.inference.stages.sliding_window import Blended, corners_of, is_idle, run_windows, window_shape
 from vesal.inference.timing.forecast import Load
-from vesal.inference.timing.ladder import Effort, Ladder, Where
+from vesal.inference.timing.ladder import Effort, FineScope, Ladder
 
 Later = Callable[[Effort], list[Load]]
 """What is to come after the present look, under an effort."""
@@ -62,8 +62,8 @@ class Sight:
     def lay(self, box: Box, rule: StageRule) -> View:
         """The view that ``rule`` lays over ``box``."""
         if rule.layout is not None:
-            return rule.layout.view(box, rule.voxels * rule.windows)
-        return _fit(box, self.spacing_dhw_mm, rule.voxels * rule.windows, rule.finest_mm)
+            return rule.layout.view(box, rule.window_voxels * rule.max_windows)
+        return _fit(box, self.spacing_dhw_mm, rule.window_voxels * rule.max_windows, rule.min_spacing_mm)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,11 @@ class Task:
         """Whether this effort still runs the round (0 is the first)."""
         if round_ >= effort.of(self.rule, self.first).rounds:
             return False
-        return self.first or effort.fine is Where.EVERYWHERE or (effort.fine is Where.UNSURE and self.unsure)
+        return (
+            self.first
+            or effort.fine is FineScope.EVERYWHERE
+            or (effort.fine is FineScope.UNSURE and self.unsure)
+        )
 
     def load(self, effort: Effort, times: int = 1) -> list[Load]:
         """What looking costs from the beginning, so many times."""
@@ -98,7 +102,7 @@ class Task:
             return []
         rule = effort.of(self.rule, self.first)
         view = self.sight.lay(self.box, rule)
-        size, corners = _cut(view, rule.voxels, rule.overlap)
+        size, corners = _cut(view, rule.window_voxels, rule.overlap)
         return [
             Load(
                 view.degree,
@@ -114,7 +118,7 @@ class Task:
 
     def _count(self, view: View, rule: StageRule) -> int:
         """Windows of a view that hold something: counted on one grid, about as many of another."""
-        size, corners = _cut(view, rule.voxels, rule.overlap)
+        size, corners = _cut(view, rule.window_voxels, rule.overlap)
         if not self.busy_shares:
             image = self.sight.channels(view)
             hint = self.hint(view) if self.hint and view.tiling is None else None
@@ -163,7 +167,7 @@ class _Round:
         self._task, self._ladder, self._later = look._task, look._ladder, look._later
         self._embedding, self._rule, self._view = look._embedding, look._rule, look.view
         self._image, self._prompt, self._number = image, prompt, number
-        self._size, self._corners = _cut(self._view, self._rule.voxels, self._rule.overlap)
+        self._size, self._corners = _cut(self._view, self._rule.window_voxels, self._rule.overlap)
         self._asked, self._voxels = 0, math.prod(self._size)
 
     def run(self) -> Blended:
@@ -179,7 +183,7 @@ class _Round:
             self._image,
             self._prompt,
             self._view,
-            rule.voxels,
+            rule.window_voxels,
             rule.overlap,
             classes,
             self._may_go_on,
@@ -216,7 +220,7 @@ class _Round:
         if not self._may_settle(effort):
             return len(waiting)
         parts = (_part(self._prompt, corner, self._size) for corner in waiting)
-        return sum(part is None or is_unsure(part) for part in parts)
+        return sum(part is None or is_uncertain(part) for part in parts)
 
     @cached_property
     def _busy(self) -> list[Corner]:
@@ -229,25 +233,25 @@ class _Round:
     def _may_settle(self, effort: Effort) -> bool:
         """Whether windows of which the coarse stage was sure keep its result; a user's mask is none."""
         task = self._task
-        return effort.fine is Where.UNSURE and not (task.first or task.given or self._number)
+        return effort.fine is FineScope.UNSURE and not (task.first or task.given or self._number)
 
     def _predict(self, image: np.ndarray, prompt: np.ndarray | None, degree: int) -> Answer:
         """One window's prediction; with complementary masks, of two that see one half each (see the rule)."""
         self._asked, self._voxels = self._asked + 1, math.prod(image.shape[1:])
         effort = self._ladder.effort
-        if prompt is not None and self._may_settle(effort) and not is_unsure(prompt):
+        if prompt is not None and self._may_settle(effort) and not is_uncertain(prompt):
             prompt = prompt.astype(np.float32, copy=False)
             return prompt, prompt.max((2, 3))
         rule = effort.of(self._task.rule, self._task.first)
-        if prompt is not None and rule.binary:
+        if prompt is not None and rule.binary_prompts:
             prompt = prompt > 0.5  # a byte a voxel: of many prompts the floats would be most of the memory
-        if prompt is None or not rule.complementary:
+        if prompt is None or not rule.complementary_block:
             return self._call(image, prompt, degree)
-        block = rule.refine_block if self._number and rule.refine_block else rule.complementary
+        block = rule.refinement_block if self._number and rule.refinement_block else rule.complementary_block
         seen = half_of_blocks(prompt.shape[1:], block)
         first, present_first = self._call(image, prompt * seen, degree)
         second, present_second = self._call(image, prompt * ~seen, degree)
-        if rule.unseen:
+        if rule.merge_unprompted:
             np.copyto(first, second, where=seen)
         else:
             first += second
@@ -285,9 +289,9 @@ def _part(values: Probabilities | None, corner: Corner, size: Sides) -> np.ndarr
 
 def _passes(rule: StageRule, prompted: bool) -> int:
     """Calls of the network for one window."""
-    return 2 if rule.complementary and prompted else 1
+    return 2 if rule.complementary_block and prompted else 1
 
 
 def _grid(rule: StageRule) -> tuple[int, int, float]:
     """What of a rule decides where the windows lie."""
-    return rule.voxels, rule.windows, rule.overlap
+    return rule.window_voxels, rule.max_windows, rule.overlap

@@ -14,7 +14,7 @@ Point = tuple[int, float]
 """voxels of a window, seconds of a call"""
 
 
-class Costs:
+class CallCosts:
     """Seconds of the calls seen so far.
 
     The first call of each degree compiles its graph. It is held for typical only while there is no other, and

@@ -44,13 +44,13 @@ class Clock:
         """Seconds that remain; negative once the time is up."""
         return self.budget_s - self.spent_s()
 
-    def last_call(self) -> float:
+    def deadline(self) -> float:
         """Moment of `now` at which the case is ended with what is on disk, whatever still runs."""
         return self.started + self.budget_s - min(LEAVE_S, LEAVE_SHARE * self.budget_s)
 
     def usable_s(self) -> float:
-        """Seconds until `last_call`; negative once it has passed."""
-        return self.last_call() - self.now()
+        """Seconds until `deadline`; negative once it has passed."""
+        return self.deadline() - self.now()
 
 
 def case_budget_s(prompts: int, seconds: float | None = None) -> float:

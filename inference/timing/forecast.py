@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from vesal.inference.timing.call_costs import Costs
+from vesal.inference.timing.call_costs import CallCosts
 from vesal.inference.timing.clock import Clock
 
 PLAN_MARGIN = 1.15
@@ -40,17 +40,17 @@ class Load:
         return self if self.count is None else replace(self, windows=self.count(), count=None)
 
 
-class Pace:
+class Forecast:
     """Keeps the clock of one case and what its parts cost."""
 
-    def __init__(self, clock: Clock, known: Costs | None = None) -> None:
+    def __init__(self, clock: Clock, known: CallCosts | None = None) -> None:
         """`known` outlives a case: what others measured says whether the first window may be begun.
 
         It does not enter sums: other cases ask for other numbers of classes on other windows.
         """
         self._clock = clock
-        self._costs = Costs()
-        self._known = known or Costs()
+        self._costs = CallCosts()
+        self._known = known or CallCosts()
         self._end_s: float | None = None
         self._sampling_s = 0.0
         self._end_was_empty = False

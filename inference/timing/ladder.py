@@ -15,10 +15,10 @@ from typing import Any
 from vesal.inference.data.results import LadderStep
 from vesal.inference.geometry.views import SIDE_MULTIPLE
 from vesal.inference.planning.profile import StageRule
-from vesal.inference.timing.forecast import Load, Pace
+from vesal.inference.timing.forecast import Forecast, Load
 
 
-class Where(Enum):
+class FineScope(Enum):
     """Where the fine stage looks at what a coarse stage has seen before."""
 
     EVERYWHERE = "everywhere"
@@ -36,7 +36,7 @@ class Effort:
     """whether the complementary pass is run"""
     overlap: float = 1.0
     """most overlap of windows"""
-    fine: Where = Where.EVERYWHERE
+    fine: FineScope = FineScope.EVERYWHERE
     share: float = 1.0
     """of the voxels of a view that sees the whole volume for the first time"""
 
@@ -54,23 +54,23 @@ class Effort:
 @lru_cache(maxsize=1024)
 def _ruled(effort: Effort, rule: StageRule, first: bool) -> StageRule:
     """Asked before every window, for all that is still to come."""
-    voxels, windows = rule.voxels, rule.windows
+    voxels, windows = rule.window_voxels, rule.max_windows
     if first and effort.share < 1:
-        windows = max(1, int(rule.windows * effort.share))
-        voxels = min(rule.voxels, int(rule.voxels * rule.windows * effort.share / windows))
-    several = rule.windows > 1 or rule.windows_if_empty > 1
+        windows = max(1, int(rule.max_windows * effort.share))
+        voxels = min(rule.window_voxels, int(rule.window_voxels * rule.max_windows * effort.share / windows))
+    several = rule.max_windows > 1 or rule.max_windows_if_empty > 1
     return replace(
         rule,
-        voxels=max(SIDE_MULTIPLE**3, voxels),
-        windows=windows,
+        window_voxels=max(SIDE_MULTIPLE**3, voxels),
+        max_windows=windows,
         rounds=rule.rounds if effort.rounds is None else min(rule.rounds, effort.rounds),
-        complementary=rule.complementary if effort.complementary else 0,
+        complementary_block=rule.complementary_block if effort.complementary else 0,
         overlap=min(rule.overlap, effort.overlap) if several else rule.overlap,
     )
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedStage:
     """One stage of a plan: its rule, and whether it sees the volume first."""
 
     rule: StageRule
@@ -85,7 +85,7 @@ class Rung:
     change: Mapping[str, Any] = field(default_factory=dict)
 
 
-def rungs(stages: Sequence[Planned]) -> Iterator[Rung]:
+def rungs(stages: Sequence[PlannedStage]) -> Iterator[Rung]:
     """The whole ladder for a plan, first step first."""
     most = max((stage.rule.rounds for stage in stages), default=1)
     for rounds in range(most - 1, 0, -1):
@@ -93,9 +93,9 @@ def rungs(stages: Sequence[Planned]) -> Iterator[Rung]:
     yield Rung("no complementary pass", {"complementary": False})
     for overlap in (0.25, 0.0):
         yield Rung(f"overlap {overlap:g}", {"overlap": overlap})
-    yield Rung("fine stage only where the coarse stage was unsure", {"fine": Where.UNSURE})
-    yield Rung("coarse only", {"fine": Where.NOWHERE})
-    largest = max((s.rule.voxels * s.rule.windows for s in stages if s.first), default=0)
+    yield Rung("fine stage only where the coarse stage was unsure", {"fine": FineScope.UNSURE})
+    yield Rung("coarse only", {"fine": FineScope.NOWHERE})
+    largest = max((s.rule.window_voxels * s.rule.max_windows for s in stages if s.first), default=0)
     share = 0.5
     while share * largest >= SIDE_MULTIPLE**3:
         yield Rung(f"coarser spacing: 1/{1 / share:.0f} of the voxels", {"share": share})
@@ -105,7 +105,7 @@ def rungs(stages: Sequence[Planned]) -> Iterator[Rung]:
 class Ladder:
     """Walks down as far as the clock demands, and never up again."""
 
-    def __init__(self, pace: Pace, stages: Sequence[Planned] = ()) -> None:
+    def __init__(self, pace: Forecast, stages: Sequence[PlannedStage] = ()) -> None:
         """``stages`` are those of the plan: a rung that changes none of them is passed without a word."""
         self.pace = pace
         self.effort = Effort()

@@ -12,9 +12,9 @@ import numpy as np
 from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.engine import Engine, Segmentation
-from vesal.inference.families.nano import VolumeModel
+from vesal.inference.families.nano import NanoModel
 from vesal.inference.planning.profile import (
-    Covered,
+    CoveredTarget,
     FilterRule,
     OrientationRule,
     Override,
@@ -76,7 +76,7 @@ def make_profile(
     targets: Sequence[tuple[str, str | None, str]] | None = None,
     stand_ins: tuple[StandIn, ...] = (),
     overrides: tuple[Override, ...] = (),
-    turned: bool = True,
+    any_orientation: bool = True,
     orientation: OrientationRule | None = None,
 ) -> Profile:
     """A profile of the fake network: views of 32^3 voxels in both stages, no filters."""
@@ -90,11 +90,11 @@ def make_profile(
         licence="none",
         graphs={},
         bank=Path("nowhere"),
-        coarse=coarse or StageRule(voxels=32**3),
-        fine=fine or StageRule(voxels=32**3, grow=1.2),
+        coarse=coarse or StageRule(window_voxels=32**3),
+        fine=fine or StageRule(window_voxels=32**3, margin_factor=1.2),
         filters=filters or FilterRule(),
         overrides=overrides,
-        targets=tuple(Covered(*t, turned=turned) for t in targets),
+        targets=tuple(CoveredTarget(*t, any_orientation=any_orientation) for t in targets),
         stand_ins=stand_ins,
         orientation=orientation,
     )
@@ -104,7 +104,7 @@ def make_engine(graph: Graph | None = None, **rules: Any) -> Engine:
     """An engine around one fake network for all degrees; ``rules`` go to ``make_profile``."""
     used = graph or Bright()
     graphs: Mapping[int, Graph] = {0: used, 1: used, 2: used}
-    return Engine(make_profile(**rules), SimpleNamespace(name="fake"), VolumeModel(graphs, BANK))
+    return Engine(make_profile(**rules), SimpleNamespace(name="fake"), NanoModel(graphs, BANK))
 
 
 def make_prompt(id_: int, concept: str | None, side: str | None = None, **changes: Any) -> Prompt:

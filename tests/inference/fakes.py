@@ -10,7 +10,7 @@ import numpy as np
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt
-from vesal.inference.data.results import LadderStep, PromptOutcome, StageReport
+from vesal.inference.data.results import LadderStep, PromptResult, StageReport
 from vesal.inference.output.logs import log_stage
 from vesal.inference.runner.settings import Settings
 from vesal.inference.timing.clock import Clock
@@ -74,7 +74,7 @@ class FakeEngine:
         stage = StageReport("coarse", case.spacing_dhw_mm, SHAPE, 1, 0, 0.25, 64.0, "the whole volume fits")
         log_stage(stage)
         voxels = int(np.count_nonzero(labels))
-        outcome = PromptOutcome(
+        outcome = PromptResult(
             id=first.id,
             text=first.text,
             target=first.target,

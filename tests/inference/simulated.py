@@ -42,8 +42,8 @@ class World:
 
     def spend(self, seconds: float) -> None:
         """Let time go by; at the case's last call it is over."""
-        if self.at + seconds >= self.clock.last_call():
-            self.at = max(self.at, self.clock.last_call())
+        if self.at + seconds >= self.clock.deadline():
+            self.at = max(self.at, self.clock.deadline())
             raise TimeIsUp
         self.at += seconds
 
@@ -93,14 +93,14 @@ def make_setting(random: np.random.Generator) -> Setting:
         start = [int(random.integers(0, n - 4)) for n in shape]
         cubes.append((tuple(slice(s, s + 5) for s in start), level))
     several = int(random.choice((1, 2, 4)))
-    coarse = StageRule(SMALL, windows=int(random.choice((1, 1, 4))), skip=bool(random.random() < 0.15))
+    coarse = StageRule(SMALL, max_windows=int(random.choice((1, 1, 4))), skip=bool(random.random() < 0.15))
     fine = StageRule(
         SMALL,
-        windows=several,
+        max_windows=several,
         rounds=int(random.integers(1, 4)),
-        complementary=int(random.choice((0, 4))),
-        windows_if_empty=int(random.choice((0, 2))),
-        together=int(random.integers(1, 4)),
+        complementary_block=int(random.choice((0, 4))),
+        max_windows_if_empty=int(random.choice((0, 2))),
+        max_targets_per_view=int(random.integers(1, 4)),
         skip=bool(random.random() < 0.1) and not coarse.skip,
     )
     prompts = [

@@ -77,7 +77,7 @@ def test_300_blobs_become_the_255_largest() -> None:
     for number, (d, h, w) in enumerate(places):
         image[d, h, w : w + (2 if number % 5 == 0 else 1)] = 200
     saved = Saved()
-    engine = make_engine(fine=StageRule(voxels=32**3))
+    engine = make_engine(fine=StageRule(window_voxels=32**3))
     result = segment(engine, image, [make_prompt(9, "cell")], save=saved, instance=True)
     sizes = np.bincount(result.labels.ravel())[1:]
     assert result.labels.dtype == np.uint8
@@ -159,7 +159,7 @@ def test_a_volume_smaller_than_the_window() -> None:
 def test_a_volume_four_times_the_window() -> None:
     """128^3 in a view of 32^3: the coarse stage sees steps of 4, the fine one of 1 about a cube of 20."""
     cut = (slice(70, 90), slice(40, 60), slice(100, 120))
-    engine = make_engine(fine=StageRule(voxels=32**3, grow=1.6))
+    engine = make_engine(fine=StageRule(window_voxels=32**3, margin_factor=1.6))
     result = segment(engine, made_image((128, 128, 128), (cut, 200)), [LIVER])
     truth = np.zeros((128, 128, 128), bool)
     truth[cut] = True
@@ -172,9 +172,11 @@ def test_a_volume_four_times_the_window() -> None:
 def test_windows_over_a_large_view_find_the_same() -> None:
     """27 windows of 32^3 with half a side shared see a volume of 64^3 as one view of 64^3 does."""
     image = made_image((64, 64, 64), ((slice(20, 50), slice(10, 40), slice(30, 60)), 200))
-    rule = StageRule(voxels=32**3, windows=8)
+    rule = StageRule(window_voxels=32**3, max_windows=8)
     many = segment(make_engine(coarse=rule, fine=replace(rule, skip=True)), image, [LIVER])
-    one = segment(make_engine(coarse=StageRule(voxels=64**3), fine=replace(rule, skip=True)), image, [LIVER])
+    one = segment(
+        make_engine(coarse=StageRule(window_voxels=64**3), fine=replace(rule, skip=True)), image, [LIVER]
+    )
     assert many.stages[0].windows == 27 and one.stages[0].windows == 1
     np.testing.assert_array_equal(many.labels, one.labels)
     assert many.prompts[1].stages == ("coarse",)
@@ -192,7 +194,7 @@ def test_the_fine_stage_sees_the_coarse_result_as_spatial_prompt() -> None:
 def test_later_rounds_see_the_round_before() -> None:
     """A network that always says 0.75: the coarse prompt is 0.75, and so is each later one."""
     constant = Constant(0.75)
-    fine = StageRule(voxels=32**3, rounds=3)
+    fine = StageRule(window_voxels=32**3, rounds=3)
     result = segment(make_engine(constant, fine=fine), made_image((32, 32, 32)), [LIVER])
     assert [float(c["prompt"].max()) for c in constant.calls] == [0, 0.75, 0.75, 0.75]
     assert result.stages[1].windows == 3
@@ -201,7 +203,7 @@ def test_later_rounds_see_the_round_before() -> None:
 
 def test_complementary_masks_show_each_half_once() -> None:
     constant = Constant(0.75)
-    fine = StageRule(voxels=32**3, complementary=8)
+    fine = StageRule(window_voxels=32**3, complementary_block=8)
     segment(make_engine(constant, fine=fine), made_image((32, 32, 32)), [LIVER])
     _, first, second = (c["prompt"][0, 0] for c in constant.calls)
     np.testing.assert_array_equal(first + second, np.full((32, 32, 32), 0.75, np.float32))
@@ -232,7 +234,7 @@ def test_both_sides_answer_an_unsided_prompt() -> None:
     left = (slice(8, 20), slice(8, 20), slice(2, 12))
     right = (slice(8, 20), slice(8, 20), slice(20, 30))
     image = made_image((32, 32, 32), (left, 160), (right, 160))
-    engine = make_engine(fine=StageRule(voxels=32**3, skip=True))
+    engine = make_engine(fine=StageRule(window_voxels=32**3, skip=True))
     both = segment(engine, image, [make_prompt(4, "kidney")])
     assert np.count_nonzero(both.labels == 4) == 2 * 12 * 12 * 10
     assert both.prompts[4].covered and "both sides" in both.prompts[4].why
@@ -252,7 +254,9 @@ def test_a_small_organ_in_one_view_with_a_large_one_is_not_lost() -> None:
     """The fine view of both was laid around the large one alone, which emptied the small one."""
     large, small = (slice(4, 24), slice(4, 24), slice(4, 24)), (slice(27, 31),) * 3
     image = made_image((32, 32, 32), (large, 200), (small, 120))
-    result = segment(make_engine(fine=StageRule(voxels=32**3, grow=1.0)), image, [LIVER, SPLEEN])
+    result = segment(
+        make_engine(fine=StageRule(window_voxels=32**3, margin_factor=1.0)), image, [LIVER, SPLEEN]
+    )
     assert result.stages[1].name == "fine liver, spleen"
     assert (result.labels[small] == 2).all()
 
@@ -269,7 +273,7 @@ def test_targets_that_lie_together_share_a_view() -> None:
 def test_targets_get_a_view_each_where_the_profile_says_so() -> None:
     prompts = [LIVER, SPLEEN, make_prompt(3, "kidney", "left"), make_prompt(4, "kidney", "right")]
     image = made_image((32, 32, 32), (LOW, 200), (HIGH, 120))
-    result = segment(make_engine(fine=StageRule(voxels=32**3, together=1)), image, prompts)
+    result = segment(make_engine(fine=StageRule(window_voxels=32**3, max_targets_per_view=1)), image, prompts)
     assert [s.name for s in result.stages] == ["coarse", "fine liver", "fine spleen"]
     assert result.prompts[3].stages == ("coarse",), "nothing coarse, so nowhere to look"
 
@@ -280,7 +284,7 @@ def test_an_empty_coarse_result_may_be_searched_in_windows() -> None:
     image = made_image((128, 128, 128), (cut, 200), background=0)
     lost = segment(make_engine(), image, [LIVER])
     assert not lost.labels.any() and lost.prompts[1].stages == ("coarse",)
-    fine = StageRule(voxels=32**3, windows_if_empty=64)
+    fine = StageRule(window_voxels=32**3, max_windows_if_empty=64)
     found = segment(make_engine(fine=fine), image, [LIVER])
     np.testing.assert_array_equal(np.argwhere(found.labels), np.argwhere(image == 200))
     assert "coarse result is empty" in found.stages[1].why
@@ -291,7 +295,7 @@ def test_a_lower_threshold_keeps_faint_voxels_and_ties_go_to_the_first() -> None
     """A network that always says 0.35: above 0.3 the first prompt takes everything, above 0.5 none does."""
     image = made_image((16, 16, 16))
     for threshold, expected in ((0.3, {7}), (0.5, {0})):
-        rule = StageRule(voxels=32**3, threshold=threshold)
+        rule = StageRule(window_voxels=32**3, threshold=threshold)
         engine = make_engine(Constant(0.35), coarse=rule, fine=replace(rule, skip=True))
         result = segment(engine, image, [make_prompt(7, "liver"), make_prompt(2, "spleen")])
         assert set(np.unique(result.labels)) == expected
@@ -299,7 +303,7 @@ def test_a_lower_threshold_keeps_faint_voxels_and_ties_go_to_the_first() -> None
 
 @pytest.mark.parametrize("presence", [0.1, 0.9])
 def test_slices_without_presence_are_emptied(presence: float) -> None:
-    engine = make_engine(Constant(0.9, presence), filters=FilterRule(presence=0.5))
+    engine = make_engine(Constant(0.9, presence), filters=FilterRule(presence_threshold=0.5))
     result = segment(engine, made_image((12, 16, 16)), [LIVER], spacing_dhw_mm=(5.0, 1.0, 1.0))
     assert bool(result.labels.any()) is (presence > 0.5)
 
@@ -316,7 +320,7 @@ def test_components_are_filtered_in_semantic_cases_only() -> None:
 def test_overrides_give_a_target_its_own_stages() -> None:
     """The spleen has no coarse stage: its fine one sees the whole volume, without a prompt."""
     bright = Bright()
-    own = Override("CT", "tissue", StageRule(voxels=4096, skip=True), StageRule(voxels=32**3))
+    own = Override("CT", "tissue", StageRule(window_voxels=4096, skip=True), StageRule(window_voxels=32**3))
     prompts = [LIVER, make_prompt(2, "spleen", kind="tissue")]
     image = made_image((32, 32, 32), (LOW, 200), (HIGH, 120))
     result = segment(make_engine(bright, overrides=(own,)), image, prompts)
@@ -329,7 +333,7 @@ def test_overrides_give_a_target_its_own_stages() -> None:
 def test_the_same_input_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     image = np.random.default_rng(5).integers(0, 256, (40, 50, 60), np.uint8)
     image[10:30, 10:30, 10:30] = 200
-    fine = StageRule(voxels=16_000, windows=4, complementary=8, rounds=2)
+    fine = StageRule(window_voxels=16_000, max_windows=4, complementary_block=8, rounds=2)
     files = []
     for number in range(2):
         result = segment(make_engine(fine=fine), image, [LIVER, SPLEEN])

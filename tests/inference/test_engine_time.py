@@ -90,7 +90,7 @@ def test_what_was_refined_in_time_stays_refined() -> None:
         make_prompt(3, "kidney", "left"),
         make_prompt(4, "kidney", "right"),
     ]
-    fine = StageRule(voxels=32**3, together=1)
+    fine = StageRule(window_voxels=32**3, max_targets_per_view=1)
     result = segment(make_engine(slow, fine=fine), image, prompts, clock=slow.clock(85.0))
     assert {p: o.stages for p, o in result.prompts.items()} == {
         1: ("coarse", "fine"),
@@ -121,7 +121,7 @@ def test_an_expired_clock_runs_nothing() -> None:
     assert result.ladder[0].why.startswith("-1.00 s of 10 s left")
 
 
-WINDOWS = StageRule(voxels=32**3, windows=8)
+WINDOWS = StageRule(window_voxels=32**3, max_windows=8)
 """Over a volume of 64^3: 27 windows with half a side shared, 8 with none."""
 CORNER = made_image((64, 64, 64), ((slice(4, 24),) * 3, 200))
 """A cube in the first eighth."""
@@ -169,7 +169,7 @@ def test_below_no_overlap_the_whole_volume_is_seen_with_fewer_voxels() -> None:
 
 def test_a_coarser_coarse_stage_has_no_fine_one() -> None:
     """The ladder is walked in its order: what could not pay for overlap cannot pay for a second stage."""
-    fine = StageRule(voxels=32**3, rounds=2, complementary=8)
+    fine = StageRule(window_voxels=32**3, rounds=2, complementary_block=8)
     result = run_windows_of(Slow(10.0), 82.0, fine=fine)
     assert steps(result) == [
         "fewer refinement rounds: 1",

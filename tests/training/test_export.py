@@ -15,7 +15,7 @@ from vesal.inference.data.terms import MODALITIES  # noqa: E402
 from vesal.inference.families.nano import SIDE_CODES  # noqa: E402
 from vesal.inference.geometry.views import fit_view  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
-from vesal.inference.runner.settings import ROOT  # noqa: E402
+from vesal.inference.planning.weights_folder import WEIGHTS  # noqa: E402
 from vesal.inference.runtime.choice import choose_runtime  # noqa: E402
 from vesal.networks.nano import TEXT, Nano  # noqa: E402
 from vesal.training.bank import read_bank  # noqa: E402
@@ -88,7 +88,7 @@ def test_a_graph_computes_what_the_network_does(
         assert np.abs(came["presence"] - presence).max() < 1e-4
 
 
-SHIPPED = ROOT / "weights" / "nano"
+SHIPPED = WEIGHTS / "nano"
 REAL = {0: "CT_HeadNeck", 1: "MR_Prostate", 2: "MR_Heart_ACDC"}
 """A set for each degree of anisotropy."""
 
@@ -173,5 +173,5 @@ def test_a_new_folder_gets_the_same_bytes_and_rules_without_scores(
     for name in ("weights.bin", "degree0.onnx", "degree1.onnx", "degree2.onnx"):
         assert sha256(tmp_path / "mine" / name) == sha256(folder / name)
     profile = read_profile(tmp_path / "mine")
-    assert profile.name == "mine" and profile.coarse.voxels > 0
+    assert profile.name == "mine" and profile.coarse.window_voxels > 0
     assert profile.targets and all(target.dsc is None for target in profile.targets)

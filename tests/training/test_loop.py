@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 from tests.training.made import THIN, rule  # noqa: E402
 from tests.training.trainers import BANK, VOXELS, same, trainer  # noqa: E402
 from vesal.training import loop  # noqa: E402
-from vesal.training.feeder import Feeder, Pace  # noqa: E402
+from vesal.training.feeder import Feeder, Forecast  # noqa: E402
 from vesal.training.ideas import Ideas  # noqa: E402
 from vesal.training.log import Log  # noqa: E402
 from vesal.training.loop import Trainer, train  # noqa: E402
@@ -118,13 +118,13 @@ def test_views_are_as_at_run_time_where_a_run_begins_from_weights(
     assert one.pace(0).scale == 1.0
 
 
-def paces(folder: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch, **plan: float) -> list[Pace]:
+def paces(folder: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch, **plan: float) -> list[Forecast]:
     """What the feeder of a run of 25 s was told, whose second step, the last, begins with 10 s gone."""
     times = iter(10.0 * i for i in range(100))
     monkeypatch.setattr(loop.time, "monotonic", lambda: next(times))
     one, told = trainer(folder, hours=25 / 3600, pairs=1, **plan), []
 
-    def pace(prepared: int) -> Pace:
+    def pace(prepared: int) -> Forecast:
         told.append(one.pace(prepared))
         return told[-1]
 

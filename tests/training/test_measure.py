@@ -176,13 +176,13 @@ def test_voxels_on_slices_without_the_target_are_counted_along_the_axis() -> Non
 
 def test_the_filter_takes_away_slices_below_its_threshold(made: Labelled) -> None:
     """The network gives every voxel, with presence 0.3 in the first half of the 14 slices."""
-    engine = make_engine(EveryWhere(), filters=FilterRule(presence=0.1))
+    engine = make_engine(EveryWhere(), filters=FilterRule(presence_threshold=0.1))
     shown = {
         t: presence.shown_targets(t, presence.with_threshold(engine, t), made)[0] for t in (0.0, 0.1, 0.5)
     }
     assert shown[0.0].false_slices == shown[0.1].false_slices == shown[0.0].empty_slices == SHAPE[0] - 6
     assert shown[0.5].false_slices < shown[0.1].false_slices
-    assert engine.profile.filters.presence == 0.1
+    assert engine.profile.filters.presence_threshold == 0.1
     gone = [
         presence.absent_targets(t, presence.with_threshold(engine, t), made, [CELL])[0] for t in (0.0, 0.5)
     ]

@@ -14,8 +14,8 @@ from vesal.inference.data.prompt import Query  # noqa: E402
 from vesal.inference.geometry.resample import labels_to_view  # noqa: E402
 from vesal.inference.geometry.views import Box, fit_view  # noqa: E402
 from vesal.inference.planning.profile import StageRule, read_profile  # noqa: E402
-from vesal.inference.runner.settings import ROOT  # noqa: E402
-from vesal.inference.stages.regions import find_targets  # noqa: E402
+from vesal.inference.planning.weights_folder import WEIGHTS  # noqa: E402
+from vesal.inference.stages.regions import find_regions  # noqa: E402
 from vesal.inference.stages.view_pass import Sight  # noqa: E402
 from vesal.training import views  # noqa: E402
 from vesal.training.ideas import Ideas  # noqa: E402
@@ -27,22 +27,22 @@ VOXELS = 24 * 32 * 32
 
 
 def test_fine_views_are_shared_in_training_as_at_run_time() -> None:
-    profile = read_profile(ROOT / "weights" / "nano", check_digests=False)
+    profile = read_profile(WEIGHTS / "nano", check_digests=False)
     for used in (profile.fine, *(o.fine for o in profile.overrides)):
-        assert used.together == TOGETHER
-        assert CLOSER[0] * COARSER <= used.coarser <= CLOSER[1] * COARSER
-        assert GROW[0] <= used.grow <= GROW[1]
+        assert used.max_targets_per_view == TOGETHER
+        assert CLOSER[0] * COARSER <= used.max_spacing_ratio <= CLOSER[1] * COARSER
+        assert GROW[0] <= used.margin_factor <= GROW[1]
     ct = next(o.fine for o in profile.overrides if o.modality == "CT" and o.kind is None)
-    rules = {name: r.finest_mm for name, r in read_rules().items() if name.startswith("CT_")}
+    rules = {name: r.min_spacing_mm for name, r in read_rules().items() if name.startswith("CT_")}
     assert rules.pop("CT_Sarcoma") == 0.0, "lesions are looked at as fine as they were acquired"
-    assert set(rules.values()) == {ct.finest_mm}
+    assert set(rules.values()) == {ct.min_spacing_mm}
 
 
 def test_no_view_is_finer_than_what_training_showed(shared: Path) -> None:
     """Voxels finer than those of its training set are new to a target, coarser ones lose detail: the limit
     lies at the set's usual voxels, or a little below where sets of one kind share it. Lesions have none.
     """
-    profile = read_profile(ROOT / "weights" / "nano", check_digests=False)
+    profile = read_profile(WEIGHTS / "nano", check_digests=False)
     train, looked = shared / "data" / "train", set()
     for folder in sorted(p for p in train.iterdir() if p.name.startswith(("MR_", "US_"))):
         volumes = [read_labelled(path) for path in sorted(folder.glob("*.npz"))[:5]]
@@ -50,7 +50,7 @@ def test_no_view_is_finer_than_what_training_showed(shared: Path) -> None:
         for prompt in (p for v in volumes for p in v.prompts):
             if prompt.concept and profile.covers(prompt.concept, prompt.side, prompt.modality):
                 for used in profile.rules_for(prompt.modality, prompt.kind):
-                    finest = used.finest_mm / usual
+                    finest = used.min_spacing_mm / usual
                     assert finest == 0 if prompt.kind == "lesion" else 0.79 < finest < 1.01, folder.name
                     looked.add((prompt.modality, prompt.kind))
     assert {("MR", "heart chamber"), ("MR", "organ"), ("MR", "structure"), ("US", "organ")} <= looked
@@ -69,15 +69,20 @@ def test_a_fine_view_of_training_is_that_of_the_engine(
     queries = [Query(t.label, t.name, t.concept, t.side, t.modality, "organ") for t in volume.targets]
     sight = Sight(np.asarray(volume.image), volume.spacing_dhw_mm, volume.statistics)
     used = StageRule(
-        VOXELS, grow=1.35, together=TOGETHER, coarser=COARSER, finest_mm=finest_mm, windows_if_empty=0
+        VOXELS,
+        margin_factor=1.35,
+        max_targets_per_view=TOGETHER,
+        max_spacing_ratio=COARSER,
+        min_spacing_mm=finest_mm,
+        max_windows_if_empty=0,
     )
     for seed in range(4):
         rng = np.random.default_rng(seed)
         coarse = coarse_item(volume, rule(), VOXELS, rng, ideas=still)
         found = (views.unpose(coarse.truth[0], coarse) > 0.5).astype(np.float32)
         passed = SimpleNamespace(probability=found, view=coarse.view)
-        targets = find_targets(sight, used, passed, queries)
-        seen = fine_item(coarse, found, replace(rule(), finest_mm=finest_mm), VOXELS, rng, still).view
+        targets = find_regions(sight, used, passed, queries)
+        seen = fine_item(coarse, found, replace(rule(), min_spacing_mm=finest_mm), VOXELS, rng, still).view
         expected = [fit_view(t.box, volume.spacing_dhw_mm, VOXELS, finest_mm) for _, t in targets]
         assert seen in expected
 

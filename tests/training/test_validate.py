@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="the made volumes import the network's modul
 from tests.inference.fake_models import make_engine  # noqa: E402
 from tests.training.made import PROMPTS, made_volume, rule, write_volume  # noqa: E402
 from vesal.inference.data.errors import UsageError  # noqa: E402
-from vesal.inference.planning.profile import Covered  # noqa: E402
+from vesal.inference.planning.profile import CoveredTarget  # noqa: E402
 from vesal.training.coverage import known_targets, mark_turned, write_scores  # noqa: E402
 from vesal.training.floors import Floor, floors_table, judge, read_floors  # noqa: E402
 from vesal.training.measure.runs import covering, find_cases, read_labelled  # noqa: E402
@@ -203,7 +203,10 @@ def test_what_is_run_as_two_sides_is_not_covered_without_one() -> None:
         covering(engine, [("cell", None, "MR"), ("rib", None, "CT")]),
     )
     assert both.profile.targets == engine.profile.targets
-    assert one.profile.targets == (*engine.profile.targets, Covered("cell", None, "MR"))  # no vector of a rib
+    assert one.profile.targets == (
+        *engine.profile.targets,
+        CoveredTarget("cell", None, "MR"),
+    )  # no vector of a rib
 
 
 @pytest.mark.parametrize(
@@ -213,7 +216,7 @@ def test_only_what_was_shown_turned_may_be_turned(tmp_path: Path, flips: str, ex
     path = write_manifest(tmp_path, "liver", "aorta")
     volume = made_volume(tmp_path / "case")
     mark_turned(tmp_path, [volume], {volume.dataset: replace(rule(), flips=flips)})
-    assert [t["turned"] for t in json.loads(path.read_text())["targets"]] == [expected, False]
+    assert [t["any_orientation"] for t in json.loads(path.read_text())["targets"]] == [expected, False]
 
 
 def test_one_set_that_was_not_turned_is_enough(tmp_path: Path) -> None:
@@ -221,4 +224,4 @@ def test_one_set_that_was_not_turned_is_enough(tmp_path: Path) -> None:
     volume = made_volume(tmp_path / "case")
     rules = {volume.dataset: replace(rule(), flips="any"), "Other": replace(rule(), flips="none")}
     mark_turned(tmp_path, [volume, replace(volume, dataset="Other"), volume], rules)
-    assert [t["turned"] for t in json.loads(path.read_text())["targets"]] == [False]
+    assert [t["any_orientation"] for t in json.loads(path.read_text())["targets"]] == [False]

@@ -143,7 +143,7 @@ def test_the_manifest_tells_sources_and_digests(medal_s: Made) -> None:
     assert told["network"]["coarse"]["window_dhw"] == [32, 64, 64]
     assert told["network"]["coarse"]["spacing_dhw_mm"] == [3.0, 1.5, 1.5]
     assert told["network"]["fine"]["window_dhw"] == [192, 192, 192], "the published one: no name tells"
-    assert told["coarse"]["voxels"] == 32 * 64 * 64
+    assert told["coarse"]["window_voxels"] == 32 * 64 * 64
 
 
 def test_fp16_halves_the_weights_and_keeps_the_classes(medal_s: Made, tmp_path: Path) -> None:

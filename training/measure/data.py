@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vesal.inference.data.errors import UsageError
-from vesal.inference.io.npz_archive import Archive
+from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.io.plain_pickle import load_plain
 from vesal.inference.io.prompt_files import parse_prompts_dict
 from vesal.training.measure.phrasings import read
@@ -88,7 +88,7 @@ def survey(data: Path) -> dict[str, Contents]:
 
 def read_sentences(path: Path) -> list[str]:
     """The sentences that a volume's file carries. Raises CaseError."""
-    with Archive(path) as archive:
+    with NpzArchive(path) as archive:
         _, raw = archive.read_raw("text_prompts", MOST_PROMPT_BYTES)
     source = f"{path.name}, 'text_prompts'"
     return list(parse_prompts_dict(load_plain(raw, source), source).sentences.values())

@@ -53,7 +53,7 @@ def measure(args: argparse.Namespace) -> Report:
 
 def along(labelled: Labelled, axis: int) -> Labelled:
     """The case stored the other way round along ``axis`` of (D, H, W)."""
-    truth = orientation.reversed_along(labelled.truth, (axis,))
+    truth = orientation.reverse_axes(labelled.truth, (axis,))
     return replace(labelled, case=orientation.along(labelled.case, (axis,)), truth=truth)
 
 

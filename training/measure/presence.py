@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(args: argparse.Namespace) -> Report:
     """Run every case with and without the filter."""
     engine = Engine.open(Settings(weights=str(args.weights.resolve())))
-    shipped = engine.profile.filters.presence
+    shipped = engine.profile.filters.presence_threshold
     thresholds = sorted({0.0, shipped, *args.thresholds})
     if len(thresholds) < 2:
         raise UsageError(
@@ -87,7 +87,7 @@ def measure(args: argparse.Namespace) -> Report:
 
 def with_threshold(engine: Engine, threshold: float) -> Engine:
     """The same weights with another presence threshold."""
-    return changed(engine, filters=replace(engine.profile.filters, presence=threshold))
+    return changed(engine, filters=replace(engine.profile.filters, presence_threshold=threshold))
 
 
 def shown_targets(threshold: float, engine: Engine, labelled: Labelled) -> list[Shown]:

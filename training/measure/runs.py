@@ -18,7 +18,7 @@ from vesal.inference.data.errors import UsageError
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.engine import Engine, Segmentation
 from vesal.inference.io.npz import read_case
-from vesal.inference.planning.profile import Covered
+from vesal.inference.planning.profile import CoveredTarget
 from vesal.inference.prompts.parser import parse_prompts
 from vesal.inference.timing.clock import Clock, case_budget_s
 
@@ -143,7 +143,7 @@ def covering(engine: Engine, targets: Iterable[TargetKey]) -> Engine:
         if not profile.covers(concept, side, modality) and engine.model.knows(concept):
             if side is None and sides:
                 continue
-            new.append(Covered(concept, side, modality))
+            new.append(CoveredTarget(concept, side, modality))
     return changed(engine, targets=(*profile.targets, *new))
 
 

@@ -278,7 +278,7 @@ def rules_of(system: str, network: Mapping[str, Any], modalities: Sequence[str])
         # One window is what the network was trained to see; SAT has no coarse stage.
         window = network.get(stage, network["fine"])["window_dhw"]
         missing = {} if stage in network else {"skip": True}
-        rules[stage] = {**own.get(stage, {}), "voxels": math.prod(window), **missing}
+        rules[stage] = {**own.get(stage, {}), "window_voxels": math.prod(window), **missing}
     return rules
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vesal.inference.data.errors import ProfileError
-from vesal.inference.families.query_text import BATCH, Tokens
+from vesal.inference.families.query_text import BATCH, WordPieces
 from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.networks.mpnet_text import MPNetText
 from vesal.weights.convert.errors import CheckpointError, TokenizerError
@@ -23,7 +23,7 @@ TOKENIZER, VOCABULARY = "tokenizer.json", "vocab.txt"
 GRAPH, WEIGHTS, BANK = "text.onnx", "text.bin", "bank.npz"
 
 
-def write_tokenizer(folder: Path, out: Path) -> Tokens:
+def write_tokenizer(folder: Path, out: Path) -> WordPieces:
     """Put the tokenizer of a BioLORD folder into ``out`` as ``tokenizer.json``.
 
     The file is copied; where there is only ``vocab.txt``, MPNet's tokenizer is built from it: lower case,
@@ -43,7 +43,7 @@ def write_tokenizer(folder: Path, out: Path) -> Tokens:
                 f"{folder} has neither {TOKENIZER} nor {VOCABULARY}; wanted is the folder BioLORD-2023-C "
                 "that lies beside the checkpoints (or sentence-transformers' copy of it)."
             )
-        return Tokens(out / TOKENIZER)
+        return WordPieces(out / TOKENIZER)
     except (OSError, ProfileError) as error:
         raise TokenizerError(f"{folder}: {error}") from error
 
@@ -93,7 +93,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 @torch.no_grad()
-def encode(model: MPNetText, tokens: Tokens, texts: Sequence[str]) -> np.ndarray:
+def encode(model: MPNetText, tokens: WordPieces, texts: Sequence[str]) -> np.ndarray:
     """Text parts of queries (N, E) float32, before the modality is added.
 
     Raises:
@@ -112,7 +112,7 @@ def encode(model: MPNetText, tokens: Tokens, texts: Sequence[str]) -> np.ndarray
     return np.concatenate(found)
 
 
-def write_bank(path: Path, model: MPNetText, tokens: Tokens, sentences: Sequence[str] = ()) -> np.ndarray:
+def write_bank(path: Path, model: MPNetText, tokens: WordPieces, sentences: Sequence[str] = ()) -> np.ndarray:
     """Store the text parts of all targets and ``sentences``, and what each modality adds; returns the former.
 
     In fp32: they are 2 MB, and a rounded query would change all voxels of a class.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vesal.inference.data.errors import RuntimeChoiceError
-from vesal.inference.families.query_text import QueryText
+from vesal.inference.families.query_text import QueryTextEncoder
 from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.networks.medal_s import MedalS, union
 from vesal.networks.sat import Sat
@@ -143,7 +143,7 @@ def of_queries(
         modality: (E,) added to both.
     """
     image, _ = made_window((SIDE,) * 3, len(names))
-    rounded = QueryText(graph, tokenizer, choose_runtime("onnxruntime")).encode(list(names))
+    rounded = QueryTextEncoder(graph, tokenizer, choose_runtime("onnxruntime")).encode(list(names))
     wanted = of_network(network, image, queries + modality, None)
     return compare(of_network(network, image, rounded + modality, None), wanted)
 

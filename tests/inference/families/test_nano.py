@@ -8,7 +8,7 @@ import pytest
 
 from vesal.inference.data.errors import OutOfDeviceMemoryError
 from vesal.inference.data.prompt import Query
-from vesal.inference.families.nano import OnFirstUse, VolumeModel
+from vesal.inference.families.nano import LazyGraphs, NanoModel
 from vesal.inference.families.network_input import image_channels, intensity_statistics
 
 BANK = {"liver": np.array([1.0, 0.0], np.float32), "kidney": np.array([0.0, 2.0], np.float32)}
@@ -54,7 +54,7 @@ def test_channels_are_scaled_and_standardised() -> None:
 
 
 def test_an_embedding_has_a_row_a_prompt() -> None:
-    model = VolumeModel({}, BANK)
+    model = NanoModel({}, BANK)
     embedding = model.embed([query("kidney", "right", "MR"), query("liver")])
     np.testing.assert_array_equal(embedding.text, [[0, 2], [1, 0]])
     np.testing.assert_array_equal(embedding.side, [2, 0])
@@ -62,7 +62,7 @@ def test_an_embedding_has_a_row_a_prompt() -> None:
 
 
 def test_the_bank_says_what_is_known() -> None:
-    model = VolumeModel({}, BANK)
+    model = NanoModel({}, BANK)
     assert model.knows("liver")
     assert not model.knows("spleen")
     assert not model.knows(None)
@@ -77,7 +77,7 @@ def test_a_graph_gets_one_batch_of_named_arrays(given: bool) -> None:
         seen.update(inputs)
         return {"probability": inputs["prompt"] + 1, "presence": np.full((1, 2, 3), 0.25)}
 
-    model = VolumeModel({1: graph}, BANK)
+    model = NanoModel({1: graph}, BANK)
     prompt = np.full((2, 3, 4, 5), 0.5, np.float32) if given else None
     probability, presence = model.predict(
         np.zeros((2, 3, 4, 5), np.float32), prompt, model.embed([query("liver"), query("kidney", "left")]), 1
@@ -113,7 +113,7 @@ class CountingRuntime:
 
 def test_a_graph_is_loaded_when_it_is_wanted_and_once() -> None:
     runtime = CountingRuntime()
-    graphs = OnFirstUse({d: Path(f"degree{d}.onnx") for d in range(3)}, runtime)
+    graphs = LazyGraphs({d: Path(f"degree{d}.onnx") for d in range(3)}, runtime)
     assert (len(graphs), list(graphs), runtime.loaded) == (3, [0, 1, 2], [])
     assert [graphs[2], graphs[2], graphs[0]] == ["degree2", "degree2", "degree0"]
     assert runtime.loaded == ["degree2", "degree0"]
@@ -122,7 +122,7 @@ def test_a_graph_is_loaded_when_it_is_wanted_and_once() -> None:
 def test_a_bank_is_read_from_its_file(tmp_path: Path) -> None:
     path = tmp_path / "bank.npz"
     np.savez(path, names=np.array(["liver", "spleen"]), vectors=np.array([[1, 2], [3, 4]], np.float16))
-    model = VolumeModel.load({}, path, CountingRuntime())
+    model = NanoModel.load({}, path, CountingRuntime())
     text = model.embed([query("spleen")]).text
     assert text.dtype == np.float32
     np.testing.assert_array_equal(text, [[3, 4]])
@@ -148,7 +148,7 @@ def test_queries_are_halved_until_they_fit_and_stay_so() -> None:
     """Room for 3 of 10: 10 and 5 do not fit, 3 do; the next view is asked in threes at once."""
     names = ["liver", "kidney"] * 5
     gpu = SmallGpu(3)
-    model = VolumeModel({0: gpu}, BANK)
+    model = NanoModel({0: gpu}, BANK)
     embedding = model.embed([query(name) for name in names])
     image = np.zeros((2, 4, 4, 4), np.float32)
     for expected in ([10, 5, 3, 3, 3, 1], [3, 3, 3, 1]):
@@ -160,7 +160,7 @@ def test_queries_are_halved_until_they_fit_and_stay_so() -> None:
 
 def test_queries_that_see_each_other_are_not_parted() -> None:
     gpu = SmallGpu(3)
-    model = VolumeModel({0: gpu}, BANK)
+    model = NanoModel({0: gpu}, BANK)
     embedding = model.embed([query("liver")] * 4)
     with pytest.raises(OutOfDeviceMemoryError):
         model.predict(np.zeros((2, 4, 4, 4), np.float32), np.ones((4, 4, 4, 4), np.float32), embedding, 0)
@@ -168,6 +168,6 @@ def test_queries_that_see_each_other_are_not_parted() -> None:
 
 
 def test_a_gpu_too_small_for_one_query_says_so() -> None:
-    model = VolumeModel({0: SmallGpu(0)}, BANK)
+    model = NanoModel({0: SmallGpu(0)}, BANK)
     with pytest.raises(OutOfDeviceMemoryError):
         model.predict(np.zeros((2, 4, 4, 4), np.float32), None, model.embed([query("liver")] * 4), 0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vesal.inference.data.errors import ProfileError
-from vesal.inference.families.query_text import BATCH, MAX_TOKENS, QueryText, Tokens
+from vesal.inference.families.query_text import BATCH, MAX_TOKENS, QueryTextEncoder, WordPieces
 
 
 @pytest.fixture(scope="module")
@@ -17,12 +17,12 @@ def folder(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tokens(folder: Path) -> Tokens:
+def tokens(folder: Path) -> WordPieces:
     """It, opened."""
-    return Tokens(folder / "BioLORD-tiny/tokenizer.json")
+    return WordPieces(folder / "BioLORD-tiny/tokenizer.json")
 
 
-def test_recorded_ids(tokens: Tokens, folder: Path) -> None:
+def test_recorded_ids(tokens: WordPieces, folder: Path) -> None:
     """Special words, the longest sentence that is read, other scripts."""
     rows = json.loads((folder / "tokens.json").read_text())
     assert len(rows) == 49
@@ -30,13 +30,13 @@ def test_recorded_ids(tokens: Tokens, folder: Path) -> None:
         assert tokens.ids(row["text"]) == row["ids"], row["text"]
 
 
-def test_recorded_batch(tokens: Tokens, folder: Path) -> None:
+def test_recorded_batch(tokens: WordPieces, folder: Path) -> None:
     stored = np.load(folder / "expected.npz")
     ids, mask = tokens.batch(json.loads((folder / "batch_texts.json").read_text()))
     assert np.array_equal(ids, stored["batch_ids"]) and np.array_equal(mask, stored["batch_mask"])
 
 
-def test_long_and_broken_sentences(tokens: Tokens) -> None:
+def test_long_and_broken_sentences(tokens: WordPieces) -> None:
     assert len(tokens.ids("liver " * 1000)) == MAX_TOKENS
     assert len(tokens.ids("")) == 2
     assert tokens.ids("\ud800 liver")[-2:] == tokens.ids("liver")[-2:]
@@ -48,7 +48,7 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path, content: str | Non
     if content is not None:
         path.write_text(content)
     with pytest.raises(ProfileError, match="tokenizer.json"):
-        Tokens(path)
+        WordPieces(path)
 
 
 def test_sentences_are_encoded_in_batches(folder: Path) -> None:
@@ -65,7 +65,7 @@ def test_sentences_are_encoded_in_batches(folder: Path) -> None:
             self.calls.append(len(inputs["ids"]))
             return {"embedding": inputs["mask"].sum(1, keepdims=True).astype(np.float32)}
 
-    text = QueryText(folder / "x.onnx", folder / "BioLORD-tiny/tokenizer.json", Lengths())
+    text = QueryTextEncoder(folder / "x.onnx", folder / "BioLORD-tiny/tokenizer.json", Lengths())
     found = text.encode(["liver"] * BATCH + ["left liver"])
     assert Lengths.calls == [BATCH, 1]
     assert found[:BATCH].std() == 0 and found[-1] > found[0]

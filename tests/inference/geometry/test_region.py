@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from vesal.inference.geometry.region import FAR_SHARE, MAY_BE, SURE, is_unsure, region_of, surroundings
+from vesal.inference.geometry.region import (
+    MAY_BE,
+    MIN_COMPONENT_SHARE,
+    SURE,
+    grown_region,
+    is_uncertain,
+    region_of,
+)
 from vesal.inference.geometry.views import Box, View
 
 VIEW = View((-2.0, 0.0, 10.0), (2.0, 1.0, 3.0), (10, 10, 10), 0, 0)
@@ -49,7 +56,7 @@ def test_a_far_speck_does_not_stretch_the_box() -> None:
     """27 voxels and 1 voxel: below a tenth; with 3 voxels of 27 the second part counts."""
     large = (slice(1, 4), slice(1, 4), slice(1, 4))
     box = Box((0.0, 1.0, 13.0), (6.0, 4.0, 22.0))
-    assert 1 < FAR_SHARE * 27 < 3
+    assert 1 < MIN_COMPONENT_SHARE * 27 < 3
     assert region_of(one_class(large, (slice(8, 9), slice(8, 9), slice(8, 9))), VIEW, SHAPE) == box
     stretched = region_of(one_class(large, (slice(6, 9), slice(8, 9), slice(8, 9))), VIEW, SHAPE)
     assert stretched == Box((0.0, 1.0, 13.0), (16.0, 9.0, 37.0))
@@ -93,19 +100,19 @@ def test_an_empty_class_does_not_hide_the_other() -> None:
 
 def test_surroundings_grow_by_a_factor() -> None:
     """10 voxels times 1.4: 2 more on each side, and the coarse voxel is smaller."""
-    box = surroundings(Box((20.0, 20.0, 20.0), (30.0, 30.0, 30.0)), 1.4, (1.0, 1.0, 1.0), (50, 50, 50))
+    box = grown_region(Box((20.0, 20.0, 20.0), (30.0, 30.0, 30.0)), 1.4, (1.0, 1.0, 1.0), (50, 50, 50))
     assert box == Box((18.0, 18.0, 18.0), (32.0, 32.0, 32.0))
 
 
 def test_surroundings_hold_a_coarse_voxel_around_a_small_target() -> None:
-    box = surroundings(Box((20.0, 20.0, 20.0), (24.0, 24.0, 24.0)), 1.2, (4.0, 1.0, 0.1), (50, 50, 50))
+    box = grown_region(Box((20.0, 20.0, 20.0), (24.0, 24.0, 24.0)), 1.2, (4.0, 1.0, 0.1), (50, 50, 50))
     assert np.allclose(box.start, (16.0, 19.0, 19.6))
     assert np.allclose(box.stop, (28.0, 25.0, 24.4))
 
 
 def test_surroundings_end_with_the_volume() -> None:
     """A target that fills the volume keeps its spacing: nothing outside is worth a voxel."""
-    box = surroundings(Box((0.0, 1.0, 0.0), (8.0, 9.0, 10.0)), 2.0, (1.0, 1.0, 1.0), (8, 10, 10))
+    box = grown_region(Box((0.0, 1.0, 0.0), (8.0, 9.0, 10.0)), 2.0, (1.0, 1.0, 1.0), (8, 10, 10))
     assert box == Box((0.0, 0.0, 0.0), (8.0, 10.0, 10.0))
 
 
@@ -118,9 +125,9 @@ def test_a_class_is_unsure_where_half_of_it_is_neither_yes_nor_no(
     """Nothing at all is a sure result."""
     row = np.zeros((10, 10, 10), np.float32)
     row.ravel()[:faint], row.ravel()[faint : faint + sure] = MAY_BE, SURE
-    assert is_unsure(row[None]) is unsure
+    assert is_uncertain(row[None]) is unsure
 
 
 def test_one_unsure_class_is_enough() -> None:
     sure, unsure = np.full((1, 4, 4, 4), 1.0), np.full((1, 4, 4, 4), 0.5)
-    assert is_unsure(np.concatenate([sure, unsure])) and not is_unsure(np.concatenate([sure, sure]))
+    assert is_uncertain(np.concatenate([sure, unsure])) and not is_uncertain(np.concatenate([sure, sure]))

@@ -9,7 +9,7 @@ import pytest
 
 from vesal.inference.data import errors
 from vesal.inference.io.npz import read_case
-from vesal.inference.io.read_shape import peek_shape
+from vesal.inference.io.read_shape import read_shape
 
 PROMPTS = {"3": "Liver in CT", "200": "Spleen in CT", "instance_label": 0}
 
@@ -79,7 +79,7 @@ def test_malicious_prompts_are_refused_and_do_not_run(made, tmp_path):
     with pytest.raises(errors.UnsafePickleError, match="CT_AMOS_1.npz.*system"):
         read_case(path)
     assert not (tmp_path / "trace").exists()
-    assert peek_shape(path) == (2, 3, 4)
+    assert read_shape(path) == (2, 3, 4)
     np.load(path, allow_pickle=True)["text_prompts"]  # the attack is real: numpy runs it
     assert (tmp_path / "trace").exists()
 
@@ -172,7 +172,7 @@ def test_bad_input_has_its_named_error(made, which):
     assert isinstance(caught.value, errors.CaseError)
     assert "CT_AMOS_1.npz" in str(caught.value)
     expected = None if changes.get("imgs", 0) is None else np.asarray(changes.get("imgs", IMAGE)).shape
-    assert peek_shape(path) == expected
+    assert read_shape(path) == expected
 
 
 def test_thin_volumes_and_largest_id(made):
@@ -196,7 +196,7 @@ def test_real_cases(shared, name):
     path = shared / "cases/imgs" / f"{name}.npz"
     shape, spacing, prompts, instance = REAL[name]
     case = read_case(path)
-    assert case.image.shape == peek_shape(path) == shape
+    assert case.image.shape == read_shape(path) == shape
     assert case.spacing_dhw_mm == pytest.approx(spacing, abs=1e-6)
     assert list(case.sentences) == list(range(1, prompts + 1))
     assert (case.instance, case.notes) == (instance, ())
@@ -210,5 +210,5 @@ def test_training_volumes_compressed_with_lzma(shared):
     for folder in folders:
         path = min(folder.glob("*.npz"))
         case = read_case(path)
-        assert peek_shape(path) == case.image.shape
+        assert read_shape(path) == case.image.shape
         assert case.sentences and case.notes == ()

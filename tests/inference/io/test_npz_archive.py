@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from vesal.inference.data import errors
 from vesal.inference.io.npz import read_case
-from vesal.inference.io.npz_archive import Archive
-from vesal.inference.io.read_shape import MAX_VOXELS, peek_shape
+from vesal.inference.io.npz_archive import NpzArchive
+from vesal.inference.io.read_shape import MAX_VOXELS, read_shape
 
 SHAPE = (4, 50, 60)
 METHODS = {
@@ -58,7 +58,7 @@ def test_every_codec(tmp_path, name):
     path.write_bytes(WHOLE[name])
     case = read_case(path)
     assert np.array_equal(case.image, np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8))
-    assert peek_shape(path) == SHAPE
+    assert read_shape(path) == SHAPE
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -68,7 +68,7 @@ def test_shape_of_a_file_cut_within_the_volume(tmp_path, name):
     path.write_bytes(WHOLE[name][: len(WHOLE[name]) // 2])
     with pytest.raises(errors.TruncatedArchiveError, match="cut short or damaged"):
         read_case(path)
-    assert peek_shape(path) == (None if name == "bzip2" else SHAPE)
+    assert read_shape(path) == (None if name == "bzip2" else SHAPE)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -77,7 +77,7 @@ def test_shape_of_a_file_that_lost_only_its_directory(tmp_path, name):
     path.write_bytes(WHOLE[name][:-30])
     with pytest.raises(errors.TruncatedArchiveError):
         read_case(path)
-    assert peek_shape(path) == SHAPE
+    assert read_shape(path) == SHAPE
 
 
 @settings(max_examples=200, deadline=None)
@@ -89,7 +89,7 @@ def test_cut_at_any_byte_is_a_case_error(tmp_path_factory, name, where):
     path.write_bytes(whole[: int(where * len(whole))])
     with pytest.raises(errors.CaseError):
         read_case(path)
-    assert peek_shape(path) in (None, SHAPE)
+    assert read_shape(path) in (None, SHAPE)
 
 
 @settings(max_examples=300, deadline=None)
@@ -107,7 +107,7 @@ def test_changed_bytes_give_a_case_or_a_case_error(tmp_path_factory, name, hits,
     path.write_bytes(whole)
     with contextlib.suppress(errors.CaseError):
         read_case(path)
-    shape = peek_shape(path)
+    shape = read_shape(path)
     assert shape is None or all(length >= 0 for length in shape)
 
 
@@ -124,7 +124,7 @@ def test_not_a_zip(tmp_path, content, message):
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(errors.NotAnArchiveError, match=f"{message}.*not the zip archive"):
         read_case(tmp_path / "a.npz")
-    assert peek_shape(tmp_path / "a.npz") is None
+    assert read_shape(tmp_path / "a.npz") is None
 
 
 def test_absent_file_and_folder(tmp_path):
@@ -132,7 +132,7 @@ def test_absent_file_and_folder(tmp_path):
         read_case(tmp_path / "a.npz")
     with pytest.raises(errors.UnreadableFileError, match="folder"):
         read_case(tmp_path)
-    assert peek_shape(tmp_path) is None and peek_shape(tmp_path / "a.npz") is None
+    assert read_shape(tmp_path) is None and read_shape(tmp_path / "a.npz") is None
 
 
 def test_zip_without_members(tmp_path):
@@ -149,7 +149,7 @@ def test_promised_size_is_checked_before_anything_is_allocated(tmp_path, shape):
     with pytest.raises(errors.ArrayHeaderError, match="promises uint8"):
         read_case(path)
     believed = eval(shape)
-    assert peek_shape(path) == (believed if np.prod(believed) <= MAX_VOXELS else None)
+    assert read_shape(path) == (believed if np.prod(believed) <= MAX_VOXELS else None)
 
 
 def test_prompts_of_absurd_size_are_not_read(tmp_path):
@@ -160,7 +160,7 @@ def test_prompts_of_absurd_size_are_not_read(tmp_path):
 
 def test_array_above_the_limit_is_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(WHOLE["deflate"])
-    with Archive(tmp_path / "a.npz") as archive:
+    with NpzArchive(tmp_path / "a.npz") as archive:
         assert archive.read_array("imgs", 12_000).shape == SHAPE
         with pytest.raises(errors.ArrayHeaderError, match="12000 bytes; at most 11999"):
             archive.read_array("imgs", 11_999)
@@ -173,7 +173,7 @@ def test_broken_npy_header(tmp_path, content):
     (tmp_path / "a.npz").write_bytes(packed(8, imgs=content))
     with pytest.raises(errors.ArrayHeaderError, match="header of array 'imgs'"):
         read_case(tmp_path / "a.npz")
-    assert peek_shape(tmp_path / "a.npz") is None
+    assert read_shape(tmp_path / "a.npz") is None
 
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
@@ -191,11 +191,11 @@ def test_wrong_checksum_is_noticed(tmp_path):
     (tmp_path / "a.npz").write_bytes(whole)
     with pytest.raises(errors.TruncatedArchiveError, match="CRC"):
         read_case(tmp_path / "a.npz")
-    assert peek_shape(tmp_path / "a.npz") == SHAPE
+    assert read_shape(tmp_path / "a.npz") == SHAPE
 
 
 def test_name_of_a_member_within_another_member_is_no_member(tmp_path):
     # Without its directory the file is searched for local headers; text that looks like the name is not one.
     decoy = packed(0, order=("spacing", "text_prompts"), spacing=member(np.array("imgs.npy")))
     (tmp_path / "a.npz").write_bytes(decoy[:-30])
-    assert peek_shape(tmp_path / "a.npz") is None
+    assert read_shape(tmp_path / "a.npz") is None

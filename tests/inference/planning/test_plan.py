@@ -1,11 +1,11 @@
 """Prompts become queries, or a reason why not."""
 
 from tests.inference.fake_models import BANK, make_profile, make_prompt
-from vesal.inference.families.nano import VolumeModel
+from vesal.inference.families.nano import NanoModel
 from vesal.inference.planning.plan import make_plan
 from vesal.inference.planning.profile import Override, StageRule, StandIn
 
-MODEL = VolumeModel({}, BANK)
+MODEL = NanoModel({}, BANK)
 
 
 def test_a_covered_prompt_becomes_one_query() -> None:
@@ -76,7 +76,7 @@ def test_a_covered_target_needs_no_stand_in() -> None:
 
 def test_prompts_with_the_same_rules_share_a_batch() -> None:
     """Liver and spleen go together, in prompt order; the lesion has rules of its own."""
-    own = StageRule(voxels=4096)
+    own = StageRule(window_voxels=4096)
     profile = make_profile(
         stand_ins=(StandIn("CT", "lesion", "lesion"),), overrides=(Override("CT", "lesion", own, own),)
     )

@@ -27,13 +27,13 @@ def manifest() -> Content:
         "graphs": {str(d): name for d, name in enumerate(GRAPHS)},
         "bank": BANK,
         "files": {n: {"sha256": hashlib.sha256(n.encode()).hexdigest()} for n in (*GRAPHS, BANK)},
-        "coarse": {"voxels": 100_000, "threshold": 0.4},
-        "fine": {"voxels": 200_000, "grow": 1.3, "rounds": 2},
+        "coarse": {"window_voxels": 100_000, "threshold": 0.4},
+        "fine": {"window_voxels": 200_000, "margin_factor": 1.3, "rounds": 2},
         "overrides": [
             {"modality": "US", "fine": {"skip": True}},
-            {"kind": "lesion", "coarse": {"windows": 8}},
+            {"kind": "lesion", "coarse": {"max_windows": 8}},
         ],
-        "filters": {"presence": 0.2, "component_kinds": ["organ", "bone"]},
+        "filters": {"presence_threshold": 0.2, "component_kinds": ["organ", "bone"]},
         "targets": [
             {"concept": "liver", "side": None, "modality": "CT", "dsc": 0.9},
             {"concept": "kidney", "side": "left", "modality": "CT"},
@@ -60,8 +60,12 @@ def test_a_manifest_becomes_a_profile(profile: Profile, tmp_path: Path) -> None:
     assert (profile.name, profile.family, profile.licence) == ("made", "volume", "Apache-2.0")
     assert profile.graphs == {d: tmp_path / name for d, name in enumerate(GRAPHS)}
     assert profile.bank == tmp_path / BANK
-    assert (profile.coarse.voxels, profile.coarse.threshold, profile.coarse.overlap) == (100_000, 0.4, 0.5)
-    assert (profile.fine.grow, profile.fine.rounds) == (1.3, 2)
+    assert (profile.coarse.window_voxels, profile.coarse.threshold, profile.coarse.overlap) == (
+        100_000,
+        0.4,
+        0.5,
+    )
+    assert (profile.fine.margin_factor, profile.fine.rounds) == (1.3, 2)
     assert profile.filters.component_kinds == ("organ", "bone")
     assert profile.targets[0].dsc == 0.9 and profile.targets[1].dsc is None
 
@@ -80,7 +84,7 @@ def test_the_first_override_that_fits_counts_and_keeps_the_rest(profile: Profile
     coarse, fine = profile.rules_for("US", "lesion")
     assert (coarse, fine.skip, fine.rounds) == (profile.coarse, True, 2)
     coarse, fine = profile.rules_for("CT", "lesion")
-    assert (coarse.windows, coarse.threshold, fine) == (8, 0.4, profile.fine)
+    assert (coarse.max_windows, coarse.threshold, fine) == (8, 0.4, profile.fine)
     assert profile.rules_for("CT", "organ") == (profile.coarse, profile.fine)
 
 
@@ -89,15 +93,16 @@ def test_stand_ins_overrides_and_filters_may_be_absent(tmp_path: Path) -> None:
     for key in ("stand_ins", "overrides", "filters"):
         del content[key]
     profile = read_profile(write(tmp_path, content))
-    assert (profile.stand_ins, profile.overrides, profile.filters.presence) == ((), (), 0.0)
+    assert (profile.stand_ins, profile.overrides, profile.filters.presence_threshold) == ((), (), 0.0)
 
 
 @pytest.mark.parametrize(
-    "values", [{"voxels": 4095}, {"windows": 0}, {"rounds": 0}, {"overlap": 1.0}, {"overlap": -0.1}]
+    "values",
+    [{"window_voxels": 4095}, {"max_windows": 0}, {"rounds": 0}, {"overlap": 1.0}, {"overlap": -0.1}],
 )
 def test_impossible_stages_are_refused(values: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="wanted at least 4096 voxels"):
-        StageRule(**{"voxels": 4096, **values})
+    with pytest.raises(ValueError, match="4096 or more are wanted"):
+        StageRule(**{"window_voxels": 4096, **values})
 
 
 def test_no_manifest_is_named(tmp_path: Path) -> None:
@@ -140,7 +145,7 @@ def _unknown(where: str) -> Callable[[Content], None]:
 
 def test_other_orientations_are_tried_where_a_rule_says_so(tmp_path: Path, profile: Profile) -> None:
     assert profile.orientation is None
-    content = manifest() | {"orientation": {"below": 0.9, "margin": 0.05, "least": 0.75}}
+    content = manifest() | {"orientation": {"low_confidence": 0.9, "min_gain": 0.05, "min_confidence": 0.75}}
     assert read_profile(write(tmp_path, content)).orientation == OrientationRule(0.9, 0.05, 0.75)
 
 
@@ -149,7 +154,7 @@ def test_other_orientations_are_tried_where_a_rule_says_so(tmp_path: Path, profi
 )
 def test_an_unknown_field_is_named(tmp_path: Path, where: str) -> None:
     """A misspelt override would otherwise be a rule that fits every target."""
-    content = manifest() | {"orientation": {"below": 0.9, "margin": 0.05, "least": 0.75}}
+    content = manifest() | {"orientation": {"low_confidence": 0.9, "min_gain": 0.05, "min_confidence": 0.75}}
     _unknown(where)(content)
     with pytest.raises(ProfileError, match=r"unknown fields \['windos'\]"):
         read_profile(write(tmp_path, content))
@@ -160,12 +165,12 @@ def test_an_unknown_field_is_named(tmp_path: Path, where: str) -> None:
     [
         (lambda c: c.update(family="slice"), "family is 'slice', wanted one of"),
         (lambda c: c["graphs"].pop("1"), "lacks '1'"),
-        (lambda c: c["coarse"].pop("voxels"), "voxels"),
-        (lambda c: c["coarse"].update(voxels="many"), "does not describe weights"),
-        (lambda c: c["coarse"].update(voxels=10), "wanted at least 4096 voxels"),
+        (lambda c: c["coarse"].pop("window_voxels"), "window_voxels"),
+        (lambda c: c["coarse"].update(window_voxels="many"), "does not describe weights"),
+        (lambda c: c["coarse"].update(window_voxels=10), "4096 or more are wanted"),
         (
-            lambda c: c.update(orientation={"below": 0.9, "margin": 0, "least": 0.75}),
-            "margin 0, least 0.75; wanted",
+            lambda c: c.update(orientation={"low_confidence": 0.9, "min_gain": 0, "min_confidence": 0.75}),
+            "min_gain 0, min_confidence 0.75; all",
         ),
         (lambda c: c["files"][BANK].pop("sha256"), "lacks 'sha256'"),
         (lambda c: c["files"].update({BANK: "abc"}), "does not describe weights"),

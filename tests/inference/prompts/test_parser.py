@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vesal.inference.prompts.parser import Found, find_target, parse_prompts
+from vesal.inference.prompts.parser import FoundTarget, find_target, parse_prompts
 from vesal.inference.prompts.vocabulary import FILE, VocabularyError, load_vocabulary
 
 EMPTY = np.zeros((1, 1, 1), np.uint8)
@@ -33,7 +33,7 @@ class FakeEncoder:
         return self.answer
 
 
-def found(sentence: str) -> Found:
+def found(sentence: str) -> FoundTarget:
     return find_target(sentence, VOCABULARY, forbidden)
 
 

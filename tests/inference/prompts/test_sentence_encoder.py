@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vesal.inference.prompts.parser import LEAST_SIMILARITY, find_target
-from vesal.inference.prompts.sentence_encoder import Bank, TextEncoder, bank_texts, read_bank, write_bank
+from vesal.inference.prompts.sentence_encoder import Bank, SentenceEncoder, bank_texts, read_bank, write_bank
 from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.inference.runtime.choice import choose_runtime
 
@@ -19,9 +19,9 @@ PUBLISHED_START = (0.0677, 0.0635, 0.0487, 0.0793)
 
 
 @pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
-def encoder(request: pytest.FixtureRequest, root: Path) -> TextEncoder:
+def encoder(request: pytest.FixtureRequest, root: Path) -> SentenceEncoder:
     pytest.importorskip(request.param)
-    return TextEncoder(root / "weights" / "text", choose_runtime(request.param, 1))
+    return SentenceEncoder(root / "weights" / "text", choose_runtime(request.param, 1))
 
 
 @pytest.fixture(scope="module")
@@ -49,27 +49,27 @@ class FakeRuntime:
         return graph
 
 
-def test_vectors_have_unit_length_and_start_as_published(encoder: TextEncoder) -> None:
+def test_vectors_have_unit_length_and_start_as_published(encoder: SentenceEncoder) -> None:
     vectors = encoder.encode([PUBLISHED, "liver"])
     assert vectors.shape == (2, 384) and vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(vectors[0, :4], PUBLISHED_START, atol=0.01)
 
 
-def test_a_sentence_does_not_depend_on_its_batch(encoder: TextEncoder) -> None:
+def test_a_sentence_does_not_depend_on_its_batch(encoder: SentenceEncoder) -> None:
     long = "a far longer sentence that pads every other one in its batch to its own number of tokens"
     alone = encoder.encode(["liver"])[0]
     assert float(alone @ encoder.encode(["liver", long])[0]) > 0.999
 
 
-def test_the_bank_holds_what_the_encoder_gives(encoder: TextEncoder) -> None:
+def test_the_bank_holds_what_the_encoder_gives(encoder: SentenceEncoder) -> None:
     texts = ["left kidney", "spleen", "vertebra t12", "gallbladder", "peritumoral edema"]
     cosine = (encoder.encode(texts) * np.stack([encoder.vector(text) for text in texts])).sum(1)
     assert cosine.min() > 0.995
 
 
 def test_unseen_sentences_find_their_concept_and_nonsense_does_not(
-    encoder: TextEncoder, unseen: dict
+    encoder: SentenceEncoder, unseen: dict
 ) -> None:
     answers = {text: find_target(text, VOCABULARY, lambda: encoder) for text in unseen["meant"]}
     asked = {text: answer for text, answer in answers.items() if answer.found_by != "term"}
@@ -96,14 +96,14 @@ def test_unseen_sentences_find_their_concept_and_nonsense_does_not(
         ("the weather today", None),
     ],
 )
-def test_sentences_without_a_known_term(encoder: TextEncoder, sentence: str, target: str | None) -> None:
+def test_sentences_without_a_known_term(encoder: SentenceEncoder, sentence: str, target: str | None) -> None:
     result = find_target(sentence, VOCABULARY, lambda: encoder)
     assert result.target == target
     assert result.similarity is not None and (result.similarity >= LEAST_SIMILARITY) == (target is not None)
 
 
 @pytest.mark.parametrize("text", ["", "x " * 2000, "\ud800", "\x00", "肝臓"])
-def test_any_text_can_be_encoded(encoder: TextEncoder, text: str) -> None:
+def test_any_text_can_be_encoded(encoder: SentenceEncoder, text: str) -> None:
     assert np.isfinite(encoder.encode([text])).all()
     assert encoder.tokens([text])[0].shape[1] <= 256
 
@@ -112,24 +112,24 @@ def test_nothing_is_loaded_before_it_is_needed_and_the_bank_needs_no_graph(
     root: Path, tmp_path: Path
 ) -> None:
     runtime = FakeRuntime()
-    TextEncoder(tmp_path / "absent", runtime)
-    assert TextEncoder(root / "weights" / "text", runtime).vector("liver").shape == (384,)
+    SentenceEncoder(tmp_path / "absent", runtime)
+    assert SentenceEncoder(root / "weights" / "text", runtime).vector("liver").shape == (384,)
     assert runtime.loaded == 0
 
 
 def test_long_lists_go_in_batches_and_the_graph_is_loaded_once(root: Path) -> None:
     runtime = FakeRuntime()
-    encoder = TextEncoder(root / "weights" / "text", runtime)
+    encoder = SentenceEncoder(root / "weights" / "text", runtime)
     assert encoder.encode(["liver"] * 70).shape == (70, 384)
     assert (runtime.batches, runtime.loaded) == ([32, 32, 6], 1)
 
 
 def test_no_texts_give_no_vectors(root: Path) -> None:
-    assert TextEncoder(root / "weights" / "text", FakeRuntime()).encode([]).shape == (0, 384)
+    assert SentenceEncoder(root / "weights" / "text", FakeRuntime()).encode([]).shape == (0, 384)
 
 
 def test_nearest_passes_over_texts_with_a_side(root: Path) -> None:
-    encoder = TextEncoder(root / "weights" / "text", FakeRuntime())
+    encoder = SentenceEncoder(root / "weights" / "text", FakeRuntime())
     vectors = np.zeros((2, 384), np.float32)
     # The fake graph answers with the first axis: the text with a side would be nearest.
     vectors[0, 0], vectors[1, :2] = 1.0, (0.6, 0.8)

@@ -19,7 +19,7 @@ from vesal.inference.io import label_writer as write
 from vesal.inference.output import case_output as output
 from vesal.inference.runner import command as program
 from vesal.inference.runner import run
-from vesal.inference.runner.case_record import Record
+from vesal.inference.runner.case_record import CaseRecord
 
 HANG_S = 30.0
 
@@ -94,11 +94,11 @@ class Hang:
     def end_the_time(self, replace: Replace = setattr) -> None:
         """Let the time of case `a` be over when it hangs, and never before; the others have all they need."""
 
-        def last_call(record: Record) -> float:
+        def deadline(record: CaseRecord) -> float:
             return 0.0 if self.hangs and record.job.name == "a" else time.monotonic() + 600.0
 
-        replace(Record, "last_call", last_call)
-        replace(Record, "left_s", lambda record: 0.1)
+        replace(CaseRecord, "deadline", deadline)
+        replace(CaseRecord, "left_s", lambda record: 0.1)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vesal.inference.data.errors import UsageError
-from vesal.inference.runner.case_paths import Job, find_jobs
+from vesal.inference.runner.case_paths import CasePaths, find_cases
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def test_folder_to_folder(case: Path, tmp_path: Path) -> None:
     """One job a file, sorted; the folder of the outputs is made with its parents."""
     (case.parent / "B.npz").write_bytes(b"")
     outputs = tmp_path / "x" / "y"
-    assert find_jobs(case.parent, outputs) == (
-        Job(case.parent / "B.npz", outputs / "B.npz"),
-        Job(case, outputs / "a.npz"),
+    assert find_cases(case.parent, outputs) == (
+        CasePaths(case.parent / "B.npz", outputs / "B.npz"),
+        CasePaths(case, outputs / "a.npz"),
     )
     assert outputs.is_dir()
 
@@ -32,14 +32,14 @@ def test_a_mask_beside_its_case_is_no_case(case: Path, tmp_path: Path) -> None:
     """`a.prompt.npz` belongs to `a.npz`; without that it is a case like any other."""
     for name in ("a.prompt.npz", "b.prompt.npz"):
         (case.parent / name).write_bytes(b"")
-    assert [job.name for job in find_jobs(case.parent, tmp_path / "out")] == ["a", "b.prompt"]
+    assert [job.name for job in find_cases(case.parent, tmp_path / "out")] == ["a", "b.prompt"]
 
 
 def test_a_folder_that_is_named_like_a_file(case: Path, tmp_path: Path) -> None:
     """An existing folder stays a folder, whatever its name."""
     outputs = tmp_path / "results.npz"
     outputs.mkdir()
-    assert find_jobs(case, outputs) == (Job(case, outputs / "a.npz"),)
+    assert find_cases(case, outputs) == (CasePaths(case, outputs / "a.npz"),)
 
 
 @pytest.mark.parametrize(
@@ -62,5 +62,5 @@ def test_wrong_paths(case: Path, tmp_path: Path, inputs: str, outputs: str, mess
     (tmp_path / "taken" / "a.npz").mkdir(parents=True)
     (tmp_path / "text.txt").write_text("")
     with pytest.raises(UsageError, match=message):
-        find_jobs(tmp_path / inputs, tmp_path / outputs)
+        find_cases(tmp_path / inputs, tmp_path / outputs)
     assert not (tmp_path / "out").exists()

@@ -16,8 +16,8 @@ import pytest
 
 from tests.inference.fakes import CUBE, SHAPE, read_output, write_case
 from tests.inference.runner.hanging import HANG_S, Hang
-from vesal.inference.data.errors import Overtaken
-from vesal.inference.output.case_output import Output
+from vesal.inference.data.errors import CaseAbandoned
+from vesal.inference.output.case_output import CaseOutput
 from vesal.inference.runner.deadline import run_until
 from vesal.inference.runner.run import run
 from vesal.inference.runner.settings import Settings
@@ -150,13 +150,13 @@ def test_what_was_left_behind_writes_nothing_later(
 
 
 def test_a_closed_output_takes_no_more(tmp_path: Path) -> None:
-    output = Output(tmp_path / "a.npz")
+    output = CaseOutput(tmp_path / "a.npz")
     output.write_zeros(SHAPE)
     output.close(0.0)
     for write in (output.write_coarse, output.write_labels):
-        with pytest.raises(Overtaken):
+        with pytest.raises(CaseAbandoned):
             write(FOUND)
-    with pytest.raises(Overtaken):
+    with pytest.raises(CaseAbandoned):
         output.write_zeros(SHAPE)
     assert output.written == "zeros"
     np.testing.assert_array_equal(read_output(tmp_path / "a.npz"), 0 * FOUND)
@@ -174,7 +174,7 @@ def test_closing_waits_for_a_file_that_is_being_written(
         path.write_bytes(b"written")
 
     monkeypatch.setattr("vesal.inference.output.case_output.write_label_map", slow)
-    output = Output(tmp_path / "a.npz")
+    output = CaseOutput(tmp_path / "a.npz")
     writer = threading.Thread(target=output.write_labels, args=(FOUND,))
     writer.start()
     begun.wait(10)
@@ -195,7 +195,7 @@ def test_run_until_hands_errors_on_and_ends_quietly_when_overtaken() -> None:
         raise KeyboardInterrupt
 
     def overtaken() -> None:
-        raise Overtaken
+        raise CaseAbandoned
 
     with pytest.raises(KeyboardInterrupt):
         run_until(stopped, lambda: time.monotonic() + 10)
@@ -206,11 +206,11 @@ def test_the_last_call_may_be_moved_while_it_is_waited_for() -> None:
     """The prompts of a case are known only when it was read: its budget grows then."""
     started, asked = time.monotonic(), []
 
-    def last_call() -> float:
+    def deadline() -> float:
         asked.append(1)
         return started + (0.0 if len(asked) < 2 else 60.0)
 
     def work() -> None:
         time.sleep(0.3)
 
-    assert run_until(work, last_call)
+    assert run_until(work, deadline)

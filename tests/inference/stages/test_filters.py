@@ -8,7 +8,7 @@ from vesal.inference.geometry.views import View
 from vesal.inference.planning.profile import FilterRule
 from vesal.inference.stages.filters import filter_components, filter_pass, split_into_objects
 from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.packed_probability import Kept, Probabilities
+from vesal.inference.stages.packed_probability import PackedProbability, Probabilities
 from vesal.inference.stages.passes import Pass
 
 
@@ -30,7 +30,7 @@ def test_slices_without_presence_are_emptied_along_the_thick_axis(thick: int) ->
     shape.insert(thick, 3)
     probability = np.full((1, *shape), 0.9, np.float32)
     result = a_pass(probability, np.array([[0.1, 0.3, 0.8]], np.float32), thick)
-    kept = filter_pass(result, [query(1, "liver")], FilterRule(presence=0.3)).probability
+    kept = filter_pass(result, [query(1, "liver")], FilterRule(presence_threshold=0.3)).probability
     slices = np.moveaxis(kept[0], thick, 0)
     assert kept.shape == probability.shape
     assert not slices[:2].any()
@@ -54,7 +54,7 @@ def test_the_stronger_side_keeps_a_slice(thick: int) -> None:
     by_slice[1, 0], by_slice[1, 1] = 0.7, 0.8
     sides = [query(1, "kidney", "left"), query(2, "kidney", "right")]
     result = a_pass(probability, np.ones((2, 2), np.float32), thick)
-    kept = filter_pass(result, sides, FilterRule(compete=0.5))
+    kept = filter_pass(result, sides, FilterRule(slice_nms_iou=0.5))
     found = np.moveaxis(kept.probability, 1 + thick, 1)
     assert (found[0, 0] > 0).all() and not found[0, 1].any()
     assert (found[1, 1] > 0).all() and not found[1, 0].any()
@@ -72,7 +72,7 @@ def test_the_stronger_side_keeps_a_slice(thick: int) -> None:
 def test_only_sides_of_one_concept_compete(queries: list[Query]) -> None:
     """An atrium lies within the heart: both may have every voxel."""
     result = a_pass(np.full((2, 3, 4, 5), 0.9, np.float32), np.ones((2, 3), np.float32))
-    kept = filter_pass(result, queries, FilterRule(compete=0.5))
+    kept = filter_pass(result, queries, FilterRule(slice_nms_iou=0.5))
     assert (kept.probability == np.float32(0.9)).all()
 
 
@@ -83,10 +83,12 @@ def test_packed_classes_are_filtered_as_others_are(thick: int) -> None:
     probability = rng.random((3, 6, 7, 8), np.float32)
     presence = rng.random((3, probability.shape[1 + thick]), np.float32)
     queries = [query(1, "kidney", "left"), query(2, "liver"), query(3, "kidney", "right")]
-    rule = FilterRule(presence=0.4, compete=0.2)
+    rule = FilterRule(presence_threshold=0.4, slice_nms_iou=0.2)
     dense = filter_pass(a_pass(probability, presence, thick), queries, rule).probability
-    packed = filter_pass(a_pass(Kept.of(probability), presence, thick), queries, rule).probability
-    assert isinstance(packed, Kept) and isinstance(dense, np.ndarray)
+    packed = filter_pass(
+        a_pass(PackedProbability.of(probability), presence, thick), queries, rule
+    ).probability
+    assert isinstance(packed, PackedProbability) and isinstance(dense, np.ndarray)
     assert 0 < np.count_nonzero(dense) < dense.size
     np.testing.assert_array_equal(np.asarray(packed), dense)
 

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from vesal.inference.stages.float16_bits import LEAST, from_bits, half_bits, rounded, to_bits
+from vesal.inference.stages.float16_bits import LEAST, float16_bits, from_bits, rounded, to_bits
 
 
 def testhalf_bits_are_halves() -> None:
     """Every step of half precision from 2^-14 to 2, and what lies between two of them."""
     halves = np.arange(0x0400, 0x4001, dtype=np.uint16).view(np.float16)
-    np.testing.assert_array_equal(half_bits(halves), halves.view(np.uint16))
+    np.testing.assert_array_equal(float16_bits(halves), halves.view(np.uint16))
     between = np.random.default_rng(0).uniform(2.0**-14, 1.5, 100_000).astype(np.float32)
     # Halfway numpy rounds to the even neighbour, and we round up.
     between = between[between.view(np.uint32) & 0x1FFF != 0x1000]
-    np.testing.assert_array_equal(half_bits(between).view(np.float16), between.astype(np.float16))
+    np.testing.assert_array_equal(float16_bits(between).view(np.float16), between.astype(np.float16))
 
 
 def test_rounding_is_that_of_halves() -> None:

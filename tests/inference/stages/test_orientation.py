@@ -25,7 +25,14 @@ from vesal.inference.planning.plan import Batch, Plan
 from vesal.inference.planning.profile import OrientationRule, StageRule
 from vesal.inference.prompts.parser import parse_prompts
 from vesal.inference.runner.settings import Settings
-from vesal.inference.stages.orientation import WAYS, along, is_bound, name_of, reversed_along, sureness
+from vesal.inference.stages.orientation import (
+    REVERSALS,
+    along,
+    depends_on_orientation,
+    mean_confidence,
+    name_of,
+    reverse_axes,
+)
 from vesal.inference.stages.passes import Pass
 from vesal.inference.timing.clock import Clock
 
@@ -35,7 +42,7 @@ TOP = (slice(0, 3), slice(0, 3), slice(0, 32))
 """What the network tells the way by: it lies at the beginning of D and H, and all along W."""
 IMAGE = made_image(SHAPE, (LIVER_AT, 200), (SPLEEN_AT, 120), (TOP, 255))
 LIVER, SPLEEN = make_prompt(1, "liver"), make_prompt(2, "spleen")
-RULE = OrientationRule(below=0.9, margin=0.05, least=0.75)
+RULE = OrientationRule(low_confidence=0.9, min_gain=0.05, min_confidence=0.75)
 
 
 class Upright(Bright):
@@ -59,14 +66,14 @@ def truth() -> np.ndarray:
 def run(image: np.ndarray, **rules):
     """Labels, report and what was saved on the way, of both prompts."""
     saved = Saved()
-    engine = make_engine(Upright(), **({"turned": False, "orientation": RULE} | rules))
+    engine = make_engine(Upright(), **({"any_orientation": False, "orientation": RULE} | rules))
     return segment(engine, image, [LIVER, SPLEEN], save=saved), saved
 
 
 @pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
 def test_a_reversed_case_gives_what_the_case_gives(axes: tuple[int, ...]) -> None:
-    result, saved = run(reversed_along(IMAGE, axes))
-    want = reversed_along(truth(), axes)
+    result, saved = run(reverse_axes(IMAGE, axes))
+    want = reverse_axes(truth(), axes)
     np.testing.assert_array_equal(result.labels, want)
     assert result.labels.flags.c_contiguous
     np.testing.assert_array_equal(saved.maps[-1], want)  # the coarse result lies as the case does, too
@@ -75,7 +82,7 @@ def test_a_reversed_case_gives_what_the_case_gives(axes: tuple[int, ...]) -> Non
     assert names == ["coarse", "orientation", "coarse", "fine liver, spleen"]
     stage = result.stages[1]
     assert f"{name_of(axes)} reversed" in stage.why
-    assert stage.windows == len(WAYS)
+    assert stage.windows == len(REVERSALS)
     assert result.prompts[1].stages == ("coarse", "fine")
 
 
@@ -87,14 +94,14 @@ def test_a_case_that_lies_as_it_was_learned_is_looked_at_once() -> None:
 
 def test_a_mirror_image_that_looks_the_same_stays_as_it_is_stored() -> None:
     """Along W the network sees no difference: D alone is taken, not D and W."""
-    result, _ = run(reversed_along(IMAGE, (0, 2)))
-    np.testing.assert_array_equal(result.labels, reversed_along(truth(), (0, 2)))
+    result, _ = run(reverse_axes(IMAGE, (0, 2)))
+    np.testing.assert_array_equal(result.labels, reverse_axes(truth(), (0, 2)))
     assert "with D reversed" in result.stages[1].why
 
 
 def test_what_is_unclear_in_every_way_stays_as_it_is_stored() -> None:
     dim = np.where(IMAGE == 255, 20, IMAGE).astype(np.uint8)
-    engine = make_engine(Bright(0.7), turned=False, orientation=RULE)
+    engine = make_engine(Bright(0.7), any_orientation=False, orientation=RULE)
     result = segment(engine, dim, [LIVER, SPLEEN])
     np.testing.assert_array_equal(result.labels, truth())
     assert "not much surer in any other way" in result.stages[1].why
@@ -102,37 +109,39 @@ def test_what_is_unclear_in_every_way_stays_as_it_is_stored() -> None:
 
 @pytest.mark.parametrize(
     "rules",
-    [{"turned": True}, {"orientation": None}],
+    [{"any_orientation": True}, {"orientation": None}],
     ids=["targets that training turned", "weights without a rule"],
 )
 def test_other_ways_are_not_tried_for(rules: dict) -> None:
-    result, saved = run(reversed_along(IMAGE, (0,)), **rules)
+    result, saved = run(reverse_axes(IMAGE, (0,)), **rules)
     assert [stage.name for stage in result.stages] == ["coarse", "fine liver, spleen"]
     assert len(saved.maps) == 1
 
 
 def test_one_target_alone_decides_nothing() -> None:
-    engine = make_engine(Upright(), turned=False, orientation=RULE)
-    result = segment(engine, reversed_along(IMAGE, (0,)), [LIVER])
+    engine = make_engine(Upright(), any_orientation=False, orientation=RULE)
+    result = segment(engine, reverse_axes(IMAGE, (0,)), [LIVER])
     assert "orientation" not in [stage.name for stage in result.stages]
 
 
 def test_a_way_that_is_only_less_unclear_is_not_taken() -> None:
-    """All that it finds in its best way is below ``least``: it may be something else."""
-    engine = make_engine(Upright(), turned=False, orientation=replace(RULE, below=1.0, least=1.0))
-    image = reversed_along(IMAGE, (0,))
+    """All that it finds in its best way is below ``min_confidence``: it may be something else."""
+    engine = make_engine(
+        Upright(), any_orientation=False, orientation=replace(RULE, low_confidence=1.0, min_confidence=1.0)
+    )
+    image = reverse_axes(IMAGE, (0,))
     image[image == 200] = 210  # a quarter off the liver's brightness: .75 sure of it at best
     result = segment(engine, image, [LIVER, SPLEEN])
     assert "not much surer" in result.stages[1].why
-    assert (result.labels == 1)[reversed_along(truth(), (0,)) == 1].all()
+    assert (result.labels == 1)[reverse_axes(truth(), (0,)) == 1].all()
 
 
 def test_one_target_among_many_that_were_turned_decides_nothing() -> None:
-    engine = make_engine(Upright(), turned=True, orientation=RULE)
-    free = [replace(t, turned=t.concept != "liver") for t in engine.profile.targets]
+    engine = make_engine(Upright(), any_orientation=True, orientation=RULE)
+    free = [replace(t, any_orientation=t.concept != "liver") for t in engine.profile.targets]
     engine.profile = replace(engine.profile, targets=tuple(free))
     prompts = [LIVER, SPLEEN, make_prompt(3, "cell")]
-    result = segment(engine, reversed_along(IMAGE, (0,)), prompts)
+    result = segment(engine, reverse_axes(IMAGE, (0,)), prompts)
     assert "orientation" not in [stage.name for stage in result.stages]
 
 
@@ -140,19 +149,19 @@ def test_without_time_the_case_stays_as_it_is_stored() -> None:
     """Every look at the clock takes a second, so that seven more looks would take a tenth of what is left."""
     ticks = iter(range(100_000))
     clock = Clock(200.0, 0.0, lambda: float(next(ticks)))
-    engine = make_engine(Upright(), turned=False, orientation=RULE)
-    result = segment(engine, reversed_along(IMAGE, (0,)), [LIVER, SPLEEN], clock=clock)
+    engine = make_engine(Upright(), any_orientation=False, orientation=RULE)
+    result = segment(engine, reverse_axes(IMAGE, (0,)), [LIVER, SPLEEN], clock=clock)
     assert "orientation" not in [stage.name for stage in result.stages]
-    np.testing.assert_array_equal(result.labels, reversed_along(truth(), (0,)))
+    np.testing.assert_array_equal(result.labels, reverse_axes(truth(), (0,)))
 
 
 def test_a_mask_in_the_coarse_stage_leaves_the_case_as_it_is_stored() -> None:
     """It is sure of what the user marked, in whatever way the case lies."""
-    engine = make_engine(Upright(), turned=False, orientation=RULE)
+    engine = make_engine(Upright(), any_orientation=False, orientation=RULE)
     engine.hybrid = "coarse"
-    image = reversed_along(IMAGE, (0,))
+    image = reverse_axes(IMAGE, (0,))
     case = make_case(image, [LIVER, SPLEEN])
-    marked = UserMask((reversed_along(truth(), (0,)) == 1).astype(np.uint16), (1,), "made")
+    marked = UserMask((reverse_axes(truth(), (0,)) == 1).astype(np.uint16), (1,), "made")
     still = Clock(600.0, 0.0, lambda: 0.0)
     result = engine.segment(replace(case, mask=marked), [LIVER, SPLEEN], still, Saved())
     assert "orientation" not in [stage.name for stage in result.stages]
@@ -167,7 +176,7 @@ def test_a_real_head_is_found_however_it_is_stored(shared: Path) -> None:
         engine.segment(c, prompts, Clock(600.0, time.monotonic()), Saved()) for c in (case, along(case, (1,)))
     )
     assert len(np.unique(as_stored.labels)) == 1 + len(prompts)
-    np.testing.assert_array_equal(reversed_along(face_down.labels, (1,)), as_stored.labels)
+    np.testing.assert_array_equal(reverse_axes(face_down.labels, (1,)), as_stored.labels)
 
 
 def test_a_mask_turns_with_its_case() -> None:
@@ -187,15 +196,15 @@ def test_sureness_is_the_mean_over_queries_of_p_weighted_by_itself() -> None:
     probability[1] = 0.4
     view = View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (4, 4, 4), 0, 0)
     result = Pass(view, probability, np.ones((2, 4), np.float32), 1, 0, 0.0, "")
-    assert sureness([result]) == pytest.approx(0.78 / 2)
-    assert sureness([result, result]) == pytest.approx(0.78 / 2)
+    assert mean_confidence([result]) == pytest.approx(0.78 / 2)
+    assert mean_confidence([result, result]) == pytest.approx(0.78 / 2)
 
 
 def test_a_plan_is_bound_to_a_way_by_two_targets_and_half_of_all() -> None:
-    rule = StageRule(voxels=32**3)
+    rule = StageRule(window_voxels=32**3)
     one = Query(1, "liver", "liver", None, "CT", "organ")
-    free = replace(one, turned=True)
-    assert is_bound(Plan((Batch((one, free, one, free), rule, rule),), {}, {}))
-    assert not is_bound(Plan((Batch((one, free, one, free, free), rule, rule),), {}, {}))
-    assert not is_bound(Plan((Batch((one,), rule, rule),), {}, {}))
-    assert not is_bound(Plan((), {}, {}))
+    free = replace(one, any_orientation=True)
+    assert depends_on_orientation(Plan((Batch((one, free, one, free), rule, rule),), {}, {}))
+    assert not depends_on_orientation(Plan((Batch((one, free, one, free, free), rule, rule),), {}, {}))
+    assert not depends_on_orientation(Plan((Batch((one,), rule, rule),), {}, {}))
+    assert not depends_on_orientation(Plan((), {}, {}))

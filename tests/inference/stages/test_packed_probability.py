@@ -5,7 +5,7 @@ import pytest
 
 from vesal.inference.stages import packed_probability as kept_module
 from vesal.inference.stages.float16_bits import rounded
-from vesal.inference.stages.packed_probability import Kept, join
+from vesal.inference.stages.packed_probability import PackedProbability, join
 
 SHAPE = (3, 20, 9, 11)
 
@@ -16,9 +16,9 @@ def probabilities(seed: int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     return (rng.random(shape, np.float32) * (rng.random(shape) < 0.2)).astype(np.float32)
 
 
-def cut(values: np.ndarray, seed: int, halves: bool = False) -> Kept:
+def cut(values: np.ndarray, seed: int, halves: bool = False) -> PackedProbability:
     """Packed in random slabs."""
-    kept = Kept(len(values), (values.shape[2], values.shape[3]), halves)
+    kept = PackedProbability(len(values), (values.shape[2], values.shape[3]), halves)
     first = 0
     rng = np.random.default_rng(seed)
     while first < values.shape[1]:
@@ -39,7 +39,7 @@ def test_any_slabs_give_back_any_box(seed: int, halves: bool) -> None:
     np.testing.assert_array_equal(np.stack(list(kept)), expected)
     np.testing.assert_array_equal(kept[1], expected[1])
     np.testing.assert_array_equal(kept[[2, 0]], expected[[2, 0]])
-    np.testing.assert_array_equal(np.asarray(Kept.of(kept, halves)), expected)
+    np.testing.assert_array_equal(np.asarray(PackedProbability.of(kept, halves)), expected)
     rng = np.random.default_rng(seed)
     for _ in range(20):
         start = [int(rng.integers(0, n)) for n in SHAPE[1:]]
@@ -51,14 +51,14 @@ def test_any_slabs_give_back_any_box(seed: int, halves: bool) -> None:
 def test_what_is_nothing_takes_no_room() -> None:
     values = np.zeros((4, 50, 60, 70), np.float32)
     values[0, 20:25, 20:30, 20:30] = 0.8
-    assert Kept.of(values).nbytes < values.nbytes / 100
-    assert Kept.of(values, halves=True).nbytes < values.nbytes / 200
+    assert PackedProbability.of(values).nbytes < values.nbytes / 100
+    assert PackedProbability.of(values, halves=True).nbytes < values.nbytes / 200
 
 
 def test_noise_takes_no_more_room_than_it_has() -> None:
     values = np.random.default_rng(0).random((2, 30, 40, 50), np.float32)
-    assert Kept.of(values).nbytes <= values.nbytes
-    assert Kept.of(values, halves=True).nbytes <= values.nbytes / 2
+    assert PackedProbability.of(values).nbytes <= values.nbytes
+    assert PackedProbability.of(values, halves=True).nbytes <= values.nbytes / 2
 
 
 def test_classes_of_the_next_stage_are_joined_and_packed_where_they_are_many(
@@ -71,13 +71,13 @@ def test_classes_of_the_next_stage_are_joined_and_packed_where_they_are_many(
     monkeypatch.setattr(kept_module, "DENSE_BYTES", 1000)
     for mixed in (parts, [parts[0], cut(parts[1], 1), cut(parts[2], 2)]):
         packed = join(mixed)
-        assert isinstance(packed, Kept)
+        assert isinstance(packed, PackedProbability)
         np.testing.assert_array_equal(np.asarray(packed), rounded(dense))
 
 
 def test_classes_of_other_slabs_do_not_fit() -> None:
     with pytest.raises(ValueError, match="slabs"):
-        cut(probabilities(0), 0).extend(Kept.of(probabilities(1)))
+        cut(probabilities(0), 0).extend(PackedProbability.of(probabilities(1)))
 
 
 def test_classes_can_be_replaced_in_a_copy() -> None:

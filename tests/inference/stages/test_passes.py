@@ -8,25 +8,25 @@ import pytest
 
 from tests.inference.fake_models import BANK, Bright, Constant, made_image
 from vesal.inference.data.prompt import Query
-from vesal.inference.families.nano import VolumeModel
+from vesal.inference.families.nano import NanoModel
 from vesal.inference.geometry.views import Box, View
 from vesal.inference.planning.profile import StageRule
 from vesal.inference.stages.passes import MOST_QUERIES, Pass, coarse_tasks, fine_task, run_coarse, run_fine
-from vesal.inference.stages.regions import find_targets
+from vesal.inference.stages.regions import find_regions
 from vesal.inference.stages.view_pass import Sight
 from vesal.inference.timing.clock import Clock
-from vesal.inference.timing.forecast import Pace
-from vesal.inference.timing.ladder import Ladder, Planned
+from vesal.inference.timing.forecast import Forecast
+from vesal.inference.timing.ladder import Ladder, PlannedStage
 
 LIVER = Query(1, "liver", "liver", None, "CT", "organ")
 SPLEEN = Query(2, "spleen", "spleen", None, "CT", "organ")
-RULE = StageRule(voxels=32**3)
+RULE = StageRule(window_voxels=32**3)
 LOW = (slice(4, 12), slice(4, 12), slice(4, 12))
 
 
-def model_of(graph: Callable) -> VolumeModel:
+def model_of(graph: Callable) -> NanoModel:
     """One network for all degrees."""
-    return VolumeModel({0: graph, 1: graph, 2: graph}, BANK)
+    return NanoModel({0: graph, 1: graph, 2: graph}, BANK)
 
 
 def sight_of(image: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Sight:
@@ -37,7 +37,7 @@ def sight_of(image: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0,
 @pytest.fixture
 def ladder() -> Ladder:
     """All the time in the world."""
-    return Ladder(Pace(Clock(600.0, 0.0, lambda: 0.0)))
+    return Ladder(Forecast(Clock(600.0, 0.0, lambda: 0.0)))
 
 
 def refine(
@@ -53,7 +53,9 @@ def refine(
     sight = sight_of(image)
     asked = [LIVER, SPLEEN][: 1 if coarse is None else len(coarse.probability)]
     [target] = [
-        t for rows, t in find_targets(sight, replace(rule, together=1), coarse, asked) if rows == tuple(index)
+        t
+        for rows, t in find_regions(sight, replace(rule, max_targets_per_view=1), coarse, asked)
+        if rows == tuple(index)
     ]
     if target.box is None:
         return None
@@ -74,7 +76,7 @@ class SlowNet(Constant):
 
     def ladder(self, budget_s: float, rule: StageRule, first: bool) -> Ladder:
         """A ladder for one stage on that clock."""
-        return Ladder(Pace(Clock(budget_s, 0.0, lambda: self.at)), [Planned(rule, first)])
+        return Ladder(Forecast(Clock(budget_s, 0.0, lambda: self.at)), [PlannedStage(rule, first)])
 
 
 def test_a_view_is_shown_in_two_channels() -> None:
@@ -119,7 +121,7 @@ def coarse_with(cut: tuple[slice, slice, slice] | None, classes: int = 1) -> Pas
 def test_the_fine_stage_looks_around_the_coarse_result(ladder: Ladder) -> None:
     """Voxels 4..12 at step 2 are 8..24; grown 1.5 times 4..28, which 32 voxels hold at their own grid."""
     constant = Constant(0.6)
-    rule = StageRule(voxels=32**3, grow=1.5)
+    rule = StageRule(window_voxels=32**3, margin_factor=1.5)
     image = made_image((64, 64, 64))
     result = refine(image, constant, [SPLEEN], rule, coarse_with(LOW, 2), [1], ladder)
     assert result is not None
@@ -155,7 +157,7 @@ def test_a_round_without_time_does_not_cost_the_one_before() -> None:
     a margin, so it is not begun. The whole first round was dropped for a second that was cut short.
     """
     net = SlowNet()
-    rule = StageRule(voxels=32**3, windows=8, overlap=0.0, rounds=3)
+    rule = StageRule(window_voxels=32**3, max_windows=8, overlap=0.0, rounds=3)
     ladder = net.ladder(165.0, rule, True)
     result = refine(made_image((64, 64, 64)), net, [LIVER], rule, None, [0], ladder)
     assert result is not None
@@ -171,7 +173,7 @@ def test_both_halves_of_the_masks_are_in_the_sum() -> None:
     given up before the second begins. Half was counted.
     """
     net = SlowNet()
-    rule = StageRule(voxels=32**3, rounds=3, complementary=8)
+    rule = StageRule(window_voxels=32**3, rounds=3, complementary_block=8)
     ladder = net.ladder(50.0, rule, False)
     refine(made_image((64, 64, 64)), net, [LIVER], rule, coarse_with(LOW), [0], ladder)
     assert net.at == 40.0
@@ -181,7 +183,7 @@ def test_both_halves_of_the_masks_are_in_the_sum() -> None:
 def test_the_complementary_pass_goes_before_a_window_does() -> None:
     """A window was seen to take 10 s a call, and 15 s are left: the next one does without its second half."""
     net = SlowNet()
-    rule = StageRule(voxels=32**3, complementary=8)
+    rule = StageRule(window_voxels=32**3, complementary_block=8)
     ladder = net.ladder(25.0, rule, False)
     refine(made_image((64, 64, 64)), net, [LIVER], StageRule(32**3), coarse_with(LOW), [0], ladder)
     refine(made_image((64, 64, 64)), net, [LIVER], rule, coarse_with(LOW), [0], ladder)
@@ -196,7 +198,7 @@ def test_what_is_only_suspected_is_looked_at_where_the_rule_says_so(
     """A target that reaches 0.3 nowhere more than 0.5: its box where the rule goes down to 0.1."""
     coarse = coarse_with(LOW)
     coarse.probability[coarse.probability > 0] = 0.3
-    rule = StageRule(voxels=32**3, grow=1.5, suspect=suspect)
+    rule = StageRule(window_voxels=32**3, margin_factor=1.5, low_threshold=suspect)
     result = refine(made_image((64, 64, 64)), Constant(0.6), [LIVER], rule, coarse, [0], ladder)
     assert (result is not None) == looked
     if result is not None:
@@ -208,6 +210,6 @@ def test_a_found_target_is_looked_at_by_what_is_sure_of_it(ladder: Ladder) -> No
     """Beside 0.8 in one corner 0.3 elsewhere does not stretch the box."""
     coarse = coarse_with(LOW)
     coarse.probability[0, 25:30, 25:30, 25:30] = 0.3
-    rule = StageRule(voxels=32**3, grow=1.5, suspect=0.1)
+    rule = StageRule(window_voxels=32**3, margin_factor=1.5, low_threshold=0.1)
     result = refine(made_image((64, 64, 64)), Constant(0.6), [LIVER], rule, coarse, [0], ladder)
     assert result is not None and result.view.box.stop == (32.0, 32.0, 32.0)

@@ -8,7 +8,7 @@ from vesal.inference.geometry.views import View
 from vesal.inference.planning.plan import Plan
 from vesal.inference.stages.label_map import LabelMap
 from vesal.inference.stages.passes import Pass
-from vesal.inference.stages.prompt_results import outcomes, stage_report
+from vesal.inference.stages.prompt_results import prompt_results, stage_report
 
 PROMPTS = (make_prompt(3, "liver"), make_prompt(7, "spleen"), make_prompt(300, "aorta"))
 PLAN = Plan((), {3: "found", 7: "found too"}, {300: "not covered"})
@@ -29,7 +29,7 @@ def result() -> LabelMap:
 def test_voxels_volume_and_mean_probability(result: LabelMap) -> None:
     """A voxel has 10 cubic millimetres: eight are 0.08 ml."""
     case = make_case(np.zeros((4, 4, 8), np.uint8), PROMPTS, SPACING)
-    told = outcomes(PROMPTS, PLAN, result, result.labels, case, {3: ["coarse", "fine"], 7: ["coarse"]})
+    told = prompt_results(PROMPTS, PLAN, result, result.labels, case, {3: ["coarse", "fine"], 7: ["coarse"]})
     assert list(told) == [3, 7, 300]
     assert (told[3].voxels, told[3].volume_ml, told[3].mean_probability) == (8, pytest.approx(0.08), 0.75)
     assert (told[7].voxels, told[7].mean_probability) == (2, 0.75)
@@ -45,7 +45,7 @@ def test_objects_are_counted_by_prompt_as_they_are_written(result: LabelMap) -> 
     objects = np.zeros((4, 4, 8), np.uint8)
     objects[0:2, 0:2, 0:2], objects[3, 3, 5] = 1, 2
     case = make_case(np.zeros((4, 4, 8), np.uint8), PROMPTS, SPACING, instance=True)
-    told = outcomes(PROMPTS, PLAN, result, objects, case, {})
+    told = prompt_results(PROMPTS, PLAN, result, objects, case, {})
     assert [(o.voxels, o.objects) for o in told.values()] == [(8, 1), (1, 1), (0, None)]
 
 

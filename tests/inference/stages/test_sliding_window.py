@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vesal.inference.data.errors import OutOfDeviceMemoryError
 from vesal.inference.geometry.views import SIDE_MULTIPLE, View
 from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.packed_probability import Kept
+from vesal.inference.stages.packed_probability import PackedProbability
 from vesal.inference.stages.sliding_window import (
     IDLE_PROMPT,
     LEAST_WEIGHT,
@@ -276,7 +276,7 @@ def test_slabs_give_what_the_plain_implementation_gives(
     prompt = np.zeros((CLASSES, *shape), np.float32)
     prompt[..., int(rng.integers(0, shape[2])) :] = rng.random()
     view = View((0.5, -1.0, 2.0), (1.5, 1.0, 2.5), shape, degree, thick)
-    for hint in (None, prompt, Kept.of(prompt)):
+    for hint in (None, prompt, PackedProbability.of(prompt)):
         result = run_windows(wavy, image, hint, view, voxels, overlap, CLASSES)
         dense, presence = plain(wavy, image, None if hint is None else prompt, view, voxels, overlap)
         if result.windows + result.skipped > 1:

@@ -24,17 +24,17 @@ from vesal.inference.data.case import UserMask
 from vesal.inference.data.prompt import Query
 from vesal.inference.engine import Engine
 from vesal.inference.families.contract import StageModel
-from vesal.inference.families.nano import VolumeModel
+from vesal.inference.families.nano import NanoModel
 from vesal.inference.geometry.views import Box, whole
 from vesal.inference.planning.profile import Profile, StageRule
 from vesal.inference.runner.run import run
 from vesal.inference.runner.settings import Settings
 from vesal.inference.stages.passes import nothing_later
-from vesal.inference.stages.spatial_prompt import MaskPrompt, joined, runs_alike
+from vesal.inference.stages.spatial_prompt import MaskPrompt, joined, split_by_mask
 from vesal.inference.stages.view_pass import Look, Sight, Task
 from vesal.inference.timing.clock import Clock
-from vesal.inference.timing.forecast import Pace
-from vesal.inference.timing.ladder import Effort, Ladder, Planned, Where
+from vesal.inference.timing.forecast import Forecast
+from vesal.inference.timing.ladder import Effort, FineScope, Ladder, PlannedStage
 
 SHAPE = (24, 32, 32)
 TRUTH = (slice(8, 16), slice(10, 20), slice(4, 14))
@@ -64,7 +64,7 @@ def segment(graph, prompts, mask, hybrid=None, image=None, **rules):
     engine = Engine(
         make_profile(**rules),
         SimpleNamespace(name="fake"),
-        VolumeModel({0: graph, 1: graph, 2: graph}, BANK),
+        NanoModel({0: graph, 1: graph, 2: graph}, BANK),
         hybrid,
     )
     case = make_case(made_image(SHAPE) if image is None else image, prompts)
@@ -120,12 +120,12 @@ def test_without_a_mask_nothing_is_different():
 @pytest.mark.parametrize("hybrid", ["coarse", "fine"])
 def test_prompts_without_a_mask_are_asked_as_if_there_were_none(hybrid):
     image = made_image(SHAPE, (TRUTH, 200), (SPLEEN_AT, 120))
-    rules = {"fine": StageRule(32**3, grow=1.2, together=1)}
+    rules = {"fine": StageRule(32**3, margin_factor=1.2, max_targets_per_view=1)}
     plain, masked = Bright(), Bright()
     without = segment(plain, [LIVER, SPLEEN], None, image=image, **rules)
-    with_mask = segment(masked, [LIVER, SPLEEN], MASK, hybrid, image=image, **rules)
-    assert np.array_equal(without.labels == 2, with_mask.labels == 2)
-    assert (with_mask.labels == 2)[SPLEEN_AT].all()
+    overlay_mask = segment(masked, [LIVER, SPLEEN], MASK, hybrid, image=image, **rules)
+    assert np.array_equal(without.labels == 2, overlay_mask.labels == 2)
+    assert (overlay_mask.labels == 2)[SPLEEN_AT].all()
 
     def of_spleen(calls):
         rows = [(c, list(c["text"][0, :, 0]).index(120)) for c in calls if 120 in c["text"]]
@@ -163,9 +163,9 @@ def test_runs_keep_the_order():
 
     queries = [query(i) for i in (1, 2, 2, 1, 1)]
     mask = MaskPrompt(MASK, (1,), "here")
-    assert [[q.prompt_id for q in r] for r in runs_alike(queries, mask, 16)] == [[1], [2, 2], [1, 1]]
-    assert [len(r) for r in runs_alike(queries, None, 2)] == [2, 2, 1]
-    assert runs_alike([], mask, 2) == []
+    assert [[q.prompt_id for q in r] for r in split_by_mask(queries, mask, 16)] == [[1], [2, 2], [1, 1]]
+    assert [len(r) for r in split_by_mask(queries, None, 2)] == [2, 2, 1]
+    assert split_by_mask([], mask, 2) == []
 
 
 class Watched(Opener):
@@ -238,24 +238,24 @@ def test_the_default_weights_take_it():
 def test_a_profile_says_which_stage(tmp_path):
     assert Profile.hybrid == "fine"
     profile = make_profile()
-    assert Engine(profile, SimpleNamespace(), VolumeModel({}, BANK)).hybrid == "fine"
+    assert Engine(profile, SimpleNamespace(), NanoModel({}, BANK)).hybrid == "fine"
     coarse = replace(profile, hybrid="coarse")
-    assert Engine(coarse, SimpleNamespace(), VolumeModel({}, BANK)).hybrid == "coarse"
-    assert Engine(coarse, SimpleNamespace(), VolumeModel({}, BANK), "off").hybrid == "off"
+    assert Engine(coarse, SimpleNamespace(), NanoModel({}, BANK)).hybrid == "coarse"
+    assert Engine(coarse, SimpleNamespace(), NanoModel({}, BANK), "off").hybrid == "off"
 
 
 @pytest.mark.parametrize("given", [False, True])
 def test_a_mask_is_no_result_where_time_runs_short(given):
     """Where only unsure windows are looked at again, a coarse result settles one; a user's mask does not."""
-    rule, sure = StageRule(16**3, windows=8, overlap=0.0), np.ones((1, 32, 32, 32), np.float32)
+    rule, sure = StageRule(16**3, max_windows=8, overlap=0.0), np.ones((1, 32, 32, 32), np.float32)
     graph = Constant(0.25)
-    model = StageModel.fine(VolumeModel({0: graph}, BANK))
+    model = StageModel.fine(NanoModel({0: graph}, BANK))
     sight = Sight(made_image((32, 32, 32)), (1.0, 1.0, 1.0), (100.0, 50.0))
     query = Query(1, "liver", "liver", None, "CT", "organ")
     box = whole((32, 32, 32))
     task = Task(sight, model, [query], box, rule, False, True, lambda view: sure, given)
-    ladder = Ladder(Pace(Clock(60.0, 0.0, lambda: 0.0)), [Planned(rule, False)])
-    ladder.effort = Effort(fine=Where.UNSURE)
+    ladder = Ladder(Forecast(Clock(60.0, 0.0, lambda: 0.0)), [PlannedStage(rule, False)])
+    ladder.effort = Effort(fine=FineScope.UNSURE)
     probability = np.asarray(Look(task, ladder, nothing_later).first_round().probability)
     assert len(graph.calls) == (8 if given else 0)
     assert probability.max() == pytest.approx(0.25 if given else 1.0, rel=1e-3)

@@ -9,19 +9,19 @@ from tests.inference.fake_models import BANK, Bright, Constant, Graph, made_imag
 from vesal.inference.data.errors import OutOfDeviceMemoryError
 from vesal.inference.data.prompt import Query
 from vesal.inference.families.contract import StageModel
-from vesal.inference.families.nano import VolumeModel
+from vesal.inference.families.nano import NanoModel
 from vesal.inference.geometry.views import View, whole
 from vesal.inference.planning.profile import StageRule
 from vesal.inference.stages.passes import MOST_QUERIES, coarse_tasks, nothing_later, run_coarse
 from vesal.inference.stages.view_pass import Look, Sight, Task
 from vesal.inference.timing.clock import Clock
-from vesal.inference.timing.forecast import Pace
-from vesal.inference.timing.ladder import Effort, Ladder, Planned, Where
+from vesal.inference.timing.forecast import Forecast
+from vesal.inference.timing.ladder import Effort, FineScope, Ladder, PlannedStage
 
 LIVER = Query(1, "liver", "liver", None, "CT", "organ")
 SPLEEN = Query(2, "spleen", "spleen", None, "CT", "organ")
 SIDE = 32
-EIGHT = StageRule(voxels=16**3, windows=8, overlap=0.0, complementary=4)
+EIGHT = StageRule(window_voxels=16**3, max_windows=8, overlap=0.0, complementary_block=4)
 """Cuts 32^3 into its eight halves of a side."""
 
 
@@ -39,7 +39,7 @@ class Timed:
 
     def ladder(self, budget_s: float, rule: StageRule, first: bool) -> Ladder:
         """A ladder for one stage on that clock."""
-        return Ladder(Pace(Clock(budget_s, 0.0, lambda: self.at)), [Planned(rule, first)])
+        return Ladder(Forecast(Clock(budget_s, 0.0, lambda: self.at)), [PlannedStage(rule, first)])
 
 
 def sight_of(image: np.ndarray) -> Sight:
@@ -49,7 +49,7 @@ def sight_of(image: np.ndarray) -> Sight:
 
 def model_of(graph: Graph) -> StageModel:
     """One network for all degrees."""
-    return StageModel.fine(VolumeModel({0: graph, 1: graph, 2: graph}, BANK))
+    return StageModel.fine(NanoModel({0: graph, 1: graph, 2: graph}, BANK))
 
 
 def half_sure(view: View) -> np.ndarray:
@@ -69,7 +69,7 @@ def refine(timed: Timed, ladder: Ladder, given: bool = False) -> np.ndarray:
 def test_only_windows_that_the_coarse_stage_left_open_are_run() -> None:
     timed = Timed(Constant(0.25), lambda n: 0.0)
     ladder = timed.ladder(60.0, EIGHT, False)
-    ladder.effort = Effort(complementary=False, fine=Where.UNSURE)
+    ladder.effort = Effort(complementary=False, fine=FineScope.UNSURE)
     probability = refine(timed, ladder)
     assert timed.count == 4
     np.testing.assert_allclose(probability[: SIDE // 2], 1.0, rtol=1e-3)
@@ -91,7 +91,9 @@ def echo(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def test_complementary_results_are_averaged_or_taken_from_the_half_not_shown(
     unseen: bool, joined: float
 ) -> None:
-    rule = StageRule(voxels=SIDE**3, complementary=4, unseen=unseen, binary=True)
+    rule = StageRule(
+        window_voxels=SIDE**3, complementary_block=4, merge_unprompted=unseen, binary_prompts=True
+    )
     sight, box = sight_of(made_image((SIDE,) * 3)), whole((SIDE,) * 3)
     task = Task(sight, model_of(echo), [LIVER], box, rule, False, hint=half_marked)
     ladder = Timed(echo, lambda n: 0.0).ladder(60.0, rule, False)
@@ -103,7 +105,7 @@ def test_complementary_results_are_averaged_or_taken_from_the_half_not_shown(
 def test_masks_that_leave_nothing_open_are_the_result() -> None:
     timed = Timed(Constant(0.25), lambda n: 0.0)
     ladder = timed.ladder(60.0, EIGHT, False)
-    ladder.effort = Effort(complementary=False, fine=Where.UNSURE)
+    ladder.effort = Effort(complementary=False, fine=FineScope.UNSURE)
     sight, box = sight_of(made_image((SIDE,) * 3)), whole((SIDE,) * 3)
     task = Task(sight, model_of(timed), [LIVER], box, EIGHT, False, hint=half_marked)
     probability = np.asarray(Look(task, ladder, nothing_later).first_round().probability)[0]
@@ -116,7 +118,7 @@ def test_what_a_user_marked_is_no_result() -> None:
     """Their mask is sure everywhere; every window is run."""
     timed = Timed(Constant(0.25), lambda n: 0.0)
     ladder = timed.ladder(60.0, EIGHT, False)
-    ladder.effort = Effort(complementary=False, fine=Where.UNSURE)
+    ladder.effort = Effort(complementary=False, fine=FineScope.UNSURE)
     np.testing.assert_allclose(refine(timed, ladder, given=True), 0.25, rtol=1e-3)
     assert timed.count == 8
 
@@ -176,7 +178,7 @@ def test_a_pass_that_becomes_coarser_takes_the_earlier_ones_along() -> None:
 
 def test_windows_halved_for_want_of_memory_still_ask_the_clock() -> None:
     """Eight windows were counted; a GPU that holds a quarter of each makes more of them, of 1 s, in 20 s."""
-    rule = StageRule(voxels=32**3, windows=8, overlap=0.0)
+    rule = StageRule(window_voxels=32**3, max_windows=8, overlap=0.0)
 
     def graph(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if inputs["image"][0, 0].size > 16**3:
@@ -185,7 +187,7 @@ def test_windows_halved_for_want_of_memory_still_ask_the_clock() -> None:
         return Constant(0.75)(inputs)
 
     timed = Timed(graph, lambda n: 1.0)
-    ladder = timed.ladder(20.0, StageRule(voxels=16**3), True)
+    ladder = timed.ladder(20.0, StageRule(window_voxels=16**3), True)
     sight = sight_of(made_image((64,) * 3))
     task = Task(sight, model_of(timed), [LIVER], whole((64,) * 3), rule, True)
     result = Look(task, ladder, nothing_later).first_round()

@@ -2,21 +2,21 @@
 
 import pytest
 
-from vesal.inference.timing.call_costs import MOST_GROWTH, RECENT, Costs
+from vesal.inference.timing.call_costs import MOST_GROWTH, RECENT, CallCosts
 
 SIZE = 4096
 
 
-def costs_after(*seconds: float, degree: int = 0, voxels: int = SIZE) -> Costs:
+def costs_after(*seconds: float, degree: int = 0, voxels: int = SIZE) -> CallCosts:
     """Costs of such calls, the first one included."""
-    costs = Costs()
+    costs = CallCosts()
     for one in seconds:
         costs.saw(degree, voxels, one)
     return costs
 
 
 def test_nothing_seen_costs_nothing() -> None:
-    assert (Costs().likely(0, SIZE), Costs().most(0, SIZE)) == (0.0, 0.0)
+    assert (CallCosts().likely(0, SIZE), CallCosts().most(0, SIZE)) == (0.0, 0.0)
 
 
 def test_the_first_call_compiles_and_is_held_for_the_most_only_while_alone() -> None:

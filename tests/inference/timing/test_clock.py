@@ -23,7 +23,7 @@ def test_clock_counts_down_from_its_start() -> None:
 
 def test_the_last_call_leaves_time_to_go_on_but_not_much_of_a_short_budget() -> None:
     """A quarter of a second of a minute, 2 % of two seconds."""
-    assert Clock(60.0, 100.0, lambda: 110.0).last_call() == 160.0 - LEAVE_S
+    assert Clock(60.0, 100.0, lambda: 110.0).deadline() == 160.0 - LEAVE_S
     assert Clock(2.0, 0.0, lambda: 0.5).usable_s() == pytest.approx(2.0 - 0.5 - 2.0 * LEAVE_SHARE)
 
 

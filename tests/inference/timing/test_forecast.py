@@ -2,9 +2,9 @@
 
 import pytest
 
-from vesal.inference.timing.call_costs import Costs
+from vesal.inference.timing.call_costs import CallCosts
 from vesal.inference.timing.clock import LEAVE_S, Clock
-from vesal.inference.timing.forecast import CALL_MARGIN, END_MARGIN, PLAN_MARGIN, Load, Pace
+from vesal.inference.timing.forecast import CALL_MARGIN, END_MARGIN, PLAN_MARGIN, Forecast, Load
 
 
 class Watch:
@@ -22,9 +22,9 @@ def watch() -> Watch:
     return Watch()
 
 
-def pace_after(watch: Watch, *calls: float, write_s: float = 0.0) -> Pace:
+def pace_after(watch: Watch, *calls: float, write_s: float = 0.0) -> Forecast:
     """A pace of 60 s that has seen such calls on 4096 voxels at degree 0."""
-    pace = Pace(Clock(60.0, 0.0, watch, write_s))
+    pace = Forecast(Clock(60.0, 0.0, watch, write_s))
     for seconds in calls:
         with pace.call(0, 4096):
             watch.at += seconds
@@ -32,7 +32,7 @@ def pace_after(watch: Watch, *calls: float, write_s: float = 0.0) -> Pace:
     return pace
 
 
-def fits_until(pace: Pace, watch: Watch, at: float, loads: list[Load]) -> bool:
+def fits_until(pace: Forecast, watch: Watch, at: float, loads: list[Load]) -> bool:
     """Whether ``loads`` fit up to a moment and no longer."""
     watch.at = at - 0.01
     before = pace.fits(loads)
@@ -49,7 +49,7 @@ def test_without_measurements_there_must_only_be_time_left(watch: Watch) -> None
 
 def test_nothing_to_come_always_fits(watch: Watch) -> None:
     watch.at = 100.0
-    assert Pace(Clock(60.0, 0.0, watch)).fits([])
+    assert Forecast(Clock(60.0, 0.0, watch)).fits([])
 
 
 def test_before_a_result_was_written_the_end_costs_what_zeros_did(watch: Watch) -> None:
@@ -128,12 +128,12 @@ def test_the_reason_names_what_is_left_and_what_it_takes(watch: Watch) -> None:
 
 def test_what_one_case_measured_the_next_one_knows(watch: Watch) -> None:
     """For its first window only: sums wait for what it measures itself."""
-    known = Costs()
-    first = Pace(Clock(60.0, 0.0, watch), known)
+    known = CallCosts()
+    first = Forecast(Clock(60.0, 0.0, watch), known)
     for _ in range(2):
         with first.call(0, 4096):
             watch.at += 5.0
-    second = Pace(Clock(60.0, 0.0, watch), known)
+    second = Forecast(Clock(60.0, 0.0, watch), known)
     assert (second.next_s(ONE), second.needs_s(ONE)) == (5.0, 0.0)
     with second.call(0, 4096):
         watch.at += 1.0

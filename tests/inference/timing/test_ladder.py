@@ -4,11 +4,14 @@ import pytest
 
 from vesal.inference.planning.profile import StageRule
 from vesal.inference.timing.clock import Clock
-from vesal.inference.timing.forecast import Load, Pace
-from vesal.inference.timing.ladder import Effort, Ladder, Planned, Where, rungs
+from vesal.inference.timing.forecast import Forecast, Load
+from vesal.inference.timing.ladder import Effort, FineScope, Ladder, PlannedStage, rungs
 
-RULE = StageRule(voxels=32**3, windows=8, overlap=0.5, rounds=3, complementary=8)
-COARSE, FINE = Planned(StageRule(voxels=32**3, windows=2), first=True), Planned(RULE, first=False)
+RULE = StageRule(window_voxels=32**3, max_windows=8, overlap=0.5, rounds=3, complementary_block=8)
+COARSE, FINE = (
+    PlannedStage(StageRule(window_voxels=32**3, max_windows=2), first=True),
+    PlannedStage(RULE, first=False),
+)
 
 
 class Watch:
@@ -16,7 +19,7 @@ class Watch:
 
     def __init__(self, budget_s: float = 1000.0) -> None:
         self.at = 0.0
-        self.pace = Pace(Clock(budget_s, 0.0, lambda: self.at))
+        self.pace = Forecast(Clock(budget_s, 0.0, lambda: self.at))
         for _ in range(2):
             with self.pace.call(0, 4096):
                 self.at += 1.0
@@ -50,14 +53,14 @@ def test_the_order_of_the_rungs() -> None:
     [
         (Effort(rounds=2), "rounds", 2),
         (Effort(rounds=9), "rounds", 3),
-        (Effort(complementary=False), "complementary", 0),
+        (Effort(complementary=False), "complementary_block", 0),
         (Effort(overlap=0.25), "overlap", 0.25),
         (Effort(overlap=0.75), "overlap", 0.5),
     ],
 )
 def test_an_effort_never_raises_what_a_rule_says(effort: Effort, field: str, expected: float) -> None:
     assert getattr(effort.of(RULE, False), field) == expected
-    assert effort.of(RULE, True).voxels == RULE.voxels
+    assert effort.of(RULE, True).window_voxels == RULE.window_voxels
 
 
 @pytest.mark.parametrize(
@@ -67,7 +70,7 @@ def test_an_effort_never_raises_what_a_rule_says(effort: Effort, field: str, exp
 def test_coarser_is_fewer_windows_and_then_fewer_voxels(share: float, windows_: int, voxels: int) -> None:
     """And only where nothing coarser is known; no view is smaller than what the network can halve."""
     rule = Effort(share=share).of(RULE, True)
-    assert (rule.windows, rule.voxels) == (windows_, voxels)
+    assert (rule.max_windows, rule.window_voxels) == (windows_, voxels)
     assert Effort(share=share).of(RULE, False) == RULE
 
 
@@ -97,9 +100,12 @@ def test_steps_are_taken_up_to_the_first_that_fits() -> None:
 
 def test_a_rung_that_changes_nothing_is_passed_in_silence() -> None:
     """One round, no masks, one window: what is left to give up is the fine stage."""
-    plain = [Planned(StageRule(voxels=16**3), True), Planned(StageRule(voxels=16**3), False)]
+    plain = [
+        PlannedStage(StageRule(window_voxels=16**3), True),
+        PlannedStage(StageRule(window_voxels=16**3), False),
+    ]
     ladder = Ladder(Watch(60.0).pace, plain)
-    assert ladder.fits(lambda effort: windows(100 if effort.fine is not Where.NOWHERE else 1))
+    assert ladder.fits(lambda effort: windows(100 if effort.fine is not FineScope.NOWHERE else 1))
     assert [step.step for step in ladder.steps] == [
         "fine stage only where the coarse stage was unsure",
         "coarse only",
@@ -108,7 +114,7 @@ def test_a_rung_that_changes_nothing_is_passed_in_silence() -> None:
 
 def test_without_a_coarse_stage_the_only_one_becomes_coarser() -> None:
     """ "Coarse only" would be nothing at all."""
-    ladder = Ladder(Watch(60.0).pace, [Planned(RULE, first=True)])
+    ladder = Ladder(Watch(60.0).pace, [PlannedStage(RULE, first=True)])
     assert ladder.fits(lambda effort: windows(int(100 * effort.share)))
     steps = [step.step for step in ladder.steps]
     assert steps[-1] == "coarser spacing: 1/2 of the voxels" and "coarse only" not in steps

@@ -18,8 +18,8 @@ from tests.inference.fake_models import (
 from tests.inference.families.published.recorded import PROFILE, names
 from vesal.inference.data.case import UserMask
 from vesal.inference.engine import Engine
-from vesal.inference.families.nano import VolumeModel
-from vesal.inference.families.published.case_rules import Ruled
+from vesal.inference.families.nano import NanoModel
+from vesal.inference.families.published.case_rules import PublishedRules
 from vesal.inference.families.published.rules import read_rules
 from vesal.inference.planning.profile import Profile
 from vesal.inference.timing.clock import Clock
@@ -50,12 +50,12 @@ def profile(paper: bool = False, **parts) -> Profile:
     for part, values in parts.items():
         content[part] = content[part] | values
     targets = [(name, None, "CT") for name in ("liver", "spleen", "lesion")]
-    return replace(make_profile(targets=targets), ruled=Ruled(read_rules(content, paper), names()))
+    return replace(make_profile(targets=targets), ruled=PublishedRules(read_rules(content, paper), names()))
 
 
 def run(graph, prompts, image, instance=False, mask=None, hybrid=None, used=None, clock=None):
     """One case through the engine."""
-    model = VolumeModel({0: graph}, BANK)
+    model = NanoModel({0: graph}, BANK)
     engine = Engine(used or profile(), SimpleNamespace(name="fake"), model, hybrid)
     case = make_case(image, prompts, (1.0, 1.0, 1.0), instance)
     if mask is not None:

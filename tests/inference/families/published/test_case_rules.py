@@ -28,8 +28,8 @@ from tests.inference.families.published.made import (
     run,
 )
 from tests.inference.families.published.recorded import PROFILE, dhw, names, rows, rules
-from vesal.inference.families.nano import VolumeModel
-from vesal.inference.families.published.case_rules import CaseRules, Ruled, decide
+from vesal.inference.families.nano import NanoModel
+from vesal.inference.families.published.case_rules import CaseRules, PublishedRules, decide
 from vesal.inference.families.published.naming import Names
 from vesal.inference.families.published.rules import read_rules
 from vesal.inference.families.published.spacing import stage_grid
@@ -125,25 +125,25 @@ def test_all_prompts_are_asked_in_the_modality_of_most():
     used = replace(
         profile(), targets=tuple(replace(t, modality=m) for t in profile().targets for m in ("CT", "MR"))
     )
-    plan = make_plan([LIVER, *mr], used, VolumeModel({}, BANK), make_case(made_image(SHAPE), [LIVER]))
+    plan = make_plan([LIVER, *mr], used, NanoModel({}, BANK), make_case(made_image(SHAPE), [LIVER]))
     (batch,) = plan.batches
     assert [q.modality for q in batch.queries] == ["MR"] * 3
 
 
 def test_components_are_chosen_for_the_classes_of_the_list():
     case = make_case(made_image(SHAPE), [LIVER, SPLEEN])
-    model = VolumeModel({}, BANK)
+    model = NanoModel({}, BANK)
     code = make_plan([LIVER, SPLEEN], profile(), model, case).filters
-    assert (code.component_ids, code.size_ratio, code.min_object_voxels) == ((4,), None, 10)
+    assert (code.component_ids, code.min_size_ratio, code.min_object_voxels) == ((4,), None, 10)
     paper = make_plan([LIVER, SPLEEN], profile(paper=True), model, case).filters
-    assert (paper.component_ids, paper.size_ratio) == ((1, 4), 0.6)
+    assert (paper.component_ids, paper.min_size_ratio) == ((1, 4), 0.6)
 
 
 def test_the_paper_hands_probabilities_on_and_refines_semantic_cases():
-    case, model = make_case(made_image(SHAPE), [LIVER]), VolumeModel({}, BANK)
+    case, model = make_case(made_image(SHAPE), [LIVER]), NanoModel({}, BANK)
     code, paper = (make_plan([LIVER], profile(p), model, case).batches[0].fine for p in (False, True))
-    assert (code.rounds, code.binary) == (1, True)
-    assert (paper.rounds, paper.binary) == (2, False)
+    assert (code.rounds, code.binary_prompts) == (1, True)
+    assert (paper.rounds, paper.binary_prompts) == (2, False)
 
 
 def test_without_time_for_all_of_it_the_view_gets_coarser():
@@ -178,7 +178,7 @@ def test_all_recorded_regions_are_those_of_the_engine(shared):
         x, y, z = row["spacing"]  # as a file has it
         asked = {i: (text, None, "CT") for i, text in enumerate(row["texts"], 1)}
         instance = bool(row["instance_label"])
-        decided = decide(asked, tuple(row["shape"]), (z, y, x), instance, Ruled(rules(), names()))
+        decided = decide(asked, tuple(row["shape"]), (z, y, x), instance, PublishedRules(rules(), names()))
         labels = np.zeros(row["shape"], np.uint8)
         for z0, z1, y0, y1, x0, x1, label in row["lowres_boxes"]:
             labels[z0:z1, y0:y1, x0:x1] = label
@@ -264,7 +264,7 @@ def test_sat_runs_in_one_stage_without_prompts():
     fake = make_profile(
         coarse=StageRule(32**3, skip=True), targets=[("liver", None, "CT"), ("spleen", None, "CT")]
     )
-    used = replace(fake, ruled=Ruled(read_rules(content), Names({}, {})))
+    used = replace(fake, ruled=PublishedRules(read_rules(content), Names({}, {})))
     graph, image = Asked(), made_image(SHAPE, (CUBE, 200), (FAR, 120))
     result = run(graph, [LIVER, SPLEEN], image, used=used)
     assert [report.name.split()[0] for report in result.stages] == ["fine"]

@@ -22,7 +22,7 @@ def changed(**parts):
 def test_the_code_is_the_default_and_the_paper_a_switch():
     assert CONTENT["paper"] is False
     code, paper = read_rules(CONTENT), read_rules(CONTENT | {"paper": True})
-    assert (code.components.size_ratio, paper.components.size_ratio) == (None, 0.6)
+    assert (code.components.min_size_ratio, paper.components.min_size_ratio) == (None, 0.6)
     assert (code.paper, paper.paper) == (False, True)
     assert paper == read_rules(CONTENT, paper=True)
 

@@ -12,12 +12,12 @@ from tests.inference.fake_models import (
 )
 from tests.inference.families.published.made import CUBE, LIVER, SHAPE, SMALL, Asked, profile, run
 from tests.inference.families.published.recorded import names, rows, rules
-from vesal.inference.families.published.case_rules import CaseRules, Ruled, StageLayout, decide
+from vesal.inference.families.published.case_rules import CaseRules, PublishedRules, StageLayout, decide
 from vesal.inference.geometry.tiles import tiles
 from vesal.inference.geometry.views import Tiling, View
 from vesal.inference.stages.label_map import LabelMap
 from vesal.inference.stages.regions import _laid_target
-from vesal.inference.stages.spatial_prompt import MaskPrompt, label_prompt
+from vesal.inference.stages.spatial_prompt import MaskPrompt, prompt_from_labels
 from vesal.inference.stages.view_pass import Sight
 
 
@@ -55,7 +55,9 @@ def test_all_recorded_prompts_are_those_of_the_engine(shared):
             continue
         shape, (x, y, z) = tuple(row["shape"]), row["spacing"]
         asked = {i: (text, None, "CT") for i, text in enumerate(row["texts"], 1)}
-        decided = decide(asked, shape, (z, y, x), bool(row["instance_label"]), Ruled(rules(), names()))
+        decided = decide(
+            asked, shape, (z, y, x), bool(row["instance_label"]), PublishedRules(rules(), names())
+        )
         result = LabelMap(shape, 255)
         for z0, z1, y0, y1, x0, x1, label in row["lowres_boxes"]:
             result.labels[z0:z1, y0:y1, x0:x1] = label
@@ -105,8 +107,8 @@ def test_a_stroke_thinner_than_the_views_voxels_stays_where_its_largest_share_is
     assert not layout.prompt_labels(mask, view).any()
     queries = [SimpleNamespace(prompt_id=1)]
     given = MaskPrompt(mask, (1,), "here")
-    assert label_prompt(queries, mask, layout, given)(view).sum() > 0
-    assert not label_prompt(queries, mask, layout, None)(view).any()
+    assert prompt_from_labels(queries, mask, layout, given)(view).sum() > 0
+    assert not prompt_from_labels(queries, mask, layout, None)(view).any()
 
 
 def test_more_prompts_than_the_coarse_stage_would_take_are_asked_at_once():
