@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vesal.inference.geometry.resample import SLAB_VOXELS, Taps, grow
+from vesal.inference.geometry.resample import SLAB_VOXELS, Taps, enlarge
 from vesal.inference.geometry.views import View
 from vesal.inference.runtime.threads import in_parallel, in_slabs
-from vesal.inference.stages.float16_bits import LEAST, float16_bits, from_bits
+from vesal.inference.stages.float16_bits import MIN_NORMAL, float16_bits, from_bits
 
 
 class LabelMap:
@@ -54,8 +54,8 @@ class LabelMap:
             return
         self.boxes[label] = _hull(self.boxes.get(label, box), box)
         depth = Taps.of(view, 0, box[0])
-        cut = np.fmax(probability, np.float32(LEAST), dtype=np.float32)
-        limit = float16_bits(np.array([max(threshold, LEAST)]))[0]
+        cut = np.fmax(probability, np.float32(MIN_NORMAL), dtype=np.float32)
+        limit = float16_bits(np.array([max(threshold, MIN_NORMAL)]))[0]
         planes, rows, columns = (side.stop - side.start for side in box)
 
         def reduce(slab: slice) -> None:
@@ -64,7 +64,7 @@ class LabelMap:
             here = shadow.native_box(view, self.labels.shape, taps.used)
             if here is None:
                 return
-            bits = float16_bits(grow(cut, [taps, Taps.of(view, 1, here[1]), Taps.of(view, 2, here[2])]))
+            bits = float16_bits(enlarge(cut, [taps, Taps.of(view, 1, here[1]), Taps.of(view, 2, here[2])]))
             native = slice(box[0].start + slab.start, box[0].start + slab.stop)
             self._let_win(bits, (native, here[1], here[2]), label, limit)
 

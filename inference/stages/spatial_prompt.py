@@ -18,7 +18,7 @@ from vesal.inference.geometry.views import Box, View, triple
 from vesal.inference.planning.plan import Batch
 
 PromptSampler = Callable[[View], np.ndarray]
-"""View -> spatial prompt (N,d,h,w) float32 0..1"""
+"""View -> spatial prompt (N,d,h,w): float32 0..1, or bool"""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def split_by_mask(queries: Sequence[Query], mask: MaskPrompt | None, most: int) 
     return list(runs)
 
 
-def joined(given: Box, found: Box | None) -> Box:
+def union_box(given: Box, found: Box | None) -> Box:
     """The box of the user's mask together with what the coarse stage found, if anything.
 
     Together, because a mask may be a part of the target only: a stroke in one slice.
