@@ -48,8 +48,8 @@ class LabelMap:
             threshold: a voxel below it stays background. Equal probabilities keep the class that was added
             first.
         """
-        shadow = _Shadow.of(probability > threshold)
-        box = shadow.native_box(view, self.labels.shape)
+        projection = _Projection.of(probability > threshold)
+        box = projection.native_box(view, self.labels.shape)
         if box is None:
             return
         self.boxes[label] = _hull(self.boxes.get(label, box), box)
@@ -61,7 +61,7 @@ class LabelMap:
         def reduce(slab: slice) -> None:
             # Once more its own box: few classes are as wide everywhere as they are somewhere.
             taps = depth.part(slab)
-            here = shadow.native_box(view, self.labels.shape, taps.used)
+            here = projection.native_box(view, self.labels.shape, taps.used)
             if here is None:
                 return
             bits = float16_bits(enlarge(cut, [taps, Taps.of(view, 1, here[1]), Taps.of(view, 2, here[2])]))
@@ -120,7 +120,7 @@ class LabelMap:
 
 
 @dataclass(frozen=True)
-class _Shadow:
+class _Projection:
     """A mask (d, h, w) seen along its last two axes: enough for the box of any of its planes."""
 
     rows: np.ndarray
@@ -129,7 +129,7 @@ class _Shadow:
     """(d, w) bool"""
 
     @classmethod
-    def of(cls, mask: np.ndarray) -> _Shadow:
+    def of(cls, mask: np.ndarray) -> _Projection:
         """That of a mask (d, h, w) bool."""
         return cls(np.asarray(mask.any(axis=2)), np.asarray(mask.any(axis=1)))
 

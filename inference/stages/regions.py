@@ -10,7 +10,7 @@ import numpy as np
 from vesal.inference.data.prompt import Query
 from vesal.inference.families.published.case_rules import StageLayout
 from vesal.inference.geometry.region import FOREGROUND_THRESHOLD, grown_region, is_uncertain, region_of
-from vesal.inference.geometry.view_groups import around, group
+from vesal.inference.geometry.view_groups import bounding_box, group
 from vesal.inference.geometry.views import Box, Sides, whole
 from vesal.inference.planning.profile import StageRule
 from vesal.inference.stages.passes import StageResult
@@ -103,7 +103,7 @@ def _target(
     shape = volume.image.shape
     if any(given[i] is not None for i in index):
         step = (1.0, 1.0, 1.0) if coarse is None else coarse.view.step
-        box = grown_region(around(boxes), rule.margin_factor, step, shape)
+        box = grown_region(bounding_box(boxes), rule.margin_factor, step, shape)
         return FineRegion(
             box, f"the box of the user's mask grown {rule.margin_factor:g} times", True, from_user=True
         )
@@ -111,7 +111,7 @@ def _target(
         return FineRegion(whole(shape), "the whole volume, as these targets have no coarse stage")
     uncertain = is_uncertain(coarse.probability[list(index)])
     if boxes:
-        box = grown_region(around(boxes), rule.margin_factor, coarse.view.step, shape)
+        box = grown_region(bounding_box(boxes), rule.margin_factor, coarse.view.step, shape)
         only = (
             rule.low_threshold < FOREGROUND_THRESHOLD
             and not (coarse.probability[list(index)] > FOREGROUND_THRESHOLD).any()

@@ -13,7 +13,7 @@ from vesal.inference.data.prompt import Query
 from vesal.inference.data.terms import COARSE, FINE
 from vesal.inference.families.published.case_rules import StageLayout
 from vesal.inference.geometry.resample import to_view
-from vesal.inference.geometry.view_groups import around
+from vesal.inference.geometry.view_groups import bounding_box
 from vesal.inference.geometry.views import Box, View, triple
 from vesal.inference.planning.plan import Batch
 
@@ -106,7 +106,7 @@ def union_box(given: Box, found: Box | None) -> Box:
 
     Together, because a mask may be a part of the target only: a stroke in one slice.
     """
-    return given if found is None else around([given, found])
+    return given if found is None else bounding_box([given, found])
 
 
 def overlay_mask(

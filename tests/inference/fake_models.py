@@ -30,6 +30,8 @@ LEVELS = {"liver": 200, "spleen": 120, "kidney": 160, "cell": 200, "lesion": 240
 """Brightness by which the fake network tells its targets apart; a text vector holds nothing else."""
 BANK = {name: np.array([level], np.float32) for name, level in LEVELS.items()}
 
+FAKE_RUNTIME = SimpleNamespace(name="fake", reason="it needs none", precision="fp32", threads=1)
+
 Graph = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 
@@ -106,7 +108,7 @@ def make_engine(graph: Graph | None = None, **rules: Any) -> Engine:
     """An engine around one fake network for all degrees; ``rules`` go to ``make_profile``."""
     used = graph or Bright()
     graphs: Mapping[int, Graph] = {0: used, 1: used, 2: used}
-    return Engine(make_profile(**rules), SimpleNamespace(name="fake"), NanoModel(graphs, BANK))
+    return Engine(make_profile(**rules), FAKE_RUNTIME, NanoModel(graphs, BANK))
 
 
 def make_model(graph: Graph | None = None, **rules: Any) -> Model:
