@@ -1,4 +1,4 @@
-"""``python -m training`` as a whole, on two made sets and with a thin network."""
+"""``python -m vesal.training`` as a whole, on two made sets and with a thin network."""
 
 import os
 import signal
