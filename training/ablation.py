@@ -34,7 +34,7 @@ def command(args: argparse.Namespace, row: str) -> list[str]:
     line = [
         sys.executable,
         "-m",
-        "training",
+        "vesal.training",
         "--data",
         args.data,
         "--out",

@@ -37,7 +37,7 @@ def started(root: Path, data: Path, work: Path) -> subprocess.Popen[str]:
     line = [
         sys.executable,
         "-m",
-        "training",
+        "vesal.training",
         "--data",
         data,
         "--store",
