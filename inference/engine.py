@@ -1,4 +1,4 @@
-"""The way of a case: plan, coarse stage, region, fine stage, filter, label map (DESIGN section 3)."""
+"""The way of a case: plan, stages, filters, label map (docs/design.md, The way of a case)."""
 
 from __future__ import annotations
 

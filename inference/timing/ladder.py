@@ -1,4 +1,4 @@
-"""What is given up when time runs short, and in which order (DESIGN section 3).
+"""What is given up when time runs short, and in which order (docs/design.md, Time).
 
 A rung is data: what it changes of the effort. The effort says what it makes of a stage's rule, so the cost of
 a plan under a rung is the cost of its changed rules, and nothing here knows a window or a network.
