@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
 SOURCES = [
@@ -83,3 +85,15 @@ def test_files_that_prose_names_are_there() -> None:
     for path in PROSE:
         for name, folder in ours.findall(path.read_text(encoding="utf-8")):
             assert (ROOT / (name or folder)).exists(), (path, name or folder)
+
+
+def test_the_lines_of_python_in_the_readme_run() -> None:
+    """On a volume in which there is nothing to find."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = re.search(r"^    import vesal\n(?:    .*\n)+", readme, re.MULTILINE)
+    assert lines
+    names = {"image": np.zeros((8, 24, 24), np.int16)}
+    exec(re.sub(r"^    ", "", lines[0], flags=re.MULTILINE), names)
+    result = names["result"]
+    assert result.labels.shape == (8, 24, 24)
+    assert [prompt.target for prompt in result.prompts] == ["liver", "left kidney"]
