@@ -1,4 +1,4 @@
-"""Where the fine stage looks, and for which targets together (DESIGN section 3, step 5)."""
+"""Where the fine stage looks, and for which targets together (docs/design.md, The way of a case)."""
 
 from __future__ import annotations
 
