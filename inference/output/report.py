@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vesal.inference.data.results import RunReport
+from vesal.inference.io.formats import has_case
 
 log = logging.getLogger("vesal")
 
@@ -48,8 +49,8 @@ def report_places(outputs: Path, wanted: Path | None) -> tuple[Path, ...]:
     if wanted is not None:
         return (wanted, *spare)
     beside = outputs.resolve().parent / NAME
-    # A case `report.npz` there takes its prompts from report.json, which must not be overwritten.
-    return spare if beside.with_suffix(".npz").exists() else (beside, *spare)
+    # A case `report` there takes its prompts from report.json, which must not be overwritten.
+    return spare if has_case(beside.parent, beside.stem) else (beside, *spare)
 
 
 def write_report(report: RunReport, outputs: Path, wanted: Path | None = None) -> Path | None:
