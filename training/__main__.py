@@ -100,7 +100,7 @@ def main() -> None:
         seed,
         group.rank,
         ideas,
-        trainer.pace,
+        trainer.schedule,
         first=trainer.step * plan.pairs,
     )
     train(trainer, feeder, partial(look_at, volumes=held_out) if held_out else None)
