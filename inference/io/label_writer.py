@@ -38,6 +38,7 @@ def write_label_map(path: Path, labels: np.ndarray, header: object = None) -> No
 
 
 def _smallest_type(labels: np.ndarray) -> np.dtype:
+    """The smallest unsigned type for labels of any shape; raises LabelMapError."""
     if labels.dtype.kind not in "bui":
         raise LabelMapError(
             f"A label map has dtype {labels.dtype}; whole numbers are wanted. Round and cast it first."

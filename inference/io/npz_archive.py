@@ -190,6 +190,7 @@ class NpzArchive:
 
     @staticmethod
     def _fill(data: np.ndarray, stream: Stream) -> np.ndarray:
+        """Read all of `stream` into (n,) uint8; raises EOFError unless it has exactly so many bytes."""
         filled, rest = 0, data.data
         while count := stream.readinto(rest[:PORTION_BYTES]):
             filled, rest = filled + count, rest[count:]

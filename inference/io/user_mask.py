@@ -110,7 +110,7 @@ def _values(labels: np.ndarray) -> list[int]:
 
 
 def _by_prompt(labels: np.ndarray, ids: list[int], instance: bool, source: str) -> np.ndarray:
-    """Values as prompt ids: with a single prompt, a mask of 0 and 1, or of objects, is all its own."""
+    """(D,H,W) uint16 with prompt ids: with one prompt, a mask of 0 and 1, or of objects, is all its own."""
     values = _values(labels)
     unknown = sorted(set(values) - set(ids))
     if unknown and len(ids) == 1 and (instance or values == [1]):

@@ -80,6 +80,7 @@ class CaseOutput:
             return
 
     def _write(self, labels: np.ndarray, what: str) -> None:
+        """Write (D,H,W) labels, unless their shape is not the volume's."""
         if self.shape is not None and labels.shape != self.shape:
             raise LabelMapError(
                 f"The engine gave labels of shape {labels.shape}; the volume's {self.shape} is wanted."

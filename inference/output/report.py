@@ -15,7 +15,7 @@ from vesal.inference.io.formats import has_case
 
 log = logging.getLogger("vesal")
 
-NAME = "report.json"
+FILE_NAME = "report.json"
 
 
 def to_json(report: Any) -> Any:
@@ -42,13 +42,13 @@ def report_places(outputs: Path, wanted: Path | None) -> tuple[Path, ...]:
     (a read-only container) the folder for temporary files.
     """
     spare = tuple(
-        Path(folder) / f"vesal-{NAME}"
+        Path(folder) / f"vesal-{FILE_NAME}"
         for folder in dict.fromkeys((os.environ.get("TMPDIR"), "/tmp"))
         if folder
     )
     if wanted is not None:
         return (wanted, *spare)
-    beside = outputs.resolve().parent / NAME
+    beside = outputs.resolve().parent / FILE_NAME
     # A case `report` there takes its prompts from report.json, which must not be overwritten.
     return spare if has_case(beside.parent, beside.stem) else (beside, *spare)
 

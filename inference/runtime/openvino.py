@@ -76,7 +76,7 @@ class OpenVinoGraph:
         self.outputs = tuple(port.any_name for port in model.outputs)
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run; see `runtime.choice.Graph`."""
+        """Run on arrays of the graph's shapes; see `runtime.choice.Graph`."""
         check_names(self._path, self.inputs, inputs)
         arrays = {name: np.ascontiguousarray(inputs[name], dtype) for name, dtype in self._types.items()}
         try:
