@@ -21,7 +21,7 @@ from benchmarks.full_size import SEED, SPACING_DHW_MM, questions
 from benchmarks.measure import now
 from vesal.inference.families.query import QueryModel
 from vesal.inference.geometry.tiles import blending_weight, tiles
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case
 from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.block_masks import half_of_blocks

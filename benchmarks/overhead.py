@@ -28,7 +28,7 @@ from vesal.inference.stages import filters, label_map, prompt_results
 
 STEPS: dict[str, tuple[Callable[..., Any], ...]] = {
     "writing zeros, coarse and final result": (label_writer.write_label_map,),
-    "reading": (npz.read_case,),
+    "reading": (npz.NpzReader.read,),
     "parsing prompts": (parser.parse_prompts,),
     "statistics of the volume": (network_input.intensity_statistics,),
     "sampling views": (resample.to_view, network_input.image_channels),
@@ -153,7 +153,7 @@ def timed(function: Callable[..., Any], took: dict[str, float], step: str) -> It
     modules = [module for name, module in sys.modules.items() if name.startswith("vesal.inference.")]
     places = [
         (h, name)
-        for h in [*modules, label_map.LabelMap]
+        for h in [*modules, label_map.LabelMap, npz.NpzReader]
         for name, value in list(vars(h).items())
         if value is function
     ]

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.tables import Row
 from vesal.evaluation.metrics import dice
 from vesal.inference.api import Model, load
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case
 from vesal.inference.planning.profile import Profile, StageRule
 from vesal.inference.stages import sliding_window, view_task
 

@@ -83,7 +83,7 @@ def _measure(options: argparse.Namespace, threads: int) -> int:
 
 def most_prompts(cases: list[Path]) -> Path:
     """The case with most prompts."""
-    from vesal.inference.io.npz import read_case
+    from vesal.inference.io.formats import read_case
 
     return max(cases, key=lambda case: len(read_case(case).sentences))
 

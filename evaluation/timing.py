@@ -24,8 +24,7 @@ from vesal.evaluation.errors import EvaluationError
 from vesal.evaluation.report import as_text
 from vesal.evaluation.submission import Check, check_image_name, check_script, output_problems
 from vesal.inference.data.errors import CaseError
-from vesal.inference.io.npz import read_case
-from vesal.inference.io.read_shape import read_shape
+from vesal.inference.io.formats import read_case, read_shape
 
 SECONDS_PER_CLASS = 60
 PATIENCE = 1.5

@@ -31,8 +31,9 @@ from vesal.inference.output.report import to_json
 from vesal.inference.planning.profile import Profile
 from vesal.inference.prompts.modality import modality_of
 from vesal.inference.prompts.parser import parse_case
+from vesal.inference.runtime.blas import one_blas_thread
 from vesal.inference.runtime.choice import Runtime
-from vesal.inference.runtime.threads import one_blas_thread, thread_limit
+from vesal.inference.runtime.threads import thread_limit
 from vesal.inference.stages.case_run import Save, Segmentation, ViewProbability
 from vesal.inference.timing.clock import Clock
 from vesal.inference.timing.progress import ProgressCallback

@@ -85,7 +85,7 @@ class CaseRecord:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measure a step of the case. Raises Overtaken where the case was left behind meanwhile."""
+        """Measure a step of the case. Raises CaseAbandoned where the case was left behind meanwhile."""
         if self.closed:
             raise CaseAbandoned
         started, self.step_now = time.monotonic(), name

@@ -21,9 +21,7 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.errors import CaseError, VesalError
 from vesal.inference.data.results import OK, CaseReport, RunReport
 from vesal.inference.data.terms import OFF
-from vesal.inference.io.npz import read_case
-from vesal.inference.io.read_shape import read_shape
-from vesal.inference.io.user_mask import read_user_mask
+from vesal.inference.io.formats import CaseReader, open_case, read_shape
 from vesal.inference.output.case_output import NOTHING
 from vesal.inference.output.logs import bar
 from vesal.inference.output.report import write_report
@@ -42,7 +40,7 @@ log = logging.getLogger("vesal")
 
 TIDY_S = 2.0
 """What SIGTERM waits for a file that is just being written; `docker stop` kills after 10 s."""
-PEEK_S = 1.0
+SHAPE_S = 1.0
 """What the shape of a case that was never read may cost when its zeros are written."""
 
 ALL_GOOD, FELL_BACK, STOPPED, TERMINATED = 0, 1, 130, 143
@@ -145,9 +143,12 @@ def _run_all(records: Sequence[CaseRecord], settings: Settings, model: OnceOpene
 def _run_case(record: CaseRecord, settings: Settings, model: OnceOpened) -> None:
     """Make one output: zeros at once, then whatever the engine finds. An error ends this case only."""
     try:
-        with record.step("zeros"):
-            record.output.write_zeros(read_shape(record.job.input))
-        _segment(record, settings, model)
+        with open_case(record.job.input) as reader:
+            with record.step("zeros"):
+                record.output.write_zeros(reader.shape, reader.header)
+            with record.step("read"):
+                case = _read(record, reader, settings)
+        _segment(record, case, settings, model)
     except Exception as error:
         log.exception("case %s fell back, its output holds %s", record.job.name, record.output.written)
         record.error = f"{type(error).__name__}: {error}"
@@ -175,12 +176,16 @@ def _stop_writing(records: Sequence[CaseRecord]) -> None:
         record.output.close(0.0)
 
 
-def _segment(record: CaseRecord, settings: Settings, model: OnceOpened) -> None:
-    """Read, parse, segment and write one case, noting each step."""
-    with record.step("read"):
-        case = record.case = read_case(record.job.input, settings.prompts, settings.dataset)
-        if settings.hybrid != OFF:
-            case = record.case = _with_mask(case, record)
+def _read(record: CaseRecord, reader: CaseReader, settings: Settings) -> Case:
+    """The case, with the user's mask where that is wanted."""
+    case = record.case = reader.read(settings.prompts, settings.dataset)
+    if settings.hybrid != OFF:
+        case = record.case = _with_mask(case, record, reader)
+    return case
+
+
+def _segment(record: CaseRecord, case: Case, settings: Settings, model: OnceOpened) -> None:
+    """Parse, segment and write one case that was read, noting each step."""
     with record.step("prompts"):
         record.prompts, record.modality = parse_case(case, lambda: model().text_encoder)
     assert record.started is not None
@@ -208,10 +213,10 @@ def _segment(record: CaseRecord, settings: Settings, model: OnceOpened) -> None:
     record.finished = True
 
 
-def _with_mask(case: Case, record: CaseRecord) -> Case:
+def _with_mask(case: Case, record: CaseRecord, reader: CaseReader) -> Case:
     """The case with the user's mask, if there is one; a bad one is told and left out."""
     try:
-        mask = read_user_mask(record.job.input, case.sentences, case.image.shape, case.instance)
+        mask = reader.read_mask(case.sentences, case.image.shape, case.instance)
     except (CaseError, MemoryError) as error:
         record.fallbacks.append(f"the user's mask is not used: {type(error).__name__}: {error}")
         return case
@@ -238,7 +243,7 @@ def _leave_zeros(record: CaseRecord) -> None:
     shapes: list[tuple[int, ...] | None] = []
     began = time.monotonic()
     # The disk that the case is on may be what it hangs on.
-    run_until(lambda: shapes.append(read_shape(record.job.input)), lambda: began + PEEK_S)
+    run_until(lambda: shapes.append(read_shape(record.job.input)), lambda: began + SHAPE_S)
     record.output.leave_zeros(shapes[0] if shapes else None)
 
 

@@ -15,7 +15,7 @@ from vesal.inference.api import Model
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import UsageError
 from vesal.inference.data.prompt import Prompt
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case
 from vesal.inference.planning.profile import CoveredTarget
 from vesal.inference.prompts.parser import parse_prompts
 from vesal.inference.stages.case_run import Segmentation

@@ -16,6 +16,7 @@ import numpy as np
 from tests.inference.fake_models import Bright, make_engine
 from vesal.inference.api import Model
 from vesal.inference.io import label_writer as write
+from vesal.inference.io.npz import NpzReader
 from vesal.inference.output import case_output as output
 from vesal.inference.runner import command as program
 from vesal.inference.runner import run
@@ -86,7 +87,7 @@ class Hang:
     def put_in(self, replace: Replace = setattr) -> None:
         """Put the places into the modules of the engine."""
         replace(run, "_open_model", self.model)
-        replace(run, "read_case", self.before("read", run.read_case))
+        replace(NpzReader, "read", self.before("read", NpzReader.read))
         replace(output, "write_label_map", self.before("write", output.write_label_map))
         replace(write, "_synchronise", self.before("half written", write._synchronise))
         replace(run, "write_report", self.listened_to(self.before("report", run.write_report)))

@@ -20,7 +20,7 @@ from vesal.inference.data.case import UserMask
 from vesal.inference.data.prompt import Query
 from vesal.inference.engine import Engine
 from vesal.inference.geometry.views import View
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case
 from vesal.inference.planning.plan import Batch, Plan
 from vesal.inference.planning.profile import OrientationRule, StageRule
 from vesal.inference.prompts.parser import parse_prompts
