@@ -259,3 +259,29 @@ def test_threads_with_a_case_each_do_not_mix(image: np.ndarray) -> None:
         assert [p.target for p in result.prompts] == [p.target for p in expected[number].prompts]
         assert [s["windows"] for s in result.report["stages"]] == [1, 1]
     assert set(found) == {0, 1}
+
+
+@pytest.mark.slow
+def test_the_shipped_weights_from_two_threads(shared: Path) -> None:
+    """The real runtime, which runs one request at a time: same bytes as one after the other."""
+    model = vesal.load("nano")
+    cases = []
+    for path in sorted((shared / "data" / "val" / "MR_Hippocampus").glob("*.npz"))[:2]:
+        with np.load(path) as archive:
+            cases.append((archive["imgs"], archive["spacing"][::-1]))
+    prompts = ["anterior hippocampus in brain MRI", "posterior hippocampus in brain MRI"]
+    expected = [model.segment(image, spacing, prompts).labels for image, spacing in cases]
+    found: dict[int, np.ndarray] = {}
+
+    def work(number: int) -> None:
+        for _ in range(3):
+            found[number] = model.segment(*cases[number], prompts).labels
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(len(cases))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=600)
+    assert len(found) == 2 and all(labels.any() for labels in expected)
+    for number, labels in found.items():
+        np.testing.assert_array_equal(labels, expected[number])
