@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tests.inference.fake_models import Bright, make_engine
+from tests.inference.fakes import SAFETY_S
 from vesal.inference.engine import Engine
 from vesal.inference.io import label_writer as write
 from vesal.inference.output import case_output as output
@@ -27,8 +28,6 @@ from vesal.inference.runner import command as program
 from vesal.inference.runner import run
 
 ROOT = Path(__file__).resolve().parents[3]
-SAFETY_S = 300.0
-"""Turns a test that would wait for ever into one that fails; nothing else ends by it."""
 LATER_S = 1e6
 
 Replace = Callable[[Any, str, Any], None]

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.inference.fakes import CUBE, SHAPE, read_output, write_case
-from tests.inference.runner.hanging import ROOT, SAFETY_S, Hang, hanging_command
+from tests.inference.fakes import CUBE, SAFETY_S, SHAPE, read_output, write_case
+from tests.inference.runner.hanging import ROOT, Hang, hanging_command
 from vesal.inference.data.errors import CaseAbandoned
 from vesal.inference.output.case_output import CaseOutput
 from vesal.inference.runner.deadline import run_until
