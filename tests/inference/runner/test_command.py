@@ -102,7 +102,10 @@ def test_seconds_come_from_flag_or_variable(
 
 
 def test_sigterm_before_the_cases_are_known(tmp_path: Path) -> None:
-    """A signal while the command line is still being read ends the run, with an output for every case."""
+    """A signal while the command line is still being read ends the run, with an output for every case.
+
+    The shapes are waited for as long as it takes to read them.
+    """
     (tmp_path / "in").mkdir()
     for name in "ab":
         write_case(tmp_path / "in" / f"{name}.npz")
@@ -110,7 +113,9 @@ def test_sigterm_before_the_cases_are_known(tmp_path: Path) -> None:
         "import signal, sys; from vesal.inference.runner import command as program\n"
         "read = program.read_settings\n"
         "def early(arguments): signal.raise_signal(signal.SIGTERM); return read(arguments)\n"
-        "program.read_settings = early; sys.exit(program.main(['in', 'out']))"
+        "program.read_settings = early; start = program.process_start_monotonic\n"
+        "def patient(): from vesal.inference.runner import run; run.PEEK_S = 300.0; return start()\n"
+        "program.process_start_monotonic = patient; sys.exit(program.main(['in', 'out']))"
     )
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
