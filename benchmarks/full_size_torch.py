@@ -34,7 +34,7 @@ from vesal.weights.convert.folder import Options, convert
 from vesal.weights.convert.keymap import load
 
 BLOCK = 8
-"""Voxels a side of the blocks of complementary prompts in the fine stage (``medal_s.md`` 7)."""
+"""Voxels a side of the blocks of complementary prompts in the fine stage (docs/medal_s.md 7)."""
 WORDS = ["<s>", "<pad>", "</s>", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz"]
 
 

@@ -1,4 +1,4 @@
-"""Time a submission as the organizers do: `python -m evaluation.timing IMAGE_NAME CASES`.
+"""Time a submission as the organizers do: `python -m vesal.evaluation.timing IMAGE_NAME CASES`.
 
 Each case is run alone with the official command line, in docker or podman, whichever works and has the image;
 `--engine process` times `sh predict.sh` without a container. Every case has 60 seconds a class, the start of
@@ -169,7 +169,7 @@ def _with_bar(cases: list) -> list:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m evaluation.timing", description="Time a submission.")
+    parser = argparse.ArgumentParser("python -m vesal.evaluation.timing", description="Time a submission.")
     parser.add_argument(
         "image", metavar="IMAGE_NAME", help="name of the image (any word with --engine process)"
     )
@@ -185,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="further option of `run`, such as --run-option=--network=none",
     )
-    parser.add_argument("--keep", type=Path, help="folder to keep the outputs in, for `python -m evaluation`")
+    parser.add_argument("--keep", type=Path, help="folder to keep the outputs in, for `vesal.evaluation`")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("timing.json"), help="where to write the JSON"
     )

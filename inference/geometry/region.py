@@ -1,4 +1,4 @@
-"""From the coarse result to the region that the fine stage looks at (DESIGN section 3, step 5)."""
+"""From the coarse result to the region that the fine stage looks at (docs/design.md, The way of a case)."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from vesal.inference.data.prompt import Query
 from vesal.inference.planning.profile import FilterRule
 from vesal.inference.runtime.threads import in_parallel
 from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.passes import Pass
+from vesal.inference.stages.passes import StageResult
 
 
-def filter_pass(result: Pass, queries: Sequence[Query], rule: FilterRule) -> Pass:
+def filter_pass(result: StageResult, queries: Sequence[Query], rule: FilterRule) -> StageResult:
     """Empty slices without presence, and let the sides of one concept compete slice by slice.
 
     Slices run along the view's thick axis. The given result is not touched; it is returned where nothing is

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vesal.inference.geometry.resample import SLAB_VOXELS, Taps, grow
+from vesal.inference.geometry.resample import SLAB_VOXELS, Taps, enlarge
 from vesal.inference.geometry.views import View
 from vesal.inference.runtime.threads import in_parallel, in_slabs
-from vesal.inference.stages.float16_bits import LEAST, float16_bits, from_bits
+from vesal.inference.stages.float16_bits import MIN_NORMAL, float16_bits, from_bits
 
 
 class LabelMap:
@@ -48,23 +48,23 @@ class LabelMap:
             threshold: a voxel below it stays background. Equal probabilities keep the class that was added
             first.
         """
-        shadow = _Shadow.of(probability > threshold)
-        box = shadow.native_box(view, self.labels.shape)
+        projection = _Projection.of(probability > threshold)
+        box = projection.native_box(view, self.labels.shape)
         if box is None:
             return
         self.boxes[label] = _hull(self.boxes.get(label, box), box)
         depth = Taps.of(view, 0, box[0])
-        cut = np.fmax(probability, np.float32(LEAST), dtype=np.float32)
-        limit = float16_bits(np.array([max(threshold, LEAST)]))[0]
+        cut = np.fmax(probability, np.float32(MIN_NORMAL), dtype=np.float32)
+        limit = float16_bits(np.array([max(threshold, MIN_NORMAL)]))[0]
         planes, rows, columns = (side.stop - side.start for side in box)
 
         def reduce(slab: slice) -> None:
             # Once more its own box: few classes are as wide everywhere as they are somewhere.
             taps = depth.part(slab)
-            here = shadow.native_box(view, self.labels.shape, taps.used)
+            here = projection.native_box(view, self.labels.shape, taps.used)
             if here is None:
                 return
-            bits = float16_bits(grow(cut, [taps, Taps.of(view, 1, here[1]), Taps.of(view, 2, here[2])]))
+            bits = float16_bits(enlarge(cut, [taps, Taps.of(view, 1, here[1]), Taps.of(view, 2, here[2])]))
             native = slice(box[0].start + slab.start, box[0].start + slab.stop)
             self._let_win(bits, (native, here[1], here[2]), label, limit)
 
@@ -120,7 +120,7 @@ class LabelMap:
 
 
 @dataclass(frozen=True)
-class _Shadow:
+class _Projection:
     """A mask (d, h, w) seen along its last two axes: enough for the box of any of its planes."""
 
     rows: np.ndarray
@@ -129,7 +129,7 @@ class _Shadow:
     """(d, w) bool"""
 
     @classmethod
-    def of(cls, mask: np.ndarray) -> _Shadow:
+    def of(cls, mask: np.ndarray) -> _Projection:
         """That of a mask (d, h, w) bool."""
         return cls(np.asarray(mask.any(axis=2)), np.asarray(mask.any(axis=1)))
 

@@ -13,12 +13,12 @@ from vesal.inference.data.prompt import Query
 from vesal.inference.data.terms import COARSE, FINE
 from vesal.inference.families.published.case_rules import StageLayout
 from vesal.inference.geometry.resample import to_view
-from vesal.inference.geometry.view_groups import around
+from vesal.inference.geometry.view_groups import bounding_box
 from vesal.inference.geometry.views import Box, View, triple
 from vesal.inference.planning.plan import Batch
 
 PromptSampler = Callable[[View], np.ndarray]
-"""View -> spatial prompt (N,d,h,w) float32 0..1"""
+"""View -> spatial prompt (N,d,h,w): float32 0..1, or bool"""
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,12 @@ def split_by_mask(queries: Sequence[Query], mask: MaskPrompt | None, most: int) 
     return list(runs)
 
 
-def joined(given: Box, found: Box | None) -> Box:
+def union_box(given: Box, found: Box | None) -> Box:
     """The box of the user's mask together with what the coarse stage found, if anything.
 
     Together, because a mask may be a part of the target only: a stroke in one slice.
     """
-    return given if found is None else around([given, found])
+    return given if found is None else bounding_box([given, found])
 
 
 def overlay_mask(
