@@ -59,8 +59,8 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipf
         [*command, "--wheel-dir", str(out), str(copy)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    (path,) = out.glob("*.whl")
-    with zipfile.ZipFile(path) as archive:
+    (built,) = out.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
         yield archive
 
 

@@ -9,6 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from torch import Tensor, nn  # noqa: E402
+
 from tests.training.made import rule  # noqa: E402
 from tests.training.trainers import VOXELS, same, trainer  # noqa: E402
 from vesal.training import loop  # noqa: E402
@@ -62,7 +64,7 @@ class Overlapping(Group):
         super().__init__(0, 1, "")
         self.size = 2
 
-    def send(self, model: torch.nn.Module, number: float) -> None:
+    def send(self, model: nn.Module, number: float) -> None:
         """There is nobody to send to."""
         self.size = 1
         super().send(model, number)
@@ -74,7 +76,7 @@ def run(folder: Path, volume: Volume, group: Group, seed: int = 0, after_view: C
     one = trainer(folder, group, steps=5, pairs=2, seed=seed, warmup_steps=1, settles_from=0.2)
     learn = one._one_view
 
-    def followed(item: Item) -> tuple[float, float, torch.Tensor]:
+    def followed(item: Item) -> tuple[float, float, Tensor]:
         result = learn(item)
         after_view()
         return result
