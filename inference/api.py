@@ -255,8 +255,8 @@ class Result:
     def probability(self, i: int) -> np.ndarray:
         """Probability of one prompt, (D, H, W) float32 0..1 on the volume's grid, before classes compete.
 
-        It is what the last stage gave: 0 outside of the region that the fine stage looked at, and everywhere
-        where the weights do not cover the target.
+        It is what the last stage gave: 0 outside of the region of the fine stage, and everywhere where the
+        weights do not cover the target.
 
         Args:
             i: position of the prompt in a list, its id in a dict.

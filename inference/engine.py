@@ -141,7 +141,7 @@ class Engine:
         return replace(result, labels=reverse_axes(result.labels, axes), reversed_axes=axes)
 
     def _orientation(self, run: CaseRun, plan: Plan) -> Axes:
-        """Axes along which the case is to be reversed, as it does not lie the way its targets were learned.
+        """Axes along which the case is to be reversed, where its targets were learned in another orientation.
 
         Where a user's mask went into the coarse stage, its confidence says nothing of the case.
         """

@@ -207,7 +207,7 @@ class CaseRun:
         self._keep_coarse(refined)
 
     def _fine_views(self) -> list[_FineView]:
-        """Every view of the fine stage, with its region; not those for which there is nothing to look for."""
+        """Every view of the fine stage, with its region; not those without one."""
         views = []
         for number, (batch, coarse) in enumerate(zip(self.plan.batches, self.coarse, strict=True)):
             if batch.fine.skip:
@@ -246,7 +246,7 @@ class CaseRun:
                 left = [i for i in range(len(batch.queries)) if i not in done]
                 self._add(coarse, left, batch.queries, batch.coarse.threshold, final=True)
         if not any(refined):
-            self._remove_specks()  # rules look at all queries in one view: nothing of it is a fine result
+            self._remove_specks()  # a layout runs all queries in one view: nothing of it is a fine result
 
     def _add(
         self,

@@ -65,7 +65,7 @@ def _rivals(queries: Sequence[Query]) -> list[list[int]]:
 def filter_components(result: LabelMap, queries: Sequence[Query], rule: FilterRule) -> None:
     """Choose the components of the classes that the rule asks for (Medal S algorithm 3), in place.
 
-    Each class is looked at inside its own box. A prompt that was run as two sides is left alone: its two
+    Each class is filtered inside its own box. A prompt that was run as two sides is left alone: its two
     parts are no rivals.
     """
     asked = Counter(q.prompt_id for q in queries)

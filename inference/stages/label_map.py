@@ -73,7 +73,7 @@ class LabelMap:
     def box(self, label: int) -> tuple[slice, slice, slice] | None:
         """A box outside of which a class does not occur, None where it occurs nowhere.
 
-        That is known of maps that `add` has filled; others are looked at whole.
+        That is known of maps that `add` has filled; of others it is the whole map.
         """
         if self.boxes:
             return self.boxes.get(label)
@@ -149,7 +149,7 @@ class _Projection:
                 return None
             low = view.start[axis] + (int(hit[0]) - 1) * view.step[axis]
             high = view.start[axis] + (int(hit[-1]) + 2) * view.step[axis]
-            # A class at the view's border must not spill past it: beyond, nobody looked.
+            # A class at the view's border must not spill past it: nothing was predicted there.
             low = max(low, view.start[axis], 0.0)
             high = min(high, view.start[axis] + view.shape[axis] * view.step[axis], float(shape[axis]))
             first, last = int(np.floor(low + 1e-6)), int(np.ceil(high - 1e-6))

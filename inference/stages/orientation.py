@@ -89,7 +89,7 @@ def find_orientation(
     stored: Sequence[StageResult],
     ladder: Ladder,
 ) -> OrientationFound | None:
-    """Run the coarse stage in every orientation, if a case is unclear as it is stored.
+    """Run the coarse stage in every orientation, if the confidence is low as it is stored.
 
     Args:
         volume: as it is stored.

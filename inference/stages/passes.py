@@ -70,7 +70,7 @@ def coarse_tasks(
     """The views of a coarse stage, all of the whole volume.
 
     Args:
-        volume: what is looked at.
+        volume: of the case.
         model: the network.
         queries: any number, run in passes of ``MOST_QUERIES``, or in one where a layout lays the views; those
             with a mask apart from the others.
@@ -158,7 +158,7 @@ def fine_task(
     """One view of the fine stage.
 
     Args:
-        volume: what is looked at.
+        volume: of the case.
         model: the network.
         queries: those of one fine view.
         rule: the fine stage's.

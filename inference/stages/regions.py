@@ -1,4 +1,4 @@
-"""Where the fine stage looks, and for which targets together (docs/design.md, The way of a case)."""
+"""Where the fine stage is run, and which targets share a view (docs/design.md, The way of a case)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from vesal.inference.stages.view_task import Volume
 
 @dataclass(frozen=True)
 class FineRegion:
-    """Where the fine stage looks for some queries."""
+    """Where the fine stage is run for some queries."""
 
     box: Box | None
-    """native voxel edges; None where there is nothing to look for"""
+    """native voxel edges; None where it is not run"""
     why: str
     found: bool = False
     """whether the coarse stage pointed there"""
@@ -46,11 +46,11 @@ def find_regions(
     queries: Sequence[Query],
     mask: MaskPrompt | None = None,
 ) -> Grouped:
-    """The views of a fine stage: which queries share one (``geometry.view_groups``), and what it looks at.
+    """The views of a fine stage: which queries share one (``geometry.view_groups``), and its region.
 
     Args:
-        sight: the volume.
-        rule: of the fine stage; one with a layout looks at all queries at once.
+        volume: of the case.
+        rule: of the fine stage; one with a layout runs all queries in one view.
         coarse: result of the coarse stage for ``queries``, row by row; None where it was left out.
         queries: in prompt order.
         mask: the user's, where this stage takes it; counts beside what was found.
@@ -58,7 +58,7 @@ def find_regions(
     if not queries:
         return []
     if rule.layout is not None:
-        return [(tuple(range(len(queries))), _laid_target(volume, rule.layout, coarse, queries, mask))]
+        return [(tuple(range(len(queries))), _laid_region(volume, rule.layout, coarse, queries, mask))]
     shape = volume.image.shape
     found = _regions(coarse, len(queries), shape, rule.low_threshold)
     given = [mask.box([q.prompt_id]) if mask and has_mask(mask, q) else None for q in queries]
@@ -73,24 +73,24 @@ def find_regions(
         rule.max_spacing_ratio,
         rule.min_spacing_mm,
     )
-    return [(index, _target(volume, rule, coarse, index, known, given)) for index in groups]
+    return [(index, _grouped_region(volume, rule, coarse, index, known, given)) for index in groups]
 
 
-def _regions(coarse: StageResult | None, count: int, shape: Sides, suspect: float) -> list[Box | None]:
-    """The box of what the coarse stage found of each query, or else of what it suspects."""
+def _regions(coarse: StageResult | None, count: int, shape: Sides, low_threshold: float) -> list[Box | None]:
+    """The box of each query's coarse foreground, or else of what reaches ``low_threshold``."""
     if coarse is None:
         return [None] * count
     boxes: list[Box | None] = []
     for i in range(count):
         probability = coarse.probability[[i]]
         box = region_of(probability, coarse.view, shape)
-        if box is None and suspect < FOREGROUND_THRESHOLD:
-            box = region_of(probability, coarse.view, shape, suspect)
+        if box is None and low_threshold < FOREGROUND_THRESHOLD:
+            box = region_of(probability, coarse.view, shape, low_threshold)
         boxes.append(box)
     return boxes
 
 
-def _target(
+def _grouped_region(
     volume: Volume,
     rule: StageRule,
     coarse: StageResult | None,
@@ -116,23 +116,23 @@ def _target(
             rule.low_threshold < FOREGROUND_THRESHOLD
             and not (coarse.probability[list(index)] > FOREGROUND_THRESHOLD).any()
         )
-        suspected = f", from {rule.low_threshold:g} on," if only else ""
+        from_low = f", from {rule.low_threshold:g} on," if only else ""
         return FineRegion(
-            box, f"the coarse result's box{suspected} grown {rule.margin_factor:g} times", True, uncertain
+            box, f"the coarse result's box{from_low} grown {rule.margin_factor:g} times", True, uncertain
         )
     if rule.max_windows_if_empty:
         return FineRegion(whole(shape), "the whole volume, as the coarse result is empty", False, uncertain)
     return FineRegion(None, "nothing: the coarse result is empty")
 
 
-def _laid_target(
+def _laid_region(
     volume: Volume,
     layout: StageLayout,
     coarse: StageResult | None,
     queries: Sequence[Query],
     mask: MaskPrompt | None,
 ) -> FineRegion:
-    """Where a layout looks: by the label map of the coarse stage, the user's mask laid over it."""
+    """The region of a layout: by the label map of the coarse stage, the user's mask laid over it."""
     labels = overlay_mask(None if coarse is None else coarse.labels, queries, mask)
     if labels is None:
         return FineRegion(
@@ -142,5 +142,5 @@ def _laid_target(
     given = any(has_mask(mask, query) for query in queries)
     if given:
         why += ", the user's mask laid over it"
-    # A label map leaves nothing open: where the time is too short for all of it, it stands.
+    # A label map is never uncertain: where the time is too short for all of it, it stands.
     return FineRegion(box, why, found, given, given, labels if found else None)

@@ -1,4 +1,4 @@
-"""The user's mask on its way into the stages (Medal S, hybrid mode): which stage takes it, where, and how."""
+"""Spatial prompts: from the coarse result, or from the user's mask (Medal S, hybrid mode)."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def overlay_mask(
 def prompt_from_labels(
     queries: Sequence[Query], labels: np.ndarray, layout: StageLayout, mask: MaskPrompt | None
 ) -> PromptSampler:
-    """What gives a look the masks (N,d,h,w) bool of a label map (D,H,W), as a layout samples it.
+    """A sampler of the masks (N,d,h,w) bool of a label map (D,H,W), as a layout samples it.
 
     Args:
         queries: N of them.
@@ -153,7 +153,7 @@ def prompt_from_probabilities(
     mask: MaskPrompt | None,
     otherwise: Callable[[int, View], np.ndarray] | None = None,
 ) -> PromptSampler:
-    """What gives a look its spatial prompt (N,d,h,w) float32 0..1 on a view.
+    """A sampler of the spatial prompt (N,d,h,w) float32 0..1 on a view.
 
     Args:
         queries: N of them.

@@ -146,7 +146,7 @@ class ViewPass:
         return sum(is_uncertain(self._prompt[slices_of(corner, self._size)]) for corner in waiting)
 
     def _may_settle(self, effort: Effort) -> bool:
-        """Whether windows of which the coarse stage was sure keep its result; a user's mask is none."""
+        """Whether windows with a certain coarse result keep it; a user's mask is no result."""
         task = self._task
         return effort.fine is FineScope.UNSURE and not (task.first or task.from_user or self._round)
 

@@ -1,4 +1,4 @@
-"""What a stage looks at: the volume, and views that are still to be run on it, with what they cost."""
+"""The volume as the stages see it, and views that are still to be run on it, with what they cost."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class Forecast:
 
     @contextmanager
     def sampling(self) -> Iterator[None]:
-        """Measure sampling the volume on a view; a result takes the same way back."""
+        """Measure sampling the volume on a view; a result is resampled the same way back."""
         started = self.now()
         yield
         self._sampling_s = max(self._sampling_s, self.now() - started)
@@ -159,7 +159,7 @@ class Forecast:
         """Whether ``estimates`` and the end of the case fit, and the next window even if it is a slow one."""
         if not estimates or self._fits(estimates):
             return True
-        # Before anything is given up for it, it is looked at how much there really is to do.
+        # Before anything is given up, windows that hold nothing are left out of the count.
         return any(n.count for n in estimates) and self._fits([n.counted() for n in estimates])
 
     def approve(self, estimates: Sequence[CostEstimate]) -> Approval:
