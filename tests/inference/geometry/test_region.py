@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from vesal.inference.geometry.region import (
+    HIGH_PROBABILITY,
     LOW_PROBABILITY,
     MIN_COMPONENT_SHARE,
-    HIGH_PROBABILITY,
     grown_region,
     is_uncertain,
     region_of,
