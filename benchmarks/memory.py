@@ -106,7 +106,8 @@ def run_network(weights: Path) -> None:
     from vesal.inference.stages.passes import MOST_QUERIES
 
     profile = read_profile(weights)
-    model = NanoModel.load(profile.graphs, profile.bank, choose_runtime())
+    graphs = {int(degree): path for degree, path in profile.graphs.items()}
+    model = NanoModel.load(graphs, profile.bank, choose_runtime())
     side = round(profile.coarse.window_voxels ** (1 / 3) / 16) * 16
     with np.load(profile.bank) as archive:
         text = archive["vectors"][:MOST_QUERIES].astype(np.float32)

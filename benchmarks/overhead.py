@@ -48,7 +48,7 @@ the true one."""
 def rows(path: Path, weights: Path, folder: Path, times: int) -> list[Row]:
     """Engine beside numpy, its steps, the network beside bare runs, and a large network."""
     profile, runtime = covering(weights), choose_runtime()
-    graphs = {degree: Timed(runtime.load(path)) for degree, path in profile.graphs.items()}
+    graphs = {int(degree): Timed(runtime.load(path)) for degree, path in profile.graphs.items()}
     with np.load(profile.bank) as archive:
         bank = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
     model = Model(Engine(profile, runtime, NanoModel(graphs, bank)))

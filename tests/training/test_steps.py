@@ -61,7 +61,7 @@ class Overlapping(Group):
         super().__init__(0, 1, "")
         self.size = 2
 
-    def send(self, model: torch.nn.Module, number: float) -> None:
+    def send(self, model: nn.Module, number: float) -> None:
         """There is nobody to send to."""
         self.size = 1
         super().send(model, number)
@@ -79,7 +79,7 @@ def run(
     one = trainer(folder, group, steps=5, pairs=2, seed=seed, warmup_steps=1, settles_from=0.2)
     learn = one._one_view
 
-    def followed(item: Item) -> tuple[float, float, torch.Tensor]:
+    def followed(item: Item) -> tuple[float, float, Tensor]:
         result = learn(item)
         after_view(feeder)
         return result

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,7 +181,7 @@ class Watched(Opener):
             self.masks.append(case.mask)
             return inner(case, *rest, **more)
 
-        self.model.segment_case = segment_case  # type: ignore[method-assign]
+        self.model.segment_case = segment_case
 
 
 def run_with(folder: Path, prev_pred: np.ndarray, **settings) -> tuple[Watched, int, dict]:
@@ -220,13 +221,14 @@ def test_the_default_weights_take_it():
     """The shipped weights themselves are run; the mask is what they are given."""
     engine = Engine.open(threads=1)
     seen: list[np.ndarray | None] = []
-    predict = engine.model.predict
+    network: Any = engine.model
+    predict = network.predict
 
     def watched(image, prompt, *rest):
         seen.append(prompt)
         return predict(image, prompt, *rest)
 
-    engine.model.predict = watched  # type: ignore[method-assign]
+    network.predict = watched
     image = np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)
     case = replace(make_case(image, [LIVER], (3.0, 3.0, 3.0)), mask=UserMask(MASK, (1,), "here"))
     result = engine.segment(case, [LIVER], Clock(600.0, 0.0, lambda: 0.0), Saved())
