@@ -8,6 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from torch import Tensor, nn  # noqa: E402
+
 from tests.training.made import rule, wait_until_full  # noqa: E402
 from tests.training.trainers import VOXELS, same, trainer  # noqa: E402
 from vesal.training import loop  # noqa: E402
