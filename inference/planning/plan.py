@@ -140,12 +140,6 @@ def _queries(prompt: Prompt, profile: Profile, model: Model) -> tuple[list[Query
     if prompt.side is None and len(both) == 2 and model.knows(prompt.concept):
         queries = [_query(prompt, prompt.concept, s, profile) for s in both]
         return queries, f"{prompt.why}; both sides, run one by one"
-    for stand_in in profile.stand_ins:
-        if (stand_in.modality, stand_in.kind) == (prompt.modality, prompt.kind) and model.knows(
-            stand_in.concept
-        ):
-            why = f"{profile.name} has no {target} in {prompt.modality} and is asked for {stand_in.concept}"
-            return [_query(prompt, stand_in.concept, None, profile)], f"{prompt.why}; {why}"
     elsewhere = profile.modalities_of(prompt.concept)
     hint = f", only in {', '.join(elsewhere)}" if elsewhere and prompt.modality not in elsewhere else ""
     return (

@@ -148,17 +148,6 @@ class CoveredTarget:
 
 
 @dataclass(frozen=True)
-class StandIn:
-    """A query asked in place of targets that the weights have no name for."""
-
-    modality: str
-    kind: str
-    """Kind of the targets that it stands for."""
-    concept: str
-    """What is asked instead."""
-
-
-@dataclass(frozen=True)
 class Override:
     """Stage rules for some targets only; the first that fits counts."""
 
@@ -185,7 +174,6 @@ class Profile:
     filters: FilterRule
     overrides: tuple[Override, ...]
     targets: tuple[CoveredTarget, ...]
-    stand_ins: tuple[StandIn, ...]
     hybrid: str = FINE
     """Stage that takes a user's mask as spatial prompt: `coarse`, `fine` or `off`."""
     ruled: PublishedRules | None = None
@@ -272,7 +260,6 @@ def _build(folder: Path, content: Mapping[str, Any]) -> Profile:
         filters=_fill(FilterRule, content.get("filters", {}), "filters"),
         overrides=overrides,
         targets=tuple(_fill(CoveredTarget, t, "targets") for t in content["targets"]),
-        stand_ins=tuple(_fill(StandIn, s, "stand_ins") for s in content.get("stand_ins", ())),
         hybrid=hybrid,
         ruled=_ruled(folder, content),
         orientation=_fill(OrientationRule, content["orientation"], "orientation")

@@ -20,7 +20,6 @@ from vesal.inference.planning.profile import (
     Override,
     Profile,
     StageRule,
-    StandIn,
 )
 from vesal.inference.timing.clock import Clock
 
@@ -74,7 +73,6 @@ def make_profile(
     fine: StageRule | None = None,
     filters: FilterRule | None = None,
     targets: Sequence[tuple[str, str | None, str]] | None = None,
-    stand_ins: tuple[StandIn, ...] = (),
     overrides: tuple[Override, ...] = (),
     any_orientation: bool = True,
     orientation: OrientationRule | None = None,
@@ -95,7 +93,6 @@ def make_profile(
         filters=filters or FilterRule(),
         overrides=overrides,
         targets=tuple(CoveredTarget(*t, any_orientation=any_orientation) for t in targets),
-        stand_ins=stand_ins,
         orientation=orientation,
     )
 

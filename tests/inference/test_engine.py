@@ -18,7 +18,7 @@ from tests.inference.fake_models import (
 )
 from vesal.inference.data.errors import OutOfDeviceMemoryError
 from vesal.inference.io.label_writer import write_label_map
-from vesal.inference.planning.profile import FilterRule, Override, StageRule, StandIn
+from vesal.inference.planning.profile import FilterRule, Override, StageRule
 
 CUBE = (slice(8, 20), slice(10, 24), slice(6, 26))
 LOW, HIGH = (slice(4, 12), slice(4, 12), slice(4, 12)), (slice(18, 28), slice(18, 28), slice(18, 28))
@@ -240,14 +240,6 @@ def test_both_sides_answer_an_unsided_prompt() -> None:
     assert both.prompts[4].covered and "both sides" in both.prompts[4].why
     one = segment(engine, image, [make_prompt(4, "kidney", "left")])
     assert (one.labels[left] == 4).all() and np.count_nonzero(one.labels) == 12 * 12 * 10
-
-
-def test_a_stand_in_answers_and_says_so() -> None:
-    image = made_image((32, 32, 32), (LOW, 240))
-    engine = make_engine(stand_ins=(StandIn("CT", "lesion", "lesion"),))
-    result = segment(engine, image, [make_prompt(6, "liver tumor", kind="lesion")])
-    assert (result.labels[LOW] == 6).all() and np.count_nonzero(result.labels) == 512
-    assert result.prompts[6].covered and "is asked for lesion" in result.prompts[6].why
 
 
 def test_a_small_organ_in_one_view_with_a_large_one_is_not_lost() -> None:

@@ -273,7 +273,7 @@ def rules_of(system: str, network: Mapping[str, Any], modalities: Sequence[str])
     ]
     path = PROFILES / system / PROFILE / "profile.json"
     own = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    rules = {"filters": {}, "targets": targets, "stand_ins": [], **own}
+    rules = {"filters": {}, "targets": targets, **own}
     for stage in STAGES:
         # One window is what the network was trained to see; SAT has no coarse stage.
         window = network.get(stage, network["fine"])["window_dhw"]

@@ -3,7 +3,7 @@
 from tests.inference.fake_models import BANK, make_profile, make_prompt
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.planning.plan import make_plan
-from vesal.inference.planning.profile import Override, StageRule, StandIn
+from vesal.inference.planning.profile import Override, StageRule
 
 MODEL = NanoModel({}, BANK)
 
@@ -55,34 +55,14 @@ def test_a_target_without_a_text_vector_is_refused() -> None:
     assert 1 in plan.refused
 
 
-def test_a_stand_in_answers_for_its_kind_and_modality_only() -> None:
-    profile = make_profile(stand_ins=(StandIn("CT", "lesion", "lesion"),))
-    asked = [
-        make_prompt(1, "liver tumor", kind="lesion"),
-        make_prompt(2, "liver tumor", kind="lesion", modality="MR"),
-        make_prompt(3, "aorta", kind="vessel"),
-    ]
-    plan = make_plan(asked, profile, MODEL)
-    assert [(q.prompt_id, q.concept, q.side) for q in plan.batches[0].queries] == [(1, "lesion", None)]
-    assert "has no liver tumor in CT and is asked for lesion" in plan.covered[1]
-    assert set(plan.refused) == {2, 3}
-
-
-def test_a_covered_target_needs_no_stand_in() -> None:
-    profile = make_profile(stand_ins=(StandIn("CT", "organ", "lesion"),))
-    plan = make_plan([make_prompt(1, "liver")], profile, MODEL)
-    assert plan.batches[0].queries[0].concept == "liver"
-
-
 def test_prompts_with_the_same_rules_share_a_batch() -> None:
     """Liver and spleen go together, in prompt order; the lesion has rules of its own."""
     own = StageRule(window_voxels=4096)
-    profile = make_profile(
-        stand_ins=(StandIn("CT", "lesion", "lesion"),), overrides=(Override("CT", "lesion", own, own),)
-    )
+    targets = [(name, None, "CT") for name in ("liver", "spleen", "lesion")]
+    profile = make_profile(targets=targets, overrides=(Override("CT", "lesion", own, own),))
     asked = [
         make_prompt(9, "spleen"),
-        make_prompt(4, "liver tumor", kind="lesion"),
+        make_prompt(4, "lesion", kind="lesion"),
         make_prompt(2, "liver"),
     ]
     plan = make_plan(asked, profile, MODEL)

@@ -39,7 +39,6 @@ def manifest() -> Content:
             {"concept": "kidney", "side": "left", "modality": "CT"},
             {"concept": "liver", "side": None, "modality": "MR"},
         ],
-        "stand_ins": [{"modality": "CT", "kind": "lesion", "concept": "lesion"}],
     }
 
 
@@ -88,12 +87,12 @@ def test_the_first_override_that_fits_counts_and_keeps_the_rest(profile: Profile
     assert profile.rules_for("CT", "organ") == (profile.coarse, profile.fine)
 
 
-def test_stand_ins_overrides_and_filters_may_be_absent(tmp_path: Path) -> None:
+def test_overrides_and_filters_may_be_absent(tmp_path: Path) -> None:
     content = manifest()
-    for key in ("stand_ins", "overrides", "filters"):
+    for key in ("overrides", "filters"):
         del content[key]
     profile = read_profile(write(tmp_path, content))
-    assert (profile.stand_ins, profile.overrides, profile.filters.presence_threshold) == ((), (), 0.0)
+    assert (profile.overrides, profile.filters.presence_threshold) == ((), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -149,9 +148,7 @@ def test_other_orientations_are_tried_where_a_rule_says_so(tmp_path: Path, profi
     assert read_profile(write(tmp_path, content)).orientation == OrientationRule(0.9, 0.05, 0.75)
 
 
-@pytest.mark.parametrize(
-    "where", ["coarse", "fine", "filters", "targets", "stand_ins", "overrides", "orientation"]
-)
+@pytest.mark.parametrize("where", ["coarse", "fine", "filters", "targets", "overrides", "orientation"])
 def test_an_unknown_field_is_named(tmp_path: Path, where: str) -> None:
     """A misspelt override would otherwise be a rule that fits every target."""
     content = manifest() | {"orientation": {"low_confidence": 0.9, "min_gain": 0.05, "min_confidence": 0.75}}
