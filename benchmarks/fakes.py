@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.measure import now
 from vesal.inference.data.terms import MODALITIES
 from vesal.inference.engine import Engine
-from vesal.inference.families.nano import SIDE_CODES, NanoModel
+from vesal.inference.families.nano import SIDE_CODES, NanoModel, graph_paths
 from vesal.inference.planning.profile import CoveredTarget, Profile, read_profile
 
 NOISE = 1e-3
@@ -103,5 +103,5 @@ def fake_engine(profile: Profile, graph: Callable[..., dict[str, np.ndarray]]) -
     """An engine with the rules and the bank of a profile, and one made-up network for all degrees."""
     with np.load(profile.bank) as archive:
         bank = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
-    graphs: Mapping[int, Callable[..., dict[str, np.ndarray]]] = dict.fromkeys(profile.graphs, graph)
+    graphs: Mapping[int, Callable[..., dict[str, np.ndarray]]] = dict.fromkeys(graph_paths(profile), graph)
     return Engine(profile, NoRuntime(), NanoModel(graphs, bank))

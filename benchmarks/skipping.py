@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from benchmarks.tables import Row
 from vesal.evaluation.metrics import dice
@@ -42,7 +43,7 @@ def with_windows(profile: Profile, count: int) -> Profile:
     """The profile with so many smaller windows in both stages of every target: the grid stays as it is."""
 
     def cut(rule: StageRule) -> StageRule:
-        return replace(
+        return structs.replace(
             rule, window_voxels=max(16**3, rule.window_voxels // count), max_windows=rule.max_windows * count
         )
 

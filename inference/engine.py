@@ -13,12 +13,12 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt, Query
 from vesal.inference.data.results import LadderStep, PromptResult, StageReport
 from vesal.inference.data.terms import OFF
-from vesal.inference.families.contract import Model, StageModel
+from vesal.inference.families.contract import Model
 from vesal.inference.families.network_input import intensity_statistics
 from vesal.inference.families.registry import open_model
 from vesal.inference.geometry.tiles import without_padding
 from vesal.inference.output.logs import bar, log_stage
-from vesal.inference.planning.plan import Batch, Plan, make_plan
+from vesal.inference.planning.plan import Batch, Plan
 from vesal.inference.planning.profile import Profile, read_profile
 from vesal.inference.planning.weights_folder import WEIGHTS, weights_folder
 from vesal.inference.runner.settings import Settings
@@ -107,7 +107,7 @@ class Engine:
             labels on the case's grid, and what the report needs.
         """
         self.progress = None
-        plan = make_plan(prompts, self.profile, self.model, case)
+        plan = self.model.plan(prompts, self.profile, case)
         work = self._begin(case, plan, clock)
         work.coarse_stage(save)
         axes = self._other_way(work, plan, clock)
@@ -172,7 +172,7 @@ class _Work:
 
     def __init__(self, engine: Engine, case: Case, plan: Plan, clock: Clock) -> None:
         self.case, self.plan = case, plan
-        self.coarse_model, self.fine_model = StageModel.coarse(engine.model), StageModel.fine(engine.model)
+        self.coarse_model, self.fine_model = engine.model.coarse, engine.model.fine
         self.sight = Sight(case.image, case.spacing_dhw_mm, intensity_statistics(case.image))
         self.pace = Forecast(clock, engine.costs)
         self.ladder = Ladder(self.pace, _planned(plan))

@@ -45,7 +45,10 @@ class OneDegree(nn.Module):
 
 
 def example(prompts: int = 2, shape: tuple[int, int, int] = (32, 32, 48)) -> tuple[Tensor, ...]:
-    """Inputs of the right types and axes."""
+    """Inputs of the right types, in the order of ``INPUTS``.
+
+    Image (1, 2, D, H, W), prompt (1, N, D, H, W), text (1, N, T) float32; side and modality (1, N) int64.
+    """
     g = torch.Generator().manual_seed(0)
     return (
         torch.randn(1, 2, *shape, generator=g),

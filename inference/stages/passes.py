@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import structs
 
 from vesal.inference.data.prompt import Query
 from vesal.inference.families.contract import StageModel
@@ -133,7 +134,7 @@ def coarse_rule(rule: StageRule) -> StageRule:
 
     Rules with a layout say themselves how often a result is refined by itself.
     """
-    return rule if rule.layout else replace(rule, rounds=1, complementary_block=0)
+    return rule if rule.layout else structs.replace(rule, rounds=1, complementary_block=0)
 
 
 def _rounds(look: Look, task: Task, ladder: Ladder) -> tuple[Blended, int]:
@@ -205,7 +206,7 @@ def fine_task(
         model,
         queries,
         target.box,
-        replace(rule, max_windows=windows),
+        structs.replace(rule, max_windows=windows),
         first=coarse is None,
         unsure=target.unsure,
         hint=hint,

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from vesal.inference.data.prompt import Query
-from vesal.inference.families.published.case_rules import StageLayout
 from vesal.inference.geometry.region import FOREGROUND_THRESHOLD, grown_region, is_uncertain, region_of
 from vesal.inference.geometry.view_groups import around, group
 from vesal.inference.geometry.views import Box, Sides, whole
-from vesal.inference.planning.profile import StageRule
+from vesal.inference.planning.rules import StageLayout, StageRule
 from vesal.inference.stages.passes import Pass
 from vesal.inference.stages.spatial_prompt import MaskPrompt, has_mask, joined, overlay_mask
 from vesal.inference.stages.view_pass import Sight

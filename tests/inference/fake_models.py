@@ -84,9 +84,8 @@ def make_profile(
     return Profile(
         name="fakes",
         folder=Path("nowhere"),
-        family="volume",
+        family="nano",
         licence="none",
-        graphs={},
         bank=Path("nowhere"),
         coarse=coarse or StageRule(window_voxels=32**3),
         fine=fine or StageRule(window_voxels=32**3, margin_factor=1.2),

@@ -1,10 +1,10 @@
 """The way of a case through the engine, with networks whose answer is known."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from tests.inference.fake_models import (
     Bright,
@@ -173,9 +173,11 @@ def test_windows_over_a_large_view_find_the_same() -> None:
     """27 windows of 32^3 with half a side shared see a volume of 64^3 as one view of 64^3 does."""
     image = made_image((64, 64, 64), ((slice(20, 50), slice(10, 40), slice(30, 60)), 200))
     rule = StageRule(window_voxels=32**3, max_windows=8)
-    many = segment(make_engine(coarse=rule, fine=replace(rule, skip=True)), image, [LIVER])
+    many = segment(make_engine(coarse=rule, fine=structs.replace(rule, skip=True)), image, [LIVER])
     one = segment(
-        make_engine(coarse=StageRule(window_voxels=64**3), fine=replace(rule, skip=True)), image, [LIVER]
+        make_engine(coarse=StageRule(window_voxels=64**3), fine=structs.replace(rule, skip=True)),
+        image,
+        [LIVER],
     )
     assert many.stages[0].windows == 27 and one.stages[0].windows == 1
     np.testing.assert_array_equal(many.labels, one.labels)
@@ -288,7 +290,7 @@ def test_a_lower_threshold_keeps_faint_voxels_and_ties_go_to_the_first() -> None
     image = made_image((16, 16, 16))
     for threshold, expected in ((0.3, {7}), (0.5, {0})):
         rule = StageRule(window_voxels=32**3, threshold=threshold)
-        engine = make_engine(Constant(0.35), coarse=rule, fine=replace(rule, skip=True))
+        engine = make_engine(Constant(0.35), coarse=rule, fine=structs.replace(rule, skip=True))
         result = segment(engine, image, [make_prompt(7, "liver"), make_prompt(2, "spleen")])
         assert set(np.unique(result.labels)) == expected
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+from msgspec import structs
 
 from vesal.evaluation.metrics import dice, mean_of
 from vesal.inference.data.errors import UsageError
@@ -87,7 +88,7 @@ def measure(args: argparse.Namespace) -> Report:
 
 def with_threshold(engine: Engine, threshold: float) -> Engine:
     """The same weights with another presence threshold."""
-    return changed(engine, filters=replace(engine.profile.filters, presence_threshold=threshold))
+    return changed(engine, filters=structs.replace(engine.profile.filters, presence_threshold=threshold))
 
 
 def shown_targets(threshold: float, engine: Engine, labelled: Labelled) -> list[Shown]:

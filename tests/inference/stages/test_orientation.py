@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from tests.inference.fake_models import (
     Bright,
@@ -127,7 +128,9 @@ def test_one_target_alone_decides_nothing() -> None:
 def test_a_way_that_is_only_less_unclear_is_not_taken() -> None:
     """All that it finds in its best way is below ``min_confidence``: it may be something else."""
     engine = make_engine(
-        Upright(), any_orientation=False, orientation=replace(RULE, low_confidence=1.0, min_confidence=1.0)
+        Upright(),
+        any_orientation=False,
+        orientation=structs.replace(RULE, low_confidence=1.0, min_confidence=1.0),
     )
     image = reverse_axes(IMAGE, (0,))
     image[image == 200] = 210  # a quarter off the liver's brightness: .75 sure of it at best
@@ -138,7 +141,7 @@ def test_a_way_that_is_only_less_unclear_is_not_taken() -> None:
 
 def test_one_target_among_many_that_were_turned_decides_nothing() -> None:
     engine = make_engine(Upright(), any_orientation=True, orientation=RULE)
-    free = [replace(t, any_orientation=t.concept != "liver") for t in engine.profile.targets]
+    free = [structs.replace(t, any_orientation=t.concept != "liver") for t in engine.profile.targets]
     engine.profile = replace(engine.profile, targets=tuple(free))
     prompts = [LIVER, SPLEEN, make_prompt(3, "cell")]
     result = segment(engine, reverse_axes(IMAGE, (0,)), prompts)

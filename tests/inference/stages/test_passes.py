@@ -1,10 +1,10 @@
 """One pass at a time: what the coarse and the fine stage look at, and with which spatial prompt."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from tests.inference.fake_models import BANK, Bright, Constant, made_image
 from vesal.inference.data.prompt import Query
@@ -54,7 +54,7 @@ def refine(
     asked = [LIVER, SPLEEN][: 1 if coarse is None else len(coarse.probability)]
     [target] = [
         t
-        for rows, t in find_regions(sight, replace(rule, max_targets_per_view=1), coarse, asked)
+        for rows, t in find_regions(sight, structs.replace(rule, max_targets_per_view=1), coarse, asked)
         if rows == tuple(index)
     ]
     if target.box is None:

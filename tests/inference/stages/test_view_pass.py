@@ -49,7 +49,7 @@ def sight_of(image: np.ndarray) -> Sight:
 
 def model_of(graph: Graph) -> StageModel:
     """One network for all degrees."""
-    return StageModel.fine(NanoModel({0: graph, 1: graph, 2: graph}, BANK))
+    return NanoModel({0: graph, 1: graph, 2: graph}, BANK)
 
 
 def half_sure(view: View) -> np.ndarray:
