@@ -13,8 +13,9 @@ from benchmarks.measure import now
 from vesal.inference.api import Model
 from vesal.inference.data.terms import MODALITIES
 from vesal.inference.engine import Engine
-from vesal.inference.families.nano import SIDE_CODES, NanoModel
-from vesal.inference.planning.profile import CoveredTarget, Profile, read_profile
+from vesal.inference.families.nano import SIDE_CODES, NanoModel, graph_paths
+from vesal.inference.planning.manifest import CoveredTarget
+from vesal.inference.planning.profile import Profile, read_profile
 from vesal.inference.runtime.choice import Graph
 
 NOISE = 1e-3
@@ -109,5 +110,5 @@ def fake_model(profile: Profile, graph: Callable[..., dict[str, np.ndarray]]) ->
     """A model with the rules and the bank of a profile, and one made-up network for all degrees."""
     with np.load(profile.bank) as archive:
         bank = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
-    graphs = {int(degree): graph for degree in profile.graphs}
+    graphs = dict.fromkeys(graph_paths(profile), graph)
     return Model(Engine(profile, NoRuntime(), NanoModel(graphs, bank)))

@@ -22,6 +22,7 @@ from benchmarks.measure import now
 from vesal.inference.families.query import QueryModel
 from vesal.inference.geometry.tiles import blending_weight, tiles
 from vesal.inference.io.formats import read_case
+from vesal.inference.planning.profile import read_profile
 from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.inference.runtime.choice import Graph
 from vesal.inference.runtime.machine import peak_mb
@@ -104,7 +105,7 @@ def run_plain(case: Path, folder: Path, window: Sequence[int]) -> dict[str, floa
     started = now()
     read = read_case(case)
     asked = questions(len(read.sentences))
-    bank = QueryModel.load(folder / "converted", _NoRuntime())
+    bank = QueryModel.open(read_profile(folder / "converted", check_digests=False), _NoRuntime()).fine
     queries = torch.from_numpy(bank.embed(asked).text)[None]
     # (h, w, d), as the published network sees it
     volume = torch.from_numpy(read.image.transpose(1, 2, 0).astype(np.float32))[None, None]

@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from benchmarks.tables import Row
 from vesal.evaluation.metrics import dice
 from vesal.inference.api import Model, load
 from vesal.inference.io.formats import read_case
-from vesal.inference.planning.profile import Profile, StageRule
+from vesal.inference.planning.profile import Profile
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages import sliding_window, view_task
 
 MOST_LOST = 1e-4
@@ -41,7 +43,7 @@ def with_windows(profile: Profile, count: int) -> Profile:
     """The profile with so many smaller windows in both stages of every target: the grid stays as it is."""
 
     def cut(rule: StageRule) -> StageRule:
-        return replace(
+        return structs.replace(
             rule, window_voxels=max(16**3, rule.window_voxels // count), max_windows=rule.max_windows * count
         )
 

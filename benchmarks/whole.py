@@ -119,8 +119,7 @@ def network_rows(case: Path, weights: Path, times: int) -> list[Row]:
         spacing = triple(float(s) for s in content["spacing"][::-1])
     profile = read_profile(weights)
     view = fit_view(whole((d, h, w)), spacing, profile.coarse.window_voxels)
-    graphs = {int(degree): path for degree, path in profile.graphs.items()}
-    model = NanoModel.load(graphs, profile.bank, choose_runtime())
+    model = NanoModel.open(profile, choose_runtime())
     count = len(read_case(case).sentences)
     with np.load(profile.bank) as archive_:
         text = archive_["vectors"][:count].astype(np.float32)

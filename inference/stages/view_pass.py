@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from vesal.inference.geometry.region import is_uncertain
-from vesal.inference.planning.profile import StageRule
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.block_masks import half_of_blocks
 from vesal.inference.stages.packed_probability import Probabilities
 from vesal.inference.stages.sliding_window import Blended, Corner, run_windows, slices_of

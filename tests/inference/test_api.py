@@ -24,7 +24,7 @@ from vesal.inference.data.errors import (
     UsageError,
     VolumeShapeError,
 )
-from vesal.inference.planning.profile import StageRule
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.timing.progress import WindowProgress
 
 SPACING = (2.0, 1.0, 1.0)

@@ -13,7 +13,8 @@ from tests.training.made import made_volume, rule  # noqa: E402
 from vesal.inference.data.prompt import Query  # noqa: E402
 from vesal.inference.geometry.resample import labels_to_view  # noqa: E402
 from vesal.inference.geometry.views import Box, fit_view  # noqa: E402
-from vesal.inference.planning.profile import StageRule, read_profile  # noqa: E402
+from vesal.inference.planning.profile import read_profile  # noqa: E402
+from vesal.inference.planning.rules import StageRule  # noqa: E402
 from vesal.inference.planning.weights_folder import WEIGHTS  # noqa: E402
 from vesal.inference.stages.regions import find_regions  # noqa: E402
 from vesal.inference.stages.view_task import Volume  # noqa: E402

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from tests.inference.fake_models import (
     Bright,
@@ -21,7 +22,7 @@ from vesal.inference.engine import Engine
 from vesal.inference.geometry.views import View
 from vesal.inference.io.formats import read_case
 from vesal.inference.planning.plan import Batch, Plan
-from vesal.inference.planning.profile import OrientationRule, StageRule
+from vesal.inference.planning.rules import OrientationRule, StageRule
 from vesal.inference.prompts.parser import parse_prompts
 from vesal.inference.stages.orientation import (
     REVERSALS,
@@ -31,7 +32,7 @@ from vesal.inference.stages.orientation import (
     reverse_axes,
     reversed_case,
 )
-from vesal.inference.stages.passes import StageResult
+from vesal.inference.stages.stage_result import StageResult
 from vesal.inference.timing.clock import Clock
 
 SHAPE = (32, 32, 32)
@@ -125,7 +126,9 @@ def test_one_target_alone_decides_nothing() -> None:
 def test_a_way_that_is_only_less_unclear_is_not_taken() -> None:
     """All that it finds in its best way is below ``min_confidence``: it may be something else."""
     engine = make_engine(
-        Upright(), any_orientation=False, orientation=replace(RULE, low_confidence=1.0, min_confidence=1.0)
+        Upright(),
+        any_orientation=False,
+        orientation=structs.replace(RULE, low_confidence=1.0, min_confidence=1.0),
     )
     image = reverse_axes(IMAGE, (0,))
     image[image == 200] = 210  # a quarter off the liver's brightness: .75 sure of it at best
@@ -136,7 +139,7 @@ def test_a_way_that_is_only_less_unclear_is_not_taken() -> None:
 
 def test_one_target_among_many_that_were_turned_decides_nothing() -> None:
     engine = make_engine(Upright(), any_orientation=True, orientation=RULE)
-    free = [replace(t, any_orientation=t.concept != "liver") for t in engine.profile.targets]
+    free = [structs.replace(t, any_orientation=t.concept != "liver") for t in engine.profile.targets]
     engine.profile = replace(engine.profile, targets=tuple(free))
     prompts = [LIVER, SPLEEN, make_prompt(3, "cell")]
     result = segment(engine, reverse_axes(IMAGE, (0,)), prompts)

@@ -24,10 +24,10 @@ from tests.inference.fakes import Opener, write_case
 from vesal.inference.data.case import UserMask
 from vesal.inference.data.prompt import Query
 from vesal.inference.engine import Engine
-from vesal.inference.families.contract import StageModel
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.geometry.views import Box, whole
-from vesal.inference.planning.profile import Profile, StageRule
+from vesal.inference.planning.profile import Profile
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.runner.run import run
 from vesal.inference.runner.settings import Settings
 from vesal.inference.stages.spatial_prompt import MaskPrompt, split_by_mask, union_box
@@ -251,7 +251,7 @@ def test_a_mask_is_no_result_where_time_runs_short(given):
     """Where only unsure windows are looked at again, a coarse result settles one; a user's mask does not."""
     rule, sure = StageRule(16**3, max_windows=8, overlap=0.0), np.ones((1, 32, 32, 32), np.float32)
     graph = Constant(0.25)
-    model = StageModel.fine(NanoModel({0: graph}, BANK))
+    model = NanoModel({0: graph}, BANK)
     volume = Volume(made_image((32, 32, 32)), (1.0, 1.0, 1.0), (100.0, 50.0))
     query = Query(1, "liver", "liver", None, "CT", "organ")
     box = whole((32, 32, 32))
