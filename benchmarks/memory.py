@@ -106,7 +106,7 @@ def run_network(weights: Path) -> None:
     from vesal.inference.stages.passes import MOST_QUERIES
 
     profile = read_profile(weights)
-    model = NanoModel.load(profile.graphs, profile.bank, choose_runtime())
+    model = NanoModel.open(profile, choose_runtime())
     side = round(profile.coarse.window_voxels ** (1 / 3) / 16) * 16
     with np.load(profile.bank) as archive:
         text = archive["vectors"][:MOST_QUERIES].astype(np.float32)

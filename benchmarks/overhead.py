@@ -17,7 +17,7 @@ from benchmarks.tables import Row
 from vesal.inference.api import Model
 from vesal.inference.engine import Engine
 from vesal.inference.families import network_input
-from vesal.inference.families.nano import NanoModel
+from vesal.inference.families.nano import NanoModel, graph_paths
 from vesal.inference.geometry import region, resample
 from vesal.inference.io import label_writer, npz
 from vesal.inference.prompts import parser
@@ -48,7 +48,7 @@ the true one."""
 def rows(path: Path, weights: Path, folder: Path, times: int) -> list[Row]:
     """Engine beside numpy, its steps, the network beside bare runs, and a large network."""
     profile, runtime = covering(weights), choose_runtime()
-    graphs = {degree: Timed(runtime.load(path)) for degree, path in profile.graphs.items()}
+    graphs = {degree: Timed(runtime.load(path)) for degree, path in graph_paths(profile).items()}
     with np.load(profile.bank) as archive:
         bank = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
     model = Model(Engine(profile, runtime, NanoModel(graphs, bank)))

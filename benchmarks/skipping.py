@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from benchmarks.tables import Row
 from vesal.evaluation.metrics import dice
 from vesal.inference.api import Model, load
 from vesal.inference.io.formats import read_case
-from vesal.inference.planning.profile import Profile, StageRule
+from vesal.inference.planning.profile import Profile
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages import sliding_window, view_task
 
 MOST_LOST = 1e-4
@@ -41,7 +43,7 @@ def with_windows(profile: Profile, count: int) -> Profile:
     """The profile with so many smaller windows in both stages of every target: the grid stays as it is."""
 
     def cut(rule: StageRule) -> StageRule:
-        return replace(
+        return structs.replace(
             rule, window_voxels=max(16**3, rule.window_voxels // count), max_windows=rule.max_windows * count
         )
 
@@ -103,12 +105,9 @@ def nothing_idle() -> Iterator[None]:
     def never(image: np.ndarray, prompt: np.ndarray | None) -> bool:
         return False
 
-    before: dict[object, Callable[[np.ndarray, np.ndarray | None], bool]] = {}
-    for module in (sliding_window, view_task):
-        before[module] = module.is_idle
-        module.is_idle = never  # type: ignore[assignment]
+    before = sliding_window.is_idle
+    sliding_window.is_idle = view_task.is_idle = never
     try:
         yield
     finally:
-        for module, own in before.items():
-            module.is_idle = own  # type: ignore[attr-defined]
+        sliding_window.is_idle = view_task.is_idle = before

@@ -14,7 +14,7 @@ from vesal.inference.data.terms import OFF
 from vesal.inference.families.contract import Model
 from vesal.inference.families.registry import open_model
 from vesal.inference.output.logs import log_stage
-from vesal.inference.planning.plan import Plan, make_plan
+from vesal.inference.planning.plan import Plan
 from vesal.inference.planning.profile import Profile, read_profile
 from vesal.inference.planning.weights_folder import WEIGHTS, weights_folder
 from vesal.inference.runtime.choice import Runtime, choose_runtime
@@ -108,7 +108,7 @@ class Engine:
         Raises:
             CancelledError: ``progress`` said so.
         """
-        plan = make_plan(prompts, self.profile, self.model, case)
+        plan = self.model.plan(prompts, self.profile, case)
 
         def begin(seen: Case, before: Sequence[StageReport] = ()) -> CaseRun:
             run = CaseRun(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vesal.inference.data.errors import VesalError
-from vesal.inference.planning.profile import MANIFEST
+from vesal.inference.planning.manifest import MANIFEST
 from vesal.training.floors import floors_table
 from vesal.training.measure.data import shown
 from vesal.training.measure.results import ResultsError, markdown_table, read_json

@@ -14,7 +14,6 @@ from vesal.evaluation.errors import OfficialScriptError
 from vesal.evaluation.metrics import dice, mean_of
 from vesal.evaluation.official import score_case_as_official
 from vesal.inference.api import Model
-from vesal.inference.data.prompt import Prompt
 from vesal.postprocess.instances import split_instances
 from vesal.training.measure.results import markdown_table
 from vesal.training.measure.runs import Labelled, Run, run_case
@@ -29,7 +28,7 @@ class Row:
     dataset: str
     target: str
     concept: str
-    """What the network was asked for: the prompt's own concept, or what stands in for it."""
+    """What the network was asked for."""
     side: str | None
     modality: str
     coarse: float
@@ -57,9 +56,8 @@ def score_case(model: Model, labelled: Labelled, budget_s: float | None = None) 
         covered = bool(outcome.covered)
         if covered and "coarse" not in outcome.stages:
             coarse = nan
-        concept, side = _asked(model, p)
         case, dataset = labelled.case.name, labelled.dataset
-        rows.append(Row(dataset, p.target, concept, side, p.modality, coarse, final, f1, covered, case))
+        rows.append(Row(dataset, p.target, p.concept, p.side, p.modality, coarse, final, f1, covered, case))
     return rows, run
 
 
@@ -77,16 +75,6 @@ def instance_f1(labels: np.ndarray, labelled: Labelled) -> float:
     except OfficialScriptError as error:
         log.warning("%s has no official F1: %s", case.name, error)
         return nan
-
-
-def _asked(model: Model, prompt: Prompt) -> tuple[str, str | None]:
-    """Concept and side that the network was asked for: the prompt's own, or what stands in for it."""
-    assert prompt.concept is not None
-    if not model.profile.covers(prompt.concept, prompt.side, prompt.modality):
-        for stand_in in model.profile.stand_ins:
-            if (stand_in.modality, stand_in.kind) == (prompt.modality, prompt.kind):
-                return stand_in.concept, None
-    return prompt.concept, prompt.side
 
 
 def _groups(

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vesal.inference.families.published.rules import Sides
-from vesal.inference.geometry.views import View
+from vesal.inference.geometry.views import Sides, View
 
 SIGMA_SHARE = 1 / 8
 """Standard deviation of the weight, as a share of the window."""

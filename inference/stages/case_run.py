@@ -11,7 +11,7 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt, Query
 from vesal.inference.data.results import LadderStep, PromptResult, StageReport
 from vesal.inference.data.terms import COARSE, FINE
-from vesal.inference.families.contract import Model, StageModel
+from vesal.inference.families.contract import Model
 from vesal.inference.families.network_input import intensity_statistics
 from vesal.inference.geometry.tiles import without_padding
 from vesal.inference.geometry.views import View
@@ -20,17 +20,11 @@ from vesal.inference.planning.plan import Batch, Plan
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.filters import filter_components, filter_pass, split_into_objects
 from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.passes import (
-    StageResult,
-    coarse_rule,
-    coarse_tasks,
-    fine_task,
-    run_coarse,
-    run_fine,
-)
+from vesal.inference.stages.passes import coarse_rule, coarse_tasks, fine_task, run_coarse, run_fine
 from vesal.inference.stages.prompt_results import prompt_results, stage_report
 from vesal.inference.stages.regions import find_regions
 from vesal.inference.stages.spatial_prompt import MaskPrompt, StageMask
+from vesal.inference.stages.stage_result import StageResult
 from vesal.inference.stages.view_task import ViewTask, Volume
 from vesal.inference.timing.call_costs import CallCosts
 from vesal.inference.timing.clock import Clock
@@ -122,7 +116,7 @@ class CaseRun:
             keep_probabilities: of the last stage, for ``Segmentation.probabilities``.
         """
         self.case, self.plan = case, plan
-        self.coarse_model, self.fine_model = StageModel.coarse(model), StageModel.fine(model)
+        self.coarse_model, self.fine_model = model.coarse, model.fine
         self.volume = Volume(case.image, case.spacing_dhw_mm, intensity_statistics(case.image))
         self.forecast = Forecast(clock, costs)
         self.ladder = Ladder(self.forecast, planned_stages(plan), progress)

@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 
 from vesal.inference.data.prompt import Query
-from vesal.inference.planning.profile import FilterRule
+from vesal.inference.planning.rules import FilterRule
 from vesal.inference.runtime.threads import in_parallel
 from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.passes import StageResult
+from vesal.inference.stages.stage_result import StageResult
 
 
 def filter_pass(result: StageResult, queries: Sequence[Query], rule: FilterRule) -> StageResult:

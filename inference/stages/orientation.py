@@ -18,9 +18,10 @@ from vesal.inference.data.case import Case
 from vesal.inference.families.contract import StageModel
 from vesal.inference.geometry.region import FOREGROUND_THRESHOLD
 from vesal.inference.planning.plan import Batch, Plan
-from vesal.inference.planning.profile import FilterRule, OrientationRule
+from vesal.inference.planning.rules import FilterRule, OrientationRule
 from vesal.inference.stages.filters import filter_pass
-from vesal.inference.stages.passes import StageResult, coarse_tasks, run_coarse
+from vesal.inference.stages.passes import coarse_tasks, run_coarse
+from vesal.inference.stages.stage_result import StageResult
 from vesal.inference.stages.view_task import Volume
 from vesal.inference.timing.ladder import Effort, Ladder
 

@@ -6,18 +6,18 @@ Medal S 2.6 (two stages), 2.3 and 2.4 (the coarse result is the spatial prompt),
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import structs
 
 from vesal.inference.data.prompt import Query
 from vesal.inference.families.contract import StageModel
 from vesal.inference.geometry.foreground import foreground_box
 from vesal.inference.geometry.resample import between
 from vesal.inference.geometry.views import View, whole
-from vesal.inference.planning.profile import StageRule
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.packed_probability import Probabilities, join_classes
+from vesal.inference.stages.regions import FineRegion
 from vesal.inference.stages.sliding_window import Blended
 from vesal.inference.stages.spatial_prompt import (
     MaskPrompt,
@@ -27,37 +27,14 @@ from vesal.inference.stages.spatial_prompt import (
     prompt_from_probabilities,
     split_by_mask,
 )
+from vesal.inference.stages.stage_result import StageResult
 from vesal.inference.stages.view_pass import ViewPass
 from vesal.inference.stages.view_task import ViewTask, Volume
 from vesal.inference.timing.ladder import Ladder
 
-if TYPE_CHECKING:
-    from vesal.inference.stages.regions import FineRegion
-
 MOST_QUERIES = 16
 """Queries in one pass of the coarse stage, where they do not see each other: bounds memory, costs one encoder
 pass more for every 16."""
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """Result of one stage for some queries."""
-
-    view: View
-    probability: Probabilities
-    """(N, d, h, w) float32, packed where it is large"""
-    presence: np.ndarray
-    """(N, n) float32 per slice of the view's thick axis"""
-    windows: int
-    skipped: int
-    seconds: float
-    why: str
-    dropped: int = 0
-    """windows left out because the time was over; the result is then good for nothing but what was seen"""
-    labels: np.ndarray | None = None
-    """(D, H, W) prompt ids that it makes of the volume, where a layout of the fine stage wants them"""
-    note: str = ""
-    """what had to be given up for want of memory"""
 
 
 def coarse_tasks(
@@ -92,7 +69,7 @@ def coarse_rule(rule: StageRule) -> StageRule:
 
     Rules with a layout say themselves how often a result is refined by itself.
     """
-    return rule if rule.layout else replace(rule, rounds=1, complementary_block=0)
+    return rule if rule.layout else structs.replace(rule, rounds=1, complementary_block=0)
 
 
 def run_coarse(tasks: Sequence[ViewTask], ladder: Ladder) -> StageResult:
@@ -186,7 +163,7 @@ def fine_task(
         model,
         queries,
         region.box,
-        replace(rule, max_windows=windows),
+        structs.replace(rule, max_windows=windows),
         first=coarse is None,
         uncertain=region.uncertain,
         spatial_prompt=prompt,

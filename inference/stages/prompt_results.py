@@ -12,7 +12,7 @@ from vesal.inference.data.prompt import Prompt
 from vesal.inference.data.results import PromptResult, StageReport
 from vesal.inference.planning.plan import Plan
 from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.passes import StageResult
+from vesal.inference.stages.stage_result import StageResult
 
 
 def stage_report(

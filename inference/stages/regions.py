@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from vesal.inference.data.prompt import Query
-from vesal.inference.families.published.case_rules import StageLayout
 from vesal.inference.geometry.region import FOREGROUND_THRESHOLD, grown_region, is_uncertain, region_of
 from vesal.inference.geometry.view_groups import bounding_box, group
 from vesal.inference.geometry.views import Box, Sides, whole
-from vesal.inference.planning.profile import StageRule
-from vesal.inference.stages.passes import StageResult
+from vesal.inference.planning.rules import StageLayout, StageRule
 from vesal.inference.stages.spatial_prompt import MaskPrompt, has_mask, overlay_mask, union_box
+from vesal.inference.stages.stage_result import StageResult
 from vesal.inference.stages.view_task import Volume
 
 

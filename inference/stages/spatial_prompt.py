@@ -11,11 +11,11 @@ import numpy as np
 from vesal.inference.data.case import UserMask
 from vesal.inference.data.prompt import Query
 from vesal.inference.data.terms import COARSE, FINE
-from vesal.inference.families.published.case_rules import StageLayout
 from vesal.inference.geometry.resample import to_view
 from vesal.inference.geometry.view_groups import bounding_box
 from vesal.inference.geometry.views import Box, View, triple
 from vesal.inference.planning.plan import Batch
+from vesal.inference.planning.rules import StageLayout
 
 PromptSampler = Callable[[View], np.ndarray]
 """View -> spatial prompt (N,d,h,w): float32 0..1, or bool"""
@@ -28,7 +28,7 @@ class MaskPrompt(UserMask):
     @classmethod
     def of(cls, mask: UserMask | None) -> MaskPrompt | None:
         """That of a case's mask; None where there is none."""
-        return mask and cls(mask.labels, mask.ids, mask.source)
+        return None if mask is None else cls(mask.labels, mask.ids, mask.source)
 
     def box(self, ids: Collection[int]) -> Box | None:
         """The box of some prompts' voxels in native voxel edges; None where they have none."""

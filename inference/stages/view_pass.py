@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from vesal.inference.geometry.region import is_uncertain
-from vesal.inference.planning.profile import StageRule
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.block_masks import half_of_blocks
 from vesal.inference.stages.packed_probability import Probabilities
 from vesal.inference.stages.sliding_window import Blended, Corner, run_windows, slices_of
@@ -40,7 +40,6 @@ class ViewPass:
         self._rule = self._adapted = ladder.effort.of(task.rule, task.first)
         self.view = task.volume.lay(task.box, self._rule)
         self._image = np.empty((0, 0, 0, 0), np.float32)
-        self._round, self._prompt = 0, None
         self._begin_round(0, None)
 
     def run(self) -> tuple[Blended, int]:

@@ -14,7 +14,7 @@ from vesal.inference.families.contract import StageModel
 from vesal.inference.families.network_input import image_channels
 from vesal.inference.geometry.resample import to_view
 from vesal.inference.geometry.views import Box, Sides, View, fit_view
-from vesal.inference.planning.profile import StageRule
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.packed_probability import Probabilities
 from vesal.inference.stages.sliding_window import Corner, corners_of, is_idle, slices_of, window_shape
 from vesal.inference.stages.spatial_prompt import PromptSampler

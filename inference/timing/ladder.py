@@ -12,10 +12,12 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Protocol
 
+from msgspec import structs
+
 from vesal.inference.data.errors import CancelledError
 from vesal.inference.data.results import LadderStep
 from vesal.inference.geometry.views import SIDE_MULTIPLE
-from vesal.inference.planning.profile import StageRule
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.timing.forecast import Approval, CostEstimate, Forecast
 from vesal.inference.timing.progress import ProgressCallback, WindowProgress
 
@@ -61,7 +63,7 @@ def _reduced(effort: Effort, rule: StageRule, first: bool) -> StageRule:
         windows = max(1, int(rule.max_windows * effort.share))
         voxels = min(rule.window_voxels, int(rule.window_voxels * rule.max_windows * effort.share / windows))
     several = rule.max_windows > 1 or rule.max_windows_if_empty > 1
-    return replace(
+    return structs.replace(
         rule,
         window_voxels=max(SIDE_MULTIPLE**3, voxels),
         max_windows=windows,

@@ -14,15 +14,9 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.engine import Engine
 from vesal.inference.families.nano import NanoModel
-from vesal.inference.planning.profile import (
-    CoveredTarget,
-    FilterRule,
-    OrientationRule,
-    Override,
-    Profile,
-    StageRule,
-    StandIn,
-)
+from vesal.inference.planning.manifest import CoveredTarget
+from vesal.inference.planning.profile import Override, Profile
+from vesal.inference.planning.rules import FilterRule, OrientationRule, StageRule
 from vesal.inference.stages.case_run import Segmentation
 from vesal.inference.timing.clock import Clock
 
@@ -78,7 +72,6 @@ def make_profile(
     fine: StageRule | None = None,
     filters: FilterRule | None = None,
     targets: Sequence[tuple[str, str | None, str]] | None = None,
-    stand_ins: tuple[StandIn, ...] = (),
     overrides: tuple[Override, ...] = (),
     any_orientation: bool = True,
     orientation: OrientationRule | None = None,
@@ -90,16 +83,14 @@ def make_profile(
     return Profile(
         name="fakes",
         folder=Path("nowhere"),
-        family="volume",
+        family="nano",
         licence="none",
-        graphs={},
         bank=Path("nowhere"),
         coarse=coarse or StageRule(window_voxels=32**3),
         fine=fine or StageRule(window_voxels=32**3, margin_factor=1.2),
         filters=filters or FilterRule(),
         overrides=overrides,
         targets=tuple(CoveredTarget(*t, any_orientation=any_orientation) for t in targets),
-        stand_ins=stand_ins,
         orientation=orientation,
     )
 

@@ -24,7 +24,7 @@ from vesal.inference.data.errors import (
     UsageError,
     VolumeShapeError,
 )
-from vesal.inference.planning.profile import StageRule
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.timing.progress import WindowProgress
 
 SPACING = (2.0, 1.0, 1.0)
@@ -224,7 +224,8 @@ def test_load_names_what_is_wrong() -> None:
 
 
 def test_the_package_says_what_it_has() -> None:
-    assert vesal.load is not None and vesal.Model is Model
+    assert all(getattr(vesal, name) is not None for name in vesal.__all__)
+    assert vesal.Model is Model and vesal.CancelledError is CancelledError
     with pytest.raises(AttributeError, match="it has .*load"):
         _ = vesal.nothing
 

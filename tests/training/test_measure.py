@@ -16,7 +16,7 @@ from tests.conftest import ROOT  # noqa: E402
 from tests.inference.fake_models import Bright, make_model  # noqa: E402
 from tests.training.made import LIVER, SHAPE, SPLEEN, write_volume  # noqa: E402
 from vesal.inference.data.errors import UsageError  # noqa: E402
-from vesal.inference.planning.profile import FilterRule  # noqa: E402
+from vesal.inference.planning.rules import FilterRule  # noqa: E402
 from vesal.training.anatomy import Anatomy  # noqa: E402
 from vesal.training.measure import data, finer, orientation, paraphrases, phrasings, presence, stages, swaps  # noqa: E402
 from vesal.training.measure.__main__ import MEASUREMENTS, flags_of_all, make_parser  # noqa: E402

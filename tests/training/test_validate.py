@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="the made volumes import the network's modul
 from tests.inference.fake_models import make_model  # noqa: E402
 from tests.training.made import PROMPTS, made_volume, rule, write_volume  # noqa: E402
 from vesal.inference.data.errors import UsageError  # noqa: E402
-from vesal.inference.planning.profile import CoveredTarget  # noqa: E402
+from vesal.inference.planning.manifest import CoveredTarget  # noqa: E402
 from vesal.training.coverage import known_targets, mark_turned, write_scores  # noqa: E402
 from vesal.training.floors import Floor, floors_table, judge, read_floors  # noqa: E402
 from vesal.training.measure.runs import covering, find_cases, read_labelled  # noqa: E402

@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+from msgspec import structs
 
 from vesal.evaluation.metrics import dice, mean_of
 from vesal.inference.api import Model, load
@@ -86,7 +87,7 @@ def measure(args: argparse.Namespace) -> Report:
 
 def with_threshold(model: Model, threshold: float) -> Model:
     """The same weights with another presence threshold."""
-    return model.with_profile(filters=replace(model.profile.filters, presence_threshold=threshold))
+    return model.with_profile(filters=structs.replace(model.profile.filters, presence_threshold=threshold))
 
 
 def shown_targets(threshold: float, model: Model, labelled: Labelled) -> list[Shown]:

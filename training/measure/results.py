@@ -12,7 +12,7 @@ from typing import Any
 
 from vesal.inference.api import Model
 from vesal.inference.data.errors import UsageError, VesalError
-from vesal.inference.planning.profile import MANIFEST
+from vesal.inference.planning.manifest import MANIFEST
 
 
 class ResultsError(VesalError, ValueError):

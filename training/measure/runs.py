@@ -16,7 +16,7 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.errors import UsageError
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.io.formats import read_case
-from vesal.inference.planning.profile import CoveredTarget
+from vesal.inference.planning.manifest import CoveredTarget
 from vesal.inference.prompts.parser import parse_prompts
 from vesal.inference.stages.case_run import Segmentation
 from vesal.inference.timing.clock import Clock, case_budget_s

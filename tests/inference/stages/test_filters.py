@@ -5,11 +5,11 @@ import pytest
 
 from vesal.inference.data.prompt import Query
 from vesal.inference.geometry.views import View
-from vesal.inference.planning.profile import FilterRule
+from vesal.inference.planning.rules import FilterRule
 from vesal.inference.stages.filters import filter_components, filter_pass, split_into_objects
 from vesal.inference.stages.label_map import LabelMap
 from vesal.inference.stages.packed_probability import PackedProbability, Probabilities
-from vesal.inference.stages.passes import StageResult
+from vesal.inference.stages.stage_result import StageResult
 
 
 def a_pass(probability: Probabilities, presence: np.ndarray, thick: int = 0) -> StageResult:

@@ -1,11 +1,11 @@
 """Cases that lie another way than their targets were learned, with a network that knows one way only."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from tests.inference.fake_models import (
     Bright,
@@ -22,7 +22,7 @@ from vesal.inference.engine import Engine
 from vesal.inference.geometry.views import View
 from vesal.inference.io.formats import read_case
 from vesal.inference.planning.plan import Batch, Plan
-from vesal.inference.planning.profile import OrientationRule, StageRule
+from vesal.inference.planning.rules import OrientationRule, StageRule
 from vesal.inference.prompts.parser import parse_prompts
 from vesal.inference.stages.orientation import (
     REVERSALS,
@@ -32,7 +32,7 @@ from vesal.inference.stages.orientation import (
     reverse_axes,
     reversed_case,
 )
-from vesal.inference.stages.passes import StageResult
+from vesal.inference.stages.stage_result import StageResult
 from vesal.inference.timing.clock import Clock
 
 SHAPE = (32, 32, 32)
@@ -126,7 +126,9 @@ def test_one_target_alone_decides_nothing() -> None:
 def test_a_way_that_is_only_less_unclear_is_not_taken() -> None:
     """All that it finds in its best way is below ``min_confidence``: it may be something else."""
     engine = make_engine(
-        Upright(), any_orientation=False, orientation=replace(RULE, low_confidence=1.0, min_confidence=1.0)
+        Upright(),
+        any_orientation=False,
+        orientation=structs.replace(RULE, low_confidence=1.0, min_confidence=1.0),
     )
     image = reverse_axes(IMAGE, (0,))
     image[image == 200] = 210  # a quarter off the liver's brightness: .75 sure of it at best
@@ -137,7 +139,7 @@ def test_a_way_that_is_only_less_unclear_is_not_taken() -> None:
 
 def test_one_target_among_many_that_were_turned_decides_nothing() -> None:
     engine = make_engine(Upright(), any_orientation=True, orientation=RULE)
-    free = [replace(t, any_orientation=t.concept != "liver") for t in engine.profile.targets]
+    free = [structs.replace(t, any_orientation=t.concept != "liver") for t in engine.profile.targets]
     engine.profile = replace(engine.profile, targets=tuple(free))
     prompts = [LIVER, SPLEEN, make_prompt(3, "cell")]
     result = segment(engine, reverse_axes(IMAGE, (0,)), prompts)
@@ -172,7 +174,7 @@ def test_a_real_head_is_found_however_it_is_stored(shared: Path) -> None:
     case, engine = read_case(path), Engine.open()
     prompts, _ = parse_prompts(case.sentences, name=case.name, image=case.image)
     as_stored, face_down = (
-        engine.segment(c, prompts, Clock(600.0, time.monotonic()), Saved())
+        engine.segment(c, prompts, Clock(600.0, 0.0, lambda: 0.0), Saved())
         for c in (case, reversed_case(case, (1,)))
     )
     assert len(np.unique(as_stored.labels)) == 1 + len(prompts)

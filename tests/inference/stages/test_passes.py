@@ -1,25 +1,19 @@
 """One pass at a time: what the coarse and the fine stage look at, and with which spatial prompt."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from tests.inference.fake_models import BANK, Bright, Constant, made_image
 from vesal.inference.data.prompt import Query
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.geometry.views import Box, View
-from vesal.inference.planning.profile import StageRule
-from vesal.inference.stages.passes import (
-    MOST_QUERIES,
-    StageResult,
-    coarse_tasks,
-    fine_task,
-    run_coarse,
-    run_fine,
-)
+from vesal.inference.planning.rules import StageRule
+from vesal.inference.stages.passes import MOST_QUERIES, coarse_tasks, fine_task, run_coarse, run_fine
 from vesal.inference.stages.regions import find_regions
+from vesal.inference.stages.stage_result import StageResult
 from vesal.inference.stages.view_task import Volume
 from vesal.inference.timing.clock import Clock
 from vesal.inference.timing.forecast import Forecast
@@ -61,7 +55,7 @@ def refine(
     asked = [LIVER, SPLEEN][: 1 if coarse is None else len(coarse.probability)]
     [target] = [
         t
-        for rows, t in find_regions(volume, replace(rule, max_targets_per_view=1), coarse, asked)
+        for rows, t in find_regions(volume, structs.replace(rule, max_targets_per_view=1), coarse, asked)
         if rows == tuple(index)
     ]
     if target.box is None:

@@ -7,8 +7,8 @@ from tests.inference.fake_models import make_case, make_prompt
 from vesal.inference.geometry.views import View
 from vesal.inference.planning.plan import Plan
 from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.passes import StageResult
 from vesal.inference.stages.prompt_results import prompt_results, stage_report
+from vesal.inference.stages.stage_result import StageResult
 
 PROMPTS = (make_prompt(3, "liver"), make_prompt(7, "spleen"), make_prompt(300, "aorta"))
 PLAN = Plan((), {3: "found", 7: "found too"}, {300: "not covered"})

@@ -11,7 +11,7 @@ from vesal.inference.data.prompt import Query
 from vesal.inference.families.contract import StageModel
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.geometry.views import View, whole
-from vesal.inference.planning.profile import StageRule
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.passes import MOST_QUERIES, coarse_tasks, run_coarse
 from vesal.inference.stages.view_pass import ViewPass
 from vesal.inference.stages.view_task import ViewTask, Volume
@@ -50,7 +50,7 @@ def volume_of(image: np.ndarray) -> Volume:
 
 def model_of(graph: Graph) -> StageModel:
     """One network for all degrees."""
-    return StageModel.fine(NanoModel({0: graph, 1: graph, 2: graph}, BANK))
+    return NanoModel({0: graph, 1: graph, 2: graph}, BANK)
 
 
 def half_sure(view: View) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from vesal.inference.planning.profile import StageRule
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.timing.clock import Clock
 from vesal.inference.timing.forecast import CostEstimate, Forecast
 from vesal.inference.timing.ladder import Effort, FineScope, Ladder, PlannedStage, rungs
