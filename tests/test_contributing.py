@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
-EXAMPLES = ("A new postprocessing rule", "A new file format")
+EXAMPLES = ("A new postprocessing rule", "A new file format", "A new family")
 FENCE = re.compile(r"^```(?P<kind>\w+) (?P<path>\S+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 COPIED = ("vesal", "inference", "postprocess", "networks", "evaluation", "tests")
 
