@@ -14,14 +14,12 @@ from torch import Tensor, nn
 from vesal.inference.planning.profile import MANIFEST
 from vesal.inference.planning.weights_folder import WEIGHTS
 from vesal.networks.nano import TEXT, Nano, widths_of
-from vesal.weights.shared_file import save_shared
-from vesal.weights.text.export import sha256
+from vesal.weights.digest import sha256
+from vesal.weights.shared_file import OPSET, save_shared
 
 CHECKPOINT = "checkpoint.pt"
 """What a run leaves in its working folder."""
 DEFAULT = WEIGHTS / "nano"
-OPSET = 18
-"""First opset whose Resize and GroupNorm-free exports both OpenVINO and ONNX Runtime run in our checks."""
 WEIGHTS = "weights.bin"
 SMALL = 64
 """Tensors with fewer values stay in the graph."""

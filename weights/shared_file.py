@@ -1,4 +1,4 @@
-"""Graphs that share one file of weights: what several of them hold is stored once, as fp16 or fp32."""
+"""ONNX graphs that share one file of weights: what several of them hold is stored once, as fp16 or fp32."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+OPSET = 18
+"""First opset whose Resize and GroupNorm-free exports both OpenVINO and ONNX Runtime run in our checks."""
 ALIGNMENT = 64
 """Bytes; where a tensor begins in the file."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -26,6 +25,7 @@ from vesal.weights.convert import text, verify
 from vesal.weights.convert.checkpoint import Checkpoint
 from vesal.weights.convert.graphs import save_graphs, view_graph
 from vesal.weights.convert.keymap import WORDS, load
+from vesal.weights.digest import sha256
 
 log = logging.getLogger("vesal")
 
@@ -285,9 +285,3 @@ def rules_of(system: str, network: Mapping[str, Any], modalities: Sequence[str])
 def source(checkpoint: Checkpoint) -> dict[str, Any]:
     """Where weights came from."""
     return {"file": checkpoint.path.name, "sha256": sha256(checkpoint.path), "step": checkpoint.step}
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file of any size."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

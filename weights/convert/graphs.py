@@ -32,8 +32,7 @@ from vesal.networks.medal_s import MedalS, align, union
 from vesal.networks.query_decoder import GridPositions
 from vesal.networks.sat import Sat, compare
 from vesal.networks.unet import ConvBlock
-from vesal.training.export import OPSET
-from vesal.weights.shared_file import save_shared
+from vesal.weights.shared_file import OPSET, save_shared
 
 SMALL = 1024
 """Tensors of fewer elements stay in fp32, as do vectors: norms and biases gain nothing from less."""
