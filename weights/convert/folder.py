@@ -134,8 +134,10 @@ def _convert(
         "network": {},
         "bank": text.BANK,
     }
-    some = slice(0, None, max(1, len(vectors) // verify.QUERIES))
-    names, queries = (each[some][: verify.QUERIES] for each in (text.bank_names(options.sentences), vectors))
+    some = slice(0, None, max(1, len(vectors) // verify.N_QUERIES))
+    names, queries = (
+        each[some][: verify.N_QUERIES] for each in (text.bank_names(options.sentences), vectors)
+    )
     modality = encoder.modality_embed.weight.detach().numpy()[0]
     asked = queries + modality
     for stage, path in stages.items():
@@ -182,11 +184,13 @@ def _text(
         save_graphs({text.GRAPH: graph}, work, text.WEIGHTS, stored == "fp16")
         if network.sizes.query != queries.shape[1]:
             return None
-        return verify.of_queries(network, work / text.GRAPH, work / text.TOKENIZER, names, queries, modality)
+        return verify.query_agreement(
+            network, work / text.GRAPH, work / text.TOKENIZER, names, queries, modality
+        )
 
     stored = "fp32" if options.store == "fp32" else "fp16"
     found = write(stored)
-    if found and stored == "fp16" and found.share < verify.LEAST_AGREEMENT:
+    if found and stored == "fp16" and found.share < verify.MIN_AGREEMENT:
         log.warning("text encoder: fp16 changes the class of %.2f %% of voxels", 100 * (1 - found.share))
         if options.store == "auto":
             stored, found = "fp32", write("fp32")
@@ -224,7 +228,7 @@ def _stage(
     paths = {role: work / name for role, name in roles.items()}
     stored = "fp32" if options.store == "fp32" else "fp16"
     found = _write(network, paths, geometry, queries, stored)
-    if stored == "fp16" and found["fp32"].share < verify.LEAST_AGREEMENT:
+    if stored == "fp16" and found["fp32"].share < verify.MIN_AGREEMENT:
         changed = 1 - found["fp32"].share
         log.warning("%s stage: weights in fp16 change the class of %.2f %% of voxels", stage, 100 * changed)
         if options.store == "auto":
@@ -232,7 +236,7 @@ def _stage(
             found = _write(network, paths, geometry, queries, stored)
     if stored == "fp32":
         verify.check(f"the {stage} stage", found["fp32"])
-    precision, why = verify.chosen_precision(options.precision, found)
+    precision, why = verify.choose_precision(options.precision, found)
     log.info("%s stage: %s; %s", stage, precision or "precision left to the runtime", why)
     facts = {
         **{key: list(value) for key, value in asdict(geometry).items()},
