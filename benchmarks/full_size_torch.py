@@ -27,7 +27,7 @@ from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.inference.runtime.choice import Graph
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.block_masks import half_of_blocks
-from vesal.networks.medal_s import MEDAL_S, MedalS, complementary
+from vesal.networks.medal_s import MEDAL_S, MedalS, complementary_passes
 from vesal.networks.mpnet_text import MPNetText, TextSizes
 from vesal.networks.sat import Sizes
 from vesal.weights.convert.checkpoint import Checkpoint
@@ -141,7 +141,7 @@ def plain_stage(
             passes += 1
         else:
             prompt = torch.stack([hint == i + 1 for i in range(count)]).float()[None]
-            logits = complementary(model, patch, queries, prompt, _blocks(window), BLOCK)
+            logits = complementary_passes(model, patch, queries, prompt, _blocks(window), BLOCK)
             passes += 2
         total[(slice(None), *at)] += logits[0].sigmoid() * weight
         weights[(slice(None), *at)] += weight

@@ -1,9 +1,8 @@
 """Medal S (Shi et al. 2025): SAT's network with spatial prompts.
 
 The union of the prompts is a second input channel; each prompt is aligned with its mask embedding and joined
-with the features per voxel (paper section 2.3). Facts: ``shared/reference/medal_s.md`` 7 to 13,
-``medal_s_tensors.txt``; checked against ``shared/fixtures/medals``. Axes are (h, w, d) as in the published
-code, intensities raw 0..255.
+with the features per voxel (paper section 2.3). Facts: ``docs/medal_s.md`` 7 to 13 and 17; checked against
+recorded outputs of the published code. Axes are (h, w, d) as there, intensities raw 0..255.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vesal.networks.sat import Sat, Sizes, compare
+from vesal.networks.sat import Sat, Sizes, mask_logits
 from vesal.networks.unet import Stack
 
 MEDAL_S = Sizes(2, (64, 64, 128, 256, 512, 768), 2, 768, 768, 256, 2048, 6)
@@ -40,42 +39,48 @@ class MedalS(Sat):
             prompt: (B, N, h, w, d) masks 0 or 1, one a query; zeros where there are none. None leaves the
                 fusion out, which is not the same as zeros.
             foreground: (B, 1, h, w, d), 0 or 1; None means zeros. In the published inference it is the
-                union of the prompts, see ``union``.
+                union of the prompts, see ``prompt_union``.
 
         Returns:
             logits (B, N, h, w, d).
         """
-        seen = torch.zeros_like(image) if foreground is None else foreground
-        pixel, tokens, positions = self.encode(torch.cat([image, seen], 1))
+        if foreground is None:
+            foreground = torch.zeros_like(image)
+        pixel, tokens, positions = self.encode(torch.cat([image, foreground], 1))
         masks = self.embed_masks(tokens, positions, queries)
-        return compare(masks, pixel if prompt is None else self.fuse(pixel, masks, prompt))
+        return mask_logits(masks, pixel if prompt is None else self.fuse(pixel, masks, prompt))
 
     def fuse(self, pixel: Tensor, masks: Tensor, prompt: Tensor) -> Tensor:
-        """Join features (B, C, ...) with prompts (B, N, ...) aligned by mask embeddings (B, N, C)."""
-        fused: Tensor = self.fusion_conv(torch.cat([pixel, align(masks, prompt)], 1))
+        """Join features (B, C, ...) with prompts (B, N, ...) aligned by mask embeddings (B, N, C).
+
+        Returns:
+            features (B, C, ...).
+        """
+        fused: Tensor = self.fusion_conv(torch.cat([pixel, align_prompts(masks, prompt)], 1))
         return fused
 
 
-def align(masks: Tensor, prompt: Tensor) -> Tensor:
-    """F_a = T^T S_p (paper section 2.3): (B, N, C) and (B, N, ...) -> (B, C, ...)."""
+def align_prompts(masks: Tensor, prompt: Tensor) -> Tensor:
+    """F_a = T^T S_p (paper section 2.3): masks (B, N, C) and prompt (B, N, h, w, d) -> (B, C, h, w, d)."""
     return torch.einsum("bnc,bnhwd->bchwd", masks, prompt)
 
 
-def union(prompt: Tensor) -> Tensor:
-    """(B, N, ...) -> (B, 1, ...): where any prompt is set."""
+def prompt_union(prompt: Tensor) -> Tensor:
+    """prompt (B, N, ...) -> foreground (B, 1, ...): where any prompt is set."""
     return prompt.amax(1, keepdim=True)
 
 
-def complementary(
+def complementary_passes(
     model: MedalS, image: Tensor, queries: Tensor, prompt: Tensor, blocks: Tensor, side: int
 ) -> Tensor:
-    """Two passes that see complementary halves of the prompt; every voxel is judged by the pass that did not
-    see it (paper section 2.4, algorithm 2, as the published code does it: ``medal_s.md`` 11).
+    """Two passes with complementary halves of the prompt; a voxel takes the pass without its own prompt.
+
+    Paper section 2.4, algorithm 2, as the published code does it (``docs/medal_s.md`` 11).
 
     Args:
         model: the network.
-        image: as in ``MedalS.forward``.
-        queries: as in ``MedalS.forward``.
+        image: (B, 1, h, w, d), as in ``MedalS.forward``.
+        queries: (B, N, E), as in ``MedalS.forward``.
         prompt: (B, N, h, w, d), 0 or 1.
         blocks: (h / side, w / side, d / side) bool, True where the first pass keeps the prompt.
         side: voxels a side of a block.
@@ -83,10 +88,11 @@ def complementary(
     Returns:
         logits (B, N, h, w, d).
     """
-    kept = blocks
+    first_half = blocks
     for axis in range(3):
-        kept = kept.repeat_interleave(side, axis)
-    kept = kept.to(prompt.dtype)
-    first = model(image, queries, prompt * kept, union(prompt * kept))
-    second = model(image, queries, prompt * (1 - kept), union(prompt * (1 - kept)))
-    return torch.where(kept.bool(), second, first)
+        first_half = first_half.repeat_interleave(side, axis)
+    kept = prompt * first_half
+    rest = prompt * ~first_half
+    first = model(image, queries, kept, prompt_union(kept))
+    second = model(image, queries, rest, prompt_union(rest))
+    return torch.where(first_half, second, first)

@@ -9,7 +9,7 @@ they are used, and not at that depth: 3 to 8 channels on 48x64x64 take 2.8 ms in
 as matrix products (one core of an AMD EPYC).
 
 In fp32 torch gives a small convolution of one image and one thread to a kernel of its own, which is up to
-fourteen times slower than oneDNN's (``in_fp32``).
+fourteen times slower than oneDNN's (``conv3d_fp32``).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FP32_SMALL = 20480
 of one image, computed with one thread, to its own kernel."""
 
 
-def in_fp32(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+def conv3d_fp32(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """A convolution with kernels of side 3 and padding 1 in fp32, by oneDNN whatever its size.
 
     A small volume goes in as two halves that overlap by what the kernel reaches over: of two images torch
@@ -85,7 +85,7 @@ class MixedConv(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
-        """Gradients of input (its own dtype) and weight (fp32)."""
+        """gradient (B, C', ...) -> those of x (B, C, ...), in its dtype, and weight (C', C, 3, ...), fp32."""
         x, weight = ctx.saved_tensors
         n = weight.ndim - 2
         rest = (None, [ctx.stride] * n, [1] * n, [1] * n, False, [0] * n, 1)

@@ -1,8 +1,8 @@
 """The text encoder of Medal S and SAT: an MPNet, mean pooling, two dense layers, a vector for the modality.
 
 Architecture: MPNet (Song et al. 2020) with the relative positions of T5 (Raffel et al. 2020, section 2.1).
-Facts: ``shared/reference/checkpoints.md`` (text encoder architecture), ``text_encoder_tensors.txt``; checked
-against ``shared/fixtures/medals/text_tiny``. Parameter names are the published ones.
+Facts: ``docs/checkpoints.md`` 11 to 15; checked against recorded outputs of the published code. Parameter
+names are the published ones.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vesal.networks.sat import counted
+from vesal.networks.sat import count_names
 
 NORM_EPSILON = 1e-5
 PADDING_ID = 1
 """MPNet's own padding token, without a position of its own. The published code pads with 0 instead."""
-FARTHEST = 128
+MAX_DISTANCE = 128
 """Distance from which all tokens count as equally far (T5's default)."""
 
 
 @dataclass(frozen=True)
 class TextSizes:
-    """Widths of the encoder; the published ones are ``BIOLORD``."""
+    """Sizes of the encoder; the published ones are ``BIOLORD``."""
 
     vocabulary: int
     positions: int
@@ -45,7 +45,7 @@ BIOLORD = TextSizes(30527, 514, 768, 3072, 12, 12, 32, 768, 5)
 
 
 class SelfAttention(nn.Module):
-    """Names of the layers inside ``attention.attn``."""
+    """Self-attention; names as inside the published ``attention.attn``."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -53,6 +53,7 @@ class SelfAttention(nn.Module):
         self.q, self.k, self.v, self.o = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """x (B, L, width), bias (B, heads, L, L) added to the scores -> (B, L, width)."""
         q, k, v = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v)
         )
@@ -61,7 +62,7 @@ class SelfAttention(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention, added and normed."""
+    """Self-attention with shortcut and norm."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -69,11 +70,12 @@ class Attention(nn.Module):
         self.LayerNorm = nn.LayerNorm(width, NORM_EPSILON)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """x (B, L, width), bias (B, heads, L, L) -> (B, L, width)."""
         return self.LayerNorm(x + self.attn(x, bias))
 
 
 class Output(nn.Module):
-    """Second dense layer of the feed-forward block, added and normed."""
+    """Second dense layer of the feed-forward block, with shortcut and norm."""
 
     def __init__(self, inner: int, width: int) -> None:
         super().__init__()
@@ -81,6 +83,7 @@ class Output(nn.Module):
         self.LayerNorm = nn.LayerNorm(width, NORM_EPSILON)
 
     def forward(self, hidden: Tensor, x: Tensor) -> Tensor:
+        """hidden (B, L, inner), shortcut x (B, L, width) -> (B, L, width)."""
         return self.LayerNorm(x + self.dense(hidden))
 
 
@@ -94,6 +97,7 @@ class Layer(nn.Module):
         self.output = Output(sizes.inner, sizes.width)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """x (B, L, width), bias (B, heads, L, L) -> (B, L, width)."""
         x = self.attention(x, bias)
         return self.output(functional.gelu(self.intermediate["dense"](x)), x)
 
@@ -108,9 +112,10 @@ class Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(sizes.width, NORM_EPSILON)
 
     def forward(self, ids: Tensor) -> Tensor:
-        counted_ids = (ids != PADDING_ID).long()
-        places = counted_ids.cumsum(1) * counted_ids + PADDING_ID
-        return self.LayerNorm(self.word_embeddings(ids) + self.position_embeddings(places))
+        """ids (B, L) int64 -> (B, L, width)."""
+        is_token = (ids != PADDING_ID).long()
+        positions = is_token.cumsum(1) * is_token + PADDING_ID
+        return self.LayerNorm(self.word_embeddings(ids) + self.position_embeddings(positions))
 
 
 class Layers(nn.Module):
@@ -123,22 +128,23 @@ class Layers(nn.Module):
         self.layer = nn.ModuleList(Layer(sizes) for _ in range(sizes.layers))
         self.relative_attention_bias = nn.Embedding(sizes.buckets, sizes.heads)
         self.positions = sizes.positions
-        self.register_buffer("bucket", buckets(sizes.positions, sizes.buckets), persistent=False)
+        self.register_buffer("bucket", relative_buckets(sizes.positions, sizes.buckets), persistent=False)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, L, width), mask (B, L) int64 -> (B, L, width)."""
         # Counted instead of made from a shape, so that the exported graph follows the length of the sentence.
-        place = torch.ones_like(mask[0]).long().cumsum(0)
-        near = self.bucket[place[None, :] - place[:, None] + self.positions - 1]
+        position = torch.ones_like(mask[0]).long().cumsum(0)
+        bucket = self.bucket[position[None, :] - position[:, None] + self.positions - 1]
         # -1e4 survives half precision and still empties the softmax.
-        hidden = ((1.0 - mask.float()) * -1e4)[:, None, None, :]
-        bias = self.relative_attention_bias(near).permute(2, 0, 1)[None] + hidden
+        masked = ((1.0 - mask.float()) * -1e4)[:, None, None, :]
+        bias = self.relative_attention_bias(bucket).permute(2, 0, 1)[None] + masked
         for layer in self.layer:
             x = layer(x, bias)
         return x
 
 
 class MPNet(nn.Module):
-    """ids and mask (B, L) int64 -> (B, L, width)."""
+    """Embeddings and all layers."""
 
     def __init__(self, sizes: TextSizes) -> None:
         super().__init__()
@@ -146,6 +152,7 @@ class MPNet(nn.Module):
         self.encoder = Layers(sizes)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """ids and mask (B, L) int64 -> (B, L, width)."""
         encoded: Tensor = self.encoder(self.embeddings(ids), mask)
         return encoded
 
@@ -162,13 +169,13 @@ class MPNetText(nn.Module):
         self.modality_embed = nn.Embedding(sizes.modalities, sizes.projected)
 
     def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Mean (B, width) of the encoded tokens; ids and mask (B, L) int64, in each row one that counts."""
+        """ids and mask (B, L) int64, at least one set in every row -> mean of the tokens (B, width)."""
         encoded = self.text_tower["biolord"](ids, mask)
         weight = mask.to(encoded.dtype)[:, :, None]
         return (encoded * weight).sum(1) / weight.sum(1)
 
     def encode(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Text part of the query (B, projected), before the modality is added."""
+        """ids and mask (B, L) int64 -> text part of the query (B, projected), without the modality."""
         projected: Tensor = self.projection_layer(self.pooled(ids, mask))
         return projected
 
@@ -176,8 +183,8 @@ class MPNetText(nn.Module):
         """Queries of sentences.
 
         Args:
-            ids: (B, L) int64, L at most ``positions - 2``; see ``weights.convert.tokens``.
-            mask: (B, L) int64, 1 where a token counts, in every row at least once.
+            ids: (B, L) int64, L at most ``positions - 2``.
+            mask: (B, L) int64, 1 for a token, 0 for padding; at least one token in every row.
             modality: (B,) int64: CT 0, MR 1, US 2, PET 3, Microscopy 4.
 
         Returns:
@@ -186,23 +193,23 @@ class MPNetText(nn.Module):
         return self.encode(ids, mask) + self.modality_embed(modality)
 
 
-def buckets(positions: int, count: int) -> Tensor:
-    """Bucket (2 * positions - 1,) int64 of every distance key - query, from ``1 - positions`` on.
+def relative_buckets(positions: int, count: int) -> Tensor:
+    """Bucket of every distance key - query, (2 * positions - 1,) int64, from ``1 - positions`` on.
 
     Half of the buckets is for keys behind the query; of each half, the first half holds one distance each and
-    the rest grows logarithmically up to ``FARTHEST`` (T5, section 2.1).
+    the rest grows logarithmically up to ``MAX_DISTANCE`` (T5, section 2.1).
     """
     distance = torch.arange(1 - positions, positions)
     half = count // 2
     exact = half // 2
-    near = distance.abs()
-    steps = torch.log(near.clamp_min(1).float() / exact) / math.log(FARTHEST / exact) * (half - exact)
-    far = (exact + steps.long()).clamp_max(half - 1)
-    return torch.where(near < exact, near, far) + half * (distance > 0)
+    absolute = distance.abs()
+    steps = torch.log(absolute.clamp_min(1).float() / exact) / math.log(MAX_DISTANCE / exact) * (half - exact)
+    logarithmic = (exact + steps.long()).clamp_max(half - 1)
+    return torch.where(absolute < exact, absolute, logarithmic) + half * (distance > 0)
 
 
 def text_sizes_of(shapes: Mapping[str, tuple[int, ...]]) -> TextSizes:
-    """Read the widths out of the shapes of the tensors, named as in these modules.
+    """Sizes of an encoder from the shapes of its tensors, named as in these modules.
 
     Raises:
         KeyError: a tensor that tells a width is not there.
@@ -215,7 +222,7 @@ def text_sizes_of(shapes: Mapping[str, tuple[int, ...]]) -> TextSizes:
         positions=shapes[f"{tower}embeddings.position_embeddings.weight"][0],
         width=words[1],
         inner=shapes[f"{tower}encoder.layer.0.intermediate.dense.weight"][0],
-        layers=counted(shapes, tower + "encoder.layer.{}.output.dense.weight"),
+        layers=count_names(shapes, tower + "encoder.layer.{}.output.dense.weight"),
         heads=bias[1],
         buckets=bias[0],
         projected=shapes["projection_layer.2.weight"][0],

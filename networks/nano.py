@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vesal.inference.data.terms import MODALITIES
-from vesal.networks.mixed import MixedConv, in_fp32
+from vesal.networks.mixed import MixedConv, conv3d_fp32
 
 Widths = tuple[int, int, int, int]
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
@@ -68,7 +68,7 @@ class SliceConv(nn.Module):
         return F.conv3d(x, kernel, self.bias, (1, self.stride, self.stride), (0, 1, 1))
 
     def _train(self, x: Tensor, within_slices: bool) -> Tensor:
-        """The same; within slices as a 2D convolution of every slice, and in bf16 as ``mixed.py`` says."""
+        """As ``forward``, x (B, C, D, H, W): a 2D convolution of every slice, and bf16 as in ``mixed.py``."""
         b, _, d, _, _ = x.shape
         weight: Tensor = self.weight
         if within_slices:
@@ -79,7 +79,7 @@ class SliceConv(nn.Module):
         elif within_slices:
             y = F.conv2d(x, weight, None, self.stride, 1)
         else:
-            y = in_fp32(x, weight, self.stride)
+            y = conv3d_fp32(x, weight, self.stride)
         if self.bias is not None:
             y = y + self.bias.to(y.dtype).reshape(1, -1, *[1] * (y.ndim - 2))
         return y.unflatten(0, (b, d)).movedim(1, 2) if within_slices else y
@@ -113,6 +113,7 @@ class Block(nn.Module):
         self.shortcut = PointConv(c_in, c_out, bias=False) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor, within_slices: bool) -> Tensor:
+        """(B, C, D, H, W) -> (B, C', D, H, W)."""
         y = F.leaky_relu(self.norm1(self.conv1(x, within_slices)), 0.01)
         y = self.norm2(self.conv2(y, within_slices))
         return F.leaky_relu(y + self.shortcut(x), 0.01)
@@ -140,12 +141,12 @@ class QueryLayer(nn.Module):
 
 
 def widths_of(state: Mapping[str, Tensor]) -> Widths:
-    """The widths of a network with these tensors."""
+    """Widths of a network from its state dict; ``norm2.weight`` of each level has the shape (C,)."""
     a, b, c, d = (len(state[f"down.{i}.norm2.weight"]) for i in range(4))
     return a, b, c, d
 
 
-def _mix(rows: Tensor, volume: Tensor) -> Tensor:
+def _project(rows: Tensor, volume: Tensor) -> Tensor:
     """rows (B, M, C) times the channels of volume (B, C, D, H, W) -> (B, M, D, H, W)."""
     flat = volume.flatten(2).to(rows.dtype)
     return (rows @ flat).unflatten(2, volume.shape[2:])
@@ -265,12 +266,12 @@ class Nano(nn.Module):
         # Straight from the words too: through the attention alone, siblings take long to come apart.
         masks = self.to_mask(q) + self.text_to_mask(text) + self.side_to_mask(side)
         halved = (1 if degree else 2, 2, 2)
-        aligned = _mix(masks.transpose(1, 2), F.avg_pool3d(prompt, halved))
+        aligned = _project(masks.transpose(1, 2), F.avg_pool3d(prompt, halved))
         if not self.alignment:
             aligned = torch.zeros_like(aligned)
         refined = self.align(torch.cat([features, aligned.to(features.dtype)], 1), degree > 1)
         refined = features + F.leaky_relu(self.align_norm(refined), 0.01)
-        low = _mix(masks, refined) * masks.shape[-1] ** -0.5
+        low = _project(masks, refined) * masks.shape[-1] ** -0.5
         low = low + self.to_bias(q)[..., None, None]
         scale = tuple(float(s) for s in halved)
         logits = F.interpolate(low, scale_factor=scale, mode="trilinear")
@@ -278,13 +279,17 @@ class Nano(nn.Module):
         return logits, self._presence(refined, q, degree == 0)
 
     def _edge(self, x: Tensor, refined: Tensor, q: Tensor, scale: tuple[float, ...], degree: int) -> Tensor:
+        """x (B, 3, D, H, W), refined (B, C, D/2, H/2, W/2), q (B, N, QUERY) -> logits (B, N, D, H, W)."""
         gate = F.interpolate(self.edge_gate(refined), scale_factor=scale, mode="trilinear")
         edge = torch.cat([F.leaky_relu(self.edge_in(x, degree > 0), 0.01), gate], 1)
         edge = F.leaky_relu(self.edge_out(edge, degree > 0), 0.01)
-        return _mix(self.to_edge(q), edge)
+        return _project(self.to_edge(q), edge)
 
     def _presence(self, refined: Tensor, q: Tensor, halved: bool) -> Tensor:
-        """Per-slice presence; features and queries are cut off, so that it never bends the masks (eq. 4)."""
+        """refined (B, C, D/2, H/2, W/2), q (B, N, QUERY) -> presence logits per slice (B, N, D).
+
+        Features and queries are detached, so that presence never changes the masks (BiomedParse-V eq. 4).
+        """
         if self.cutoff:
             refined, q = refined.detach(), q.detach()
         flat = refined.flatten(3).to(q.dtype)

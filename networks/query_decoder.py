@@ -1,8 +1,7 @@
-"""What turns text queries into mask embeddings: pooled image features as tokens, cross-attention, no
-self-attention.
+"""Query decoder of Medal S and SAT: text queries attend to pooled image features, without self-attention.
 
-Facts: ``shared/reference/medal_s.md`` 13, ``checkpoints.md`` (common container 5, 6), and the section on the
-query decoder in SAT (Zhao et al. 2025). Queries do not see each other, so their number is free.
+Facts: ``docs/medal_s.md`` 13, ``docs/checkpoints.md`` 5 and 6, and the section on the query decoder in SAT
+(Zhao et al. 2025). Queries do not see each other, so their number is free.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class GridPositions(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention of queries (B, N, E) to keys and values (B, T, E) of several heads; names as in torch."""
+    """Attention of several heads from queries to keys and values; names as in torch."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -62,6 +61,7 @@ class CrossAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """query (B, N, E), key and value (B, T, E) -> (B, N, E)."""
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         q, k, v = (
             functional.linear(x, w, b).unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -72,7 +72,7 @@ class CrossAttention(nn.Module):
 
 
 class QueryLayer(nn.Module):
-    """Normed queries look at the tokens, then a ReLU feed-forward block; both are added."""
+    """Cross-attention from normed queries to tokens, then a ReLU feed-forward block, both with a shortcut."""
 
     def __init__(self, width: int, heads: int, inner: int) -> None:
         super().__init__()
@@ -82,12 +82,13 @@ class QueryLayer(nn.Module):
         self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def forward(self, query: Tensor, tokens: Tensor, positions: Tensor) -> Tensor:
+        """query (B, N, E), tokens (B, T, E), positions (T, E) -> (B, N, E)."""
         query = query + self.multihead_attn(self.norm2(query), tokens + positions, tokens)
         return query + self.linear2(functional.relu(self.linear1(self.norm3(query))))
 
 
 class QueryDecoder(nn.Module):
-    """queries (B, N, E), tokens (B, T, E), positions (T, E) -> (B, N, E)."""
+    """All layers, and a norm."""
 
     def __init__(self, width: int, heads: int, inner: int, layers: int) -> None:
         super().__init__()
@@ -95,13 +96,14 @@ class QueryDecoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, query: Tensor, tokens: Tensor, positions: Tensor) -> Tensor:
+        """query (B, N, E), tokens (B, T, E), positions (T, E) -> (B, N, E)."""
         for layer in self.layers:
             query = layer(query, tokens, positions)
         return self.norm(query)
 
 
 def pool_to_tokens(levels: Sequence[Tensor]) -> Tensor:
-    """Features of every resolution (B, C_i, ...), finest first -> means over the coarsest one's voxels.
+    """Features (B, C_i, ...) of every resolution, finest first -> means on the last grid (B, sum C_i, ...).
 
     Each resolution has half the sides of the one before, so pooling by two again and again gives the same
     means as one pooling by 32, and reads the finest features once.

@@ -1,7 +1,7 @@
-"""SAT (Zhao et al. 2025): a U-Net whose features are compared with text queries, one mask a query.
+"""SAT (Zhao et al. 2025): a U-Net whose features per voxel are multiplied with text queries, one mask each.
 
-Facts: ``shared/reference/sat.md``, ``sat_nano_state_dict.txt``, ``sat_pro_state_dict.txt``; checked against
-``shared/fixtures/sat``. Axes are (h, w, d) as in the published code, intensities raw 0..255.
+Facts: ``docs/sat.md`` 1 to 5 and 9; checked against recorded outputs of the published code. Axes are
+(h, w, d) as there, intensities raw 0..255.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class Sizes:
     query: int
     """Width of text queries and tokens."""
     projection: int
-    """Inner width of what makes tokens of pooled features."""
+    """Inner width of the projection from pooled features to tokens."""
     mask_hidden: int
-    """Inner width of what makes mask embeddings of decoded queries."""
+    """Inner width of the projection from decoded queries to mask embeddings."""
     feedforward: int
     layers: int
     heads: int = 8
-    """Not to be seen in a file: it is 8 in all published networks."""
+    """No tensor's shape tells it: it is 8 in all published networks."""
 
     @property
     def side_multiple(self) -> int:
-        """What every side of a window must be a multiple of."""
+        """Voxels that every side of a window must be a multiple of."""
         return int(2 ** (len(self.features) - 1))
 
 
@@ -58,7 +58,7 @@ class Sat(nn.Module):
             nn.Linear(sum(sizes.features), sizes.projection),
             nn.GELU(),
             nn.Linear(sizes.projection, sizes.query),
-            nn.GELU(),  # no fact names it; the recorded tokens have it
+            nn.GELU(),  # the recorded tokens have it
         )
         self.positions = GridPositions(sizes.query)
         self.transformer_decoder = QueryDecoder(sizes.query, sizes.heads, sizes.feedforward, sizes.layers)
@@ -70,7 +70,7 @@ class Sat(nn.Module):
         )
 
     def encode(self, channels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The part that does not depend on the queries.
+        """Image encoder: what does not depend on the queries.
 
         Args:
             channels: (B, sizes.channels, h, w, d) float32.
@@ -84,7 +84,7 @@ class Sat(nn.Module):
         return pixel, tokens, self.positions(pooled)
 
     def embed_masks(self, tokens: Tensor, positions: Tensor, queries: Tensor) -> Tensor:
-        """Mask embeddings (B, N, C) of text queries (B, N, E)."""
+        """tokens (B, T, E), positions (T, E), text queries (B, N, E) -> mask embeddings (B, N, C)."""
         embedded: Tensor = self.mask_embed_proj(self.transformer_decoder(queries, tokens, positions))
         return embedded
 
@@ -99,36 +99,36 @@ class Sat(nn.Module):
             logits (B, N, h, w, d).
         """
         pixel, tokens, positions = self.encode(image.expand(-1, self.sizes.channels, -1, -1, -1))
-        return compare(self.embed_masks(tokens, positions, queries), pixel)
+        return mask_logits(self.embed_masks(tokens, positions, queries), pixel)
 
 
-def compare(masks: Tensor, pixel: Tensor) -> Tensor:
-    """Logits (B, N, ...): products of mask embeddings (B, N, C) with features per voxel (B, C, ...)."""
+def mask_logits(masks: Tensor, pixel: Tensor) -> Tensor:
+    """masks (B, N, C) times features per voxel (B, C, h, w, d) -> logits (B, N, h, w, d)."""
     return torch.einsum("bnc,bchwd->bnhwd", masks, pixel)
 
 
 def sizes_of(shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
-    """Read the widths out of the shapes of the tensors, named as in these modules.
+    """Widths of a network from the shapes of its tensors, named as in these modules.
 
     Raises:
         KeyError: a tensor that tells a width is not there.
     """
-    stages = counted(shapes, "backbone.encoder.stages.{}.0.convs.0.conv.weight")
+    stages = count_names(shapes, "backbone.encoder.stages.{}.0.convs.0.conv.weight")
     return Sizes(
         channels=shapes["backbone.encoder.stages.0.0.convs.0.conv.weight"][1],
         features=tuple(
             shapes[f"backbone.encoder.stages.{i}.0.convs.0.conv.weight"][0] for i in range(stages)
         ),
-        convs=counted(shapes, "backbone.encoder.stages.0.0.convs.{}.conv.weight"),
+        convs=count_names(shapes, "backbone.encoder.stages.0.0.convs.{}.conv.weight"),
         query=shapes["projection_layer.2.weight"][0],
         projection=shapes["projection_layer.0.weight"][0],
         mask_hidden=shapes["mask_embed_proj.0.weight"][0],
         feedforward=shapes["transformer_decoder.layers.0.linear1.weight"][0],
-        layers=counted(shapes, "transformer_decoder.layers.{}.linear1.weight"),
+        layers=count_names(shapes, "transformer_decoder.layers.{}.linear1.weight"),
     )
 
 
-def counted(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
+def count_names(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
     """How many names of ``pattern`` there are, counted from 0 without a gap."""
     count = 0
     while pattern.format(count) in shapes:

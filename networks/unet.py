@@ -1,8 +1,8 @@
 """The U-Net that Medal S and SAT share: plain convolutions, six resolutions, features of every one.
 
-Facts: ``shared/reference/medal_s_tensors.txt`` (names, shapes) and ``checkpoints.md``; it is the plain U-Net
-of nnU-Net (Isensee et al. 2021) with kernels of side 3. Parameter names are those of the published files, so
-that loading them is a matter of dropping what is stored twice.
+It is the plain U-Net of nnU-Net (Isensee et al. 2021) with kernels of side 3. Facts: ``docs/sat.md`` 4 and
+``docs/checkpoints.md`` 3 and 7. Parameter names are those of the published files, so that loading them is a
+matter of dropping what is stored twice.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 NORM_EPSILON = 1e-5
 SLOPE = 0.01
-"""Of the leaky ReLU (``medal_s.md`` 13)."""
+"""Of the leaky ReLU (``docs/medal_s.md`` 13)."""
 
 
 class ConvBlock(nn.Module):
-    """Convolution of side 3, instance norm, leaky ReLU: (B, I, ...) -> (B, O, ... / stride)."""
+    """Convolution of side 3, instance norm, leaky ReLU."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -26,6 +26,7 @@ class ConvBlock(nn.Module):
         self.norm = nn.InstanceNorm3d(outputs, NORM_EPSILON, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, h, w, d) -> (B, outputs, h / stride, w / stride, d / stride)."""
         return nn.functional.leaky_relu(self.norm(self.conv(x)), SLOPE)
 
 
@@ -38,6 +39,7 @@ class Stack(nn.Module):
         self.convs = nn.ModuleList([first, *(ConvBlock(outputs, outputs) for _ in range(count - 1))])
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, h, w, d) -> (B, outputs, h / stride, w / stride, d / stride)."""
         for block in self.convs:
             x = block(x)
         return x
@@ -56,7 +58,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, channels, h, w, d) -> features of every resolution, finest first."""
+        """(B, channels, h, w, d) -> features (B, C_i, ...) of every resolution, finest first."""
         found = []
         for stage in self.stages:
             x = stage(x)
@@ -65,7 +67,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Back to full resolution: doubled by a transposed convolution, joined with the encoder's features."""
+    """Back to full resolution: upsampled by a transposed convolution, joined with the encoder's features."""
 
     def __init__(self, features: Sequence[int], count: int) -> None:
         super().__init__()
@@ -74,10 +76,10 @@ class Decoder(nn.Module):
         self.stages = nn.ModuleList(Stack(2 * f, f, count) for _, f in coarse_to_fine)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """Features of every resolution, finest first -> (B, features[0], h, w, d)."""
+        """Features (B, C_i, ...) of every resolution, finest first -> (B, features[0], h, w, d)."""
         x = levels[-1]
-        for double, stage, skip in zip(self.transpconvs, self.stages, levels[-2::-1], strict=True):
-            x = stage(torch.cat([double(x), skip], 1))
+        for upsample, stage, skip in zip(self.transpconvs, self.stages, levels[-2::-1], strict=True):
+            x = stage(torch.cat([upsample(x), skip], 1))
         return x
 
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from vesal.inference.planning.manifest import MANIFEST
 from vesal.inference.planning.weights_folder import WEIGHTS as SHIPPED
 from vesal.networks.nano import TEXT, Nano, widths_of
+from vesal.weights.digest import sha256
 from vesal.weights.shared_file import OPSET, save_shared
-from vesal.weights.text.export import sha256
 
 CHECKPOINT = "checkpoint.pt"
 """What a run leaves in its working folder."""

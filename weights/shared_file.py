@@ -1,4 +1,4 @@
-"""Graphs that share one file of weights: what several of them hold is stored once, as fp16 or fp32."""
+"""ONNX graphs that share one file of weights: what several of them hold is stored once, as fp16 or fp32."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def save_shared(
     graphs: Mapping[str, onnx.ModelProto],
     folder: Path,
     file: str,
-    halves: bool,
+    as_fp16: bool,
     is_moved: Callable[[str, np.ndarray], bool],
 ) -> None:
     """Write graphs that share one file of weights.
@@ -28,7 +28,7 @@ def save_shared(
         graphs: by file name; fp32 tensors that ``is_moved`` names are moved out of them, in place.
         folder: where to write.
         file: name of the file for the weights.
-        halves: whether to store fp16, which the graphs cast back, or fp32.
+        as_fp16: whether to store fp16, which the graphs cast back, or fp32.
         is_moved: told a tensor's name and values; whether it goes into the file.
     """
     offsets: dict[bytes, int] = {}
@@ -39,7 +39,7 @@ def save_shared(
                 values = onnx.numpy_helper.to_array(tensor)
                 if values.dtype != np.float32 or not is_moved(tensor.name, values):
                     continue
-                stored = values.astype(np.float16) if halves else values
+                stored = values.astype(np.float16) if as_fp16 else values
                 data = stored.tobytes()
                 key = hashlib.sha256(data).digest()
                 if key not in offsets:
@@ -47,7 +47,7 @@ def save_shared(
                     offsets[key] = out.tell()
                     out.write(data)
                 cast = _move_out(tensor, stored, file, offsets[key], len(data))
-                casts += [cast] if halves else []
+                casts += [cast] if as_fp16 else []
             nodes = list(graph.graph.node)
             del graph.graph.node[:]
             graph.graph.node.extend(casts + nodes)

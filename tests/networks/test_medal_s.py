@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="the network's definition needs torc
 
 from torch import Tensor  # noqa: E402
 
-from vesal.networks.medal_s import MEDAL_S, MedalS, align, complementary, union  # noqa: E402
+from vesal.networks.medal_s import MEDAL_S, MedalS, align_prompts, complementary_passes, prompt_union  # noqa: E402
 from vesal.networks.sat import Sizes, sizes_of  # noqa: E402
 from vesal.weights.text.export import read_safetensors  # noqa: E402
 
@@ -65,19 +65,19 @@ def test_recorded_logits_without_prompts(published: MedalS, recorded: Recorded) 
 
 @torch.no_grad()
 def test_recorded_logits_with_prompts(published: MedalS, recorded: Recorded) -> None:
-    logits = published(recorded.image, recorded.queries, recorded.prompt, union(recorded.prompt))
+    logits = published(recorded.image, recorded.queries, recorded.prompt, prompt_union(recorded.prompt))
     assert recorded.off("logits_label_prompt_sub2", logits, 2) < LIMIT
 
 
 @torch.no_grad()
 def test_recorded_logits_without_fusion(published: MedalS, recorded: Recorded) -> None:
-    logits = published(recorded.image, recorded.queries, None, union(recorded.prompt))
+    logits = published(recorded.image, recorded.queries, None, prompt_union(recorded.prompt))
     assert recorded.off("logits_sc_only_sub4", logits, 4) < LIMIT
 
 
 @torch.no_grad()
 def test_recorded_steps_on_the_way(published: MedalS, recorded: Recorded) -> None:
-    channels = torch.cat([recorded.image, union(recorded.prompt)], 1)
+    channels = torch.cat([recorded.image, prompt_union(recorded.prompt)], 1)
     levels = published.backbone.encoder(channels)
     for level, every in ((0, 4), (1, 4), (2, 2), (3, 1), (4, 1), (5, 1)):
         assert recorded.off(f"skip{level}_sub", levels[level], every) < LIMIT
@@ -98,11 +98,11 @@ def test_recorded_complementary_passes(published: MedalS, recorded: Recorded) ->
     """Stage 2 with blocks of 8, then the refinement of an instance with blocks of 4, as recorded."""
     image, queries = recorded.image, recorded.queries
     blocks = {side: torch.from_numpy(recorded.stored[f"{name}_b{side}_blockmask"]) for name, side in PASSES}
-    logits = complementary(published, image, queries, recorded.prompt, blocks[8], 8)
+    logits = complementary_passes(published, image, queries, recorded.prompt, blocks[8], 8)
     assert recorded.off("stage2_b8_pred", logits) < LIMIT
     bits = np.unpackbits(recorded.stored["refine_b4_prompt_bits"])[: logits.numel()].reshape(logits.shape)
     again = torch.from_numpy(bits.astype(np.float32))
-    refined = complementary(published, image, queries, again, blocks[4], 4)
+    refined = complementary_passes(published, image, queries, again, blocks[4], 4)
     assert recorded.off("refine_b4_pred_sub2", refined, 2) < LIMIT
 
 
@@ -141,13 +141,15 @@ def test_complementary_passes_judge_what_they_did_not_see() -> None:
     model, image, queries, prompt = made()
     everything = torch.ones(4, 8, 4, dtype=torch.bool)
     unseen = model(image, queries, torch.zeros_like(prompt), None)
-    assert torch.allclose(complementary(model, image, queries, prompt, everything, 8), unseen, atol=1e-5)
+    assert torch.allclose(
+        complementary_passes(model, image, queries, prompt, everything, 8), unseen, atol=1e-5
+    )
     half = everything.clone()
     half[:2] = False
-    mixed = complementary(model, image, queries, prompt, half, 8)
+    mixed = complementary_passes(model, image, queries, prompt, half, 8)
     kept = prompt.clone()
     kept[:, :, :16] = 0
-    first = model(image, queries, kept, union(kept))
+    first = model(image, queries, kept, prompt_union(kept))
     assert torch.allclose(mixed[:, :, :16], first[:, :, :16], atol=1e-5)
     assert not torch.allclose(mixed[:, :, 16:], first[:, :, 16:], atol=1e-2)
 
@@ -157,4 +159,4 @@ def test_alignment_is_the_product_of_the_paper() -> None:
     prompt = torch.zeros(1, 2, 1, 1, 2)
     prompt[0, 0, 0, 0, 0] = prompt[0, 1, 0, 0] = 1
     wanted = torch.tensor([[[[[11.0, 10.0]]], [[[22.0, 20.0]]]]])
-    assert torch.equal(align(masks, prompt).reshape(1, 2, 1, 1, 2), wanted.reshape(1, 2, 1, 1, 2))
+    assert torch.equal(align_prompts(masks, prompt).reshape(1, 2, 1, 1, 2), wanted.reshape(1, 2, 1, 1, 2))

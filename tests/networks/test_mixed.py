@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="the network's definition needs torc
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from vesal.networks.mixed import FP32_SMALL, MATRIX_CHANNELS, MixedConv, in_fp32, kernel_gradient  # noqa: E402
+from vesal.networks.mixed import FP32_SMALL, MATRIX_CHANNELS, MixedConv, conv3d_fp32, kernel_gradient  # noqa: E402
 from vesal.networks.nano import SliceConv  # noqa: E402
 from vesal.training.loop import processor_precision  # noqa: E402
 
@@ -41,7 +41,7 @@ def test_two_halves_are_the_convolution(shape: tuple[int, int, int], stride: int
     g = torch.Generator().manual_seed(0)
     x, weight = torch.randn(1, 3, *shape, generator=g), torch.randn(5, 3, 3, 3, 3, generator=g)
     grads = []
-    for convolve in (in_fp32, lambda x, weight, stride: F.conv3d(x, weight, None, stride, 1)):
+    for convolve in (conv3d_fp32, lambda x, weight, stride: F.conv3d(x, weight, None, stride, 1)):
         inputs = x.clone().requires_grad_(), weight.clone().requires_grad_()
         y = convolve(*inputs, stride)
         y.sin().sum().backward()
@@ -60,7 +60,7 @@ def test_what_torch_leaves_to_onednn_is_not_halved(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(F, "conv3d", convolve)
     large, weight = torch.zeros(1, FP32_SMALL // 64 + 1, 8, 8, 2), torch.zeros(1)
     for x in (large, large.expand(2, *large.shape[1:]), large[:, 1:]):
-        in_fp32(x, weight, 1)
+        conv3d_fp32(x, weight, 1)
     assert seen == [1, 2, 2]
 
 
@@ -137,11 +137,12 @@ def test_the_input_gets_its_gradient_in_its_own_type_and_only_if_it_wants_one() 
 
 MIX = """
 import torch
-from vesal.networks.nano import WIDTHS, _mix
+from vesal.networks.nano import WIDTHS, _project
 torch.set_num_threads(1)
 for prompts in (2, 3, 5):
     rows = torch.randn(1, WIDTHS[0], prompts, dtype=torch.bfloat16, requires_grad=True)
-    _mix(rows, torch.randn(1, prompts, 64, 32, 24)).backward(torch.randn(1, WIDTHS[0], 64, 32, 24).bfloat16())
+    projected = _project(rows, torch.randn(1, prompts, 64, 32, 24))
+    projected.backward(torch.randn(1, WIDTHS[0], 64, 32, 24).bfloat16())
 """
 
 

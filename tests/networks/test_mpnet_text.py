@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the encoder's definition needs torch")
 
-from vesal.networks.mpnet_text import BIOLORD, MPNetText, TextSizes, buckets, text_sizes_of  # noqa: E402
+from vesal.networks.mpnet_text import BIOLORD, MPNetText, TextSizes, relative_buckets, text_sizes_of  # noqa: E402
 
 LIMIT = 1e-4
 
@@ -74,7 +74,7 @@ def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
 
 def test_near_distances_have_buckets_of_their_own() -> None:
     """T5 with 32 buckets: 0 to 7 exact, then growing; 16 more for keys after the query."""
-    table = buckets(200, 32)
+    table = relative_buckets(200, 32)
     at = {distance: int(table[distance + 199]) for distance in (-199, -16, -8, -7, -1, 0, 1, 7, 8, 16, 199)}
     assert at == {-199: 15, -16: 10, -8: 8, -7: 7, -1: 1, 0: 0, 1: 17, 7: 23, 8: 24, 16: 26, 199: 31}
 

@@ -92,7 +92,7 @@ def test_the_engine_gets_the_networks_numbers(medal_s: Made, stage: str, count: 
     hint = masks.astype(np.float32) if prompted else None
     probability, presence = network.predict(image_channels(image, (100.0, 50.0)), hint, embedding)
     boxes = masks[None].astype(np.float32) if prompted else None
-    wanted = verify.of_network(
+    wanted = verify.network_logits(
         medal_s.networks[stage], image[None, None].astype(np.float32), embedding.text, boxes
     )
     assert presence.shape == (count, 32) and (presence == 1).all()
@@ -117,10 +117,12 @@ def test_openvino_agrees_with_networks(medal_s: Made) -> None:
     from vesal.inference.runtime.openvino import OpenVino
 
     queries = opened(medal_s).fine.embed(QUERIES).text
-    image, boxes = verify.made_window((32, 64, 64), len(queries))
+    image, boxes = verify.synthetic_window((32, 64, 64), len(queries))
     graph = OpenVino(1, "a test").load(medal_s.out / "fine-prompted.onnx", "fp32")
     logits = graph({"image": image, "text": queries[None], "prompt": boxes})["logits"][0]
-    found = verify.compare(logits, verify.of_network(medal_s.networks["fine"], image, queries, boxes))
+    found = verify.agreement_of(
+        logits, verify.network_logits(medal_s.networks["fine"], image, queries, boxes)
+    )
     assert found.share > 0.9999 and found.worst < 10 * CLOSE
 
 
@@ -152,7 +154,7 @@ def test_fp16_halves_the_weights_and_keeps_the_classes(medal_s: Made, tmp_path: 
     arguments[arguments.index("-o") + 1] = str(tmp_path)
     assert main([*arguments, "--no-text"]) == 0
     told = json.loads((tmp_path / "manifest.json").read_text())
-    assert told["network"]["fine"]["agreement"]["fp32"]["share"] > verify.LEAST_AGREEMENT
+    assert told["network"]["fine"]["agreement"]["fp32"]["share"] > verify.MIN_AGREEMENT
     sizes = [(folder / "fine.bin").stat().st_size for folder in (tmp_path, medal_s.out)]
     assert 0.45 < sizes[0] / sizes[1] < 0.55
     assert "text" not in told and not (tmp_path / "text.onnx").exists()
@@ -169,7 +171,7 @@ def test_sat_has_one_network_and_no_spatial_prompts(sat: Made) -> None:
     embedding = model.fine.embed(QUERIES[:2])
     channels = image_channels(image, (100.0, 50.0))
     probability, _ = model.fine.predict(channels, None, embedding)
-    wanted = verify.of_network(
+    wanted = verify.network_logits(
         sat.networks["fine"], image[None, None].astype(np.float32), embedding.text, None
     )
     free = np.abs(wanted) < 8
@@ -237,34 +239,34 @@ def test_fp16_is_stored_where_it_was_measured_to_agree(
 
 def test_bf16_is_used_where_it_was_measured_to_agree() -> None:
     good, bad = verify.Agreement(0.01, 0.9995), verify.Agreement(0.1, 0.99)
-    assert verify.chosen_precision("auto", {"bf16": good})[0] is None
-    assert verify.chosen_precision("auto", {"bf16": bad})[0] == "fp32"
-    assert verify.chosen_precision("auto", {})[0] == "fp32"
-    assert verify.chosen_precision("fast", {"bf16": bad})[0] is None
-    assert verify.chosen_precision("fp32", {"bf16": good})[0] == "fp32"
+    assert verify.choose_precision("auto", {"bf16": good})[0] is None
+    assert verify.choose_precision("auto", {"bf16": bad})[0] == "fp32"
+    assert verify.choose_precision("auto", {})[0] == "fp32"
+    assert verify.choose_precision("fast", {"bf16": bad})[0] is None
+    assert verify.choose_precision("fp32", {"bf16": good})[0] == "fp32"
 
 
 def test_the_winner_is_the_largest_positive_logit() -> None:
     logits = np.array([[-1.0, 2.0, 1.0], [-2.0, 1.0, 3.0]])
-    assert verify.winners(logits).tolist() == [0, 1, 2]
-    assert verify.compare(logits + [[0, 0, 0], [2.5, 0, 0]], logits).share == pytest.approx(2 / 3)
+    assert verify.class_map(logits).tolist() == [0, 1, 2]
+    assert verify.agreement_of(logits + [[0, 0, 0], [2.5, 0, 0]], logits).share == pytest.approx(2 / 3)
 
 
 def test_agreement_on_background_alone_says_nothing() -> None:
     """Nothing is positive: any scale would agree; about each class's median it does not."""
     wanted = np.random.default_rng(0).normal(size=(3, 8, 8, 8)) - 50
-    assert verify.compare(wanted, wanted).share == 1.0
-    assert verify.compare(5 * wanted, wanted).share < 0.9
+    assert verify.agreement_of(wanted, wanted).share == 1.0
+    assert verify.agreement_of(5 * wanted, wanted).share < 0.9
 
 
 def test_what_is_no_number_never_agrees() -> None:
     wanted = -np.ones((2, 4, 4, 4))
-    found = verify.compare(np.full((2, 4, 4, 4), np.nan), wanted)
+    found = verify.agreement_of(np.full((2, 4, 4, 4), np.nan), wanted)
     assert (found.worst, found.share) == (np.inf, 0.0)
     with pytest.raises(ConversionError, match="differs from its network"):
         verify.check("a stage", verify.Agreement(np.nan, 1.0))
     with pytest.raises(ConversionError, match="The network itself gives NaN"):
-        verify.compare(wanted, np.full((2, 4, 4, 4), np.nan))
+        verify.agreement_of(wanted, np.full((2, 4, 4, 4), np.nan))
 
 
 @pytest.mark.parametrize(("share", "stored"), [(0.99, "fp32"), (0.9995, "fp16")])
@@ -272,7 +274,7 @@ def test_the_text_encoder_is_rounded_where_that_was_measured_to_change_little(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, stored: str
 ) -> None:
     told = iter([verify.Agreement(1e-3, share), verify.Agreement(1e-6, 1.0)])
-    monkeypatch.setattr(verify, "of_queries", lambda *_: next(told))
+    monkeypatch.setattr(verify, "query_agreement", lambda *_: next(told))
     made = make(tmp_path / "files", "sat")
     made.arguments[made.arguments.index("--store") + 1] = "auto"
     assert main(made.arguments) == 0
@@ -327,4 +329,4 @@ def test_the_published_container_converts_as_it_is(shared: Path, tmp_path: Path)
     graph = OnnxRuntime(1, "a test").load(tmp_path / "fine-plain.onnx")
     logits = np.moveaxis(graph({"image": image, "text": stored["queries"][None]})["logits"][0], 1, -1)
     assert np.abs(logits - stored["logits"]).max() < CLOSE * np.abs(stored["logits"]).max()
-    assert (verify.winners(logits) == verify.winners(stored["logits"])).mean() > 0.9999
+    assert (verify.class_map(logits) == verify.class_map(stored["logits"])).mean() > 0.9999

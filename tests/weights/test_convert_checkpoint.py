@@ -207,17 +207,30 @@ def test_numbers_that_are_none_are_refused(published: Path, tmp_path: Path) -> N
         load(Checkpoint(tmp_path / "nan.pth"), "medal-s")
 
 
+DUPLICATED, FROM_MEMO = b")" + b"2\x86" * 200, b")q\x00" + b"h\x00h\x00\x86q\x00" * 200
+"""Tuples of tuples, 2^200 of them when spelled out."""
+ITEMS = b"ccollections\nOrderedDict\n(]"
+
+
 @pytest.mark.parametrize(
-    "asked", [b"\x8c\x01x\x93", b"ccollections\nOrderedDict\n(]" + b"K\x01K\x02\x86a" + b"tR"]
+    ("pickled", "message"),
+    [
+        (DUPLICATED + b"\x8c\x01x\x93", "uses DUP"),  # as the name of what is asked for
+        (DUPLICATED + ITEMS + b"K\x01K\x02\x86atR", "uses DUP"),
+        (FROM_MEMO + b"}h\x00K\x01s", "tuple of tuples"),  # as a key
+        (FROM_MEMO + ITEMS + b"h\x00K\x01\x86atR", "tuple of tuples"),
+        (
+            b"})" + b"\x85" * 200_000 + b"K\x01s",
+            "tuple of tuples",
+        ),  # so deep that hashing it ends the process
+    ],
 )
-def test_a_few_bytes_cannot_keep_the_reader_busy(tmp_path: Path, asked: bytes) -> None:
-    """Tuples of tuples, 2^200 of them when spelled out, as the name of what is asked for; or items that would
-    come past the check of keys.
-    """
+def test_a_few_bytes_cannot_keep_the_reader_busy(tmp_path: Path, pickled: bytes, message: str) -> None:
     path = tmp_path / "busy.pth"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("x/data.pkl", b"\x80\x04)" + b"2\x86" * 200 + asked + b".")
-    with pytest.raises(CheckpointError, match="instead of text|items at once"):
+        archive.writestr("x/data.pkl", b"\x80\x02" + pickled + b".")
+        archive.writestr("x/version", "3")
+    with pytest.raises(UnsafeCheckpointError, match=message):
         Checkpoint(path)
 
 

@@ -12,7 +12,7 @@ pytest.importorskip("onnx", reason="conversion writes ONNX graphs")
 
 
 from vesal.inference.runtime.onnx import OnnxRuntime  # noqa: E402
-from vesal.networks.medal_s import MedalS, union  # noqa: E402
+from vesal.networks.medal_s import MedalS, prompt_union  # noqa: E402
 from vesal.networks.sat import Sat, Sizes, sizes_of  # noqa: E402
 from vesal.weights.convert import verify  # noqa: E402
 from vesal.weights.convert.graphs import ViewGraph, save_graphs, view_graph  # noqa: E402
@@ -75,10 +75,10 @@ def test_recorded_logits_come_out_of_the_graphs(medal_s: Path, shared: Path, nam
         (plain, case["logits_zero_prompt"]),
         (prompted[:, ::2, ::2, ::2], case["logits_label_prompt_sub2"]),
     ):
-        agreement = verify.compare(found, wanted)
+        agreement = verify.agreement_of(found, wanted)
         if medal_s.name.startswith("fp32"):
             assert agreement.worst < CLOSE
-        assert agreement.share > verify.LEAST_AGREEMENT
+        assert agreement.share > verify.MIN_AGREEMENT
 
 
 def test_zeros_as_prompts_are_no_prompts(medal_s: Path, shared: Path) -> None:
@@ -87,7 +87,7 @@ def test_zeros_as_prompts_are_no_prompts(medal_s: Path, shared: Path) -> None:
     case["prompt"] = np.zeros_like(case["prompt"])
     with_zeros = forward(medal_s / "prompted.onnx", case, ("image", "text", "prompt"))
     without = forward(medal_s / "plain.onnx", case, ("image", "text"))
-    assert verify.compare(with_zeros, without).worst < CLOSE / 10
+    assert verify.agreement_of(with_zeros, without).worst < CLOSE / 10
 
 
 @pytest.mark.parametrize(("name", "every"), [("A", 2), ("B", 1)])
@@ -97,7 +97,7 @@ def test_recorded_logits_come_out_of_sats_graph(shared: Path, tmp_path: Path, na
     )
     case = recorded(shared, "sat", name)
     found = forward(tmp_path / "g.onnx", case, ("image", "text"))[:, ::every, ::every, ::every]
-    assert verify.compare(found, case["logits"]).worst < CLOSE
+    assert verify.agreement_of(found, case["logits"]).worst < CLOSE
 
 
 def exact(model: Sat, case: dict[str, np.ndarray], dtype: Any) -> np.ndarray:
@@ -106,7 +106,7 @@ def exact(model: Sat, case: dict[str, np.ndarray], dtype: Any) -> np.ndarray:
     text, network = torch.from_numpy(case["text"]).to(dtype), copy.deepcopy(model).to(dtype)
     if isinstance(network, MedalS):
         zeros = torch.zeros(1, text.shape[1], *image.shape[2:], dtype=dtype)
-        return network(image, text, zeros, union(zeros))[0].double().numpy()
+        return network(image, text, zeros, prompt_union(zeros))[0].double().numpy()
     return network(image, text)[0].double().numpy()
 
 
@@ -143,7 +143,7 @@ def test_a_network_as_deep_as_sat_pro_is_exported(tmp_path: Path) -> None:
         "text": rng.normal(size=(1, 3, 24)).astype(np.float32),
     }
     wanted = exact(model, case, torch.float32)
-    assert verify.compare(forward(tmp_path / "g.onnx", case, ("image", "text")), wanted).worst < CLOSE
+    assert verify.agreement_of(forward(tmp_path / "g.onnx", case, ("image", "text")), wanted).worst < CLOSE
 
 
 def test_weights_are_stored_once_for_both_graphs(medal_s: Path, shared: Path) -> None:
@@ -160,7 +160,7 @@ def test_taking_the_mean_off_brings_bf16_twice_nearer(shared: Path) -> None:
     model = network(shared, "medals")
     wanted = case["logits_zero_prompt"]
     with torch.autocast("cpu", torch.bfloat16):
-        published = verify.of_network(model, case["image"], case["text"][0], None)
+        published = verify.network_logits(model, case["image"], case["text"][0], None)
         image, text = torch.from_numpy(case["image"]), torch.from_numpy(case["text"])
         exported = ViewGraph(model, False)(image, text)[0].float().numpy()
     off = [float(np.sqrt(np.mean((np.moveaxis(x, 1, -1) - wanted) ** 2))) for x in (published, exported)]

@@ -1,88 +1,100 @@
-"""The zip archive of a checkpoint, also where its end is missing: what is in it, and what was cut off."""
+"""The zip archive of a checkpoint: its pickle and its entries, also where the end of the file is missing."""
 
 from __future__ import annotations
 
+import mmap
+import re
 import struct
 import zipfile
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from vesal.weights.convert.errors import CheckpointError
+from vesal.weights.convert.errors import CheckpointError, MissingTensorsError
 
-_LOCAL = struct.Struct("<4s5H3I2H")
-_SIGNATURE = b"PK\x03\x04"
+PICKLE = "data.pkl"
+HEADER, NAME_AT = b"PK\x03\x04", 30
+"""How an entry's header begins, and bytes of it in front of the name."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One entry of an archive."""
+class Archive(NamedTuple):
+    """What an archive holds."""
 
-    path: Path
-    name: str
-    """In the archive, with its folder."""
-    start: int | None
-    """First byte of a stored entry of an archive without its end; None: the archive can be read as such."""
-    size: int
+    pickled: bytes
+    """The list of tensors."""
+    entries: dict[str, zipfile.ZipInfo]
+    """Whole entries, by name without the folder."""
     complete: bool
-
-    def read(self, holds: str = "the list of tensors") -> bytes:
-        """All bytes. Raises CheckpointError where they are damaged, with what the entry ``holds``."""
-        try:
-            if self.start is None:
-                with zipfile.ZipFile(self.path) as archive:
-                    return archive.read(self.name)
-            with self.path.open("rb") as file:
-                file.seek(self.start)
-                return file.read(self.size)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
-            raise CheckpointError(
-                f"{self.path}: {self.name}, {holds}, is damaged ({error}); fetch it again."
-            ) from error
+    """Whether the directory is there, at the end; without it nothing tells sizes and checksums of entries."""
 
 
-def entries_of(path: Path) -> tuple[dict[str, Entry], bool]:
-    """Entries of the archive by name without its folder, and whether the archive has its end.
+def read_archive(path: Path) -> Archive:
+    """The pickle of a checkpoint, and the entries of its archive; their values are not read.
 
     Raises:
-        CheckpointError: there is no such file, or it is no zip archive.
+        CheckpointError: there is no such file, it is no zip archive, or its directory or pickle is damaged.
+        MissingTensorsError: there is no pickle, or the file ends before it does.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            found = [Entry(path, i.filename, None, i.file_size, True) for i in archive.infolist()]
-            return {_plain(entry.name): entry for entry in found}, True
-    except zipfile.BadZipFile:
-        found = _from_the_front(path)
+            entries = {_plain(entry.filename): entry for entry in archive.infolist()}
+            found = Archive(_checked(path, archive) if PICKLE in entries else b"", entries, True)
+    except CheckpointError:
+        raise
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read ({error.strerror}); wanted is a published .pth file."
         ) from None
-    if not found:
-        raise CheckpointError(
-            f"{path} ({path.stat().st_size} bytes) is no zip archive, which torch.save writes since version "
-            "1.6. If it is an older file, load and save it once with such a torch; else fetch it again."
+    except Exception:  # zipfile raises almost anything on a damaged directory
+        found = _without_directory(path)
+    if PICKLE not in found.entries:
+        raise MissingTensorsError(
+            f"{path} {'lacks' if found.complete else 'ends before'} its entry {PICKLE}: all of its tensors "
+            "are missing. Wanted is a file that torch.save wrote (1.6 or later); fetch it again."
         )
-    return {_plain(entry.name): entry for entry in found}, False
+    return found
+
+
+def _checked(path: Path, archive: zipfile.ZipFile) -> bytes:
+    """The pickle, if every entry's header agrees with the directory, at which torch does not look."""
+    name = ""
+    try:
+        for entry in archive.infolist():
+            name = entry.filename
+            archive.open(entry).close()
+        (entry,) = (e for e in archive.infolist() if _plain(e.filename) == PICKLE)
+        name = f"{PICKLE}, the list of tensors,"
+        return archive.read(entry)
+    except Exception as error:  # zipfile raises almost anything on damaged entries
+        raise CheckpointError(f"{path}: {name} is damaged ({error}); fetch it again.") from error
+
+
+def _without_directory(path: Path) -> Archive:
+    """What a cut file holds: an entry is whole if another, or the directory, begins behind it.
+
+    torch writes entries as a stream, so their headers do not tell how long they are.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size < NAME_AT or file.read(len(HEADER)) != HEADER:
+            raise CheckpointError(
+                f"{path} ({size} bytes) is no zip archive, which torch.save writes since version 1.6. If it "
+                "is an older file, load and save it once with such a torch; else fetch it again."
+            )
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            folder = re.escape(data[NAME_AT : NAME_AT + 100].split(b"/")[0])
+            starts = re.compile(rb"PK(?:\x03\x04.{26}" + folder + rb"/|\x01\x02)", re.DOTALL).finditer(data)
+            edges = [found.start() for found in starts]
+            where = {}
+            for start, end in zip(edges, edges[1:], strict=False):
+                if data[start : start + len(HEADER)] == HEADER:
+                    length, extra = struct.unpack_from("<2H", data, start + NAME_AT - 4)
+                    first = start + NAME_AT + length
+                    name = _plain(data[start + NAME_AT : first].decode("utf-8", "replace"))
+                    where[name] = slice(first + extra, end)
+            pickled = data[where[PICKLE]] if PICKLE in where else b""
+    return Archive(pickled, {name: zipfile.ZipInfo(name) for name in where}, False)
 
 
 def _plain(name: str) -> str:
     """``step_1/data/0`` -> ``data/0``."""
     return name.split("/", 1)[-1]
-
-
-def _from_the_front(path: Path) -> list[Entry]:
-    """Entries by their own headers, as far as the file goes; the last one may be cut."""
-    found = []
-    length, at = path.stat().st_size, 0
-    with path.open("rb") as file:
-        while len(head := file.read(_LOCAL.size)) == _LOCAL.size and head.startswith(_SIGNATURE):
-            fields = _LOCAL.unpack(head)
-            flags, size, name_length, extra = fields[2], fields[7], fields[9], fields[10]
-            name = file.read(name_length).decode("utf-8", "replace")
-            start = at + _LOCAL.size + name_length + extra
-            if flags & 8 and size == 0:  # written as a stream: sizes stand behind the bytes, or nowhere
-                break
-            found.append(Entry(path, name, start, size, start + size <= length))
-            at = start + size
-            file.seek(at)
-    return found

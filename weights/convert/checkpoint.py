@@ -1,231 +1,132 @@
-"""Published ``.pth`` files, read without running anything and without reading more than is wanted.
+"""Published ``.pth`` files, opened by torch: nothing in them is run, values stay on disk until they are used.
 
-Facts: ``shared/reference/checkpoints.md`` (common container). A file is a zip archive: one pickle that names
-the tensors, and one stored entry per storage. The pickle is interpreted by ``io.pickle_reader``; it
-can only describe tensors and numbers. The optimizer's state, twice as large as the weights, is never read.
+Facts: ``docs/checkpoints.md`` 1 to 7. The file is mapped into memory, so the optimizer's state, twice as
+large as the weights, is never read. torch compares no checksum; here that of every used tensor is compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import pickle
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from vesal.inference.data.errors import UnsafePickleError, shown
-from vesal.inference.io.pickle_reader import PickleReader
-from vesal.weights.convert.archive import Entry, entries_of
+from vesal.inference.data.errors import shown
+from vesal.weights.convert.archive import read_archive
 from vesal.weights.convert.errors import CheckpointError, MissingTensorsError, UnsafeCheckpointError
+from vesal.weights.convert.restricted import SETTINGS, described, entry_of, refusal
 
 STATE, STEP = "model_state_dict", "step"
-DTYPES = {
-    "FloatStorage": "f4",
-    "DoubleStorage": "f8",
-    "HalfStorage": "f2",
-    "BFloat16Storage": "bf16",
-    "LongStorage": "i8",
-    "IntStorage": "i4",
-    "ShortStorage": "i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
-}
-_MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")  # numpy 1 and numpy 2
-_MOST_ELEMENTS = 2**33
-
-
-@dataclass(frozen=True)
-class Storage:
-    """One entry of the archive, as the pickle names it."""
-
-    key: str
-    dtype: str
-    count: int
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor of the file: where it lies, not its values."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    """Both in elements."""
+DTYPES = (
+    *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+)
 
 
 class Checkpoint:
     """The tensors of one file by name, and its training step; values are read when asked for."""
 
     def __init__(self, path: Path) -> None:
-        """Read the list of tensors.
+        """Open a file; where it lacks values of tensors, all have shapes only, so that these can be named.
 
         Raises:
             CheckpointError: no such file, no zip archive, no list of tensors, or one that makes no sense.
+            MissingTensorsError: the file ends before its list of tensors does.
             UnsafeCheckpointError: its pickle asks for more than tensors and numbers.
         """
         self.path = path
-        self._entries, self.complete = entries_of(path)
-        content = self._interpret(self._entry("data.pkl"))
-        state = content.get(STATE, content)
-        self.step = content[STEP] if isinstance(content.get(STEP), int) else None
-        if not isinstance(state, dict) or not any(map(_is_named_tensor, state.items())):
+        pickled, self._entries, self.complete = read_archive(path)
+        try:
+            content = described(pickled)
+            self.tensors = _named_tensors(content)
+            odd = [name for name, tensor in self.tensors.items() if not _is_plain(tensor)]
+            self._entry_names = {n: str(entry_of(t)) for n, t in self.tensors.items() if n not in odd}
+            self.absent = {name for name, entry in self._entry_names.items() if entry not in self._entries}
+            if self._entry_names and self.complete and not self.absent and not odd:
+                self.tensors = _named_tensors(self._mapped())
+        except pickle.UnpicklingError as error:
+            raise UnsafeCheckpointError(f"{path}: {refusal(str(error), pickled)}") from error
+        except Exception as error:  # a damaged file may raise almost anything
+            detail = f"{type(error).__name__}: {error}".split("\n")[0][:200]
             raise CheckpointError(
-                f"{path} holds {', '.join(map(shown, list(content)[:8])) or 'nothing'}; wanted is a dict "
-                f"with {STATE!r}, as the training of Medal S and SAT writes it. Give the published file."
+                f"{path}: its list of tensors cannot be read ({detail}). Fetch the file again."
+            ) from error
+        if not self.tensors:
+            keys = list(content)[:8] if isinstance(content, dict) else [type(content).__name__]
+            raise CheckpointError(
+                f"{path} holds {', '.join(map(shown, keys)) or 'nothing'}; wanted is a dict with {STATE!r}, "
+                "as the training of Medal S and SAT writes it. Give the published file."
             )
-        self.tensors: dict[str, Tensor] = dict(filter(_is_named_tensor, state.items()))
+        if odd:
+            raise CheckpointError(
+                f"{path}: {', '.join(odd[:8])} ({len(odd)}) of its tensors are no arrays of real numbers "
+                "that lie in their storage. The file is damaged, or not the published one; fetch it again."
+            )
+        self.step: int | None = content[STEP] if isinstance(content.get(STEP), int) else None
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every tensor by the name in the file."""
-        return {name: tensor.shape for name, tensor in self.tensors.items()}
-
-    def cut_off(self, names: Mapping[str, str]) -> list[str]:
-        """Of ``names`` (ours -> the file's), ours whose values the file does not hold: it was cut short."""
-        return [ours for ours, theirs in names.items() if not self._holds(self.tensors[theirs])]
-
-    def _holds(self, tensor: Tensor) -> bool:
-        entry = self._entries.get(f"data/{tensor.storage.key}")
-        return entry is not None and entry.complete
+        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
 
     def read(self, name: str) -> np.ndarray:
         """Values of one tensor as float32 (or as they are, if whole numbers), in its shape.
 
+        What is float32 in the file is not copied: it is the mapped file itself.
+
         Raises:
+            MissingTensorsError: the file lacks values.
             CheckpointError: the values are damaged, or the pickle places the tensor outside of its storage.
         """
         tensor = self.tensors[name]
-        storage = tensor.storage
-        dtype = np.dtype("<u2" if storage.dtype == "bf16" else f"<{storage.dtype}")
-        raw = self._entry(f"data/{storage.key}", name).read(name)
-        last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
-        if len(raw) != storage.count * dtype.itemsize or (0 not in tensor.shape and last >= storage.count):
+        if self.absent or not self.complete:
+            raise MissingTensorsError(f"{self.path} lacks values of its tensors; fetch it again.", (name,))
+        where = self._entry_names[name]
+        entry = self._entries[where]
+        stored = torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage()).numpy()
+        if stored.size != entry.file_size:
             raise CheckpointError(
-                f"{self.path}: {name} of shape {tensor.shape} does not lie in its storage of {storage.count} "
-                f"elements and {len(raw)} bytes. The file is damaged; fetch it again."
+                f"{self.path}: {name} of shape {tuple(tensor.shape)} does not lie in its storage of "
+                f"{stored.size} bytes: {where} has {entry.file_size}. The file is damaged; fetch it again."
             )
-        flat = np.frombuffer(raw, dtype)[tensor.offset :]
-        steps = tuple(s * dtype.itemsize for s in tensor.strides)
-        values = np.lib.stride_tricks.as_strided(flat, tensor.shape, steps, writeable=False)
-        if storage.dtype == "bf16":
-            return (values.astype(np.uint32) << 16).view(np.float32)
-        return values.astype(np.float32) if values.dtype.kind == "f" else np.array(values)
-
-    def _entry(self, name: str, tensor: str | None = None) -> Entry:
-        """An entry that is whole: a tensor's, or without ``tensor`` the list of all of them."""
-        entry = self._entries.get(name)
-        if entry is None or not entry.complete:
-            cut = "ends before" if not self.complete else "lacks"
-            what = "all of its tensors are" if tensor is None else f"{tensor} is"
-            raise MissingTensorsError(
-                f"{self.path} {cut} its entry {name}: {what} missing. Wanted is a file that "
-                "torch.save wrote (1.6 or later); fetch it again.",
-                () if tensor is None else (tensor,),
-            )
-        return entry
-
-    def _interpret(self, entry: Entry) -> dict[Any, Any]:
-        try:
-            content = _Reader(_find).read(entry.read())
-        except CheckpointError as error:
-            raise type(error)(f"{self.path}: {error}") from error
-        except UnsafePickleError as error:
-            raise UnsafeCheckpointError(f"{self.path}: {error}") from error
-        except Exception as error:  # a damaged pickle may raise almost anything
-            detail = f"{type(error).__name__}: {error}"[:200]
+        if zlib.crc32(stored.data) != entry.CRC:
             raise CheckpointError(
-                f"{self.path}: its list of tensors cannot be read ({detail}). Fetch the file again."
-            ) from error
-        if not isinstance(content, dict):
-            raise CheckpointError(
-                f"{self.path} holds a {type(content).__name__}; wanted is a dict with {STATE!r}. "
-                "Give the published file."
+                f"{self.path}: {where}, {name}, is damaged (it has another checksum than was stored); fetch "
+                "it again."
             )
-        return content
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+    def _mapped(self) -> Any:
+        """The content with its values, which stay on disk."""
+        # Compressed values are read into memory: torch would map them as they are.
+        stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in self._entries.values())
+        with torch.serialization.safe_globals(SETTINGS):
+            return torch.load(self.path, weights_only=True, mmap=stored, map_location="cpu")
 
 
-class _Reader(PickleReader):
-    """Prompts' opcodes, and what tensors need besides: persistent ids, and a dict that has attributes."""
-
-    def _step(self, name: str, argument: Any) -> None:
-        if name == "BINPERSID":
-            self._stack.append(_storage(self._stack.pop()))
-        elif name == "BUILD" and type(self._stack[-2]) is dict:
-            self._stack.pop()  # attributes of an OrderedDict: versions of modules, of no use here
-        else:
-            super()._step(name, argument)
-
-
-def _is_named_tensor(item: tuple[Any, Any]) -> bool:
-    name, value = item
-    return isinstance(name, str) and isinstance(value, Tensor)
+def _named_tensors(content: Any) -> dict[str, Tensor]:
+    """Tensors of a network by name, without gradients; those of ``model_state_dict`` where there is one."""
+    # Methods of the types themselves: a pickle may put attributes of the same names on its objects.
+    state = dict.get(content, STATE, content) if isinstance(content, dict) else None
+    items = dict.items(state) if isinstance(state, dict) else ()
+    return {
+        name: Tensor.detach(value)
+        for name, value in items
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
 
 
-@dataclass(frozen=True)
-class _StorageType:
-    dtype: str
-
-
-def _storage(described: Any) -> Storage:
-    if not isinstance(described, tuple) or len(described) != 5 or described[0] != "storage":
-        raise CheckpointError(f"a storage is described as {shown(described)}. Fetch the file again.")
-    _, kind, key, _, count = described
-    known = isinstance(kind, _StorageType) and isinstance(key, str) and isinstance(count, int)
-    if not known or not 0 <= count <= _MOST_ELEMENTS:
-        raise CheckpointError(f"a storage is described as {shown(described)}. Fetch the file again.")
-    return Storage(key, kind.dtype, count)
-
-
-def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    numbers = (offset, *shape, *strides)
-    if not isinstance(storage, Storage) or not all(isinstance(n, int) and n >= 0 for n in numbers):
-        raise CheckpointError("a tensor is described in an unknown way. Fetch the file again.")
-    return Tensor(storage, offset, tuple(shape), tuple(strides))
-
-
-def _rebuild_parameter(data: Any, *_: Any) -> Any:
-    return data
-
-
-class _Ignored:
-    """A numpy number or type: the optimizer's settings hold some, and nothing here needs them."""
-
-    def set_state(self, state: Any) -> None:
-        """Take the state that numpy pickles."""
-
-
-def _ignored(*_: Any) -> _Ignored:
-    return _Ignored()
-
-
-def _ordered_dict(*items: Any) -> dict[Any, Any]:
-    """torch makes an empty one and sets its keys; other items would come past the check of keys."""
-    if items and items != ([],):
-        raise CheckpointError("an OrderedDict is made of items at once, which torch.save does not do.")
-    return {}
-
-
-_BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): _ordered_dict,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    ("numpy", "dtype"): _ignored,
-    ("_codecs", "encode"): _ignored,
-    **{(module, "scalar"): _ignored for module in _MULTIARRAY},
-}
-
-
-def _find(module: Any, name: Any) -> Any:
-    if module == "torch" and name in DTYPES:
-        return _StorageType(DTYPES[name])
-    builder = _BUILDERS.get((str(module), str(name)))
-    if builder is None:
-        raise UnsafeCheckpointError(
-            f"the pickle asks for {shown(f'{module}.{name}')}, which no published checkpoint needs; refused, "
-            "and nothing of it was run. Give the published file."
-        )
-    # A fresh function each time: the permitted ones themselves are never in the pickle's hands.
-    return lambda *arguments: builder(*arguments)
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a described tensor of any shape holds real numbers, as many as its storage does at most."""
+    return (
+        tensor.layout is torch.strided
+        and not (tensor.is_nested or tensor.is_neg())
+        and tensor.dtype in DTYPES
+        and entry_of(tensor) is not None
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    )

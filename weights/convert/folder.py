@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -26,6 +25,7 @@ from vesal.weights.convert import text, verify
 from vesal.weights.convert.checkpoint import Checkpoint
 from vesal.weights.convert.graphs import save_graphs, view_graph
 from vesal.weights.convert.keymap import WORDS, load
+from vesal.weights.digest import sha256
 
 log = logging.getLogger("vesal")
 
@@ -134,9 +134,9 @@ def _convert(
         "network": {},
         "bank": text.BANK,
     }
-    some = slice(0, None, max(1, len(vectors) // verify.QUERIES))
-    names = text.bank_names(options.sentences)[some][: verify.QUERIES]
-    queries = vectors[some][: verify.QUERIES]
+    some = slice(0, None, max(1, len(vectors) // verify.N_QUERIES))
+    names = text.bank_names(options.sentences)[some][: verify.N_QUERIES]
+    queries = vectors[some][: verify.N_QUERIES]
     modality = encoder.modality_embed.weight.detach().numpy()[0]
     asked = queries + modality
     for stage, path in stages.items():
@@ -184,11 +184,13 @@ def _text(
         save_graphs({text.GRAPH: graph}, work, text.WEIGHTS, stored == "fp16")
         if network.sizes.query != queries.shape[1]:
             return None
-        return verify.of_queries(network, work / text.GRAPH, work / text.TOKENIZER, names, queries, modality)
+        return verify.query_agreement(
+            network, work / text.GRAPH, work / text.TOKENIZER, names, queries, modality
+        )
 
     stored = "fp32" if options.store == "fp32" else "fp16"
     found = write(stored)
-    if found and stored == "fp16" and found.share < verify.LEAST_AGREEMENT:
+    if found and stored == "fp16" and found.share < verify.MIN_AGREEMENT:
         log.warning("text encoder: fp16 changes the class of %.2f %% of voxels", 100 * (1 - found.share))
         if options.store == "auto":
             stored, found = "fp32", write("fp32")
@@ -226,7 +228,7 @@ def _stage(
     paths = {role: work / name for role, name in roles.items()}
     stored = "fp32" if options.store == "fp32" else "fp16"
     found = _write(network, paths, geometry, queries, stored)
-    if stored == "fp16" and found["fp32"].share < verify.LEAST_AGREEMENT:
+    if stored == "fp16" and found["fp32"].share < verify.MIN_AGREEMENT:
         changed = 1 - found["fp32"].share
         log.warning("%s stage: weights in fp16 change the class of %.2f %% of voxels", stage, 100 * changed)
         if options.store == "auto":
@@ -234,7 +236,7 @@ def _stage(
             found = _write(network, paths, geometry, queries, stored)
     if stored == "fp32":
         verify.check(f"the {stage} stage", found["fp32"])
-    precision, why = verify.chosen_precision(options.precision, found)
+    precision, why = verify.choose_precision(options.precision, found)
     log.info("%s stage: %s; %s", stage, precision or "precision left to the runtime", why)
     facts = {
         **{key: list(value) for key, value in asdict(geometry).items()},
@@ -287,9 +289,3 @@ def rules_of(system: str, network: Mapping[str, Any], modalities: Sequence[str])
 def source(checkpoint: Checkpoint) -> dict[str, Any]:
     """Where weights came from."""
     return {"file": checkpoint.path.name, "sha256": sha256(checkpoint.path), "step": checkpoint.step}
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file of any size."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -29,9 +29,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from vesal.networks.medal_s import MedalS, align, union
+from vesal.networks.medal_s import MedalS, align_prompts, prompt_union
 from vesal.networks.query_decoder import GridPositions
-from vesal.networks.sat import Sat, compare
+from vesal.networks.sat import Sat, mask_logits
 from vesal.networks.unet import ConvBlock, Stack
 from vesal.weights.shared_file import OPSET, save_shared
 
@@ -69,13 +69,13 @@ class ViewGraph(nn.Module):
         # A whole number: what is left of whole intensities stays exact in bf16.
         mean = image.mean((2, 3, 4), keepdim=True).round()
         centred, constant = image - mean, mean.expand_as(image)
-        seen = [centred, constant] if prompt is None else [centred, union(prompt), constant]
+        seen = [centred, constant] if prompt is None else [centred, prompt_union(prompt), constant]
         pixel, tokens, positions = network.encode(torch.cat(seen, 1))
         masks = network.embed_masks(tokens, positions, text)
         if isinstance(network, MedalS):
-            joined = pixel if prompt is None else torch.cat([pixel, align(masks, prompt)], 1)
+            joined = pixel if prompt is None else torch.cat([pixel, align_prompts(masks, prompt)], 1)
             pixel = network.fusion_conv(joined)
-        return compare(masks, pixel)
+        return mask_logits(masks, pixel)
 
 
 def _turn(network: Sat) -> None:
@@ -158,17 +158,17 @@ def trace(
     return onnx.load(str(path))
 
 
-def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path, weights: str, halves: bool) -> None:
+def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path, weights: str, as_fp16: bool) -> None:
     """Write graphs that share one file of weights.
 
     Args:
         graphs: by file name; their large tensors are moved out of them.
         folder: where to write.
         weights: name of the file for the weights; a tensor that several graphs hold is stored once.
-        halves: whether to store fp16, which the graphs cast back, or fp32.
+        as_fp16: whether to store fp16, which the graphs cast back, or fp32.
     """
 
     def is_moved(name: str, values: np.ndarray) -> bool:
         return values.ndim >= 2 and values.size >= SMALL and not any(part in name for part in EXACT)
 
-    save_shared(graphs, folder, weights, halves, is_moved)
+    save_shared(graphs, folder, weights, as_fp16, is_moved)

@@ -72,11 +72,12 @@ def load(checkpoint: Checkpoint, kind: str) -> nn.Module:
         raise CheckpointError(
             f"{checkpoint.path} holds {_listed(foreign)} that {WORDS[kind]} has not: another network's file."
         )
-    cut = checkpoint.cut_off(names)
-    if cut or not checkpoint.complete:
+    cut = [ours for ours, theirs in names.items() if theirs in checkpoint.absent]
+    if checkpoint.absent or not checkpoint.complete:
+        rest = "only values that it does not use" if checkpoint.complete else "only the end of the archive"
         raise MissingTensorsError(
-            f"{checkpoint.path} was cut short: {_listed(cut) if cut else 'only the end of the archive'} of "
-            f"{len(expected)} tensors is missing. Fetch it again.",
+            f"{checkpoint.path} was cut short: {_listed(cut) if cut else rest} of {len(expected)} tensors is "
+            "missing. Fetch it again.",
             cut,
         )
     try:

@@ -13,19 +13,19 @@ from torch import Tensor
 from vesal.inference.data.errors import RuntimeChoiceError
 from vesal.inference.families.query_text import QueryTextEncoder
 from vesal.inference.runtime.choice import Runtime, choose_runtime
-from vesal.networks.medal_s import MedalS, union
+from vesal.networks.medal_s import MedalS, prompt_union
 from vesal.networks.sat import Sat
 from vesal.weights.convert.errors import ConversionError
 
-LEAST_AGREEMENT = 0.999
+MIN_AGREEMENT = 0.999
 """Share of voxels of a window whose winning class must be the network's."""
-CLOSE = 1e-4
+MAX_DIFFERENCE = 1e-4
 """Largest difference in fp32, as a share of the largest logit, of graphs with weights in fp32."""
-LEAST_FOREGROUND = 0.01
+MIN_FOREGROUND = 0.01
 """Share of voxels with a positive logit from which agreement says something."""
-SIDE = 64
+MAX_SIDE = 64
 """Of the window; smaller where the network's own is."""
-QUERIES = 8
+N_QUERIES = 8
 SEED = 7
 
 
@@ -39,13 +39,13 @@ class Agreement:
     """Of voxels whose winning class, or none, is the same."""
 
 
-def winners(logits: np.ndarray) -> np.ndarray:
+def class_map(logits: np.ndarray) -> np.ndarray:
     """(N, ...) -> 0 where no logit is positive, else 1 + the index of the largest."""
     best = logits.argmax(0)
     return np.where(logits.max(0) > 0, best + 1, 0)
 
 
-def compare(logits: np.ndarray, wanted: np.ndarray) -> Agreement:
+def agreement_of(logits: np.ndarray, wanted: np.ndarray) -> Agreement:
     """Agreement of (N, ...) logits with those wanted.
 
     Where next to nothing of those is positive, as may be on a made image, background would agree with
@@ -61,17 +61,17 @@ def compare(logits: np.ndarray, wanted: np.ndarray) -> Agreement:
         )
     numbers = np.isfinite(logits).all(0)
     if not numbers.all():
-        return Agreement(float("inf"), float((numbers & (winners(logits) == winners(wanted))).mean()))
+        return Agreement(float("inf"), float((numbers & (class_map(logits) == class_map(wanted))).mean()))
     worst = float(np.abs(logits - wanted).max() / max(np.abs(wanted).max(), 1e-9))
-    if (winners(wanted) > 0).mean() < LEAST_FOREGROUND:
+    if (class_map(wanted) > 0).mean() < MIN_FOREGROUND:
         middle = np.median(wanted.reshape(len(wanted), -1), 1).reshape(-1, *(1,) * (wanted.ndim - 1))
         logits, wanted = logits - middle, wanted - middle
-    return Agreement(worst, float((winners(logits) == winners(wanted)).mean()))
+    return Agreement(worst, float((class_map(logits) == class_map(wanted)).mean()))
 
 
-def made_window(window_dhw: tuple[int, int, int], prompts: int) -> tuple[np.ndarray, np.ndarray]:
+def synthetic_window(window_dhw: tuple[int, int, int], prompts: int) -> tuple[np.ndarray, np.ndarray]:
     """A smooth, noisy image (1, 1, d, h, w) 0..255 and boxes (1, N, d, h, w) as spatial prompts, seeded."""
-    shape = [min(side, SIDE) for side in window_dhw]
+    shape = [min(side, MAX_SIDE) for side in window_dhw]
     rng = np.random.default_rng(SEED)
     axes = np.meshgrid(*(np.linspace(0, 3, n) for n in shape), indexing="ij")
     image = sum(np.sin(axis * rng.uniform(1, 4) + rng.uniform(0, 6)) for axis in axes) * 40 + 127
@@ -84,16 +84,18 @@ def made_window(window_dhw: tuple[int, int, int], prompts: int) -> tuple[np.ndar
 
 
 @torch.no_grad()
-def of_network(network: Sat, image: np.ndarray, queries: np.ndarray, boxes: np.ndarray | None) -> np.ndarray:
+def network_logits(
+    network: Sat, image: np.ndarray, queries: np.ndarray, boxes: np.ndarray | None
+) -> np.ndarray:
     """Logits (N, d, h, w) of the network itself, axes as the graph's; ``boxes`` None means zeros."""
 
-    def turned(values: np.ndarray) -> Tensor:
+    def to_hwd(values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(values, -3, -1)))
 
-    seen, text = turned(image), torch.from_numpy(queries)[None]
+    seen, text = to_hwd(image), torch.from_numpy(queries)[None]
     if isinstance(network, MedalS):
-        prompt = torch.zeros(1, len(queries), *seen.shape[2:]) if boxes is None else turned(boxes)
-        logits = network(seen, text, prompt, union(prompt))
+        prompt = torch.zeros(1, len(queries), *seen.shape[2:]) if boxes is None else to_hwd(boxes)
+        logits = network(seen, text, prompt, prompt_union(prompt))
     else:
         logits = network(seen, text)
     return np.moveaxis(logits[0].float().numpy(), -1, -3)
@@ -106,7 +108,7 @@ def measure(
 
     ``fp32`` is ONNX Runtime's; ``bf16`` OpenVINO's, where this processor has it.
     """
-    image, boxes = made_window(window_dhw, len(queries))
+    image, boxes = synthetic_window(window_dhw, len(queries))
     runtimes = {"fp32": choose_runtime("onnxruntime")}
     fast = _with_bf16()
     if fast is not None:
@@ -114,17 +116,17 @@ def measure(
     found: dict[str, list[Agreement]] = {name: [] for name in runtimes}
     for role, path in graphs.items():
         hint = boxes if role == "prompted" else None
-        wanted = of_network(network, image, queries, hint)
+        wanted = network_logits(network, image, queries, hint)
         inputs = {"image": image, "text": queries[None]} | ({} if hint is None else {"prompt": hint})
         for name, runtime in runtimes.items():
-            found[name].append(compare(runtime.load(path)(inputs)["logits"][0], wanted))
+            found[name].append(agreement_of(runtime.load(path)(inputs)["logits"][0], wanted))
     return {
         name: Agreement(max(a.worst for a in each), min(a.share for a in each))
         for name, each in found.items()
     }
 
 
-def of_queries(
+def query_agreement(
     network: Sat,
     graph: Path,
     tokenizer: Path,
@@ -142,10 +144,10 @@ def of_queries(
         queries: (N, E) that the encoder itself makes of them.
         modality: (E,) added to both.
     """
-    image, _ = made_window((SIDE,) * 3, len(names))
+    image, _ = synthetic_window((MAX_SIDE,) * 3, len(names))
     rounded = QueryTextEncoder(graph, tokenizer, choose_runtime("onnxruntime")).encode(list(names))
-    wanted = of_network(network, image, queries + modality, None)
-    return compare(of_network(network, image, rounded + modality, None), wanted)
+    wanted = network_logits(network, image, queries + modality, None)
+    return agreement_of(network_logits(network, image, rounded + modality, None), wanted)
 
 
 def _with_bf16() -> Runtime | None:
@@ -160,17 +162,17 @@ def check(name: str, agreement: Agreement) -> None:
     """Refuse a graph with weights in fp32 that is not its network.
 
     Raises:
-        ConversionError: logits differ by more than ``CLOSE``, or too many voxels change class.
+        ConversionError: logits differ by more than ``MAX_DIFFERENCE``, or too many voxels change class.
     """
-    if not (agreement.worst <= CLOSE and agreement.share >= LEAST_AGREEMENT):
+    if not (agreement.worst <= MAX_DIFFERENCE and agreement.share >= MIN_AGREEMENT):
         raise ConversionError(
             f"The graph of {name} differs from its network: logits by {agreement.worst:.1e} of the largest, "
-            f"the class of {1 - agreement.share:.2%} of voxels; wanted is at most {CLOSE:.0e} and "
-            f"{1 - LEAST_AGREEMENT:.1%}. The conversion or ONNX Runtime is at fault: please report it."
+            f"the class of {1 - agreement.share:.2%} of voxels; wanted is at most {MAX_DIFFERENCE:.0e} and "
+            f"{1 - MIN_AGREEMENT:.1%}. The conversion or ONNX Runtime is at fault: please report it."
         )
 
 
-def chosen_precision(wanted: str, found: dict[str, Agreement]) -> tuple[str | None, str]:
+def choose_precision(wanted: str, found: dict[str, Agreement]) -> tuple[str | None, str]:
     """Precision to run a graph in (None: as the runtime likes), and why.
 
     Args:
@@ -183,4 +185,4 @@ def chosen_precision(wanted: str, found: dict[str, Agreement]) -> tuple[str | No
     if bf16 is None:
         return "fp32", "this processor has no bf16 to measure; --precision fast leaves it to the runtime"
     told = f"bf16 gives {bf16.share:.2%} of voxels the class that fp32 gives"
-    return (None if bf16.share >= LEAST_AGREEMENT else "fp32"), told
+    return (None if bf16.share >= MIN_AGREEMENT else "fp32"), told

@@ -11,7 +11,6 @@ ONNX Runtime.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import struct
@@ -32,6 +31,7 @@ from vesal.inference.prompts.sentence_encoder import (
     write_bank,
 )
 from vesal.inference.prompts.vocabulary import load_vocabulary
+from vesal.weights.digest import sha256
 from vesal.weights.text.encoder import MiniLM, from_published
 
 log = logging.getLogger("vesal")
@@ -105,11 +105,6 @@ def reference_vectors(model: MiniLM, encoder: SentenceEncoder, texts: tuple[str,
     ids, mask = encoder.tokens(texts)
     with torch.no_grad():
         return model(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_manifest(folder: Path, cosine: float | None) -> None:
