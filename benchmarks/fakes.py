@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import now
+from vesal.inference.api import Model
 from vesal.inference.data.terms import MODALITIES
 from vesal.inference.engine import Engine
 from vesal.inference.families.nano import SIDE_CODES, NanoModel, graph_paths
@@ -99,9 +100,9 @@ def covering(folder: Path) -> Profile:
     return replace(profile, targets=tuple(targets))
 
 
-def fake_engine(profile: Profile, graph: Callable[..., dict[str, np.ndarray]]) -> Engine:
-    """An engine with the rules and the bank of a profile, and one made-up network for all degrees."""
+def fake_model(profile: Profile, graph: Callable[..., dict[str, np.ndarray]]) -> Model:
+    """A model with the rules and the bank of a profile, and one made-up network for all degrees."""
     with np.load(profile.bank) as archive:
         bank = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
     graphs: Mapping[int, Callable[..., dict[str, np.ndarray]]] = dict.fromkeys(graph_paths(profile), graph)
-    return Engine(profile, NoRuntime(), NanoModel(graphs, bank))
+    return Model(Engine(profile, NoRuntime(), NanoModel(graphs, bank)))

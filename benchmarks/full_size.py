@@ -80,7 +80,7 @@ def measured(folder: Path, prompts: int, beside: bool, options: argparse.Namespa
     case = make_case(folder, options.window, options.windows, prompts)
     command = ("--weights", str(folder / "converted"), "--threads", str(options.threads), "--seconds", "3600")
     ours = predict(case, folder / "ours", *command)
-    stages = ", ".join(f"{s['name'].split()[0]} {s['windows']}" for s in ours.case["stages"])
+    stages = ", ".join(f"{s['stage']} {s['windows']}" for s in ours.case["stages"])
     share = math.prod(options.window) / PUBLISHED_VOXELS
     note = (
         f"windows of {'x'.join(map(str, options.window))}, {share:.3f} of the published voxels: {stages}; "
@@ -90,7 +90,7 @@ def measured(folder: Path, prompts: int, beside: bool, options: argparse.Namespa
         memory = Row(f"peak memory, {prompts} prompt(s)", ours.report["peak_mb"], "MB")
         return [Row(f"whole case, {prompts} prompt(s)", ours.seconds, "s", note=note), memory]
     plain = json.loads(apart("plain", folder, options, case))
-    ran = {stage["name"].split()[0]: stage["windows"] for stage in ours.case["stages"]}
+    ran = {stage["stage"]: stage["windows"] for stage in ours.case["stages"]}
     # A prompted window is seen twice, with complementary halves of its prompts.
     if plain["passes"] != ran["coarse"] + 2 * ran["fine"]:
         raise RuntimeError(f"the plain way made {plain['passes']} passes, the engine saw {stages} windows")

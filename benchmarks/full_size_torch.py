@@ -21,7 +21,7 @@ from benchmarks.full_size import SEED, SPACING_DHW_MM, questions
 from benchmarks.measure import now
 from vesal.inference.families.query import QueryModel
 from vesal.inference.geometry.tiles import blending_weight, tiles
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case
 from vesal.inference.planning.profile import read_profile
 from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.inference.runtime.machine import peak_mb
@@ -34,7 +34,7 @@ from vesal.weights.convert.folder import Options, convert
 from vesal.weights.convert.keymap import load
 
 BLOCK = 8
-"""Voxels a side of the blocks of complementary prompts in the fine stage (``medal_s.md`` 7)."""
+"""Voxels a side of the blocks of complementary prompts in the fine stage (docs/medal_s.md 7)."""
 WORDS = ["<s>", "<pad>", "</s>", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz"]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.fakes import covering
 from benchmarks.measure import best_command
 from benchmarks.tables import Row
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case
 from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.timing.clock import SECONDS_PER_PROMPT
 

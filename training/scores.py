@@ -13,7 +13,7 @@ import numpy as np
 from vesal.evaluation.errors import OfficialScriptError
 from vesal.evaluation.metrics import dice, mean_of
 from vesal.evaluation.official import score_case_as_official
-from vesal.inference.engine import Engine
+from vesal.inference.api import Model
 from vesal.postprocess.instances import split_instances
 from vesal.training.measure.results import markdown_table
 from vesal.training.measure.runs import Labelled, Run, run_case
@@ -42,9 +42,9 @@ class Row:
     case: str = ""
 
 
-def score_case(engine: Engine, labelled: Labelled, budget_s: float | None = None) -> tuple[list[Row], Run]:
+def score_case(model: Model, labelled: Labelled, budget_s: float | None = None) -> tuple[list[Row], Run]:
     """Rows of every known target that the case shows, and the run they come from."""
-    run = run_case(engine, labelled.case, labelled.prompts, budget_s)
+    run = run_case(model, labelled.case, labelled.prompts, budget_s)
     f1 = instance_f1(run.labels, labelled) if labelled.case.instance else nan
     rows = []
     for p in labelled.prompts:

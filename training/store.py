@@ -18,7 +18,7 @@ from tqdm import tqdm
 from vesal.inference.families.network_input import intensity_statistics
 from vesal.inference.geometry.foreground import foreground_box
 from vesal.inference.geometry.views import Box
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case
 from vesal.inference.prompts.parser import parse_prompts
 from vesal.training.anatomy import SETS
 

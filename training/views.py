@@ -10,7 +10,7 @@ import torch
 from vesal.inference.families.network_input import image_channels
 from vesal.inference.geometry.region import grown_region, region_of
 from vesal.inference.geometry.resample import between, labels_to_view, to_view
-from vesal.inference.geometry.view_groups import around, group
+from vesal.inference.geometry.view_groups import bounding_box, group
 from vesal.inference.geometry.views import DEGREE_RATIOS, Box, Triple, View, fit_view, triple
 from vesal.training.augment import (
     MIRROR,
@@ -248,7 +248,7 @@ def fine_item(
     coarser = COARSER * float(rng.uniform(*CLOSER))
     groups = group(boxes, volume.spacing_dhw_mm, voxels, TOGETHER, coarser, rule.finest_mm)
     chosen = groups[int(rng.integers(len(groups)))]
-    box, known = around([boxes[i] for i in chosen]), [known[i] for i in chosen]
+    box, known = bounding_box([boxes[i] for i in chosen]), [known[i] for i in chosen]
     targets = tuple(coarse.targets[i] for i in known)
     # A target that is not there is asked for again, as it is at run time beside others.
     absent = [i for i, t in enumerate(coarse.targets) if t.label == 0][: TOGETHER - len(known)]

@@ -1,4 +1,4 @@
-"""Family ``nano``: our own network, a graph per degree of anisotropy (``docs/design.md`` section 5).
+"""Family ``nano``: our own network, a graph per degree of anisotropy (``docs/design.md``, Families).
 
 Beside its weights' files a model knows arrays alone, and of geometry the order of axes.
 """

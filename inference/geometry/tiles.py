@@ -1,4 +1,4 @@
-"""Windows over a grid and their blending weight, as Medal S and SAT lay them (rules 16 and 33)."""
+"""Windows over a grid and their blending weight, as Medal S and SAT lay them (docs/medal_s.md 16, 33)."""
 
 from __future__ import annotations
 

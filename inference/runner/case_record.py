@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import CaseAbandoned
@@ -22,6 +23,9 @@ from vesal.inference.runner.case_paths import CasePaths
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.timing.clock import Clock, case_budget_s
 
+if TYPE_CHECKING:
+    from vesal.inference.stages.case_run import Progress
+
 
 class CaseRecord:
     """Filled step by step, so that a case that ends early still tells how far it came."""
@@ -40,6 +44,7 @@ class CaseRecord:
         self.ladder: tuple[LadderStep, ...] = ()
         self.fallbacks: list[str] = []
         self.error: str | None = None
+        self._progress: Progress | None = None
         self.finished = False
         self.step_now = ""
         self._least: Clock | None = None
@@ -67,9 +72,20 @@ class CaseRecord:
         """Seconds that a finished step took; 0 for any other."""
         return self._seconds_of.get(step, 0.0)
 
+    def watch(self, progress: "Progress") -> None:
+        """Take what has run of the case so far; its lists are filled as the case goes on."""
+        self._progress = progress
+
+    def note_progress(self) -> None:
+        """Keep for the report what an unfinished case has run so far."""
+        progress = self._progress
+        if self.step_now == "segment" and progress is not None:
+            self.stages, self.ladder = tuple(progress.stages), tuple(progress.ladder)
+            self.fallbacks += progress.fallbacks
+
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measure a step of the case. Raises Overtaken where the case was left behind meanwhile."""
+        """Measure a step of the case. Raises CaseAbandoned where the case was left behind meanwhile."""
         if self.closed:
             raise CaseAbandoned
         started, self.step_now = time.monotonic(), name

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from vesal.inference.api import Model
 from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt
-from vesal.inference.engine import Engine, Segmentation
+from vesal.inference.engine import Engine
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.planning.profile import (
     CoveredTarget,
@@ -21,11 +22,14 @@ from vesal.inference.planning.profile import (
     Profile,
     StageRule,
 )
+from vesal.inference.stages.case_run import Segmentation
 from vesal.inference.timing.clock import Clock
 
 LEVELS = {"liver": 200, "spleen": 120, "kidney": 160, "cell": 200, "lesion": 240}
 """Brightness by which the fake network tells its targets apart; a text vector holds nothing else."""
 BANK = {name: np.array([level], np.float32) for name, level in LEVELS.items()}
+
+FAKE_RUNTIME = SimpleNamespace(name="fake", reason="it needs none", precision="fp32", threads=1)
 
 Graph = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
@@ -100,7 +104,12 @@ def make_engine(graph: Graph | None = None, **rules: Any) -> Engine:
     """An engine around one fake network for all degrees; ``rules`` go to ``make_profile``."""
     used = graph or Bright()
     graphs: Mapping[int, Graph] = {0: used, 1: used, 2: used}
-    return Engine(make_profile(**rules), SimpleNamespace(name="fake"), NanoModel(graphs, BANK))
+    return Engine(make_profile(**rules), FAKE_RUNTIME, NanoModel(graphs, BANK))
+
+
+def make_model(graph: Graph | None = None, **rules: Any) -> Model:
+    """The same for who calls it from outside."""
+    return Model(make_engine(graph, **rules))
 
 
 def make_prompt(id_: int, concept: str | None, side: str | None = None, **changes: Any) -> Prompt:

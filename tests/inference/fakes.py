@@ -36,7 +36,7 @@ def read_output(path: Path) -> np.ndarray:
         return archive["segs"]
 
 
-class FakeEngine:
+class FakeModel:
     """Labels what is brighter than 100 with the first prompt's id; a special brightness makes it misbehave.
 
     Level 201 raises after the coarse result was saved, 202 runs out of memory before it, 203 reports a
@@ -44,17 +44,24 @@ class FakeEngine:
     stopped from the keyboard.
     """
 
-    runtime = SimpleNamespace(name="fake", reason="it needs none", precision="fp32", threads=1)
-    profile = SimpleNamespace(name="cubes")
+    name = "cubes"
     text_encoder = None
-    progress = None
 
     def __init__(self) -> None:
         """Begin without a case."""
         self.budgets: list[float] = []
 
-    def segment(
-        self, case: Case, prompts: tuple[Prompt, ...], clock: Clock, save: Callable[[np.ndarray], None]
+    def runtime_report(self) -> dict[str, object]:
+        """What the report tells of it."""
+        return {"name": "fake", "reason": "it needs none", "precision": "fp32", "threads": 1}
+
+    def segment_case(
+        self,
+        case: Case,
+        prompts: tuple[Prompt, ...],
+        clock: Clock,
+        save: Callable[[np.ndarray], None],
+        watch: Callable[[object], None],
     ) -> SimpleNamespace:
         """Find the cube in one stage."""
         self.budgets.append(clock.budget_s)
@@ -71,7 +78,9 @@ class FakeEngine:
             time.sleep(1.0)  # as a network would that hears no signal
         if level == 207:
             raise KeyboardInterrupt
-        stage = StageReport("coarse", case.spacing_dhw_mm, SHAPE, 1, 0, 0.25, 64.0, "the whole volume fits")
+        stage = StageReport(
+            "coarse", "coarse", (), case.spacing_dhw_mm, SHAPE, 1, 0, 0.25, 64.0, "the whole volume fits"
+        )
         log_stage(stage)
         voxels = int(np.count_nonzero(labels))
         outcome = PromptResult(
@@ -102,11 +111,11 @@ class Opener:
     def __init__(self, error: Exception | None = None) -> None:
         """With `error`, opening raises it."""
         self.count, self.error = 0, error
-        self.engine = FakeEngine()
+        self.model = FakeModel()
 
-    def __call__(self, settings: Settings) -> FakeEngine:
+    def __call__(self, settings: Settings) -> FakeModel:
         """Stand in for Engine.open."""
         self.count += 1
         if self.error is not None:
             raise self.error
-        return self.engine
+        return self.model

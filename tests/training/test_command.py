@@ -1,4 +1,4 @@
-"""``python -m training`` as a whole, on two made sets and with a thin network."""
+"""``python -m vesal.training`` as a whole, on two made sets and with a thin network."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def started(root: Path, data: Path, work: Path) -> subprocess.Popen[str]:
     line = [
         sys.executable,
         "-m",
-        "training",
+        "vesal.training",
         "--data",
         data,
         "--store",

@@ -16,7 +16,7 @@ from vesal.inference.geometry.views import Box, fit_view  # noqa: E402
 from vesal.inference.planning.profile import StageRule, read_profile  # noqa: E402
 from vesal.inference.planning.weights_folder import WEIGHTS  # noqa: E402
 from vesal.inference.stages.regions import find_regions  # noqa: E402
-from vesal.inference.stages.view_pass import Sight  # noqa: E402
+from vesal.inference.stages.view_task import Volume  # noqa: E402
 from vesal.training import views  # noqa: E402
 from vesal.training.ideas import Ideas  # noqa: E402
 from vesal.training.measure.runs import read_labelled  # noqa: E402
@@ -67,7 +67,7 @@ def test_a_fine_view_of_training_is_that_of_the_engine(
     monkeypatch.setattr(views, "SOME", 0.0)
     volume, still = made_volume(tmp_path), Ideas().without(["elastic"])
     queries = [Query(t.label, t.name, t.concept, t.side, t.modality, "organ") for t in volume.targets]
-    sight = Sight(np.asarray(volume.image), volume.spacing_dhw_mm, volume.statistics)
+    volume = Volume(np.asarray(volume.image), volume.spacing_dhw_mm, volume.statistics)
     used = StageRule(
         VOXELS,
         margin_factor=1.35,
@@ -81,7 +81,7 @@ def test_a_fine_view_of_training_is_that_of_the_engine(
         coarse = coarse_item(volume, rule(), VOXELS, rng, ideas=still)
         found = (views.unpose(coarse.truth[0], coarse) > 0.5).astype(np.float32)
         passed = SimpleNamespace(probability=found, view=coarse.view)
-        targets = find_regions(sight, used, passed, queries)
+        targets = find_regions(volume, used, passed, queries)
         seen = fine_item(coarse, found, replace(rule(), min_spacing_mm=finest_mm), VOXELS, rng, still).view
         expected = [fit_view(t.box, volume.spacing_dhw_mm, VOXELS, finest_mm) for _, t in targets]
         assert seen in expected

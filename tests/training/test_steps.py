@@ -26,12 +26,12 @@ def test_where_steps_are_counted_a_view_is_as_the_step_wants_it_that_learns_from
     """However far ahead of that step it is prepared."""
     plan = {"steps": 10, "pairs": 3, "smallest": 0.4, "grown_by": 0.5, "settles_from": 0.5, "settled": 0.8}
     one = trainer(tmp_path / "w", **plan)
-    seen = [one.pace(n) for n in range(30)]
+    seen = [one.schedule(n) for n in range(30)]
     assert [p.scale for p in seen[::3]] == pytest.approx([0.4 + 0.12 * min(step, 5) for step in range(10)])
     assert [p.plain for p in seen[::3]] == pytest.approx([0.16 * max(0, step - 5) for step in range(10)])
     assert seen[0] == seen[1] == seen[2] != seen[3]
     one.step = 4
-    assert [one.pace(n) for n in range(30)] == seen, "whatever step the network is at"
+    assert [one.schedule(n) for n in range(30)] == seen, "whatever step the network is at"
 
 
 def rates(folder: Path, volume: Volume, steps: int) -> list[float]:
@@ -39,7 +39,7 @@ def rates(folder: Path, volume: Volume, steps: int) -> list[float]:
     one, found = trainer(folder, steps=steps, pairs=1, warmup_steps=1), []
     set_rate = one.set_rate
     one.set_rate = lambda: found.append(set_rate()) or found[-1]
-    train(one, Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0, pace=one.pace))
+    train(one, Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0, schedule=one.schedule))
     assert one.step == steps
     return found[-steps:]
 
@@ -82,7 +82,7 @@ def run(folder: Path, volume: Volume, group: Group, seed: int = 0, after_view: C
     one._one_view = followed
     rules = {"CT_Made": rule(flips="any", turn_rad=0.3)}
     first = one.step * one.plan.pairs
-    train(one, Feeder([volume], rules, VOXELS, VOXELS, seed, pace=one.pace, first=first))
+    train(one, Feeder([volume], rules, VOXELS, VOXELS, seed, schedule=one.schedule, first=first))
     assert one.step == 5
     return one
 

@@ -52,7 +52,7 @@ def test_a_converted_folder_answers_a_case(tmp_path: Path, system: str) -> None:
     (case,) = json.loads(report.read_text())["cases"]
     assert not case["fallbacks"]
     assert all(prompt["covered"] for prompt in case["prompts"])
-    names = {stage["name"].split()[0] for stage in case["stages"]}
+    names = {stage["stage"] for stage in case["stages"]}
     assert "fine" in names and ("coarse" in names) == (system == "medal-s")
     with np.load(tmp_path / "out" / "CT_made.npz") as written:
         labels = written["segs"]

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from tests.inference.fake_models import Bright, make_engine
-from vesal.inference.engine import Engine
+from vesal.inference.api import Model
 from vesal.inference.io import label_writer as write
+from vesal.inference.io.npz import NpzReader
 from vesal.inference.output import case_output as output
 from vesal.inference.runner import command as program
 from vesal.inference.runner import run
@@ -69,8 +70,8 @@ class Hang:
 
         return hanging
 
-    def engine(self, settings: object) -> Engine:
-        """An engine whose network may hang."""
+    def model(self, settings: object) -> Model:
+        """A model whose network may hang."""
         self.reached("open")
         bright = Bright()
 
@@ -81,12 +82,12 @@ class Hang:
         engine = make_engine(graph)
         for name, value in (("reason", "it needs none"), ("precision", "fp32"), ("threads", 1)):
             setattr(engine.runtime, name, value)
-        return engine
+        return Model(engine, threads=1)
 
     def put_in(self, replace: Replace = setattr) -> None:
         """Put the places into the modules of the engine."""
-        replace(run, "_open_engine", self.engine)
-        replace(run, "read_case", self.before("read", run.read_case))
+        replace(run, "_open_model", self.model)
+        replace(NpzReader, "read", self.before("read", NpzReader.read))
         replace(output, "write_label_map", self.before("write", output.write_label_map))
         replace(write, "_synchronise", self.before("half written", write._synchronise))
         replace(run, "write_report", self.listened_to(self.before("report", run.write_report)))

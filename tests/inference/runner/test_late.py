@@ -168,7 +168,7 @@ def test_closing_waits_for_a_file_that_is_being_written(
     """The result that is nearly there counts."""
     begun = threading.Event()
 
-    def slow(path: Path, labels: np.ndarray) -> None:
+    def slow(path: Path, labels: np.ndarray, header: object) -> None:
         begun.set()
         time.sleep(0.2)
         path.write_bytes(b"written")

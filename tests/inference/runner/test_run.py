@@ -59,7 +59,7 @@ def test_several_cases_open_the_engine_once(folders: tuple[Path, Path]) -> None:
     opener = Opener()
     assert run(Settings(inputs, outputs), opener) == 0
     assert opener.count == 1
-    assert opener.engine.budgets == [57.0, 57.0, 57.0, 117.0]
+    assert opener.model.budgets == [57.0, 57.0, 57.0, 117.0]
     assert [case["name"] for case in report_of(outputs)["cases"]] == ["a", "b", "c", "two prompts"]
     assert len(list(outputs.iterdir())) == 4
 
@@ -70,7 +70,7 @@ def test_seconds_replace_the_budget(folders: tuple[Path, Path]) -> None:
     write_case(inputs / "a.npz")
     opener = Opener()
     run(Settings(inputs, outputs, seconds=9.5), opener)
-    assert opener.engine.budgets == [9.5]
+    assert opener.model.budgets == [9.5]
 
 
 def test_a_single_file_goes_into_a_folder_or_a_file(folders: tuple[Path, Path]) -> None:
@@ -168,7 +168,7 @@ def test_an_engine_that_does_not_open(folders: tuple[Path, Path]) -> None:
         np.testing.assert_array_equal(read_output(outputs / f"{name}.npz"), np.zeros(SHAPE))
     report = report_of(outputs)
     assert all("another sha256" in case["error"] for case in report["cases"])
-    assert report["runtime"] == {"name": None, "reason": "the engine was never opened"}
+    assert report["runtime"] == {"name": None, "reason": "the weights were never opened"}
 
 
 def test_sigterm_leaves_valid_outputs(folders: tuple[Path, Path]) -> None:
@@ -229,6 +229,8 @@ def test_report_says_what_was_decided_and_why(folders: tuple[Path, Path]) -> Non
     assert case["stages"] == [
         {
             "name": "coarse",
+            "stage": "coarse",
+            "targets": [],
             "spacing_dhw_mm": [5.0, 2.0, 1.0],
             "grid": list(SHAPE),
             "windows": 1,

@@ -132,8 +132,8 @@ def test_libraries_are_limited_before_they_are_loaded(
     assert done.stdout.split() == [threads, threads, threads, "1"]
 
 
-FOR_PROCESSES = {"multiprocessing", "concurrent", "subprocess"}
-SHARED = ("/dev/shm", "shared_memory", "os.fork", "posix_spawn")
+FOR_PROCESSES = {"multiprocessing", "subprocess"}
+SHARED = ("/dev/shm", "shared_memory", "os.fork", "posix_spawn", "ProcessPool", "futures.process")
 
 
 @pytest.mark.parametrize("package", ["inference", "postprocess"])

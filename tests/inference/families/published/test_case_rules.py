@@ -46,7 +46,7 @@ def test_a_case_runs_on_the_grids_and_windows_of_the_rules():
     assert dice(result.labels == 4, image == 120) > 0.9
     used, classes = published().rules, ["CT_Liver", "CT_Spleen"]
     for report in result.stages:
-        stage = report.name.split()[0]
+        stage = report.stage
         grid = stage_grid(SHAPE, (1.0, 1.0, 1.0), classes, stage, used)
         padded = tuple(max(n, 32) for n in grid.shape)
         if stage == "coarse":
@@ -59,7 +59,7 @@ def calls_per_window(prompt, image, instance):
     """(calls, windows) of each stage."""
     graph = Asked()
     result = run(graph, [prompt], image, instance)
-    assert [report.name.split()[0] for report in result.stages] == ["coarse", "fine"]
+    assert [report.stage for report in result.stages] == ["coarse", "fine"]
     windows = [len(tiles(report.grid, (32, 32, 32))) for report in result.stages]
     return len(graph.calls), windows, graph.prompted()
 
@@ -225,7 +225,7 @@ def test_sat_runs_in_one_stage_without_prompts():
     rules = PublishedRules(read_rules(content), Names({}, {}))
     graph, image = Asked(), made_image(SHAPE, (CUBE, 200), (FAR, 120))
     result = run(graph, [LIVER, SPLEEN], image, rules=rules, used=fake)
-    assert [report.name.split()[0] for report in result.stages] == ["fine"]
+    assert [report.stage for report in result.stages] == ["fine"]
     assert not any(graph.prompted())
     assert result.stages[0].windows == len(graph.calls) == len(tiles(result.stages[0].grid, (32, 32, 32)))
     assert dice(result.labels == 1, image == 200) > 0.85

@@ -17,9 +17,9 @@ from vesal.inference.families.published.case_rules import CaseRules, GridLayout
 from vesal.inference.geometry.tiles import tiles
 from vesal.inference.geometry.views import Tiling, View
 from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.regions import _laid_target
+from vesal.inference.stages.regions import _laid_region
 from vesal.inference.stages.spatial_prompt import MaskPrompt, prompt_from_labels
-from vesal.inference.stages.view_pass import Sight
+from vesal.inference.stages.view_task import Volume
 
 
 def test_prompts_are_masks_and_each_half_is_seen_once():
@@ -66,10 +66,10 @@ def test_all_recorded_prompts_are_those_of_the_engine(shared):
         layout = decided.layouts["fine"]
         if (solid := layout.solid(result.labels)) is not None:
             result.keep(solid)
-        sight = Sight(np.zeros(shape, np.uint8), (z, y, x), (0.0, 1.0))
+        volume = Volume(np.zeros(shape, np.uint8), (z, y, x), (0.0, 1.0))
         coarse = SimpleNamespace(labels=result.labels)
         queries = [SimpleNamespace(prompt_id=i) for i in asked]
-        target = _laid_target(sight, layout, coarse, queries, None)
+        target = _laid_region(volume, layout, coarse, queries, None)
         at = tuple(slice(int(a), int(b)) for a, b in zip(target.box.start, target.box.stop, strict=True))
         counts = np.bincount(target.labels[at].ravel())
         assert {str(i): int(n) for i, n in enumerate(counts) if n} == calls[0]["prompt_counts"], row["name"]
