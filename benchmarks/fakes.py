@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from vesal.inference.data.terms import MODALITIES
 from vesal.inference.engine import Engine
 from vesal.inference.families.nano import SIDE_CODES, NanoModel, graph_paths
 from vesal.inference.planning.profile import CoveredTarget, Profile, read_profile
+from vesal.inference.runtime.choice import Graph
 
 NOISE = 1e-3
 """Height of the noise where a class is not; without any, results would pack better than true ones."""
@@ -83,6 +84,10 @@ class NoRuntime:
     precision: str = "fp32"
     threads: int = 1
 
+    def load(self, path: Path, precision: str | None = None) -> Graph:
+        """Nothing is to be loaded."""
+        raise AssertionError(path)
+
 
 def covering(folder: Path) -> Profile:
     """The profile of some weights as if they had been trained on everything that their bank names, in any way
@@ -104,5 +109,5 @@ def fake_model(profile: Profile, graph: Callable[..., dict[str, np.ndarray]]) ->
     """A model with the rules and the bank of a profile, and one made-up network for all degrees."""
     with np.load(profile.bank) as archive:
         bank = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
-    graphs: Mapping[int, Callable[..., dict[str, np.ndarray]]] = dict.fromkeys(graph_paths(profile), graph)
+    graphs = dict.fromkeys(graph_paths(profile), graph)
     return Model(Engine(profile, NoRuntime(), NanoModel(graphs, bank)))

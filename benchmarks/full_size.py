@@ -20,13 +20,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.measure import predict
 from benchmarks.tables import Row, finish, markdown
+from vesal.inference.data.prompt import Query
 from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.inference.runtime.machine import processor
 
@@ -36,16 +36,6 @@ SPACING_DHW_MM = (3.0, 1.5, 1.5)
 SEED = 20
 TIME_LIMIT = 1.0
 """Ratio to the plain way from which this engine would have no point."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One prompt as the model takes it."""
-
-    concept: str
-    sentence: str
-    side: None = None
-    modality: str = "CT"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -121,11 +111,14 @@ def apart(what: str, folder: Path, options: argparse.Namespace, case: Path | Non
     return subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE).stdout
 
 
-def questions(count: int) -> list[Asked]:
+def questions(count: int) -> list[Query]:
     """Sentences for organs of the vocabulary; what follows them are the other targets."""
     concepts = sorted(load_vocabulary().concepts.values(), key=lambda c: (c.kind != "organ", c.name))
-    names = [c.name for c in concepts if c.target and not c.sided]
-    return [Asked(name, f"{name} in abdominal CT") for name in names[:count]]
+    chosen = [(c.name, c.kind) for c in concepts if c.target and not c.sided][:count]
+    return [
+        Query(number, name, name, None, "CT", kind, f"{name} in abdominal CT")
+        for number, (name, kind) in enumerate(chosen, 1)
+    ]
 
 
 def make_case(folder: Path, window: Sequence[int], windows: int, prompts: int) -> Path:

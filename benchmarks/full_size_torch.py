@@ -24,6 +24,7 @@ from vesal.inference.geometry.tiles import blending_weight, tiles
 from vesal.inference.io.formats import read_case
 from vesal.inference.planning.profile import read_profile
 from vesal.inference.prompts.vocabulary import load_vocabulary
+from vesal.inference.runtime.choice import Graph
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.block_masks import half_of_blocks
 from vesal.networks.medal_s import MEDAL_S, MedalS, complementary
@@ -125,7 +126,8 @@ def plain_stage(
     model: MedalS, volume: Tensor, queries: Tensor, labels: Tensor | None, window: tuple[int, int, int]
 ) -> tuple[Tensor, int]:
     """One stage: (1, 1, h, w, d) -> labels (h, w, d) and the number of passes."""
-    count, shape = queries.shape[1], tuple(volume.shape[2:])
+    count, (h, w, d) = queries.shape[1], volume.shape[2:]
+    shape = (h, w, d)
     total = torch.zeros(count, *shape)
     weights = torch.zeros(count, *shape)
     weight = torch.from_numpy(blending_weight(window).astype(np.float32))
@@ -165,7 +167,7 @@ def _network(folder: Path, stage: str) -> MedalS:
 class _NoRuntime:
     """The bank is all that the plain way needs of the converted folder."""
 
-    def load(self, path: Path, precision: str | None = None) -> None:
+    def load(self, path: Path, precision: str | None = None) -> Graph:
         """Nothing is to be loaded."""
         raise AssertionError(path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -104,12 +104,9 @@ def nothing_idle() -> Iterator[None]:
     def never(image: np.ndarray, prompt: np.ndarray | None) -> bool:
         return False
 
-    before: dict[object, Callable[[np.ndarray, np.ndarray | None], bool]] = {}
-    for module in (sliding_window, view_task):
-        before[module] = module.is_idle
-        module.is_idle = never  # type: ignore[assignment]
+    before = sliding_window.is_idle
+    sliding_window.is_idle = view_task.is_idle = never
     try:
         yield
     finally:
-        for module, own in before.items():
-            module.is_idle = own  # type: ignore[attr-defined]
+        sliding_window.is_idle = view_task.is_idle = before

@@ -70,7 +70,7 @@ class SliceConv(nn.Module):
     def _train(self, x: Tensor, within_slices: bool) -> Tensor:
         """The same; within slices as a 2D convolution of every slice, and in bf16 as ``mixed.py`` says."""
         b, _, d, _, _ = x.shape
-        weight = self.weight
+        weight: Tensor = self.weight
         if within_slices:
             x = x.movedim(2, 1).flatten(0, 1).contiguous(memory_format=torch.channels_last)
             weight = weight.sum(2)

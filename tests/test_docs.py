@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,7 +93,7 @@ def test_the_lines_of_python_in_the_readme_run() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = re.search(r"^    import vesal\n(?:    .*\n)+", readme, re.MULTILINE)
     assert lines
-    names = {"image": np.zeros((8, 24, 24), np.int16)}
+    names: dict[str, Any] = {"image": np.zeros((8, 24, 24), np.int16)}
     exec(re.sub(r"^    ", "", lines[0], flags=re.MULTILINE), names)
     result = names["result"]
     assert result.labels.shape == (8, 24, 24)

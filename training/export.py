@@ -12,16 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from vesal.inference.planning.profile import MANIFEST
-from vesal.inference.planning.weights_folder import WEIGHTS
+from vesal.inference.planning.weights_folder import WEIGHTS as SHIPPED
 from vesal.networks.nano import TEXT, Nano, widths_of
-from vesal.weights.shared_file import save_shared
+from vesal.weights.shared_file import OPSET, save_shared
 from vesal.weights.text.export import sha256
 
 CHECKPOINT = "checkpoint.pt"
 """What a run leaves in its working folder."""
-DEFAULT = WEIGHTS / "nano"
-OPSET = 18
-"""First opset whose Resize and GroupNorm-free exports both OpenVINO and ONNX Runtime run in our checks."""
+DEFAULT = SHIPPED / "nano"
 WEIGHTS = "weights.bin"
 SMALL = 64
 """Tensors with fewer values stay in the graph."""

@@ -70,7 +70,8 @@ class Trainer:
                     "%s was trained with another vocabulary: all text vectors differ from those it knows",
                     start,
                 )
-        self.model = self.model.to(memory_format=torch.channels_last_3d)
+        # torch's stubs do not know this way to call it.
+        self.model = self.model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.times = Times()
         kernels = [p for p in self.model.parameters() if p.ndim == 5 and p.shape[0] > 1]
         chosen = {id(p) for p in kernels}

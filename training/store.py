@@ -168,7 +168,8 @@ def read_volume(path: Path, skip: tuple[str, ...] = ()) -> Volume:
     targets = tuple(
         Target(p.target, p.concept, p.side, p.modality, 1 if case.instance else p.id)
         for p in prompts
-        if p.target and not p.concept.startswith(skip) and (1 if case.instance else p.id) in present
+        if p.target and p.concept and not p.concept.startswith(skip)
+        if (1 if case.instance else p.id) in present
     )
     return labelled(
         case.name, path.parent.name, case.image, labels, case.spacing_dhw_mm, targets, case.instance

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+OPSET = 18
+"""First opset whose Resize and GroupNorm-free exports both OpenVINO and ONNX Runtime run in our checks."""
 ALIGNMENT = 64
 """Bytes; where a tensor begins in the file."""
 

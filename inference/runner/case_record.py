@@ -1,7 +1,7 @@
 """What is known about one case while it runs; it becomes the case's part of the report."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 class CaseRecord:
     """Filled step by step, so that a case that ends early still tells how far it came."""
 
-    def __init__(self, job: CasePaths) -> None:
-        """Begin with nothing known but the paths."""
+    def __init__(self, job: CasePaths, now: Callable[[], float] = time.monotonic) -> None:
+        """Begin with nothing known but the paths; `now` is the clock that everything is measured by."""
         self.job = job
+        self.now = now
         self.output = CaseOutput(job.output)
         self.started: float | None = None
         self.clock: Clock | None = None
@@ -54,7 +55,7 @@ class CaseRecord:
     def begin(self, started: float, seconds: float | None) -> None:
         """Start the case; `seconds` is its time where that is set, else its prompts will tell."""
         self.started = started
-        self._least = Clock(case_budget_s(1, seconds), started)
+        self._least = Clock(case_budget_s(1, seconds), started, self.now)
 
     def deadline(self) -> float:
         """Moment at which the case is ended with what is on disk; for one prompt before they are known."""
@@ -88,11 +89,11 @@ class CaseRecord:
         """Measure a step of the case. Raises CaseAbandoned where the case was left behind meanwhile."""
         if self.closed:
             raise CaseAbandoned
-        started, self.step_now = time.monotonic(), name
+        started, self.step_now = self.now(), name
         try:
             yield
         finally:
-            self._seconds_of[name] = time.monotonic() - started
+            self._seconds_of[name] = self.now() - started
 
     def close(self) -> CaseReport:
         """Make the report, once, and let go of the volume."""
@@ -135,7 +136,7 @@ class CaseRecord:
             fallbacks=tuple(self.fallbacks),
             error=self.error,
             budget_s=self.clock.budget_s if self.clock else None,
-            seconds=time.monotonic() - self.started if self.started is not None else 0.0,
+            seconds=self.now() - self.started if self.started is not None else 0.0,
             seconds_of=dict(self._seconds_of),
             peak_mb=peak_mb(),
         )

@@ -55,16 +55,17 @@ def run(
     settings: Settings,
     open_model: Callable[[Settings], "Model"] | None = None,
     started: float | None = None,
+    now: Callable[[], float] = time.monotonic,
 ) -> int:
     """Segment every case of `settings.inputs` in turn, write the report and return the exit code.
 
     `open_model` (by default `api.load`) is called when the first case needs it, and once more after each
-    case that was left behind. `started` is the moment of `time.monotonic` from which the first case's time
+    case that was left behind. `started` is the moment of the clock `now` from which the first case's time
     counts, by default the present one. Every case has a valid output afterwards, also when SIGTERM came.
     Raises UsageError, with nothing written, where the paths cannot be used.
     """
-    started = time.monotonic() if started is None else started
-    records = [CaseRecord(job) for job in find_cases(settings.inputs, settings.outputs)]
+    started = now() if started is None else started
+    records = [CaseRecord(job, now) for job in find_cases(settings.inputs, settings.outputs)]
     model = OnceOpened(settings, open_model or _open_model)
     with _terminable():
         try:
@@ -83,7 +84,9 @@ def run(
             _hold_back_signals()
             code, ended = STOPPED, "stopped from the keyboard"
             _stop_writing(records)
-        report = _run_report(settings, model, [record.close() for record in records], started, ended, code)
+        report = _run_report(
+            settings, model, [record.close() for record in records], now() - started, ended, code
+        )
         write_report(report, settings.outputs, settings.report)
     good = sum(case.state == OK for case in report.cases)
     log.info("%s: %d of %d good, %.2f s, %.0f MB", ended, good, len(records), report.seconds, report.peak_mb)
@@ -134,8 +137,8 @@ def _run_all(records: Sequence[CaseRecord], settings: Settings, model: OnceOpene
     """Run the cases in turn; the first one's time counts from `started`, the others' from their own start."""
     with bar(len(records), "cases", "case") as shown:
         for number, record in enumerate(records):
-            record.begin(started if number == 0 else time.monotonic(), settings.seconds)
-            if not run_until(partial(_run_case, record, settings, model), record.deadline):
+            record.begin(started if number == 0 else record.now(), settings.seconds)
+            if not run_until(partial(_run_case, record, settings, model), record.deadline, record.now):
                 _leave_behind(record, model)
             shown.update()
 
@@ -192,6 +195,7 @@ def _segment(record: CaseRecord, case: Case, settings: Settings, model: OnceOpen
     clock = record.clock = Clock(
         case_budget_s(len(record.prompts), settings.seconds),
         record.started,
+        record.now,
         write_s=record.seconds_of("zeros"),
     )
     size = "x".join(map(str, case.image.shape))
@@ -241,9 +245,9 @@ def _leave_zeros(record: CaseRecord) -> None:
     if record.output.written != NOTHING:
         return
     shapes: list[tuple[int, ...] | None] = []
-    began = time.monotonic()
+    began = record.now()
     # The disk that the case is on may be what it hangs on.
-    run_until(lambda: shapes.append(read_shape(record.job.input)), lambda: began + SHAPE_S)
+    run_until(lambda: shapes.append(read_shape(record.job.input)), lambda: began + SHAPE_S, record.now)
     record.output.leave_zeros(shapes[0] if shapes else None)
 
 
@@ -282,9 +286,8 @@ def _hold_back_signals() -> None:
 
 
 def _run_report(
-    settings: Settings, model: OnceOpened, cases: Sequence[CaseReport], started: float, ended: str, code: int
+    settings: Settings, model: OnceOpened, cases: Sequence[CaseReport], seconds: float, ended: str, code: int
 ) -> RunReport:
-    seconds = time.monotonic() - started
     return RunReport(
         version=__version__,
         weights=model.model.name if model.model else settings.weights,

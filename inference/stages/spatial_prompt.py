@@ -28,7 +28,7 @@ class MaskPrompt(UserMask):
     @classmethod
     def of(cls, mask: UserMask | None) -> MaskPrompt | None:
         """That of a case's mask; None where there is none."""
-        return mask and cls(mask.labels, mask.ids, mask.source)
+        return None if mask is None else cls(mask.labels, mask.ids, mask.source)
 
     def box(self, ids: Collection[int]) -> Box | None:
         """The box of some prompts' voxels in native voxel edges; None where they have none."""

@@ -40,7 +40,6 @@ class ViewPass:
         self._rule = self._adapted = ladder.effort.of(task.rule, task.first)
         self.view = task.volume.lay(task.box, self._rule)
         self._image = np.empty((0, 0, 0, 0), np.float32)
-        self._round, self._prompt = 0, None
         self._begin_round(0, None)
 
     def run(self) -> tuple[Blended, int]:

@@ -1,6 +1,7 @@
 """The way of a case through the engine, with networks whose answer is known."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,7 +144,8 @@ def test_thick_slices_on_any_axis(thick: int) -> None:
 def test_the_graph_is_the_one_of_the_degree() -> None:
     bright = [Bright(), Bright(), Bright()]
     engine = make_engine()
-    engine.model._graphs = dict(enumerate(bright))
+    network: Any = engine.model
+    network._graphs = dict(enumerate(bright))
     segment(engine, made_image((20, 30, 30), (LOW, 200)), [LIVER], spacing_dhw_mm=(2.0, 1.0, 1.0))
     assert [len(b.calls) for b in bright] == [0, 2, 0]
 

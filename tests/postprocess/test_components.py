@@ -70,7 +70,7 @@ def test_follows_the_paper_where_the_code_lacks_the_size_ratio(shared):
 def test_the_surer_of_the_two_largest_wins_from_six_tenths_of_the_size_on():
     assert kept_sizes(*blobs((10, 0.5), (6, 0.8))) == [6]
     assert kept_sizes(*blobs((10, 0.5), (5, 0.8))) == [10]
-    assert kept_sizes(*blobs((10, 0.5), (5, 0.8)), AS_PUBLISHED) == [5]
+    assert kept_sizes(*blobs((10, 0.5), (5, 0.8)), rules=AS_PUBLISHED) == [5]
 
 
 def test_the_best_outside_the_two_largest_leaves_the_largest():

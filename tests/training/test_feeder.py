@@ -1,6 +1,5 @@
 """The thread that prepares views."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from tests.training.made import made_volume, rule  # noqa: E402
+from tests.training.made import made_volume, rule, wait_until_full  # noqa: E402
 from vesal.training import feeder as feeding  # noqa: E402
 from vesal.training import views  # noqa: E402
 from vesal.training.feeder import Feeder, ViewSchedule  # noqa: E402
@@ -80,7 +79,7 @@ def test_the_nth_view_of_a_stage_is_seeded_whenever_it_is_prepared(
     for n in range(6):
         for feeder, items in zip(opened, drawn, strict=True):
             if feeder is opened[1] and n in waits:
-                threading.Event().wait(0.3)  # until as many are prepared as there is room for
+                wait_until_full(feeder)
             item = feeder.coarse()
             feeder.give_back(item, unpose(item.truth[0], item))
             items += [item, feeder.fine()]

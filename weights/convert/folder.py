@@ -135,13 +135,15 @@ def _convert(
         "bank": text.BANK,
     }
     some = slice(0, None, max(1, len(vectors) // verify.QUERIES))
-    names, queries = (each[some][: verify.QUERIES] for each in (text.bank_names(options.sentences), vectors))
+    names = text.bank_names(options.sentences)[some][: verify.QUERIES]
+    queries = vectors[some][: verify.QUERIES]
     modality = encoder.modality_embed.weight.detach().numpy()[0]
     asked = queries + modality
     for stage, path in stages.items():
         checkpoint = Checkpoint(path)
-        network = load(checkpoint, system)
-        assert isinstance(network, Sat)
+        loaded = load(checkpoint, system)
+        assert isinstance(loaded, Sat)
+        network = loaded
         geometry = geometry_of(system, stage, path)
         manifest["source"][stage] = source(checkpoint)
         manifest["graphs"][stage], facts = _stage(

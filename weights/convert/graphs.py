@@ -22,6 +22,7 @@ import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -31,9 +32,8 @@ from torch import Tensor, nn
 from vesal.networks.medal_s import MedalS, align, union
 from vesal.networks.query_decoder import GridPositions
 from vesal.networks.sat import Sat, compare
-from vesal.networks.unet import ConvBlock
-from vesal.training.export import OPSET
-from vesal.weights.shared_file import save_shared
+from vesal.networks.unet import ConvBlock, Stack
+from vesal.weights.shared_file import OPSET, save_shared
 
 SMALL = 1024
 """Tensors of fewer elements stay in fp32, as do vectors: norms and biases gain nothing from less."""
@@ -56,9 +56,10 @@ class ViewGraph(nn.Module):
         self.fused = isinstance(network, MedalS)
         with torch.no_grad():
             _turn(network)
-            _centre(network.backbone.encoder.stages[0][0].convs[0], self.fused, prompts)
+            first = cast(Stack, cast(nn.Sequential, network.backbone.encoder.stages[0])[0])
+            _centre(cast(ConvBlock, first.convs[0]), self.fused, prompts)
             if isinstance(network, MedalS) and not prompts:
-                block = network.fusion_conv.convs[0]
+                block = cast(ConvBlock, network.fusion_conv.convs[0])
                 _replace_kernel(block, block.conv.weight[:, : block.conv.out_channels])
         self.network = network
 
@@ -71,7 +72,7 @@ class ViewGraph(nn.Module):
         seen = [centred, constant] if prompt is None else [centred, union(prompt), constant]
         pixel, tokens, positions = network.encode(torch.cat(seen, 1))
         masks = network.embed_masks(tokens, positions, text)
-        if self.fused:
+        if isinstance(network, MedalS):
             joined = pixel if prompt is None else torch.cat([pixel, align(masks, prompt)], 1)
             pixel = network.fusion_conv(joined)
         return compare(masks, pixel)

@@ -12,7 +12,7 @@ import pytest
 from tests.inference.fakes import CUBE, SHAPE, Opener, read_output, write_case
 from vesal.inference.data.errors import ProfileError
 from vesal.inference.output import logs
-from vesal.inference.runner.run import run
+from vesal.inference.runner.run import run as run_with_clock
 from vesal.inference.runner.settings import Settings
 
 
@@ -22,6 +22,11 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     inputs = tmp_path / "inputs"
     inputs.mkdir()
     return inputs, tmp_path / "outputs"
+
+
+def run(settings: Settings, opener: Opener) -> int:
+    """The loop on a clock that stands still: no case here is ended by it."""
+    return run_with_clock(settings, opener, now=lambda: 0.0)
 
 
 def report_of(outputs: Path) -> dict[str, Any]:
@@ -177,7 +182,8 @@ def test_sigterm_leaves_valid_outputs(folders: tuple[Path, Path]) -> None:
     for name, level in (("a", 200), ("b", 205), ("c", 200)):
         write_case(inputs / f"{name}.npz", level)
     before = signal.getsignal(signal.SIGTERM)
-    assert run(Settings(inputs, outputs), Opener()) == 143
+    opener = Opener()
+    assert run(Settings(inputs, outputs), opener) == 143
     assert signal.getsignal(signal.SIGTERM) == before
     for name, left in (("a", 1), ("b", 1), ("c", 0)):
         np.testing.assert_array_equal(read_output(outputs / f"{name}.npz"), expected(left))
@@ -185,6 +191,7 @@ def test_sigterm_leaves_valid_outputs(folders: tuple[Path, Path]) -> None:
     assert (report["ended"], report["exit_code"]) == ("SIGTERM", 143)
     assert [case["state"] for case in report["cases"]] == ["ok", "fell back", "not run"]
     assert [case["written"] for case in report["cases"]] == ["the labels", "a coarse result", "zeros"]
+    opener.model.released.set()
 
 
 def test_the_keyboard_stops_without_touching_other_cases(folders: tuple[Path, Path]) -> None:

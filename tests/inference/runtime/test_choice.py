@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,8 +73,8 @@ def token_graph(tmp_path: Path) -> Path:
     return save(graph, tmp_path / "tokens.onnx")
 
 
-def save(graph: "onnx.GraphProto", path: Path) -> Path:
-    """Write a graph as a model whose larger weights (the kernel) lie in a file beside it."""
+def save(graph: Any, path: Path) -> Path:
+    """Write a GraphProto as a model whose larger weights (the kernel) lie in a file beside it."""
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
     model.ir_version = 8
     onnx.save(model, path, save_as_external_data=True, location=path.stem + ".data", size_threshold=100)

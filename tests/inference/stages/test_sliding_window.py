@@ -82,7 +82,7 @@ def test_the_model_sees_the_thick_axis_first(thick: int) -> None:
     """A view of 4 slices on any axis comes as (4, 32, 48), with its prompt turned alike."""
     shape = [32, 48]
     shape.insert(thick, 4)
-    seen = {}
+    seen: dict[str, object] = {}
 
     def predict(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
         assert prompt is not None

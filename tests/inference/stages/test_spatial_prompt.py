@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,7 +180,7 @@ class Watched(Opener):
             self.masks.append(case.mask)
             return inner(case, *rest, **more)
 
-        self.model.segment_case = segment_case  # type: ignore[method-assign]
+        self.model.segment_case = segment_case
 
 
 def run_with(folder: Path, prev_pred: np.ndarray, **settings) -> tuple[Watched, int, dict]:
@@ -188,7 +189,7 @@ def run_with(folder: Path, prev_pred: np.ndarray, **settings) -> tuple[Watched, 
     with np.load(path, allow_pickle=True) as archive:
         np.savez(path, **archive, prev_pred=prev_pred)
     opener = Watched()
-    code = run(Settings(path, folder / "out", **settings), opener)
+    code = run(Settings(path, folder / "out", **settings), opener, now=lambda: 0.0)
     return opener, code, json.loads((folder / "report.json").read_text())["cases"][0]
 
 
@@ -219,13 +220,14 @@ def test_the_default_weights_take_it():
     """The shipped weights themselves are run; the mask is what they are given."""
     engine = Engine.open(threads=1)
     seen: list[np.ndarray | None] = []
-    predict = engine.model.predict
+    network: Any = engine.model
+    predict = network.predict
 
     def watched(image, prompt, *rest):
         seen.append(prompt)
         return predict(image, prompt, *rest)
 
-    engine.model.predict = watched  # type: ignore[method-assign]
+    network.predict = watched
     image = np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)
     case = replace(make_case(image, [LIVER], (3.0, 3.0, 3.0)), mask=UserMask(MASK, (1,), "here"))
     result = engine.segment(case, [LIVER], Clock(600.0, 0.0, lambda: 0.0), Saved())
@@ -272,6 +274,6 @@ def test_a_shifted_true_mask_helps_the_default_weights(shared, tmp_path):
         folder = tmp_path / label
         folder.mkdir()
         np.savez(folder / name, **case, **({} if mask is None else {"prev_pred": mask}))
-        assert run(Settings(folder / name, folder / "out", seconds=600.0)) == 0
+        assert run(Settings(folder / name, folder / "out"), now=lambda: 0.0) == 0
         found[label] = dice(np.load(folder / "out" / name)["segs"] == 1, truth == 1)
     assert found["with"] > found["without"]
