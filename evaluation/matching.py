@@ -66,7 +66,7 @@ def overlaps(truth: np.ndarray, prediction: np.ndarray) -> Overlaps:
 
 
 def present_ids(labels: np.ndarray) -> np.ndarray:
-    """Return the labels that occur in a map, ascending, with 0 in front even where there is no background."""
+    """Return the labels of a map of any shape, ascending, with 0 in front whether it occurs or not."""
     seen = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
     seen[0] = True
     flat = labels.reshape(-1)

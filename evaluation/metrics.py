@@ -121,7 +121,15 @@ def score_case(
     spacing_dhw_mm: tuple[float, float, float],
     instance: bool,
 ) -> CaseScore:
-    """Score a case of either kind."""
+    """Score a case of either kind.
+
+    Args:
+        prediction: (D,H,W) label map.
+        truth: (D,H,W) label map.
+        ids: of the prompts.
+        spacing_dhw_mm: of a voxel.
+        instance: values are objects, not prompts.
+    """
     if instance:
         return score_instances(prediction, truth)
     return score_semantic(prediction, truth, ids, spacing_dhw_mm)

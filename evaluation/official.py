@@ -40,7 +40,8 @@ def score_case_as_official(
     spacing_dhw_mm: tuple[float, float, float],
     instance: bool,
 ) -> CaseScore:
-    """Score a case as the official script does; the arguments are those of `metrics.score_case`.
+    """Score a case as the official script does; the arguments are those of `metrics.score_case`, both maps
+    (D,H,W).
 
     Raises:
         OfficialScriptError: the script itself raises on this case.

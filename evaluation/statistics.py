@@ -35,7 +35,7 @@ def summarize(values: Sequence[float], seed: int = SEED) -> Summary:
 
 
 def bootstrap_interval(values: np.ndarray, seed: int = SEED, share: float = 0.95) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean; the same values give the same interval."""
+    """Return the percentile bootstrap interval of the mean of (n,); the same values give the same one."""
     rng = np.random.default_rng(seed)
     means = np.empty(RESAMPLES)
     for i in range(RESAMPLES):  # one sample at a time: all at once needs 8 bytes x samples x values

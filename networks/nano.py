@@ -208,7 +208,7 @@ class Nano(nn.Module):
         return levels
 
     def decode(self, levels: list[Tensor], degree: int) -> Tensor:
-        """Features of four levels -> (B, C, D/2, H/2, W/2)."""
+        """Features of four levels, each (B, C, d, h, w) and half as large, -> (B, C, D/2, H/2, W/2)."""
         y = levels[3]
         for i, block in enumerate(self.up):
             level = 2 - i

@@ -16,6 +16,6 @@ def require_ndim(name: str, array: np.ndarray, ndim: int, axes: str) -> None:
 
 
 def require_same_shape(name: str, array: np.ndarray, other_name: str, shape: tuple[int, ...]) -> None:
-    """Raise `ArrayShapeError` unless `array` has exactly the shape of its partner."""
+    """Raise `ArrayShapeError` unless `array`, of any shape, has that of its partner."""
     if array.shape != tuple(shape):
         raise ArrayShapeError(f"{name} has shape {array.shape}, but {other_name} needs {tuple(shape)}")

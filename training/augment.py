@@ -116,7 +116,8 @@ def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarra
 
 
 def intensity(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gamma, contrast, uneven brightness, blur, lower resolution and noise on ``image`` float32 0..255.
+    """Gamma, contrast, uneven brightness, blur, lower resolution and noise on ``image`` (D, H, W) float32
+    0..255.
 
     The result stays in that range, and 0 stays 0.
     """

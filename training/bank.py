@@ -79,7 +79,7 @@ def build_bank(folder: Path, start: Path | None = None) -> dict[str, np.ndarray]
 
 
 def is_bank_of(folder: Path, bank: dict[str, np.ndarray]) -> bool:
-    """Whether the weights in ``folder`` were trained with these vectors; ``bank`` may have more names."""
+    """Whether the weights in ``folder`` were trained with these vectors (TEXT,); ``bank`` may have more."""
     theirs = read_bank(folder / "bank.npz")
     return theirs.keys() <= bank.keys() and all(np.allclose(theirs[n], bank[n], atol=0.05) for n in theirs)
 

@@ -62,7 +62,7 @@ def score_case(model: Model, labelled: Labelled, budget_s: float | None = None) 
 
 
 def instance_f1(labels: np.ndarray, labelled: Labelled) -> float:
-    """F1 of the objects as the organizers' script counts it; NaN, with a warning, where it breaks off.
+    """F1 of the objects (D, H, W) as the organizers' script counts; NaN, with a warning, where it breaks off.
 
     Some sets give all objects of a case one id. They are told apart as the engine tells them: 6-connected.
     """

@@ -135,7 +135,7 @@ def labelled(
     targets: tuple[Target, ...],
     instance: bool = False,
 ) -> Volume:
-    """A volume of arrays in memory, with what follows from them; see ``Volume``."""
+    """A volume of arrays (D, H, W) in memory, with what follows from them; see ``Volume``."""
     return Volume(
         name,
         dataset,

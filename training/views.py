@@ -114,7 +114,7 @@ def build(
     rng: np.random.Generator | None,
     ideas: Ideas = ALL,
 ) -> Item:
-    """Sample image, truth and prompt on ``view`` and augment them together; not so without ``rng``."""
+    """Sample image, truth and prompt (N, d, h, w) on ``view``; augment them together if there is ``rng``."""
     image = to_view(cast(np.ndarray, volume.image), view)  # which slices it, as `Voxels` can be
     labels = torch.from_numpy(_labels_on(volume, view).astype(np.float32))
     flips: tuple[int, ...] = ()

@@ -178,7 +178,7 @@ class Taps:
         return Taps(self.low[slab], self.fraction[slab])
 
     def apply(self, values: np.ndarray, axis: int) -> np.ndarray:
-        """Interpolate float32 along ``axis``, of which ``values`` hold what is ``used``."""
+        """Interpolate float32 of any shape along ``axis``, of which ``values`` hold what is ``used``."""
         low = self.low - self.low[0]
         if not self.fraction.any():
             return np.take(values, low, axis)

@@ -45,7 +45,8 @@ def choose_modality(
 ) -> ModalityChoice:
     """Modality of a case from those of its sentences, in their order (None where a sentence carries none).
 
-    `name` is the file's stem, `dataset` the key that its prompts were taken from, if any.
+    `name` is the file's stem, `image` (D,H,W) uint8, `dataset` the key that its prompts were taken from, if
+    any.
     """
     counts = Counter(modality for modality in found if modality)
     if counts:

@@ -18,7 +18,7 @@ def check_names(path: Path, wanted: tuple[str, ...], given: Mapping[str, np.ndar
 
 
 def describe(arrays: Mapping[str, np.ndarray]) -> str:
-    """Names and shapes for a message."""
+    """Names and shapes for a message; arrays of any shape."""
     return ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
 
 

@@ -19,7 +19,7 @@ _HALFWAY = 1 << (_DROPPED - 1)
 
 
 def float16_bits(values: np.ndarray) -> np.ndarray:
-    """Numbers of ``MIN_NORMAL`` or more as half precision, rounded to nearest (ties up), read as uint16.
+    """Numbers of ``MIN_NORMAL`` or more, any shape, as half precision (nearest, ties up) read as uint16.
 
     Read so they keep their order, and integers compare and multiply many at a time. Less than ``MIN_NORMAL``
     gives nonsense.
@@ -31,7 +31,7 @@ def float16_bits(values: np.ndarray) -> np.ndarray:
 
 
 def round_to_float16(values: np.ndarray) -> np.ndarray:
-    """Probabilities to the precision of halves: float32; 0 where below ``MIN_NORMAL``, negative or NaN."""
+    """Probabilities of any shape to the precision of halves: float32; 0 where below ``MIN_NORMAL`` or NaN."""
     values = np.ascontiguousarray(values, np.float32)
     bits = values.view(np.uint32) + np.uint32(_HALFWAY)
     bits >>= np.uint32(_DROPPED)
@@ -41,7 +41,7 @@ def round_to_float16(values: np.ndarray) -> np.ndarray:
 
 
 def to_bits(values: np.ndarray) -> np.ndarray:
-    """What ``round_to_float16`` gave as half precision, read as uint16; without loss, 0 stays 0."""
+    """What ``round_to_float16`` gave, any shape, as half precision read as uint16: no loss, 0 stays 0."""
     bits = values.view(np.uint32) - np.uint32(_BIAS)
     bits >>= np.uint32(_DROPPED)
     bits *= values > 0
@@ -49,7 +49,7 @@ def to_bits(values: np.ndarray) -> np.ndarray:
 
 
 def from_bits(bits: np.ndarray) -> np.ndarray:
-    """What ``to_bits`` took, as float32."""
+    """What ``to_bits`` took, float32 of any shape."""
     wide = bits.astype(np.uint32)
     wide <<= np.uint32(_DROPPED)
     wide += np.uint32(_BIAS)

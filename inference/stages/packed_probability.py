@@ -149,7 +149,7 @@ Probabilities = np.ndarray | PackedProbability
 
 
 def join_classes(parts: Sequence[Probabilities]) -> Probabilities:
-    """The classes of several results on one view, one after the other, for the next stage.
+    """The classes of results (n, D, H, W) on one view as one (N, D, H, W), for the next stage.
 
     Where they are many they are packed, to the precision of halves.
     """

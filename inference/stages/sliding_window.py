@@ -255,7 +255,12 @@ def slices_of(corner: Corner, size: Corner) -> Slices:
 
 
 def is_idle(image: np.ndarray, prompt: np.ndarray | None) -> bool:
-    """Whether a window can hold nothing: all black, or away from the coarse result."""
+    """Whether a window can hold nothing: all black, or away from the coarse result.
+
+    Args:
+        image: (C, d, h, w) float32; channel 0 is -1 where nothing is.
+        prompt: (N, d, h, w) spatial prompt, or None.
+    """
     if not (image[0] > -1.0).any():
         return True
     return prompt is not None and float(prompt.max(initial=0.0)) < IDLE_PROMPT

@@ -145,7 +145,7 @@ def across(model: Model, labelled: Labelled, foreign: Sequence[Foreign]) -> list
 
 
 def kept(before: np.ndarray, after: np.ndarray) -> float:
-    """Share of the voxels of ``before`` that ``after`` has too; NaN where there is none."""
+    """Share of the voxels of ``before`` (D, H, W) bool that ``after`` has too; NaN where there is none."""
     size = np.count_nonzero(before)
     return float(np.count_nonzero(before & after) / size) if size else float("nan")
 

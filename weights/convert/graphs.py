@@ -136,7 +136,10 @@ def trace(
     dynamic: Mapping[str, Mapping[int, str]],
     path: Path,
 ) -> onnx.ModelProto:
-    """Export ``module`` by tracing; ``dynamic`` names the free axes. The file at ``path`` is overwritten."""
+    """Export ``module`` by tracing it on ``inputs`` of any shape; ``dynamic`` names the free axes.
+
+    The file at ``path`` is overwritten.
+    """
     with torch.no_grad(), warnings.catch_warnings():
         # The exporter through torch.export is said to follow, but names outputs twice (torch 2.13); and that
         # instance norms take their statistics from the input is what they are for.

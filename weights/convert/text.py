@@ -132,6 +132,7 @@ class _TextGraph(nn.Module):
         self.model = model
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """ids, mask (B, L) int64 -> (B, E)."""
         return self.model.encode(ids, mask)
 
 

@@ -104,7 +104,7 @@ def network_logits(
 def measure(
     network: Sat, graphs: Mapping[str, Path], queries: np.ndarray, window_dhw: tuple[int, int, int]
 ) -> dict[str, Agreement]:
-    """Agreement of ``plain`` and ``prompted`` graphs, the worse of both, by precision.
+    """Agreement of ``plain`` and ``prompted`` graphs on ``queries`` (N, E), the worse of both, by precision.
 
     ``fp32`` is ONNX Runtime's; ``bf16`` OpenVINO's, where this processor has it.
     """

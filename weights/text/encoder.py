@@ -39,6 +39,7 @@ class Linear(nn.Module):
         self.quantised = True
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, L, I) -> (B, L, O)."""
         weight = self.codes.float() * self.scale if self.quantised else self.weight.T
         return x @ weight + self.bias
 
@@ -63,6 +64,7 @@ class Table(nn.Module):
         self.quantised = True
 
     def forward(self, ids: Tensor) -> Tensor:
+        """ids (B, L) int64 -> rows (B, L, C)."""
         if not self.quantised:
             return functional.embedding(ids, self.weight)
         # Gathering first keeps the 47 MB float table from ever being built.
@@ -104,6 +106,7 @@ class MiniLM(nn.Module):
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """input_ids, attention_mask (B, L) int64 -> unit vectors (B, 384)."""
         mask = attention_mask.float()
         # cumsum instead of arange: the position index then follows the dynamic length without a shape
         # operator.
