@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 class CaseRecord:
     """Filled step by step, so that a case that ends early still tells how far it came."""
 
-    def __init__(self, job: CasePaths, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, paths: CasePaths, now: Callable[[], float] = time.monotonic) -> None:
         """Begin with nothing known but the paths; `now` is the clock that everything is measured by."""
-        self.job = job
+        self.paths = paths
         self.now = now
-        self.output = CaseOutput(job.output)
+        self.output = CaseOutput(paths.output)
         self.started: float | None = None
         self.clock: Clock | None = None
         self.case: Case | None = None
@@ -115,9 +115,9 @@ class CaseRecord:
     def _report(self) -> CaseReport:
         case, modality = self.case, self.modality
         return CaseReport(
-            name=self.job.name,
-            input=str(self.job.input),
-            output=str(self.job.output),
+            name=self.paths.name,
+            input=str(self.paths.input),
+            output=str(self.paths.output),
             state=self._state(),
             written=self.output.written,
             shape=case.image.shape if case else self.output.shape,

@@ -65,7 +65,7 @@ def run(
     Raises UsageError, with nothing written, where the paths cannot be used.
     """
     started = now() if started is None else started
-    records = [CaseRecord(job, now) for job in find_cases(settings.inputs, settings.outputs)]
+    records = [CaseRecord(paths, now) for paths in find_cases(settings.inputs, settings.outputs)]
     model = OnceOpened(settings, open_model or _open_model)
     with _terminable():
         try:
@@ -146,14 +146,14 @@ def _run_all(records: Sequence[CaseRecord], settings: Settings, model: OnceOpene
 def _run_case(record: CaseRecord, settings: Settings, model: OnceOpened) -> None:
     """Make one output: zeros at once, then whatever the engine finds. An error ends this case only."""
     try:
-        with open_case(record.job.input) as reader:
+        with open_case(record.paths.input) as reader:
             with record.step("zeros"):
                 record.output.write_zeros(reader.shape, reader.header)
             with record.step("read"):
                 case = _read(record, reader, settings)
         _segment(record, case, settings, model)
     except Exception as error:
-        log.exception("case %s fell back, its output holds %s", record.job.name, record.output.written)
+        log.exception("case %s fell back, its output holds %s", record.paths.name, record.output.written)
         record.error = f"{type(error).__name__}: {error}"
     _log_end(record, record.close())
 
@@ -166,7 +166,7 @@ def _leave_behind(record: CaseRecord, model: OnceOpened) -> None:
     model.leave_behind()
     _leave_zeros(record)
     record.error = f"time was up in the step {step!r}; the output holds {record.output.written}"
-    log.error("case %s was left behind: %s", record.job.name, record.error)
+    log.error("case %s was left behind: %s", record.paths.name, record.error)
     _log_end(record, record.close())
 
 
@@ -237,7 +237,7 @@ def _log_end(record: CaseRecord, report: CaseReport) -> None:
             log.warning("  prompt %d is empty: %s", outcome.id, outcome.why)
     for fallback in report.fallbacks:
         log.warning("  fallback: %s", fallback)
-    log.info("  %s, %.2f s, %.0f MB -> %s", report.state, report.seconds, report.peak_mb, record.job.output)
+    log.info("  %s, %.2f s, %.0f MB -> %s", report.state, report.seconds, report.peak_mb, record.paths.output)
 
 
 def _leave_zeros(record: CaseRecord) -> None:
@@ -247,7 +247,7 @@ def _leave_zeros(record: CaseRecord) -> None:
     shapes: list[tuple[int, ...] | None] = []
     began = record.now()
     # The disk that the case is on may be what it hangs on.
-    run_until(lambda: shapes.append(read_shape(record.job.input)), lambda: began + SHAPE_S, record.now)
+    run_until(lambda: shapes.append(read_shape(record.paths.input)), lambda: began + SHAPE_S, record.now)
     record.output.leave_zeros(shapes[0] if shapes else None)
 
 

@@ -32,7 +32,7 @@ def test_a_mask_beside_its_case_is_no_case(case: Path, tmp_path: Path) -> None:
     """`a.prompt.npz` belongs to `a.npz`; without that it is a case like any other."""
     for name in ("a.prompt.npz", "b.prompt.npz"):
         (case.parent / name).write_bytes(b"")
-    assert [job.name for job in find_cases(case.parent, tmp_path / "out")] == ["a", "b.prompt"]
+    assert [paths.name for paths in find_cases(case.parent, tmp_path / "out")] == ["a", "b.prompt"]
 
 
 def test_a_folder_that_is_named_like_a_file(case: Path, tmp_path: Path) -> None:
