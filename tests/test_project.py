@@ -69,6 +69,13 @@ def test_what_is_imported_is_pinned(folder: str) -> None:
         )
 
 
+def test_every_pin_of_the_container_is_imported() -> None:
+    """What the engine has stopped using goes; the packages of CUDA are loaded by ONNX Runtime."""
+    used = set().union(*(imported(path) for name in LIBRARY for path in (ROOT / name).rglob("*.py")))
+    pins = [pin.partition("==")[0] for group in (RUNTIME, "gpu") for pin in resolve(GROUPS, group)]
+    assert not {pin for pin in pins if not pin.startswith("nvidia-") and MODULES.get(pin, pin) not in used}
+
+
 def prints(node: ast.AST) -> bool:
     """Say whether code prints outside of a function `main`, which is what makes a file a command."""
     if isinstance(node, ast.FunctionDef) and node.name == "main":
