@@ -3,6 +3,7 @@ PYTHON ?= python3
 ENGINE ?= $(notdir $(shell command -v docker || command -v podman))
 IMAGE ?= vesal
 ACCELERATOR ?= cpu
+TREE = .linked
 
 # Training: where data and real cases lie, the steps of its five runs (HOURS="6 1 2 2 1" gives hours in their place), and
 # where the weights go. Two processes, as a step's views and so the result hang on how many there are.
@@ -12,21 +13,35 @@ STEPS ?= 16717 466 808 2483 2005
 PROCESSES ?= 2
 WEIGHTS ?= weights/nano
 RUNS ?= .training
-TRAIN = .venv-dev/bin/python -m training --data $(DATA) --store $(RUNS)/store --processes $(PROCESSES)
+TRAIN = .venv-dev/bin/python -m vesal.training --data $(DATA) --store $(RUNS)/store --processes $(PROCESSES)
 LENGTH = $(if $(HOURS),--hours $(word $(1),$(HOURS)),--steps $(word $(1),$(STEPS)))
 NARROW = --widths 24 48 96 128 --without settling
 LATER = $(NARROW) --start $(RUNS)/1/weights --seed 6 --rate 1e-3
-VALIDATE = .venv-dev/bin/python -m training.validate --data $(DATA)/val --real $(CASES) --weights $(WEIGHTS)
+VALIDATE = .venv-dev/bin/python -m vesal.training.validate --data $(DATA)/val --real $(CASES) --weights $(WEIGHTS)
 
-.PHONY: predict test image weights clean
+.PHONY: predict test lint tree imports types image weights clean
 
 # Fetch a small volume, segment it as the container does, show score and picture.
 predict: .venv/ready
-	.venv/bin/python -m demo --case nuclei
+	.venv/bin/python -m vesal.demo --case nuclei
 
-test: .venv-dev/ready
-	.venv-dev/bin/ruff check .
+test: lint
 	PYTHON=$(CURDIR)/.venv-dev/bin/python .venv-dev/bin/python -m pytest
+
+lint: .venv-dev/ready imports types
+	.venv-dev/bin/ruff check .
+	.venv-dev/bin/ruff format --check .
+
+# import-linter and mypy look for packages in folders: $(TREE) shows them the checkout as it is installed.
+tree: .venv-dev/ready
+	.venv-dev/bin/python tools/link_tree.py $(TREE)
+
+imports: tree
+	cd $(TREE) && $(CURDIR)/.venv-dev/bin/lint-imports $(CURDIR)/pyproject.toml
+
+types: tree
+	cd $(TREE) && $(CURDIR)/.venv-dev/bin/mypy --config-file $(CURDIR)/pyproject.toml \
+	    -p vesal -p benchmarks -p tests -p tools
 
 image:
 	$(ENGINE) build --build-arg ACCELERATOR=$(ACCELERATOR) --tag $(IMAGE) .
@@ -39,27 +54,30 @@ weights: .venv-dev/ready
 	$(TRAIN) --work $(RUNS)/2 --out $(RUNS)/2/weights $(call LENGTH,2) $(LATER)
 	test -d $(RUNS)/3 || { rm -rf $(RUNS)/3.new && cp -r $(RUNS)/2 $(RUNS)/3.new && mv $(RUNS)/3.new $(RUNS)/3; }
 	$(TRAIN) --work $(RUNS)/3 --out $(RUNS)/3/weights $(call LENGTH,3) $(LATER)
-	.venv-dev/bin/python -m training.average $(RUNS)/2 $(RUNS)/3 $(RUNS)/1 --out $(RUNS)/mean
+	.venv-dev/bin/python -m vesal.training.average $(RUNS)/2 $(RUNS)/3 $(RUNS)/1 --out $(RUNS)/mean
 	$(TRAIN) --work $(RUNS)/4 --out $(RUNS)/4/weights $(call LENGTH,4) --start $(RUNS)/mean --seed 8 --rate 8e-4
 	$(TRAIN) --work $(RUNS)/5 --out $(RUNS)/5/weights $(call LENGTH,5) --start $(RUNS)/4/weights --seed 9 --rate 8e-4
-	.venv-dev/bin/python -m training.average $(RUNS)/5 $(RUNS)/4 --out $(WEIGHTS)
+	.venv-dev/bin/python -m vesal.training.average $(RUNS)/5 $(RUNS)/4 --out $(WEIGHTS)
 	$(VALIDATE) --all --forget --write
 	$(VALIDATE) --write
 
 clean:
-	rm -rf .venv .venv-dev .demo .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-dev .linked .demo .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The runtime as the image has it (its lists are complete, hence --no-deps), and what the scores and pictures need.
-.venv/ready: requirements.txt requirements-cpu.txt requirements-evaluation.txt
+# The runtime as the image has it (its list is complete, hence --no-deps), and what the scores and pictures need.
+.venv/ready: pyproject.toml tools/pins.py
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Vesal needs Python 3.11 or later")'
 	$(PYTHON) -m venv --clear .venv
-	.venv/bin/pip install --quiet --no-deps -r requirements-cpu.txt
-	.venv/bin/pip install --quiet -r requirements-evaluation.txt
+	$(PYTHON) tools/pins.py runtime >.venv/pins.txt
+	.venv/bin/pip install --quiet --no-deps -r .venv/pins.txt
+	$(PYTHON) tools/pins.py evaluation >.venv/pins.txt
+	.venv/bin/pip install --quiet -r .venv/pins.txt
 	touch $@
 
-.venv-dev/ready: requirements.txt requirements-cpu.txt requirements-evaluation.txt requirements-dev.txt
+.venv-dev/ready: pyproject.toml tools/pins.py
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Vesal needs Python 3.11 or later")'
 	$(PYTHON) -m venv --clear .venv-dev
-	.venv-dev/bin/pip install --quiet -r requirements-dev.txt
+	$(PYTHON) tools/pins.py runtime dev >.venv-dev/pins.txt
+	.venv-dev/bin/pip install --quiet -r .venv-dev/pins.txt
 	touch $@

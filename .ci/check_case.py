@@ -7,7 +7,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from vesal.evaluation.metrics import score_case  # noqa: E402
-from vesal.inference.io.npz import read_case  # noqa: E402
+from vesal.inference.io.formats import read_case  # noqa: E402
 
 
 def check(image: Path, truth: Path, output: Path, must_find: bool) -> str:

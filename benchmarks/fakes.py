@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.measure import now
+from vesal.inference.api import Model
 from vesal.inference.data.terms import MODALITIES
 from vesal.inference.engine import Engine
-from vesal.inference.families.nano import SIDE_CODES, NanoModel
-from vesal.inference.planning.profile import CoveredTarget, Profile, read_profile
+from vesal.inference.families.nano import SIDE_CODES, NanoModel, graph_paths
+from vesal.inference.planning.manifest import CoveredTarget
+from vesal.inference.planning.profile import Profile, read_profile
+from vesal.inference.runtime.choice import Graph
 
 NOISE = 1e-3
 """Height of the noise where a class is not; without any, results would pack better than true ones."""
@@ -82,6 +85,10 @@ class NoRuntime:
     precision: str = "fp32"
     threads: int = 1
 
+    def load(self, path: Path, precision: str | None = None) -> Graph:
+        """Nothing is to be loaded."""
+        raise AssertionError(path)
+
 
 def covering(folder: Path) -> Profile:
     """The profile of some weights as if they had been trained on everything that their bank names, in any way
@@ -99,9 +106,9 @@ def covering(folder: Path) -> Profile:
     return replace(profile, targets=tuple(targets))
 
 
-def fake_engine(profile: Profile, graph: Callable[..., dict[str, np.ndarray]]) -> Engine:
-    """An engine with the rules and the bank of a profile, and one made-up network for all degrees."""
+def fake_model(profile: Profile, graph: Callable[..., dict[str, np.ndarray]]) -> Model:
+    """A model with the rules and the bank of a profile, and one made-up network for all degrees."""
     with np.load(profile.bank) as archive:
         bank = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
-    graphs: Mapping[int, Callable[..., dict[str, np.ndarray]]] = dict.fromkeys(profile.graphs, graph)
-    return Engine(profile, NoRuntime(), NanoModel(graphs, bank))
+    graphs = dict.fromkeys(graph_paths(profile), graph)
+    return Model(Engine(profile, NoRuntime(), NanoModel(graphs, bank)))

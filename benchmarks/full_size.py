@@ -20,13 +20,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.measure import predict
 from benchmarks.tables import Row, finish, markdown
+from vesal.inference.data.prompt import Query
 from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.inference.runtime.machine import processor
 
@@ -36,16 +36,6 @@ SPACING_DHW_MM = (3.0, 1.5, 1.5)
 SEED = 20
 TIME_LIMIT = 1.0
 """Ratio to the plain way from which this engine would have no point."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One prompt as the model takes it."""
-
-    concept: str
-    sentence: str
-    side: None = None
-    modality: str = "CT"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,7 +70,7 @@ def measured(folder: Path, prompts: int, beside: bool, options: argparse.Namespa
     case = make_case(folder, options.window, options.windows, prompts)
     command = ("--weights", str(folder / "converted"), "--threads", str(options.threads), "--seconds", "3600")
     ours = predict(case, folder / "ours", *command)
-    stages = ", ".join(f"{s['name'].split()[0]} {s['windows']}" for s in ours.case["stages"])
+    stages = ", ".join(f"{s['stage']} {s['windows']}" for s in ours.case["stages"])
     share = math.prod(options.window) / PUBLISHED_VOXELS
     note = (
         f"windows of {'x'.join(map(str, options.window))}, {share:.3f} of the published voxels: {stages}; "
@@ -90,7 +80,7 @@ def measured(folder: Path, prompts: int, beside: bool, options: argparse.Namespa
         memory = Row(f"peak memory, {prompts} prompt(s)", ours.report["peak_mb"], "MB")
         return [Row(f"whole case, {prompts} prompt(s)", ours.seconds, "s", note=note), memory]
     plain = json.loads(apart("plain", folder, options, case))
-    ran = {stage["name"].split()[0]: stage["windows"] for stage in ours.case["stages"]}
+    ran = {stage["stage"]: stage["windows"] for stage in ours.case["stages"]}
     # A prompted window is seen twice, with complementary halves of its prompts.
     if plain["passes"] != ran["coarse"] + 2 * ran["fine"]:
         raise RuntimeError(f"the plain way made {plain['passes']} passes, the engine saw {stages} windows")
@@ -121,11 +111,14 @@ def apart(what: str, folder: Path, options: argparse.Namespace, case: Path | Non
     return subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE).stdout
 
 
-def questions(count: int) -> list[Asked]:
+def questions(count: int) -> list[Query]:
     """Sentences for organs of the vocabulary; what follows them are the other targets."""
     concepts = sorted(load_vocabulary().concepts.values(), key=lambda c: (c.kind != "organ", c.name))
-    names = [c.name for c in concepts if c.target and not c.sided]
-    return [Asked(name, f"{name} in abdominal CT") for name in names[:count]]
+    chosen = [(c.name, c.kind) for c in concepts if c.target and not c.sided][:count]
+    return [
+        Query(number, name, name, None, "CT", kind, f"{name} in abdominal CT")
+        for number, (name, kind) in enumerate(chosen, 1)
+    ]
 
 
 def make_case(folder: Path, window: Sequence[int], windows: int, prompts: int) -> Path:

@@ -21,8 +21,10 @@ from benchmarks.full_size import SEED, SPACING_DHW_MM, questions
 from benchmarks.measure import now
 from vesal.inference.families.query import QueryModel
 from vesal.inference.geometry.tiles import blending_weight, tiles
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case
+from vesal.inference.planning.profile import read_profile
 from vesal.inference.prompts.vocabulary import load_vocabulary
+from vesal.inference.runtime.choice import Graph
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.block_masks import half_of_blocks
 from vesal.networks.medal_s import MEDAL_S, MedalS, complementary_passes
@@ -33,7 +35,7 @@ from vesal.weights.convert.folder import Options, convert
 from vesal.weights.convert.keymap import load
 
 BLOCK = 8
-"""Voxels a side of the blocks of complementary prompts in the fine stage (``medal_s.md`` 7)."""
+"""Voxels a side of the blocks of complementary prompts in the fine stage (docs/medal_s.md 7)."""
 WORDS = ["<s>", "<pad>", "</s>", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz"]
 
 
@@ -103,7 +105,7 @@ def run_plain(case: Path, folder: Path, window: Sequence[int]) -> dict[str, floa
     started = now()
     read = read_case(case)
     asked = questions(len(read.sentences))
-    bank = QueryModel.load(folder / "converted", _NoRuntime())
+    bank = QueryModel.open(read_profile(folder / "converted", check_digests=False), _NoRuntime()).fine
     queries = torch.from_numpy(bank.embed(asked).text)[None]
     # (h, w, d), as the published network sees it
     volume = torch.from_numpy(read.image.transpose(1, 2, 0).astype(np.float32))[None, None]
@@ -124,7 +126,8 @@ def plain_stage(
     model: MedalS, volume: Tensor, queries: Tensor, labels: Tensor | None, window: tuple[int, int, int]
 ) -> tuple[Tensor, int]:
     """One stage: (1, 1, h, w, d) -> labels (h, w, d) and the number of passes."""
-    count, shape = queries.shape[1], tuple(volume.shape[2:])
+    count, (h, w, d) = queries.shape[1], volume.shape[2:]
+    shape = (h, w, d)
     total = torch.zeros(count, *shape)
     weights = torch.zeros(count, *shape)
     weight = torch.from_numpy(blending_weight(window).astype(np.float32))
@@ -164,7 +167,7 @@ def _network(folder: Path, stage: str) -> MedalS:
 class _NoRuntime:
     """The bank is all that the plain way needs of the converted folder."""
 
-    def load(self, path: Path, precision: str | None = None) -> None:
+    def load(self, path: Path, precision: str | None = None) -> Graph:
         """Nothing is to be loaded."""
         raise AssertionError(path)
 

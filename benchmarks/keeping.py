@@ -38,27 +38,27 @@ def make_rows(times: int) -> list[Row]:
     """Size, time and import."""
     import blosc2
 
-    from vesal.inference.stages.float16_bits import from_bits, rounded, to_bits
+    from vesal.inference.stages.float16_bits import from_bits, round_to_float16, to_bits
     from vesal.inference.stages.packed_probability import PackedProbability
 
     values = made()
-    kept = PackedProbability.of(values[None], halves=True)
-    bits = to_bits(rounded(values))
+    packed = PackedProbability.of(values[None], as_float16=True)
+    bits = to_bits(round_to_float16(values))
     theirs = blosc2.compress2(bits)
 
     def unpack_theirs() -> np.ndarray:
         return from_bits(np.frombuffer(blosc2.decompress2(theirs), np.uint16))
 
     calls = [
-        lambda: PackedProbability.of(values[None], halves=True),
-        lambda: blosc2.compress2(to_bits(rounded(values))),
-        lambda: kept[0],
+        lambda: PackedProbability.of(values[None], as_float16=True),
+        lambda: blosc2.compress2(to_bits(round_to_float16(values))),
+        lambda: packed[0],
         unpack_theirs,
     ]
     ms = side_by_side(calls, times)
     size = f"{SIDE}^3 voxels"
     return [
-        Row(f"bytes of a class, {size}", kept.nbytes / 1e3, "kB", len(theirs) / 1e3, "blosc2"),
+        Row(f"bytes of a class, {size}", packed.nbytes / 1e3, "kB", len(theirs) / 1e3, "blosc2"),
         Row(f"packing a class, {size}", ms[0], against=ms[1], than="blosc2"),
         Row(f"unpacking a class, {size}", ms[2], against=ms[3], than="blosc2"),
         Row(

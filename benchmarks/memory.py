@@ -65,7 +65,7 @@ def measured(what: str, case: Path, weights: Path) -> list[Row]:
 
 def run_case(case: Path, weights: Path) -> dict[str, object]:
     """Run one case from file to file with a made-up network; in the process that is measured."""
-    from benchmarks.fakes import Balls, covering, fake_engine
+    from benchmarks.fakes import Balls, covering, fake_model
     from vesal.inference.runner.run import run
     from vesal.inference.runner.settings import Settings
 
@@ -73,7 +73,7 @@ def run_case(case: Path, weights: Path) -> dict[str, object]:
     report = case.with_suffix(".report")
     settings = Settings(case, case.parent / "outputs", report=report, seconds=3600.0, verbosity=-1)
     started = time.monotonic()
-    run(settings, lambda _: fake_engine(profile, Balls(radius=0.08)))
+    run(settings, lambda _: fake_model(profile, Balls(radius=0.08)))
     told = json.loads(report.read_text(encoding="utf-8"))["cases"][0]
     return {
         "peak_mb": peak_mb(),
@@ -106,7 +106,7 @@ def run_network(weights: Path) -> None:
     from vesal.inference.stages.passes import MOST_QUERIES
 
     profile = read_profile(weights)
-    model = NanoModel.load(profile.graphs, profile.bank, choose_runtime())
+    model = NanoModel.open(profile, choose_runtime())
     side = round(profile.coarse.window_voxels ** (1 / 3) / 16) * 16
     with np.load(profile.bank) as archive:
         text = archive["vectors"][:MOST_QUERIES].astype(np.float32)

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fakes import Balls, Timed, covering, fake_engine
+from benchmarks.fakes import Balls, Timed, covering, fake_model
 from benchmarks.measure import now, side_by_side
 from benchmarks.tables import Row
+from vesal.inference.api import Model
 from vesal.inference.engine import Engine
 from vesal.inference.families import network_input
-from vesal.inference.families.nano import NanoModel
+from vesal.inference.families.nano import NanoModel, graph_paths
 from vesal.inference.geometry import region, resample
 from vesal.inference.io import label_writer, npz
 from vesal.inference.prompts import parser
@@ -27,7 +28,7 @@ from vesal.inference.stages import filters, label_map, prompt_results
 
 STEPS: dict[str, tuple[Callable[..., Any], ...]] = {
     "writing zeros, coarse and final result": (label_writer.write_label_map,),
-    "reading": (npz.read_case,),
+    "reading": (npz.NpzReader.read,),
     "parsing prompts": (parser.parse_prompts,),
     "statistics of the volume": (network_input.intensity_statistics,),
     "sampling views": (resample.to_view, network_input.image_channels),
@@ -47,11 +48,11 @@ the true one."""
 def rows(path: Path, weights: Path, folder: Path, times: int) -> list[Row]:
     """Engine beside numpy, its steps, the network beside bare runs, and a large network."""
     profile, runtime = covering(weights), choose_runtime()
-    graphs = {degree: Timed(runtime.load(path)) for degree, path in profile.graphs.items()}
+    graphs = {degree: Timed(runtime.load(path)) for degree, path in graph_paths(profile).items()}
     with np.load(profile.bank) as archive:
         bank = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
-    engine = Engine(profile, runtime, NanoModel(graphs, bank))
-    once = in_process(path, folder, engine)
+    model = Model(Engine(profile, runtime, NanoModel(graphs, bank)))
+    once = in_process(path, folder, model)
     once()  # compiles, and reads everything once
     with np.load(folder / "out" / path.name) as archive:
         labels = archive["segs"]
@@ -87,12 +88,12 @@ def rows(path: Path, weights: Path, folder: Path, times: int) -> list[Row]:
     return found
 
 
-def in_process(path: Path, folder: Path, engine: Engine) -> Callable[[], None]:
+def in_process(path: Path, folder: Path, model: Model) -> Callable[[], None]:
     """The whole way of a case from file to file, in this process, with an open engine."""
     settings = Settings(path, folder / "out", report=folder / "report.json", verbosity=-1, seconds=3600.0)
 
     def once() -> None:
-        if run(settings, lambda _: engine):
+        if run(settings, lambda _: model):
             raise RuntimeError(f"{path} fell back; see {settings.report}")
 
     return once
@@ -152,7 +153,7 @@ def timed(function: Callable[..., Any], took: dict[str, float], step: str) -> It
     modules = [module for name, module in sys.modules.items() if name.startswith("vesal.inference.")]
     places = [
         (h, name)
-        for h in [*modules, label_map.LabelMap]
+        for h in [*modules, label_map.LabelMap, npz.NpzReader]
         for name, value in list(vars(h).items())
         if value is function
     ]
@@ -168,7 +169,7 @@ def timed(function: Callable[..., Any], took: dict[str, float], step: str) -> It
 def large_network_row(path: Path, weights: Path, folder: Path) -> Row:
     """Share of the wall time that the engine takes beside a network of Medal S's size."""
     graph = Balls(seconds=LARGE_NETWORK_S)
-    once = in_process(path, folder, fake_engine(covering(weights), graph))
+    once = in_process(path, folder, fake_model(covering(weights), graph))
     started = time.perf_counter()  # a network that sleeps takes no processor's time
     once()
     wall = time.perf_counter() - started

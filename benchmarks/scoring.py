@@ -13,6 +13,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from vesal.evaluation.metrics import score_case
 SPACING_DHW_MM = (1.0, 0.8, 0.8)
 CLASSES = 15
 SEED = 7
+T = TypeVar("T")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -112,7 +114,7 @@ def warm_up(ids: list[int]) -> None:
     plain_semantic(*tiny, ids, SPACING_DHW_MM)
 
 
-def timed(call: Callable) -> tuple[float, object]:
+def timed(call: Callable[[], T]) -> tuple[float, T]:
     """Return seconds and result of a call."""
     start = time.perf_counter()
     result = call()

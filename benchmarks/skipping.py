@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from benchmarks.tables import Row
 from vesal.evaluation.metrics import dice
-from vesal.inference.engine import Engine
-from vesal.inference.io.npz import read_case
-from vesal.inference.planning.profile import Profile, StageRule
-from vesal.inference.prompts.parser import parse_prompts
-from vesal.inference.runner.settings import Settings
-from vesal.inference.stages import sliding_window as windows
-from vesal.inference.stages import view_pass
-from vesal.inference.timing.clock import Clock
+from vesal.inference.api import Model, load
+from vesal.inference.io.formats import read_case
+from vesal.inference.planning.profile import Profile
+from vesal.inference.planning.rules import StageRule
+from vesal.inference.stages import sliding_window, view_task
 
 MOST_LOST = 1e-4
 """Mean Dice that skipping may cost: less than a table shows. In a window skipped because the coarse stage
@@ -32,17 +30,20 @@ nothing can be skipped."""
 def rows(cases: list[Path], weights: Path, finer: int = FINER) -> list[Row]:
     """Default rules, then views cut into more windows; each with and without skipping."""
     logging.getLogger("vesal").setLevel(logging.ERROR)
-    engine = Engine.open(Settings(weights=str(weights.resolve())))
-    found = _compare("default rules", cases, engine)
-    engine.profile = with_windows(engine.profile, finer)
-    return found + _compare(f"views of {finer} windows in both stages", cases, engine)
+    model = load(str(weights.resolve()))
+    found = _compare("default rules", cases, model)
+    finer_profile = with_windows(model.profile, finer)
+    cut = model.with_profile(
+        coarse=finer_profile.coarse, fine=finer_profile.fine, overrides=finer_profile.overrides
+    )
+    return found + _compare(f"views of {finer} windows in both stages", cases, cut)
 
 
 def with_windows(profile: Profile, count: int) -> Profile:
     """The profile with so many smaller windows in both stages of every target: the grid stays as it is."""
 
     def cut(rule: StageRule) -> StageRule:
-        return replace(
+        return structs.replace(
             rule, window_voxels=max(16**3, rule.window_voxels // count), max_windows=rule.max_windows * count
         )
 
@@ -50,13 +51,13 @@ def with_windows(profile: Profile, count: int) -> Profile:
     return replace(profile, coarse=cut(profile.coarse), fine=cut(profile.fine), overrides=overrides)
 
 
-def _compare(what: str, cases: list[Path], engine: Engine) -> list[Row]:
+def _compare(what: str, cases: list[Path], model: Model) -> list[Row]:
     skipped = ran = without = 0
     gains: list[float] = []
     for case in cases:
-        with_skipping, counts = _segment(case, engine)
+        with_skipping, counts = _segment(case, model)
         with nothing_idle():
-            without_skipping, all_counts = _segment(case, engine)
+            without_skipping, all_counts = _segment(case, model)
         ran, skipped = ran + counts[0], skipped + counts[1]
         without += all_counts[0]
         gains += [a - b for a, b in zip(with_skipping, without_skipping, strict=True)]
@@ -76,13 +77,11 @@ def _compare(what: str, cases: list[Path], engine: Engine) -> list[Row]:
     ]
 
 
-def _segment(case: Path, engine: Engine) -> tuple[list[float], tuple[int, int]]:
+def _segment(case: Path, model: Model) -> tuple[list[float], tuple[int, int]]:
     """Dice of each covered prompt, and windows run and skipped."""
     read = read_case(case)
-    prompts, _ = parse_prompts(
-        read.sentences, name=read.name, image=read.image, encoder=lambda: engine.text_encoder
-    )
-    told = engine.segment(read, prompts, Clock(3600.0, 0.0, lambda: 0.0), lambda labels: None)
+    prompts, _ = model.understand(read)
+    told = model.segment_case(read, prompts)
     with np.load(_truth_of(case)) as archive:
         truth = archive["gts"]
     ids = [id_ for id_, outcome in told.prompts.items() if outcome.covered]
@@ -106,12 +105,9 @@ def nothing_idle() -> Iterator[None]:
     def never(image: np.ndarray, prompt: np.ndarray | None) -> bool:
         return False
 
-    before: dict[object, Callable[[np.ndarray, np.ndarray | None], bool]] = {}
-    for module in (windows, view_pass):
-        before[module] = module.is_idle
-        module.is_idle = never  # type: ignore[assignment]
+    before = sliding_window.is_idle
+    sliding_window.is_idle = view_task.is_idle = never
     try:
         yield
     finally:
-        for module, own in before.items():
-            module.is_idle = own  # type: ignore[attr-defined]
+        sliding_window.is_idle = view_task.is_idle = before

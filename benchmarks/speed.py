@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.measure import ROOT, as_in_a_container, count_processor_time
 from vesal.inference.runtime.machine import available_threads
 
-TABLES = ("start", "resampling", "overhead", "prompts", "cases", "skipping")
+TABLES = ("start", "calling", "resampling", "overhead", "prompts", "cases", "skipping")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _measure(options: argparse.Namespace, threads: int) -> int:
     """Imported late: numpy reads its limits of threads when it is loaded."""
-    from benchmarks import overhead, resampling, skipping, start, whole
+    from benchmarks import calling, overhead, resampling, skipping, start, whole
     from benchmarks.tables import Row, finish, markdown
 
     weights, times = options.weights, options.times
@@ -56,6 +56,7 @@ def _measure(options: argparse.Namespace, threads: int) -> int:
         (folder / "out").mkdir()
         makers: dict[str, tuple[str, Callable[[], list[Row]]]] = {
             "start": ("Cold start", lambda: start.rows(weights, folder, times)),
+            "calling": ("From Python", lambda: calling.rows(many, weights, folder, times)),
             "resampling": ("Resampling", lambda: resampling.rows(many, weights, threads, times)),
             "overhead": (
                 f"Engine overhead, {many.stem}",
@@ -82,7 +83,7 @@ def _measure(options: argparse.Namespace, threads: int) -> int:
 
 def most_prompts(cases: list[Path]) -> Path:
     """The case with most prompts."""
-    from vesal.inference.io.npz import read_case
+    from vesal.inference.io.formats import read_case
 
     return max(cases, key=lambda case: len(read_case(case).sentences))
 

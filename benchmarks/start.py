@@ -14,7 +14,7 @@ from benchmarks.tables import Row
 
 WALL_MS, IMPORTS_MS = 1500.0, 700.0
 SIDE = 32
-NEEDLESS = ("tqdm", "tokenizers", "blosc2", "scipy", "torch", "onnxruntime", "multiprocessing", "concurrent")
+NEEDLESS = ("tqdm", "tokenizers", "blosc2", "scipy", "torch", "onnxruntime", "multiprocessing")
 """Packages that a case with one known prompt has no use for."""
 
 

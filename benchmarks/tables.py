@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def markdown(title: str, rows: Sequence[Row]) -> str:
     return "\n".join([*lines, ""])
 
 
-def as_json(tables: dict[str, Sequence[Row]]) -> dict[str, Any]:
+def as_json(tables: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Everything in plain types, with the machine it was measured on."""
     return {
         "machine": asdict(processor()),
@@ -72,7 +72,7 @@ def as_json(tables: dict[str, Sequence[Row]]) -> dict[str, Any]:
     }
 
 
-def finish(tables: dict[str, Sequence[Row]], path: Path | None) -> int:
+def finish(tables: Mapping[str, Sequence[Row]], path: Path | None) -> int:
     """Write the JSON where it is wanted; return 1 where a limit is not kept."""
     if path is not None:
         path.write_text(json.dumps(as_json(tables), indent=2) + "\n", encoding="utf-8")

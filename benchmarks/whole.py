@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.fakes import covering
 from benchmarks.measure import best_command
 from benchmarks.tables import Row
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case
 from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.timing.clock import SECONDS_PER_PROMPT
 
@@ -109,17 +109,17 @@ def network_rows(case: Path, weights: Path, times: int) -> list[Row]:
     from benchmarks.measure import side_by_side
     from vesal.inference.families.contract import Embedding
     from vesal.inference.families.nano import NanoModel
-    from vesal.inference.geometry.views import fit_view, whole
+    from vesal.inference.geometry.views import fit_view, triple, whole
     from vesal.inference.planning.profile import read_profile
     from vesal.inference.runtime.choice import choose_runtime
 
     with NpzArchive(case) as archive:
-        shape = archive.header("imgs").shape
+        d, h, w = archive.header("imgs").shape
     with np.load(case) as content:
-        spacing = tuple(float(s) for s in content["spacing"][::-1])
+        spacing = triple(float(s) for s in content["spacing"][::-1])
     profile = read_profile(weights)
-    view = fit_view(whole(shape), spacing, profile.coarse.window_voxels)
-    model = NanoModel.load(profile.graphs, profile.bank, choose_runtime())
+    view = fit_view(whole((d, h, w)), spacing, profile.coarse.window_voxels)
+    model = NanoModel.open(profile, choose_runtime())
     count = len(read_case(case).sentences)
     with np.load(profile.bank) as archive_:
         text = archive_["vectors"][:count].astype(np.float32)

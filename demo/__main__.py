@@ -1,4 +1,4 @@
-"""Segment the demo's cases with `sh predict.sh`, show score and picture: `python -m demo [--case NAME]`."""
+"""Segment the demo's cases, show score and picture: `python -m vesal.demo [--case NAME]`."""
 
 import argparse
 import os
@@ -16,14 +16,12 @@ from vesal.demo.picture import save_picture
 from vesal.demo.score import score_table
 from vesal.inference.data.case import Case
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the demo; return the exit code of `predict.sh`, or 1 where the demo's volumes cannot be had."""
-    parser = argparse.ArgumentParser(prog="python -m demo", description="Segment the demo's cases.")
+    """Run the demo; return the exit code of `vesal`, or 1 where the demo's volumes cannot be had."""
+    parser = argparse.ArgumentParser(prog="python -m vesal.demo", description="Segment the demo's cases.")
     parser.add_argument("--case", choices=CASES, help="only this one")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".demo", help="for all files (%(default)s)")
+    parser.add_argument("--folder", type=Path, default=Path(".demo"), help="for all files (%(default)s)")
     options = parser.parse_args(arguments)
     names, folder = [options.case] if options.case else list(CASES), options.folder.resolve()
     try:
@@ -41,10 +39,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _predict(inputs: Path, outputs: Path) -> int:
     """Run the container's own command on a folder, with the Python that runs the demo."""
-    command = ["sh", "predict.sh", str(inputs), str(outputs)]
-    return subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"PYTHON": sys.executable}, check=False
-    ).returncode
+    command = [sys.executable, "-m", "vesal", str(inputs), str(outputs)]
+    return subprocess.run(command, check=False).returncode
 
 
 def _show(demo: DemoCase, case: Case, outputs: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from vesal.demo.cases import DemoCase
 from vesal.inference.data.case import Case
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case
 
 
 def write_challenge_case(demo: DemoCase, folder: Path) -> Case:

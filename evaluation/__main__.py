@@ -1,4 +1,4 @@
-"""Score a folder of predictions: `python -m evaluation IMAGES PREDICTIONS GROUNDTRUTH -o results`.
+"""Score a folder of predictions: `python -m vesal.evaluation IMAGES PREDICTIONS GROUNDTRUTH -o results`.
 
 Exit code 0: every case was scored; 1: some have a reason instead; 2: wrong usage.
 """
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m evaluation", description="Score predictions against ground truth."
+        "python -m vesal.evaluation", description="Score predictions against ground truth."
     )
     parser.add_argument("images", type=Path, help="folder of volumes NAME.npz, or one file")
     parser.add_argument("predictions", type=Path, help="folder of predictions NAME.npz with `segs`")

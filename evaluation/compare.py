@@ -1,7 +1,7 @@
-"""Put two sets of predictions side by side: `python -m evaluation.compare A B`.
+"""Put two sets of predictions side by side: `python -m vesal.evaluation.compare A B`.
 
-A and B are folders with a results.json of `python -m evaluation`, or folders of predictions, which are then
-scored against --images and --groundtruth. B is the new one: a loss is a score that fell from A to B.
+A and B are folders with a results.json of `python -m vesal.evaluation`, or folders of predictions, which are
+then scored against --images and --groundtruth. B is the new one: a loss is a score that fell from A to B.
 
 Exit code 0: compared; 2: wrong usage.
 """
@@ -114,7 +114,7 @@ def _results(path: Path, images: Path | None, truths: Path | None) -> list[CaseR
         return read_results(path / JSON_FILE)
     if images is None or truths is None:
         raise EvaluationError(
-            f"{path} has no {JSON_FILE}; score it first with `python -m evaluation`, "
+            f"{path} has no {JSON_FILE}; score it first with `python -m vesal.evaluation`, "
             "or give --images and --groundtruth to score it now"
         )
     from tqdm import tqdm
@@ -152,7 +152,7 @@ def _loss_row(loss: Loss) -> dict[str, str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m evaluation.compare", description="Compare two sets of predictions."
+        "python -m vesal.evaluation.compare", description="Compare two sets of predictions."
     )
     parser.add_argument("a", type=Path, metavar="A", help="results of the old predictions, or their folder")
     parser.add_argument("b", type=Path, metavar="B", help="results of the new predictions, or their folder")

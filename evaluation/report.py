@@ -59,7 +59,7 @@ def read_results(path: Path) -> list[CaseResult]:
         content = json.loads(path.read_text(encoding="utf-8"))
         return [_case_result(row) for row in content["cases"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EvaluationError(f"{path} is no results.json of `python -m evaluation` ({error!r})") from error
+        raise EvaluationError(f"{path} is no results.json of `vesal.evaluation` ({error!r})") from error
 
 
 def summary_row(row: Row) -> dict[str, str]:

@@ -15,7 +15,7 @@ from vesal.evaluation.official import score_case_as_official
 from vesal.evaluation.targets import Asked, describe
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import CaseError
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case
 
 SCORES = ("dsc", "nsd", "f1", "dsc_tp")
 """The four scores of the challenge, as fields of `CaseScore`."""

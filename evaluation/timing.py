@@ -1,4 +1,4 @@
-"""Time a submission as the organizers do: `python -m evaluation.timing IMAGE_NAME CASES`.
+"""Time a submission as the organizers do: `python -m vesal.evaluation.timing IMAGE_NAME CASES`.
 
 Each case is run alone with the official command line, in docker or podman, whichever works and has the image;
 `--engine process` times `sh predict.sh` without a container. Every case has 60 seconds a class, the start of
@@ -24,8 +24,7 @@ from vesal.evaluation.errors import EvaluationError
 from vesal.evaluation.report import as_text
 from vesal.evaluation.submission import Check, check_image_name, check_script, output_problems
 from vesal.inference.data.errors import CaseError
-from vesal.inference.io.npz import read_case
-from vesal.inference.io.read_shape import read_shape
+from vesal.inference.io.formats import read_case, read_shape
 
 SECONDS_PER_CLASS = 60
 PATIENCE = 1.5
@@ -169,7 +168,7 @@ def _with_bar(cases: list) -> list:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m evaluation.timing", description="Time a submission.")
+    parser = argparse.ArgumentParser("python -m vesal.evaluation.timing", description="Time a submission.")
     parser.add_argument(
         "image", metavar="IMAGE_NAME", help="name of the image (any word with --engine process)"
     )
@@ -185,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="further option of `run`, such as --run-option=--network=none",
     )
-    parser.add_argument("--keep", type=Path, help="folder to keep the outputs in, for `python -m evaluation`")
+    parser.add_argument("--keep", type=Path, help="folder to keep the outputs in, for `vesal.evaluation`")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("timing.json"), help="where to write the JSON"
     )

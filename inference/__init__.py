@@ -1,3 +1,1 @@
 """Vesal's engine: what the container runs, from a case file to a label map."""
-
-__version__ = "0.1.0"

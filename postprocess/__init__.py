@@ -1,18 +1,16 @@
 """Filters on label maps and probabilities: pure functions on arrays, no model, no file."""
 
-from vesal.postprocess.components import ComponentRules, filter_class, filter_components, keep_components
-from vesal.postprocess.instances import MOST_INSTANCES, split_instances
-from vesal.postprocess.slices import apply_presence, empty_absent_slices, present_slices, slice_nms
+from vesal.postprocess.components import ComponentRules, filter_class
+from vesal.postprocess.instances import MAX_INSTANCES, split_instances
+from vesal.postprocess.slices import present_slices, slice_nms
+from vesal.postprocess.specks import remove_specks
 
 __all__ = [
-    "MOST_INSTANCES",
+    "MAX_INSTANCES",
     "ComponentRules",
-    "apply_presence",
-    "empty_absent_slices",
     "filter_class",
-    "filter_components",
-    "keep_components",
     "present_slices",
+    "remove_specks",
     "slice_nms",
     "split_instances",
 ]

@@ -10,7 +10,7 @@ class ArrayShapeError(ValueError):
 
 
 def require_ndim(name: str, array: np.ndarray, ndim: int, axes: str) -> None:
-    """Raise `ArrayShapeError` unless `array` has `ndim` axes; `axes` names them for the message."""
+    """Raise `ArrayShapeError` unless `array` has `ndim` axes; `axes`, such as (D,H,W), is for the message."""
     if array.ndim != ndim:
         raise ArrayShapeError(f"{name} has shape {array.shape}; wanted {ndim} axes {axes}")
 

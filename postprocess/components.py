@@ -6,7 +6,6 @@ components are measured in one labelling: cost grows with the boxes, not with th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cc3d
@@ -21,6 +20,12 @@ BORDER = 1e-6
 
 WORTH_TAKING = 0.9
 """A copy without empty planes is made where at most this share of an axis is left."""
+
+MIN_CONFIDENT = 2
+"""Fewest components of high probability for all of them to be kept; of a single one the next rule decides."""
+
+CANDIDATES = 2
+"""The component of the highest probability replaces the largest one only if it is one of so many largest."""
 
 Box = tuple[slice, slice, slice]
 
@@ -38,46 +43,10 @@ class ComponentRules:
     high_probability: float = 0.86
     """Mean probability above which a component may be kept beside another one."""
 
-    together: int = 2
-    """Fewest sure and close components for all of them to be kept (a single one falls to the rule below)."""
-
-    finalists: int = 2
-    """The surest component wins over the largest only when it is among this many largest ones."""
-
     min_size_ratio: float | None = 0.6
-    """... and only with at least this share of the largest one's voxels, as in the paper. None or 0 leaves
-    the ratio out, as the authors' published code does: there a few sure voxels can replace an organ."""
-
-
-def filter_components(
-    labels: np.ndarray,
-    probability: np.ndarray,
-    ids: Iterable[int] | None = None,
-    rules: ComponentRules = ComponentRules(),
-) -> np.ndarray:
-    """Keep, for each class, only the components that the rules choose.
-
-    Args:
-        labels: (D,H,W) unsigned integers, 0 is background.
-        probability: (D,H,W) float, probability of the class that won each voxel.
-        ids: classes to filter; others stay as they are. None means every class; an absent id changes nothing.
-        rules: see `ComponentRules`.
-
-    Returns:
-        A new array like `labels`; the input is not touched. An empty map comes back empty.
-
-    Raises:
-        ArrayShapeError: the arrays are not (D,H,W) or differ in shape.
-    """
-    require_ndim("labels", labels, 3, "(D,H,W)")
-    require_same_shape("probability", probability, "labels", labels.shape)
-    result = labels.copy()
-    boxes = class_boxes(labels)
-    for class_id in boxes if ids is None else ids:
-        if class_id in boxes:
-            box = boxes[class_id]
-            filter_class(result[box], probability[box], class_id, rules)
-    return result
+    """Share of the largest component's voxels that the one of the highest probability needs to replace it, as
+    in the paper. None or 0 leaves the ratio out, as the authors' published code does: there a few voxels of
+    high probability can replace an organ."""
 
 
 def filter_class(
@@ -87,7 +56,7 @@ def filter_class(
 
     Args:
         labels: (D,H,W) unsigned integers: a map, or the part of it that holds the whole class.
-        probability: (D,H,W) float, as for `filter_components`.
+        probability: (D,H,W) float, of the class that won each voxel.
         class_id: the class; one that is absent changes nothing.
         rules: see `ComponentRules`.
 
@@ -96,21 +65,10 @@ def filter_class(
     """
     require_ndim("labels", labels, 3, "(D,H,W)")
     require_same_shape("probability", probability, "labels", labels.shape)
-    mask = labels == class_id
+    mask = np.ascontiguousarray(labels == class_id)
     removed = _voxels_to_remove(mask, probability, rules)
     if removed.size:
         labels[np.unravel_index(removed, labels.shape)] = 0
-
-
-def keep_components(
-    mask: np.ndarray, probability: np.ndarray, rules: ComponentRules = ComponentRules()
-) -> np.ndarray:
-    """Return the (D,H,W) bool mask of the components of `mask` that the rules choose; empty stays empty."""
-    require_ndim("mask", mask, 3, "(D,H,W)")
-    require_same_shape("probability", probability, "mask", mask.shape)
-    kept = np.array(mask, dtype=bool, order="C")
-    kept.reshape(-1)[_voxels_to_remove(kept, probability, rules)] = False
-    return kept
 
 
 def _voxels_to_remove(mask: np.ndarray, probability: np.ndarray, rules: ComponentRules) -> np.ndarray:
@@ -163,17 +121,16 @@ def class_boxes(labels: np.ndarray) -> dict[int, Box]:
 
 
 def _by_size(sizes: np.ndarray, largest: int) -> np.ndarray:
-    """Return the labels of the largest components; equal sizes stay in raster order."""
+    """(k,) labels of the largest components, from (n+1,) sizes by label; equal sizes stay in raster order."""
     return 1 + np.argsort(-sizes[1:], kind="stable")[:largest]
 
 
 def _choose(sizes: np.ndarray, means: np.ndarray, rules: ComponentRules) -> np.ndarray:
-    """Return the positions to keep, from sizes in descending order and the mean probabilities beside them."""
-    close = means.max() - means <= rules.max_probability_drop + BORDER
-    sure = means > rules.high_probability + BORDER
-    together = np.flatnonzero(close & sure)
-    if len(together) >= rules.together:
-        return together
-    surest = int(np.argmax(means >= means.max() - BORDER))
-    large_enough = sizes[surest] >= (rules.min_size_ratio or 0.0) * sizes[0]
-    return np.array([surest if surest < rules.finalists and large_enough else 0])
+    """(k,) positions to keep, from (n,) sizes in descending order and the (n,) means beside them."""
+    near_best = means.max() - means <= rules.max_probability_drop + BORDER
+    confident = np.flatnonzero(near_best & (means > rules.high_probability + BORDER))
+    if len(confident) >= MIN_CONFIDENT:
+        return confident
+    best = int(np.argmax(means >= means.max() - BORDER))
+    large_enough = sizes[best] >= (rules.min_size_ratio or 0.0) * sizes[0]
+    return np.array([best if best < CANDIDATES and large_enough else 0])

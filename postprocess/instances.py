@@ -7,17 +7,17 @@ import numpy as np
 
 from vesal.postprocess.checks import require_ndim
 
-# The scorer casts ids to uint8: a 256th object would become background (DESIGN, section 1).
-MOST_INSTANCES = 255
+# The scorer casts ids to uint8: a 256th object would become background (docs/design.md, The contract).
+MAX_INSTANCES = 255
 
 
-def split_instances(mask: np.ndarray, min_voxels: int = 1, most: int = MOST_INSTANCES) -> np.ndarray:
+def split_instances(mask: np.ndarray, min_voxels: int = 1, max_instances: int = MAX_INSTANCES) -> np.ndarray:
     """Give every 6-connected object of a mask its own id, largest first.
 
     Args:
         mask: (D,H,W) bool, or integers whose non-zero voxels are foreground.
         min_voxels: objects with fewer voxels are dropped; 1 keeps all.
-        most: objects kept, the largest ones; 1..255.
+        max_instances: objects kept, the largest ones; 1..255.
 
     Returns:
         (D,H,W) uint8 with ids 1..n by descending size, equal sizes in raster order of their first voxel; 0 is
@@ -25,11 +25,13 @@ def split_instances(mask: np.ndarray, min_voxels: int = 1, most: int = MOST_INST
 
     Raises:
         ArrayShapeError: `mask` is not (D,H,W).
-        ValueError: `most` is outside 1..255.
+        ValueError: `max_instances` is outside 1..255.
     """
     require_ndim("mask", mask, 3, "(D,H,W)")
-    if not 1 <= most <= MOST_INSTANCES:
-        raise ValueError(f"most={most}; wanted 1..{MOST_INSTANCES}, as ids are written as uint8")
+    if not 1 <= max_instances <= MAX_INSTANCES:
+        raise ValueError(
+            f"max_instances={max_instances}; wanted 1..{MAX_INSTANCES}, as ids are written as uint8"
+        )
     if mask.size == 0:
         return np.zeros(mask.shape, dtype=np.uint8)
     box = tight_box(mask)
@@ -37,7 +39,7 @@ def split_instances(mask: np.ndarray, min_voxels: int = 1, most: int = MOST_INST
     foreground = np.ascontiguousarray(mask[box] != 0)
     components, count = cc3d.connected_components(foreground, connectivity=6, return_N=True)
     sizes = _sizes(components, count)
-    order = np.argsort(-sizes, kind="stable")[:most]
+    order = np.argsort(-sizes, kind="stable")[:max_instances]
     order = order[sizes[order] >= min_voxels]
     new_ids = np.zeros(count + 1, dtype=np.uint8)
     new_ids[order + 1] = np.arange(1, len(order) + 1, dtype=np.uint8)
@@ -53,7 +55,7 @@ def hits_by_axis(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def tight_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
-    """The smallest box around what is not zero; empty where nothing is."""
+    """The smallest box around what is not zero in (D,H,W); empty where nothing is."""
     sides = (np.flatnonzero(hit) for hit in hits_by_axis(mask))
     d, h, w = (slice(int(s[0]), int(s[-1]) + 1) if s.size else slice(0, 0) for s in sides)
     return d, h, w

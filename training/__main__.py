@@ -1,4 +1,4 @@
-"""``python -m training --data DIR --out weights/nano --hours H``: train and export the default weights.
+"""``python -m vesal.training --data DIR --out weights/nano --hours H``: train and export the default weights.
 
 With ``--steps N`` in place of the hours the clock decides nothing: on a processor of the same kind the same
 command, with as many processes, gives the same weights to the bit, also if it was interrupted; on another
@@ -36,7 +36,7 @@ from vesal.training.synthetic import synthetic_source
 def main() -> None:
     """Parse the command line and run."""
     started = process_start_monotonic()
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m vesal.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with train/DATASET/*.npz")
     parser.add_argument("--out", type=Path, required=True, help="folder of the weights to write")
     parser.add_argument(
@@ -100,7 +100,7 @@ def main() -> None:
         seed,
         group.rank,
         ideas,
-        trainer.pace,
+        trainer.schedule,
         first=trainer.step * plan.pairs,
     )
     train(trainer, feeder, partial(look_at, volumes=held_out) if held_out else None)

@@ -1,4 +1,4 @@
-"""``python -m training.ablation``: the training ideas, each switched off once; same budget, same seed.
+"""``python -m vesal.training.ablation``: the training ideas, each switched off once; same budget, same seed.
 
 Every row is a short run of its own in one process with one thread, from nothing or all from the same weights,
 so that the table says what an idea changes within that time and not what a whole training without it would
@@ -34,7 +34,7 @@ def command(args: argparse.Namespace, row: str) -> list[str]:
     line = [
         sys.executable,
         "-m",
-        "training",
+        "vesal.training",
         "--data",
         args.data,
         "--out",
@@ -97,7 +97,7 @@ def read_rows(work: Path, rows: Sequence[str]) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Parse the command line, run, print the table."""
-    parser = argparse.ArgumentParser(prog="python -m training.ablation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m vesal.training.ablation", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="weights that all begin from; default: from nothing")
     parser.add_argument("--work", type=Path, default=Path(".training/ablation"))

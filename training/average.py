@@ -1,4 +1,4 @@
-"""``python -m training.average RUN RUN --out weights/nano``: export the mean of several runs' weights.
+"""``python -m vesal.training.average RUN RUN --out weights/nano``: export the mean of several runs' weights.
 
 Runs that begin from one another stay close enough for the mean of their weights to be a network, which tends
 to keep what each of them is best at (Wortsman et al. 2022, model soups).
@@ -48,7 +48,7 @@ def mean_of_runs(folders: Sequence[Path], shares: Sequence[float] = ()) -> dict[
 
 def main() -> None:
     """Parse the command line, average, export."""
-    parser = argparse.ArgumentParser(prog="python -m training.average", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m vesal.training.average", description=__doc__)
     parser.add_argument(
         "runs",
         type=Path,

@@ -73,7 +73,7 @@ def build_bank(folder: Path, start: Path | None = None) -> dict[str, np.ndarray]
 
         encoder = SentenceEncoder(TEXT_WEIGHTS, OrtRuntime())
         names = sorted(load_vocabulary().concepts)
-        bank = concept_vectors(names, encoder.encode, start and read_bank(start / "bank.npz"))
+        bank = concept_vectors(names, encoder.encode, read_bank(start / "bank.npz") if start else None)
         np.savez(path, names=np.array(names), vectors=np.stack([bank[n] for n in names]).astype(np.float16))
     return read_bank(path)
 

@@ -1,4 +1,4 @@
-"""``python -m training.card --weights weights/nano``: fill the tables of a model card from what was measured.
+"""``python -m vesal.training.card --weights weights/nano``: fill a model card from what was measured.
 
 A table stands in the card's ``README.md`` between ``<!-- table: NAME -->`` and ``<!-- end: NAME -->``. Names,
 and where they come from: ``TABLES``. Results are the JSON files of ``training.validate --json`` and
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vesal.inference.data.errors import VesalError
-from vesal.inference.planning.profile import MANIFEST
+from vesal.inference.planning.manifest import MANIFEST
 from vesal.training.floors import floors_table
 from vesal.training.measure.data import shown
 from vesal.training.measure.results import ResultsError, markdown_table, read_json
@@ -197,7 +197,7 @@ def _check_marks(text: str) -> None:
 
 def main() -> None:
     """Parse the command line and renew the card."""
-    parser = argparse.ArgumentParser(prog="python -m training.card", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m vesal.training.card", description=__doc__)
     parser.add_argument("--weights", type=Path, required=True, help="folder with manifest.json and README.md")
     parser.add_argument(
         "--results", type=Path, help="folder with the JSON files; training/measured/NAME if left out"

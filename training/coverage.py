@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vesal.inference.data.terms import SIDES
-from vesal.inference.planning.profile import MANIFEST
+from vesal.inference.planning.manifest import MANIFEST
 from vesal.training.augment import TURNED
 from vesal.training.measure.runs import TargetKey
 from vesal.training.scores import Row

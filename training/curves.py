@@ -1,4 +1,4 @@
-"""``python -m training.curves WORK -o FILE.png``: training against validation, a panel a set.
+"""``python -m vesal.training.curves WORK -o FILE.png``: training against validation, a panel a set.
 
 Reads the ``log*.csv`` of a run's working folder (``log.Log``: step, seconds, rate, key, value). A key is
 ``SET STAGE`` (training, a moving average), ``val SET STAGE`` (held-out patients) or ``loss STAGE``; a key
@@ -165,7 +165,7 @@ def _legend(figure, curves: Mapping[Line, Points]) -> None:
 
 def main() -> None:
     """Parse the command line and draw."""
-    parser = argparse.ArgumentParser(prog="python -m training.curves", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m vesal.training.curves", description=__doc__)
     parser.add_argument("work", type=Path, help="working folder of a run, with its log*.csv")
     parser.add_argument("-o", "--out", type=Path, required=True, help="PNG to write")
     args = parser.parse_args()

@@ -11,15 +11,15 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from vesal.inference.planning.profile import MANIFEST
-from vesal.inference.planning.weights_folder import WEIGHTS
+from vesal.inference.planning.manifest import MANIFEST
+from vesal.inference.planning.weights_folder import WEIGHTS as SHIPPED
 from vesal.networks.nano import TEXT, Nano, widths_of
 from vesal.weights.digest import sha256
 from vesal.weights.shared_file import OPSET, save_shared
 
 CHECKPOINT = "checkpoint.pt"
 """What a run leaves in its working folder."""
-DEFAULT = WEIGHTS / "nano"
+DEFAULT = SHIPPED / "nano"
 WEIGHTS = "weights.bin"
 SMALL = 64
 """Tensors with fewer values stay in the graph."""
@@ -43,7 +43,10 @@ class OneDegree(nn.Module):
 
 
 def example(prompts: int = 2, shape: tuple[int, int, int] = (32, 32, 48)) -> tuple[Tensor, ...]:
-    """Inputs of the right types and axes."""
+    """Inputs of the right types, in the order of ``INPUTS``.
+
+    Image (1, 2, D, H, W), prompt (1, N, D, H, W), text (1, N, T) float32; side and modality (1, N) int64.
+    """
     g = torch.Generator().manual_seed(0)
     return (
         torch.randn(1, 2, *shape, generator=g),

@@ -30,7 +30,7 @@ AHEAD = 4
 """Views prepared in advance, of each stage."""
 
 
-class Forecast(NamedTuple):
+class ViewSchedule(NamedTuple):
     """How views are prepared as a run goes on."""
 
     scale: float = 1.0
@@ -65,10 +65,10 @@ class Feeder:
         seed: int,
         rank: int = 0,
         ideas: Ideas = ALL,
-        pace: Callable[[int], Forecast] = lambda n: Forecast(),
+        schedule: Callable[[int], ViewSchedule] = lambda n: ViewSchedule(),
         first: int = 0,
     ) -> None:
-        """``pace`` tells how the n-th view of a stage is prepared; that from which to begin is ``first``.
+        """``schedule`` tells how the n-th view of a stage is prepared; that from which to begin is ``first``.
 
         Processes of a run have the same ``seed`` and each its own ``rank``: views of one step are as large in
         each of them, and of thick slices in all or in none, as these take half as long again; so none waits
@@ -81,7 +81,7 @@ class Feeder:
         self._names = sorted(self._by_set)
         self._kinds, self._share_thick = self._by_slices(coarse_voxels)
         self._voxels = {"coarse": coarse_voxels, "fine": fine_voxels}
-        self._pace, self._next = pace, dict.fromkeys(VIEW_SHARES, first)
+        self._schedule, self._next = schedule, dict.fromkeys(VIEW_SHARES, first)
         self._ideas = ideas
         self._strangers = self._strangers_by_set()
         self._seed, self._rank = seed, rank
@@ -145,10 +145,12 @@ class Feeder:
         which = [self._seed, list(VIEW_SHARES).index(stage), n]
         # From 1: numpy seeds the same with and without a 0 at the end.
         shared, rng = np.random.default_rng(which), np.random.default_rng([*which, 1 + self._rank])
-        pace = self._pace(n)
-        share = pace.scale * shared.uniform(*VIEW_SHARES[stage])
+        schedule = self._schedule(n)
+        share = schedule.scale * shared.uniform(*VIEW_SHARES[stage])
         voxels = max(16**3, int(self._voxels[stage] * share))
-        return _Draws(voxels, bool(shared.random() < self._share_thick), bool(rng.random() < pace.plain), rng)
+        return _Draws(
+            voxels, bool(shared.random() < self._share_thick), bool(rng.random() < schedule.plain), rng
+        )
 
     def _by_slices(self, voxels: int) -> tuple[dict[bool, tuple[list[str], np.ndarray]], float]:
         """Names of the sets with thick slices and of those without, each with what it is drawn by; and how

@@ -14,7 +14,7 @@ import torch
 
 from vesal.inference.geometry.region import grown_region, region_of
 from vesal.inference.geometry.resample import between
-from vesal.inference.geometry.view_groups import around, group
+from vesal.inference.geometry.view_groups import bounding_box, group
 from vesal.inference.geometry.views import fit_view
 from vesal.training.loop import Trainer
 from vesal.training.store import SetRule, Volume
@@ -51,7 +51,7 @@ def _case(trainer: Trainer, volume: Volume) -> list[tuple[str, float]]:
         if not seen:
             found += [("fine", 0.0) for _ in members]
             continue
-        box = around(seen)
+        box = bounding_box(seen)
         box = grown_region(box, GROW, view.step, volume.image.shape)
         near = fit_view(box, volume.spacing_dhw_mm, trainer.plan.fine_voxels)
         prompt = np.stack([between(coarse[i], view, near) for i in members])

@@ -21,7 +21,7 @@ from vesal.inference.geometry.views import SIDE_MULTIPLE
 from vesal.networks.nano import Nano, widths_of
 from vesal.training.bank import is_bank_of
 from vesal.training.export import CHECKPOINT
-from vesal.training.feeder import Feeder, Forecast
+from vesal.training.feeder import Feeder, ViewSchedule
 from vesal.training.log import Log
 from vesal.training.losses import segmentation_loss
 from vesal.training.muon import Muon
@@ -70,7 +70,8 @@ class Trainer:
                     "%s was trained with another vocabulary: all text vectors differ from those it knows",
                     start,
                 )
-        self.model = self.model.to(memory_format=torch.channels_last_3d)
+        # torch's stubs do not know this way to call it.
+        self.model = self.model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.times = Times()
         kernels = [p for p in self.model.parameters() if p.ndim == 5 and p.shape[0] > 1]
         chosen = {id(p) for p in kernels}
@@ -174,7 +175,7 @@ class Trainer:
             return min(1.0, self.taken / self.plan.steps)
         return min(1.0, (self.spent_s - self.begun_s) / (self.plan.limit_s - self.begun_s))
 
-    def pace(self, n: int) -> Forecast:
+    def schedule(self, n: int) -> ViewSchedule:
         """How the n-th view of a stage is to be.
 
         By steps: as the step wants it that learns from it, however early it is prepared. By the clock: as the
@@ -182,7 +183,7 @@ class Trainer:
         """
         steps = self.plan.steps
         share = min(1.0, n // self.plan.pairs / steps) if steps else self.share()
-        return Forecast(self.plan.scale(share, self.warm), self.plan.plain(share))
+        return ViewSchedule(self.plan.scale(share, self.warm), self.plan.plain(share))
 
     def set_rate(self) -> float:
         """Warm-up by steps, then a cosine over the rest of the run."""

@@ -6,6 +6,8 @@ so that its rate is AdamW's (Moonlight, Liu et al. 2025, section 2.2). Kernels a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -37,7 +39,7 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: list[Tensor],
+        params: Sequence[Tensor],
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
@@ -45,8 +47,8 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
-        """One Nesterov step."""
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One Nesterov step; unlike torch's own it takes no closure."""
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:

@@ -83,7 +83,7 @@ def join(size: int) -> tuple[Group, list[subprocess.Popen[bytes]]]:
     store = str(Path(tempfile.mkdtemp()) / "rendezvous")
     others = [
         subprocess.Popen(
-            [sys.executable, "-m", "training", *sys.argv[1:]],
+            [sys.executable, "-m", "vesal.training", *sys.argv[1:]],
             env=os.environ | {RANK: str(rank), WORLD: str(size), STORE: store},
         )
         for rank in range(1, size)

@@ -22,7 +22,7 @@ class Plan:
     seed: int = 0
     widths: Widths = WIDTHS
     rate: float = 2.5e-3
-    """Peak rate of Muon (``reference/training.md``: 2.5e-3); AdamW runs at ``adamw_share`` of it."""
+    """Peak rate of Muon from nothing, as in ``LOG.md``; AdamW runs at ``adamw_share`` of it."""
     adamw_share: float = 0.6
     warmup_steps: int = 100
     final_share: float = 0.02

@@ -13,8 +13,7 @@ import numpy as np
 from vesal.evaluation.errors import OfficialScriptError
 from vesal.evaluation.metrics import dice, mean_of
 from vesal.evaluation.official import score_case_as_official
-from vesal.inference.data.prompt import Prompt
-from vesal.inference.engine import Engine
+from vesal.inference.api import Model
 from vesal.postprocess.instances import split_instances
 from vesal.training.measure.results import markdown_table
 from vesal.training.measure.runs import Labelled, Run, run_case
@@ -29,7 +28,7 @@ class Row:
     dataset: str
     target: str
     concept: str
-    """What the network was asked for: the prompt's own concept, or what stands in for it."""
+    """What the network was asked for."""
     side: str | None
     modality: str
     coarse: float
@@ -43,9 +42,9 @@ class Row:
     case: str = ""
 
 
-def score_case(engine: Engine, labelled: Labelled, budget_s: float | None = None) -> tuple[list[Row], Run]:
+def score_case(model: Model, labelled: Labelled, budget_s: float | None = None) -> tuple[list[Row], Run]:
     """Rows of every known target that the case shows, and the run they come from."""
-    run = run_case(engine, labelled.case, labelled.prompts, budget_s)
+    run = run_case(model, labelled.case, labelled.prompts, budget_s)
     f1 = instance_f1(run.labels, labelled) if labelled.case.instance else nan
     rows = []
     for p in labelled.prompts:
@@ -57,9 +56,8 @@ def score_case(engine: Engine, labelled: Labelled, budget_s: float | None = None
         covered = bool(outcome.covered)
         if covered and "coarse" not in outcome.stages:
             coarse = nan
-        concept, side = _asked(engine, p)
         case, dataset = labelled.case.name, labelled.dataset
-        rows.append(Row(dataset, p.target, concept, side, p.modality, coarse, final, f1, covered, case))
+        rows.append(Row(dataset, p.target, p.concept, p.side, p.modality, coarse, final, f1, covered, case))
     return rows, run
 
 
@@ -77,16 +75,6 @@ def instance_f1(labels: np.ndarray, labelled: Labelled) -> float:
     except OfficialScriptError as error:
         log.warning("%s has no official F1: %s", case.name, error)
         return nan
-
-
-def _asked(engine: Engine, prompt: Prompt) -> tuple[str, str | None]:
-    """Concept and side that the network was asked for: the prompt's own, or what stands in for it."""
-    assert prompt.concept is not None
-    if not engine.profile.covers(prompt.concept, prompt.side, prompt.modality):
-        for stand_in in engine.profile.stand_ins:
-            if (stand_in.modality, stand_in.kind) == (prompt.modality, prompt.kind):
-                return stand_in.concept, None
-    return prompt.concept, prompt.side
 
 
 def _groups(

@@ -67,8 +67,8 @@ def smooth(sharp: Volume, name: str, rng: np.random.Generator) -> Volume:
         soft = gaussian_filter(values.astype(np.float32), sigma, mode="constant")
         return affine_transform(soft, matrix, start, SHAPE, order=1, mode="constant").swapaxes(1, 2)
 
-    image = sampled(sharp.image) + rng.normal(0, rng.uniform(*NOISE), SHAPE)
+    image = sampled(sharp.image[:, :, :]) + rng.normal(0, rng.uniform(*NOISE), SHAPE)
     image = np.clip(image, 0, 255).astype(np.uint8)
-    labels = np.where(sampled(sharp.labels == target.label) > 0.5, target.label, 0).astype(np.uint8)
+    labels = np.where(sampled(sharp.labels[:, :, :] == target.label) > 0.5, target.label, 0).astype(np.uint8)
     spacing = (SPACING_MM, SPACING_MM, SPACING_MM)
     return labelled(name, DATASET, image, labels, spacing, (target,), sharp.instance)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from vesal.inference.families.network_input import intensity_statistics
 from vesal.inference.geometry.foreground import foreground_box
 from vesal.inference.geometry.views import Box
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case
 from vesal.inference.prompts.parser import parse_prompts
 from vesal.training.anatomy import SETS
 
@@ -168,7 +168,8 @@ def read_volume(path: Path, skip: tuple[str, ...] = ()) -> Volume:
     targets = tuple(
         Target(p.target, p.concept, p.side, p.modality, 1 if case.instance else p.id)
         for p in prompts
-        if p.target and not p.concept.startswith(skip) and (1 if case.instance else p.id) in present
+        if p.target and p.concept and not p.concept.startswith(skip)
+        if (1 if case.instance else p.id) in present
     )
     return labelled(
         case.name, path.parent.name, case.image, labels, case.spacing_dhw_mm, targets, case.instance

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_erosion, binary_fill_holes, distance_transform_edt, gaussian_filter, zoom
 
+from vesal.inference.geometry.views import Triple, triple
 from vesal.inference.prompts.parser import parse_prompts
 from vesal.training.augment import bend
 from vesal.training.shelf import Source
@@ -65,7 +66,7 @@ class LabelMap:
 
 def read_labelmap(path: Path) -> LabelMap:
     """Read a NIfTI label map; names come from a ``.json`` beside it, or are those of AMOS."""
-    image = nibabel.load(path)
+    image = nibabel.Nifti1Image.from_filename(path)
     labels = np.asarray(image.dataobj).astype(np.uint16).transpose()  # NIfTI is (x, y, z)
     x, y, z = (float(s) for s in image.header.get_zooms()[:3])
     names = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
@@ -104,18 +105,18 @@ def make_abdomen(given: LabelMap, name: str, rng: np.random.Generator) -> Volume
     return abdomen_of(name, hu, labels, spacing, given.structures)
 
 
-def thinned(spacing_dhw_mm: tuple[float, float, float]) -> tuple[tuple[slice, ...], tuple[float, ...]]:
+def thinned(spacing_dhw_mm: tuple[float, float, float]) -> tuple[tuple[slice, slice, slice], Triple]:
     """Voxels (D, H, W) to take so that none is much finer than ``VOXEL_MM``, and their spacing in mm."""
     stride = [max(1, round(VOXEL_MM / s)) for s in spacing_dhw_mm]
-    spacing = tuple(s * n for s, n in zip(spacing_dhw_mm, stride, strict=True))
-    return tuple(slice(None, None, n) for n in stride), spacing
+    z, y, x = (slice(None, None, n) for n in stride)
+    return (z, y, x), triple(s * n for s, n in zip(spacing_dhw_mm, stride, strict=True))
 
 
 def abdomen_of(
     name: str,
     hu: np.ndarray,
     labels: np.ndarray,
-    spacing_dhw_mm: tuple[float, ...],
+    spacing_dhw_mm: Triple,
     structures: dict[int, str],
 ) -> Volume:
     """A volume of ``DATASET``: HU, windowed, and labels (D, H, W), of which those of AMOS are targets."""
@@ -141,7 +142,14 @@ def make_head(given: LabelMap, name: str, rng: np.random.Generator) -> Volume:
     return _volume(name, "MR_Synthetic", image, kept, given.spacing_dhw_mm, sentences)
 
 
-def _volume(name, dataset, image, labels, spacing, sentences: dict[int, str]) -> Volume:  # type: ignore[no-untyped-def]
+def _volume(
+    name: str,
+    dataset: str,
+    image: np.ndarray,
+    labels: np.ndarray,
+    spacing: Triple,
+    sentences: dict[int, str],
+) -> Volume:
     prompts, _ = parse_prompts(sentences, name=f"{dataset}_{name}", image=image, encoder=None)
     targets = tuple(
         Target(p.target, p.concept, p.side, p.modality, p.id) for p in prompts if p.target and p.concept
@@ -160,7 +168,9 @@ def _extent(mask: np.ndarray) -> list[tuple[int, int]]:
     return [(int(i[0]), int(i[-1]) + 1) for i in found]
 
 
-def _around_the_liver(labels, spacing, structures, rng) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _around_the_liver(
+    labels: np.ndarray, spacing: Triple, structures: dict[int, str], rng: np.random.Generator
+) -> np.ndarray:
     """A stretch of slices as long as an abdominal scan, with the body cut out loosely in plane."""
     liver = next(i for i, s in structures.items() if s == "liver")
     first, last = _extent(labels == liver)[0]
@@ -196,7 +206,13 @@ def _noise(shape: tuple[int, ...], smooth_voxels: float, rng: np.random.Generato
     return ((grown - grown.mean()) / (grown.std() + 1e-9)).astype(np.float32)
 
 
-def _add_spine(hu, labels, spacing, structures, rng) -> None:  # type: ignore[no-untyped-def]
+def _add_spine(
+    hu: np.ndarray,
+    labels: np.ndarray,
+    spacing: Triple,
+    structures: dict[int, str],
+    rng: np.random.Generator,
+) -> None:
     """A column of bone behind the aorta, with the muscles of the back beside it; in place."""
     at = {
         s: np.argwhere(labels == i).mean(0)[1:] * spacing[1:]
@@ -244,7 +260,9 @@ def _body(
     return filled, depth
 
 
-def _draw_ct(labels, spacing, structures, rng) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _draw_ct(
+    labels: np.ndarray, spacing: Triple, structures: dict[int, str], rng: np.random.Generator
+) -> np.ndarray:
     """(D, H, W) float32 HU."""
     rules = TISSUES["ct"]
     organs = labels > 0

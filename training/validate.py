@@ -1,4 +1,4 @@
-"""``python -m training.validate --data DIR/val --weights weights/nano``: Dice per target, coarse and final.
+"""``python -m vesal.training.validate --data DIR/val --weights FOLDER``: Dice per target, coarse and final.
 
 Runs the very engine of the container on labelled cases, with the sentences that each file carries, and sets
 the means beside what the weights must reach (``floors.json``). ``--write`` puts the mean Dice of each target
@@ -23,7 +23,7 @@ from vesal.training.scores import Row
 
 def main() -> None:
     """Parse the command line, run, print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m training.validate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m vesal.training.validate", description=__doc__)
     validation.add_arguments(parser)
     parser.add_argument("--write", action="store_true", help="write the scores into the manifest")
     parser.add_argument("--forget", action="store_true", help="with --write: drop scores of earlier weights")

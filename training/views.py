@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ import torch
 from vesal.inference.families.network_input import image_channels
 from vesal.inference.geometry.region import grown_region, region_of
 from vesal.inference.geometry.resample import between, labels_to_view, to_view
-from vesal.inference.geometry.view_groups import around, group
+from vesal.inference.geometry.view_groups import bounding_box, group
 from vesal.inference.geometry.views import DEGREE_RATIOS, Box, Triple, View, fit_view, triple
 from vesal.training.augment import (
     MIRROR,
@@ -114,7 +115,7 @@ def build(
     ideas: Ideas = ALL,
 ) -> Item:
     """Sample image, truth and prompt on ``view`` and augment them together; not so without ``rng``."""
-    image = to_view(volume.image, view)
+    image = to_view(cast(np.ndarray, volume.image), view)  # which slices it, as `Voxels` can be
     labels = torch.from_numpy(_labels_on(volume, view).astype(np.float32))
     flips: tuple[int, ...] = ()
     turned, knots = (0, 0.0), None
@@ -204,7 +205,7 @@ def coarse_item(
     """
     box = volume.body.grown(float(rng.uniform(0.85, 1.15)))
     shift = [float(rng.uniform(-0.06, 0.06)) * s for s in box.size]
-    box = Box(*(tuple(e + d for e, d in zip(edge, shift, strict=True)) for edge in (box.start, box.stop)))
+    box = Box(*(triple(e + d for e, d in zip(edge, shift, strict=True)) for edge in (box.start, box.stop)))
     view = _laid(box, _jittered(volume.spacing_dhw_mm, rng, ideas), voxels, rng, ideas)
     targets = _some(volume, MOST_TARGETS, rng)
     return build(volume, view, "coarse", (*targets, *absent), None, rule, None if plain else rng, ideas)
@@ -214,7 +215,8 @@ def _labels_on(volume: Volume, view: View) -> np.ndarray:
     """The labels sampled on ``view``; reads the part of the volume that the view covers and no more."""
     ends = zip(view.box.start, view.box.stop, volume.labels.shape, strict=True)
     part = [(min(max(int(a) - 1, 0), n - 1), max(min(int(b) + 2, n), 1)) for a, b, n in ends]
-    labels = volume.labels[tuple(slice(a, b) for a, b in part)]
+    z, y, x = (slice(a, b) for a, b in part)
+    labels = volume.labels[z, y, x]
     start = triple(s - a for s, (a, _) in zip(view.start, part, strict=True))
     return labels_to_view(labels, replace(view, start=start))
 
@@ -248,7 +250,7 @@ def fine_item(
     coarser = COARSER * float(rng.uniform(*CLOSER))
     groups = group(boxes, volume.spacing_dhw_mm, voxels, TOGETHER, coarser, rule.finest_mm)
     chosen = groups[int(rng.integers(len(groups)))]
-    box, known = around([boxes[i] for i in chosen]), [known[i] for i in chosen]
+    box, known = bounding_box([boxes[i] for i in chosen]), [known[i] for i in chosen]
     targets = tuple(coarse.targets[i] for i in known)
     # A target that is not there is asked for again, as it is at run time beside others.
     absent = [i for i, t in enumerate(coarse.targets) if t.label == 0][: TOGETHER - len(known)]
@@ -281,7 +283,7 @@ def _box_of(
         if box is not None and _reaches(box, true):
             return box
     shift = [float(rng.uniform(-0.12, 0.12)) * s for s in true.size]
-    return Box(*(tuple(e + d for e, d in zip(edge, shift, strict=True)) for edge in (true.start, true.stop)))
+    return Box(*(triple(e + d for e, d in zip(edge, shift, strict=True)) for edge in (true.start, true.stop)))
 
 
 def _reaches(box: Box, true: Box) -> bool:

@@ -27,6 +27,10 @@ class OutOfDeviceMemoryError(VesalError, MemoryError):
     """A window does not fit into the memory of the GPU; the engine answers it with less at a time."""
 
 
+class CancelledError(VesalError):
+    """The caller's progress function answered False."""
+
+
 class CaseError(VesalError, ValueError):
     """Something about one case; the other cases are not affected."""
 
@@ -69,6 +73,10 @@ class IntensityError(CaseError):
 
 class SpacingError(CaseError):
     """The voxel spacing is not three positive, finite lengths in mm."""
+
+
+class ModalityError(CaseError):
+    """There is no such modality."""
 
 
 class NiftiError(CaseError):

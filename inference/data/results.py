@@ -11,12 +11,15 @@ OK, FELL_BACK, NOT_RUN = "ok", "fell back", "not run"
 class StageReport:
     """One pass over a region at one spacing.
 
-    `grid` is the (D, H, W) that was sampled, `windows` the windows the network saw, `skipped` those it could
+    `name` is its `stage` (coarse, orientation or fine) with the `targets` of a fine view; `grid` is the
+    (D, H, W) that was sampled, `windows` the windows the network saw, `skipped` those it could
     be spared, `peak_mb` the process's largest resident memory by then, `why` the reason for spacing and
     window.
     """
 
     name: str
+    stage: str
+    targets: tuple[str, ...]
     spacing_dhw_mm: tuple[float, float, float] | None
     grid: tuple[int, int, int] | None
     windows: int

@@ -1,20 +1,27 @@
-"""Families of networks: how a view of a case is turned into probabilities (DESIGN section 5).
+"""Family ``nano``: our own network, a graph per degree of anisotropy (docs/design.md, Families).
 
-A model knows no file and no geometry but the order of axes: it gets arrays and gives arrays.
+Beside its weights' files a model knows arrays alone, and of geometry the order of axes.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from msgspec import Struct
 
+from vesal.inference.data.case import Case
 from vesal.inference.data.errors import OutOfDeviceMemoryError
-from vesal.inference.data.prompt import Query
+from vesal.inference.data.prompt import Prompt, Query
 from vesal.inference.data.terms import MODALITIES, SIDES
-from vesal.inference.families.contract import Embedding, GraphLike, Loader
+from vesal.inference.families.bank import Vectors, read_bank
+from vesal.inference.families.contract import Embedding, Loader, RunGraph
+from vesal.inference.families.lazy_graph import LazyGraph
+from vesal.inference.planning.manifest import FileName
+from vesal.inference.planning.plan import Plan, make_plan
+from vesal.inference.planning.profile import Profile
 
 log = logging.getLogger("vesal")
 
@@ -23,64 +30,68 @@ SIDE_CODES = (None, *SIDES)
 """Sides in the order of the codes that the network was trained with."""
 
 
-class LazyGraphs(Mapping[int, GraphLike]):
-    """Graphs by degree, each read when it is first wanted: most cases need one of the three."""
+class NanoGraphs(Struct, frozen=True, forbid_unknown_fields=True, rename=lambda name: name[-1]):
+    """Graph files by degree of anisotropy: `"0"`, `"1"` and `"2"` in the manifest."""
 
-    def __init__(self, paths: Mapping[int, Path], runtime: Loader) -> None:
-        self._paths, self._runtime = paths, runtime
-        self._loaded: dict[int, GraphLike] = {}
+    degree0: FileName
+    degree1: FileName
+    degree2: FileName
 
-    def __getitem__(self, degree: int) -> GraphLike:
-        """The graph of ``degree``."""
-        if degree not in self._loaded:
-            self._loaded[degree] = self._runtime.load(self._paths[degree])
-        return self._loaded[degree]
 
-    def __iter__(self) -> Iterator[int]:
-        """Degrees there are."""
-        return iter(self._paths)
+class NanoFields(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a manifest of this family holds besides what all do."""
 
-    def __len__(self) -> int:
-        """How many."""
-        return len(self._paths)
+    graphs: NanoGraphs
+
+
+def graph_paths(profile: Profile) -> dict[int, Path]:
+    """Graph files by degree of anisotropy. Raises ProfileError."""
+    graphs = profile.read_family(NanoFields).graphs
+    names = graphs.degree0, graphs.degree1, graphs.degree2
+    return {degree: profile.folder / name for degree, name in enumerate(names)}
 
 
 class NanoModel:
-    """Family ``volume``: a graph per degree of anisotropy; 3D views, text queries, spatial prompts."""
+    """A graph per degree of anisotropy; 3D views, text queries, spatial prompts. Both stages use the same."""
 
-    def __init__(self, graphs: Mapping[int, GraphLike], bank: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, graphs: Mapping[int, RunGraph], bank: Vectors) -> None:
         """``graphs`` by degree 0, 1, 2; ``bank`` gives the text vector (T,) of each concept."""
         self._graphs = graphs
         self._bank = bank
+        # What fits for one thread does for all.
         self._most_queries: int | None = None
 
     @classmethod
-    def load(cls, graphs: Mapping[int, Path], bank: Path, runtime: Loader) -> NanoModel:
-        """Read the bank; a graph is read when the first view of its degree comes."""
-        with np.load(bank) as archive:
-            vectors = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
-        return cls(LazyGraphs(graphs, runtime), vectors)
+    def open(cls, profile: Profile, runtime: Loader) -> NanoModel:
+        """Read the bank; a graph is read when the first view of its degree comes. Raises ProfileError."""
+        graphs = {degree: LazyGraph(path, runtime) for degree, path in graph_paths(profile).items()}
+        vectors, _ = read_bank(profile.bank)
+        return cls(graphs, vectors)
 
     @property
     def coarse(self) -> NanoModel:
-        """The coarse stage's network: one serves both."""
+        """As the coarse stage uses it."""
         return self
 
     @property
     def fine(self) -> NanoModel:
-        """The fine stage's network: one serves both."""
+        """As the fine stage uses it."""
         return self
 
     def knows(self, concept: str | None) -> bool:
         """Whether the bank holds a text vector of ``concept``."""
         return concept in self._bank
 
-    def embed(self, prompts: Sequence[Query]) -> Embedding:
-        """Query inputs of N prompts whose concepts are all in the bank."""
+    def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
+        """See ``contract.Model``; the case makes no difference."""
+        return make_plan(prompts, profile, self.knows)
+
+    def embed(self, queries: Sequence[Query]) -> Embedding:
+        """Network inputs of N queries with concepts of the bank: text (N, T), side and modality (N,)."""
         return Embedding(
-            np.stack([self._bank[p.concept] for p in prompts]).astype(np.float32),
-            np.array([SIDE_CODES.index(p.side) for p in prompts], np.int64),
-            np.array([MODALITIES.index(p.modality) for p in prompts], np.int64),
+            np.stack([self._bank[q.concept] for q in queries]).astype(np.float32),
+            np.array([SIDE_CODES.index(q.side) for q in queries], np.int64),
+            np.array([MODALITIES.index(q.modality) for q in queries], np.int64),
         )
 
     def predict(
@@ -89,9 +100,9 @@ class NanoModel:
         """Run one view.
 
         Args:
-            image: (2, d, h, w) float32 of ``image_channels``, thick axis first.
+            image: (2, d, h, w) float32 of ``network_input.image_channels``, thick axis first.
             prompt: (N, d, h, w) float32 0..1, or None in the coarse stage.
-            embedding: of N prompts.
+            embedding: of N queries.
             degree: degree of anisotropy of the view.
 
         Returns:
@@ -99,13 +110,13 @@ class NanoModel:
 
         Raises:
             OutOfDeviceMemoryError: a view does not fit into the GPU. Without spatial prompts, where queries
-                do not see each other, they are asked in halves before that, and from then on.
+                do not see each other, fewer are run at a time before that, and from then on.
         """
         n = len(embedding.side)
         if prompt is not None:
             return self._run(image, prompt, embedding, degree)
+        most = min(n, self._most_queries or n)
         while True:
-            most = min(n, self._most_queries or n)
             try:
                 parts = [
                     self._run(image, None, embedding.part(slice(first, first + most)), degree)
@@ -115,8 +126,9 @@ class NanoModel:
             except OutOfDeviceMemoryError:
                 if most <= 1:
                     raise
-                self._most_queries = (most + 1) // 2
-                log.warning("%d queries at once do not fit into the GPU; %d do", most, self._most_queries)
+                fewer = (most + 1) // 2
+                log.warning("%d queries at once do not fit into the GPU; %d are run at a time", most, fewer)
+                self._most_queries = most = fewer
         if len(parts) == 1:
             return parts[0]
         return np.concatenate([p for p, _ in parts]), np.concatenate([p for _, p in parts])
@@ -124,6 +136,7 @@ class NanoModel:
     def _run(
         self, image: np.ndarray, prompt: np.ndarray | None, embedding: Embedding, degree: int
     ) -> tuple[np.ndarray, np.ndarray]:
+        """One call of the graph: arrays as in ``predict``; a prompt (N, d, h, w) of zeros for None."""
         if prompt is None:
             prompt = np.zeros((len(embedding.side), *image.shape[1:]), np.float32)
         out = self._graphs[degree](

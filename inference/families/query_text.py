@@ -1,6 +1,6 @@
 """Sentences to the queries of Medal S and SAT: their word pieces, their encoder as a graph.
 
-Facts: ``shared/reference/checkpoints.md`` (text encoder architecture). A sentence is lower-cased and cut into
+Facts: ``docs/checkpoints.md`` (text encoder architecture). A sentence is lower-cased and cut into
 word pieces between [CLS] and [SEP]; no other special token is added, and token 0 does not count.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vesal.inference.data.errors import ProfileError
 from vesal.inference.families.contract import Loader
+from vesal.inference.families.lazy_graph import LazyGraph
 
 MAX_TOKENS = 256
 """Longer sentences are cut, and end with [SEP] all the same."""
@@ -63,7 +63,7 @@ class WordPieces:
         return [self._first, *pieces[: MAX_TOKENS - 2], self._last]
 
     def batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and mask, both (N, L) int64; L is the longest sentence."""
+        """Ids and mask of N sentences, both (N, L) int64; L is the longest sentence's."""
         rows = [self.ids(text) for text in texts]
         ids = np.full((len(rows), max(map(len, rows), default=0)), PADDING, np.int64)
         for row, found in zip(ids, rows, strict=True):
@@ -75,16 +75,13 @@ class QueryTextEncoder:
     """Tokenizer and encoder of one converted folder; nothing is read before the first sentence."""
 
     def __init__(self, graph: Path, tokenizer: Path, runtime: Loader) -> None:
-        self._paths, self._runtime = (graph, tokenizer), runtime
-
-    @cached_property
-    def _graph(self) -> Any:
         # The bank was made in fp32, and one sentence gains nothing from less.
-        return self._runtime.load(self._paths[0], "fp32")
+        self._graph = LazyGraph(graph, runtime, "fp32")
+        self._tokenizer = tokenizer
 
     @cached_property
     def _tokens(self) -> WordPieces:
-        return WordPieces(self._paths[1])
+        return WordPieces(self._tokenizer)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Text parts of the queries (N, E) float32, before the modality is added; N is at least 1."""

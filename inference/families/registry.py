@@ -1,31 +1,42 @@
-"""Families of networks by name: how the model of a profile is opened, and what a stage needs of it."""
+"""Families of networks by the name that a manifest gives: how the model of a profile is opened."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
+from vesal.inference.data.errors import ProfileError
 from vesal.inference.families.contract import Loader, Model
-from vesal.inference.families.nano import NanoModel
+from vesal.inference.planning.manifest import MANIFEST
 from vesal.inference.planning.profile import Profile
 
+NANO, QUERY = "nano", "query"
 
-def _volume(profile: Profile, runtime: Loader) -> Model:
-    graphs = {int(degree): path for degree, path in profile.graphs.items()}
-    return NanoModel.load(graphs, profile.bank, runtime)
+
+# Each is imported when it is opened: a run needs one of them.
+def _nano(profile: Profile, runtime: Loader) -> Model:
+    from vesal.inference.families.nano import NanoModel
+
+    return NanoModel.open(profile, runtime)
 
 
 def _query(profile: Profile, runtime: Loader) -> Model:
-    from vesal.inference.families.query import (
-        QueryModel,  # imported where it is used: most runs need no such family
-    )
+    from vesal.inference.families.query import QueryModel
 
-    return QueryModel.load(profile.folder, runtime)
+    return QueryModel.open(profile, runtime)
 
 
-FAMILIES: Mapping[str, Callable[[Profile, Any], Model]] = {"volume": _volume, "query": _query}
+FAMILIES: Mapping[str, Callable[[Profile, Loader], Model]] = {NANO: _nano, QUERY: _query}
 
 
 def open_model(profile: Profile, runtime: Loader) -> Model:
-    """The model of a profile; its graphs are read when they are first run. Raises ProfileError."""
+    """The model of a profile; its graphs are read when they are first run.
+
+    Raises:
+        ProfileError: there is no such family, or its own fields of the manifest are not right.
+    """
+    if profile.family not in FAMILIES:
+        raise ProfileError(
+            f"{profile.folder / MANIFEST} does not describe weights: Expected one of {', '.join(FAMILIES)} "
+            f"- at `$.family`, which is {profile.family!r}. Export or convert the weights again."
+        )
     return FAMILIES[profile.family](profile, runtime)

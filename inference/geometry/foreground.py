@@ -17,7 +17,7 @@ LEAST_SHARE = 0.002
 MARGIN = 0.02
 """Share of each side that is left around what was found."""
 SAMPLES = 1 << 21
-"""About so many voxels are looked at; every n-th of each axis in a larger volume."""
+"""About so many voxels are used; every n-th of each axis in a larger volume."""
 
 
 def foreground_box(image: np.ndarray) -> Box:

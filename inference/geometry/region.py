@@ -1,4 +1,4 @@
-"""From the coarse result to the region that the fine stage looks at (DESIGN section 3, step 5)."""
+"""From the coarse result to the region of the fine stage (docs/design.md, The way of a case)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ at the other end of the body would cost the fine stage its resolution."""
 
 FOREGROUND_THRESHOLD = 0.5
 """Probability above which a voxel is foreground."""
-MAY_BE, SURE = 0.1, 0.9
+LOW_PROBABILITY, HIGH_PROBABILITY = 0.1, 0.9
 """A coarse probability between these says neither yes nor no."""
-OPEN_SHARE = 0.5
-"""A class of which at least this share of what it may be is neither: the coarse stage was not sure of it."""
+UNCERTAIN_SHARE = 0.5
+"""A class of which at least this share of what it may be is neither is uncertain."""
 
 
 def is_uncertain(probability: np.ndarray) -> bool:
     """Whether a coarse result (N, d, h, w) leaves one of its classes open; an empty one does not."""
     for one in probability:
-        may_be = np.count_nonzero(one >= MAY_BE)
-        if may_be and may_be - np.count_nonzero(one >= SURE) >= OPEN_SHARE * may_be:
+        may_be = np.count_nonzero(one >= LOW_PROBABILITY)
+        if may_be and may_be - np.count_nonzero(one >= HIGH_PROBABILITY) >= UNCERTAIN_SHARE * may_be:
             return True
     return False
 
@@ -51,7 +51,7 @@ def region_of(
 
 
 def grown_region(box: Box, factor: float, step: Triple, shape: Sides) -> Box:
-    """The box that the fine stage looks at: ``box`` scaled by ``factor``, but no further than the volume.
+    """The region of the fine stage: ``box`` scaled by ``factor``, but no further than the volume.
 
     Args:
         box: of the coarse foreground, native voxel edges.

@@ -135,13 +135,13 @@ def to_native(
     out = np.empty(shape, np.float32)
 
     def fill(slab: slice) -> None:
-        out[slab] = grow(values, [taps[0].part(slab), taps[1], taps[2]])
+        out[slab] = enlarge(values, [taps[0].part(slab), taps[1], taps[2]])
 
     in_parallel(fill, in_slabs(shape[0], SLAB_VOXELS // max(1, shape[1] * shape[2])))
     return out
 
 
-def grow(values: np.ndarray, taps: Sequence[Taps]) -> np.ndarray:
+def enlarge(values: np.ndarray, taps: Sequence[Taps]) -> np.ndarray:
     """Interpolate (d, h, w) float32 along all axes: planes first, so that slabs share no work, rows last, as
     whole rows are gathered fastest."""
     values = values[tuple(t.used for t in taps)]

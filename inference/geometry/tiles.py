@@ -1,4 +1,4 @@
-"""Windows over a grid and their blending weight, as Medal S and SAT lay them (rules 16 and 33)."""
+"""Windows over a grid and their blending weight, as Medal S and SAT lay them (docs/medal_s.md 16, 33)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vesal.inference.families.published.rules import Sides
-from vesal.inference.geometry.views import View
+from vesal.inference.geometry.views import Sides, View
 
 SIGMA_SHARE = 1 / 8
 """Standard deviation of the weight, as a share of the window."""

@@ -15,7 +15,7 @@ import numpy as np
 from vesal.inference.geometry.views import Box, Triple, triple
 
 
-def around(boxes: Sequence[Box]) -> Box:
+def bounding_box(boxes: Sequence[Box]) -> Box:
     """The box that holds all of ``boxes``, at least one."""
     start = np.min([b.start for b in boxes], 0)
     return Box(triple(start.tolist()), triple(np.max([b.stop for b in boxes], 0).tolist()))
@@ -80,14 +80,14 @@ def group(
         for number, (members, united, finest) in enumerate(groups):
             if len(members) >= together:
                 continue
-            ratio = spacing(around([united, box])) / min(finest, alone[i])
+            ratio = spacing(bounding_box([united, box])) / min(finest, alone[i])
             if ratio <= best_ratio and (best < 0 or ratio < best_ratio):
                 best, best_ratio = number, ratio
         if best < 0:
             groups.append(([i], box, alone[i]))
         else:
             members, united, finest = groups[best]
-            groups[best] = ([*members, i], around([united, box]), min(finest, alone[i]))
+            groups[best] = ([*members, i], bounding_box([united, box]), min(finest, alone[i]))
     found = [members for members, _, _ in sorted(groups, key=lambda g: -np.prod(g[1].size))]
     unknown = [i for i in range(len(boxes)) if i not in alone]
     for members in found:

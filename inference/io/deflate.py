@@ -31,7 +31,7 @@ def write_zip(file: IO[bytes], name: str, parts: Iterable[np.ndarray]) -> None:
     Args:
         file: opened for writing at its beginning.
         name: of the member, ASCII.
-        parts: the member's content, contiguous arrays of uint8; one is held at a time.
+        parts: the member's content, contiguous (n,) uint8; one is held at a time.
     """
     encoded = name.encode("ascii")
     file.write(bytes(_local_size(encoded)))

@@ -54,6 +54,7 @@ def to_uint8(name: str, image: np.ndarray) -> tuple[np.ndarray, str | None]:
 
 
 def _check_finite(name: str, image: np.ndarray) -> None:
+    """Raise IntensityError where (D,H,W) holds NaN or infinity."""
     if image.dtype.kind != "f":
         return
     nan, infinite = int(np.isnan(image).sum()), int(np.isinf(image).sum())
@@ -66,10 +67,12 @@ def _check_finite(name: str, image: np.ndarray) -> None:
 
 
 def _all_whole(image: np.ndarray) -> bool:
+    """Whether (D,H,W) holds whole numbers only."""
     return image.dtype.kind != "f" or bool(np.all(image == np.floor(image)))
 
 
 def _stretch(image: np.ndarray, bottom: float, top: float) -> np.ndarray:
+    """(D,H,W) real numbers to uint8: `bottom` to 0, `top` to 255, clipped beyond, fractions cut off."""
     result = np.empty(image.shape, np.uint8)
     for source, target in zip(
         image, result, strict=True

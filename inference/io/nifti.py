@@ -16,7 +16,7 @@ from vesal.inference.data.errors import NiftiError, UnreadableFileError
 
 SUFFIXES = (".nii.gz", ".nii")
 HEADER_BYTES = 348
-MOST_HEADER_BYTES = 1 << 24
+MAX_HEADER_BYTES = 1 << 24
 """Header and extensions; those that are known have kilobytes."""
 SINGLE_FILE = b"n+1\0"
 GZIP_MAGIC = b"\x1f\x8b"
@@ -90,6 +90,7 @@ def read_nifti(path: Path, wanted_dhw: tuple[int, int, int] | None = None) -> np
 
 
 def _read(name: str, stream: IO[bytes], wanted_dhw: tuple[int, int, int] | None) -> np.ndarray:
+    """(D,H,W) of an unpacked stream; `name` is for messages."""
     header = parse_header(name, stream.read(HEADER_BYTES))
     if wanted_dhw is not None and header.shape_dhw != tuple(wanted_dhw):
         raise NiftiError(
@@ -125,8 +126,8 @@ def parse_header(name: str, data: bytes) -> NiftiHeader:
         raise NiftiError(f"{name}: axes of lengths {lengths}; three of 1 or more are wanted.")
     if code not in TYPES:
         raise NiftiError(f"{name}: data type {code} is not read; save whole numbers, such as uint8.")
-    if not HEADER_BYTES <= offset <= MOST_HEADER_BYTES:  # also where it is NaN
-        wanted = f"{HEADER_BYTES} to {MOST_HEADER_BYTES}"
+    if not HEADER_BYTES <= offset <= MAX_HEADER_BYTES:  # also where it is NaN
+        wanted = f"{HEADER_BYTES} to {MAX_HEADER_BYTES}"
         raise NiftiError(f"{name}: voxels are said to begin at byte {offset}; {wanted} is wanted.")
     x, y, z = lengths[:3]
     return NiftiHeader((z, y, x), np.dtype(order + TYPES[code]), int(offset), slope, intercept)

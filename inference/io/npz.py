@@ -1,37 +1,112 @@
-"""A case: one volume with spacing and prompts, checked once here so that nothing below has to check again."""
+"""A case as the challenge stores it, in an npz; checked here, so that nothing above has to check again."""
 
+import math
+from collections.abc import Collection
 from pathlib import Path
+from typing import IO, Self
 
 import numpy as np
 
-from vesal.inference.data.case import Case
-from vesal.inference.data.errors import EmptyVolumeError, PromptFileError, SpacingError, VolumeShapeError
+from vesal.inference.data.case import Case, UserMask
+from vesal.inference.data.errors import (
+    CaseError,
+    EmptyVolumeError,
+    PromptFileError,
+    SpacingError,
+    VolumeShapeError,
+)
+from vesal.inference.geometry.views import Sides
 from vesal.inference.io.intensity import check_dtype, to_uint8
-from vesal.inference.io.npz_archive import ArrayHeader, NpzArchive
+from vesal.inference.io.local_headers import shape_in_local_headers
+from vesal.inference.io.npz_archive import ArrayHeader, NpzArchive, open_regular_file
 from vesal.inference.io.plain_pickle import load_plain
-from vesal.inference.io.prompt_files import Prompts, parse_prompts_dict, parse_prompts_json, read_prompts_file
+from vesal.inference.io.prompt_files import (
+    Prompts,
+    find_prompts_file,
+    parse_prompts_dict,
+    parse_prompts_json,
+)
+from vesal.inference.io.user_mask import read_user_mask
 
 # The challenge gives a container 32 GB; a volume of 8 GiB is the most that leaves room to work.
 MAX_VOLUME_BYTES = 8 * 1024**3
+# A larger volume than this (1290 voxels a side) is not believed: the caller will write that many zeros.
+MAX_VOXELS = 2**31
 MAX_SMALL_BYTES = 16 * 1024**2  # spacing and prompts; the challenge's have a few kilobytes
 
 
-def read_case(path: Path, prompts_file: Path | None = None, dataset: str | None = None) -> Case:
-    """Read NAME.npz of the challenge's format: `imgs` (D,H,W), `spacing` (x,y,z) in mm, `text_prompts`.
+class NpzReader:
+    """A case of the challenge's format: `imgs` (D,H,W), `spacing` (x,y,z) in mm, `text_prompts`.
 
-    Prompts come from `prompts_file`, else from NAME.json beside the case, else from `text_prompts`; the one
-    chosen replaces the others whole, and the others are not read. `dataset` picks the entry of a file keyed
-    by dataset. Other arrays of the npz are never touched. Every defect raises a `CaseError`.
+    See `formats.CaseReader`. Where the file cannot be opened, or is no archive, its shape is None and reading
+    it raises the reason.
     """
-    path = Path(path)
-    with NpzArchive(path) as archive:
-        _check_volume_header(path.name, archive.header("imgs"))
+
+    header = None
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is opened yet."""
+        self.path = Path(path)
+        self._file: IO[bytes] | None = None
+        self._archive: NpzArchive | None = None
+        self._failure: Exception | None = None
+
+    def __enter__(self) -> Self:
+        """Return the reader."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        if self._archive is not None:
+            self._archive.close()
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Shape in the npy header of `imgs`, whose dtype and number of axes are not judged; never raises."""
+        try:
+            shape = self._shape()
+        except (OSError, ValueError):
+            return None
+        return shape if shape is not None and math.prod(shape) <= MAX_VOXELS else None
+
+    def read(self, prompts_file: Path | None = None, dataset: str | None = None) -> Case:
+        """Read the case; other arrays of the npz are never touched. Every defect raises a `CaseError`."""
+        archive, name = self._open(), self.path.name
+        _check_volume_header(name, archive.header("imgs"))
         spacing_dhw_mm, spacing_notes = _read_spacing(archive)
-        prompts = _find_prompts(archive, prompts_file, dataset)
-        image, image_note = to_uint8(path.name, archive.read_array("imgs", MAX_VOLUME_BYTES))
-    notes = (*((image_note,) if image_note else ()), *spacing_notes, *prompts.notes)
-    known_dataset = prompts.dataset or dataset
-    return Case(path.stem, image, spacing_dhw_mm, prompts.sentences, prompts.instance, known_dataset, notes)
+        prompts = find_prompts_file(self.path, self.path.stem, prompts_file, dataset)
+        prompts = prompts or _prompts_of_npz(archive)
+        image, image_note = to_uint8(name, archive.read_array("imgs", MAX_VOLUME_BYTES))
+        notes = (*((image_note,) if image_note else ()), *spacing_notes, *prompts.notes)
+        known_dataset = prompts.dataset or dataset
+        return Case(
+            self.path.stem, image, spacing_dhw_mm, prompts.sentences, prompts.instance, known_dataset, notes
+        )
+
+    def read_mask(self, ids: Collection[int], shape: Sides, instance: bool) -> UserMask | None:
+        """The mask beside the case, or `prev_pred` in it; see `user_mask.read_user_mask`."""
+        return read_user_mask(self.path, ids, shape, instance, self._open())
+
+    def _open(self) -> NpzArchive:
+        """The archive, opened once; where that failed, it fails again in the same way."""
+        if self._failure is not None:
+            raise self._failure
+        if self._archive is None:
+            try:
+                self._file = open_regular_file(self.path)
+                self._archive = NpzArchive(self.path, self._file)
+            except Exception as error:
+                self._failure = error
+                raise
+        return self._archive
+
+    def _shape(self) -> tuple[int, ...] | None:
+        try:
+            return self._open().header("imgs").shape
+        except CaseError:
+            return None if self._file is None else shape_in_local_headers(self._file, "imgs")
 
 
 def _check_volume_header(name: str, header: ArrayHeader) -> None:
@@ -63,21 +138,14 @@ def _read_spacing(archive: NpzArchive) -> tuple[tuple[float, float, float], tupl
     return (z, y, x), ()
 
 
-def _find_prompts(archive: NpzArchive, prompts_file: Path | None, dataset: str | None) -> Prompts:
-    beside = archive.path.with_suffix(".json")
-    if prompts_file is not None:
-        return read_prompts_file(Path(prompts_file), archive.path.stem, dataset)
-    if beside.exists():
-        return read_prompts_file(beside, archive.path.stem, dataset)
-    if "text_prompts" not in archive:
-        advice = f"Save the case with it, put {beside.name} beside the case, or give --prompts FILE."
-        raise archive.missing("text_prompts", advice)
-    return _prompts_of_npz(archive, f"{archive.path.name}, 'text_prompts'")
-
-
-def _prompts_of_npz(archive: NpzArchive, source: str) -> Prompts:
+def _prompts_of_npz(archive: NpzArchive) -> Prompts:
     """Read `text_prompts`: a dict in an object array of one element, or the same as JSON text."""
     wanted = "numpy.array({'1': 'sentence', 'instance_label': 0}, dtype=object), or JSON text, is wanted."
+    source = f"{archive.path.name}, 'text_prompts'"
+    if "text_prompts" not in archive:
+        beside = archive.path.with_suffix(".json").name
+        advice = f"Save the case with it, put {beside} beside the case, or give --prompts FILE."
+        raise archive.missing("text_prompts", advice)
     header, raw = archive.read_raw("text_prompts", MAX_SMALL_BYTES)
     if int(np.prod(header.shape, dtype=object)) != 1:
         raise PromptFileError(f"{source}: an array of shape {header.shape}; {wanted}")

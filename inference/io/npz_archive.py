@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Self, cast
+from typing import IO, Self, TypeAlias, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -34,7 +34,7 @@ EMPTY_ARCHIVE = b"PK\x05\x06"
 # promised. Small portions keep the overshoot of a forged member to a few hundred megabytes.
 PORTION_BYTES = 32 * 1024
 
-Stream = io.BufferedIOBase | Inflated
+Stream: TypeAlias = io.BufferedIOBase | Inflated
 """A member of an archive as it is read."""
 
 
@@ -73,19 +73,20 @@ class NpzArchive:
     """An npz file opened for reading; use it as a context manager.
 
     Members are looked at one at a time and only when asked for, so keys that nobody needs (`gts`, `boxes`,
-    ...) are neither decompressed nor unpickled. Raises UnreadableFileError, NotAnArchiveError or
-    TruncatedArchiveError.
+    ...) are neither decompressed nor unpickled. Where `file` is given it is the file, open already, and stays
+    open. Raises UnreadableFileError, NotAnArchiveError or TruncatedArchiveError.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open `path` and read the table of its members."""
+    def __init__(self, path: Path, file: IO[bytes] | None = None) -> None:
+        """Open `path`, unless it is open, and read the table of its members."""
         self.path = Path(path)
-        self._file = _open_regular_file(self.path)
+        self._own = file is None
+        self._file = open_regular_file(self.path) if file is None else file
         try:
             self._zip = self._open_zip()
             self._members = {info.filename.removesuffix(".npy"): info for info in self._zip.infolist()}
         except BaseException:
-            self._file.close()
+            self._close_file()
             raise
 
     def __enter__(self) -> Self:
@@ -93,9 +94,13 @@ class NpzArchive:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the file."""
+        """Close the file, if it was opened here."""
+        self.close()
+
+    def close(self) -> None:
+        """Read no more."""
         self._zip.close()
-        self._file.close()
+        self._close_file()
 
     def __contains__(self, key: str) -> bool:
         """Say whether there is an array of this name."""
@@ -149,6 +154,10 @@ class NpzArchive:
             with self._blame(f"array '{key}'"):
                 return header, self._fill(np.empty(header.data_bytes, np.uint8), stream).tobytes()
 
+    def _close_file(self) -> None:
+        if self._own:
+            self._file.close()
+
     def _open_zip(self) -> zipfile.ZipFile:
         start = self._file.read(8)
         self._file.seek(0)
@@ -181,6 +190,7 @@ class NpzArchive:
 
     @staticmethod
     def _fill(data: np.ndarray, stream: Stream) -> np.ndarray:
+        """Read all of `stream` into (n,) uint8; raises EOFError unless it has exactly so many bytes."""
         filled, rest = 0, data.data
         while count := stream.readinto(rest[:PORTION_BYTES]):
             filled, rest = filled + count, rest[count:]
@@ -205,7 +215,8 @@ class NpzArchive:
             ) from error
 
 
-def _open_regular_file(path: Path) -> IO[bytes]:
+def open_regular_file(path: Path) -> IO[bytes]:
+    """Open a file for reading; raises UnreadableFileError where it is absent, or no file."""
     if not path.is_file():
         came = "is a folder or a special file" if path.exists() else "does not exist"
         raise UnreadableFileError(f"{path} {came}; the path of an npz file is wanted.")

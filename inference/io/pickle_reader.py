@@ -7,7 +7,7 @@ so these are interpreted here: constants, containers, the memo, and calls of bui
 
 import pickletools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from vesal.inference.data.errors import PromptError, UnsafePickleError, shown
 
@@ -38,19 +38,12 @@ _FIXED: dict[str, Callable[[], Any]] = {
 _KEY_TYPES = (str, int, float, bool, type(None))
 
 
-class Record(Protocol):
-    """An object of which a pickle may set the state (opcode BUILD)."""
-
-    def set_state(self, state: Any) -> None:
-        """Take over `state`."""
-
-
 class PickleReader:
     """Interprets one pickle; `find(module, name)` returns the builder for a global or raises.
 
-    Only results of builders that have `set_state` can be changed by the pickle. Dict keys must be text,
-    numbers or None. Raises UnsafePickleError for any opcode beyond that, and whatever Python raises on a
-    damaged pickle.
+    Only results of builders that have `set_state(state)` can be changed by the pickle (opcode BUILD). Dict
+    keys must be text, numbers or None. Raises UnsafePickleError for any opcode beyond that, and whatever
+    Python raises on a damaged pickle.
     """
 
     def __init__(self, find: Finder) -> None:

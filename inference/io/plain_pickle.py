@@ -123,8 +123,7 @@ def _find(module: Any, name: Any) -> Callable[..., Any]:
     if builder is None:
         raise UnsafePickleError(
             f"the pickle asks for {shown(f'{module}.{name}')}, which no prompt needs; refused, and "
-            "nothing of it "
-            "was run. Save the prompts as a dict of text and numbers, or give a JSON file."
+            "nothing of it was run. Save the prompts as a dict of text and numbers, or give a JSON file."
         )
     # A fresh function each time: the permitted ones themselves are never in the pickle's hands.
     return lambda *arguments: builder(*arguments)

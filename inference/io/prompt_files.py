@@ -69,6 +69,19 @@ def parse_prompts_dict(content: Any, source: str) -> Prompts:
     return Prompts(sentences, instance, notes=notes)
 
 
+def find_prompts_file(
+    case: Path, name: str, prompts_file: Path | None, dataset: str | None
+) -> Prompts | None:
+    """Prompts of case `name` that replace those in it: of `prompts_file`, else of NAME.json beside `case`.
+
+    None where there is neither. Raises what `read_prompts_file` raises.
+    """
+    beside = case.with_name(f"{name}.json")
+    if prompts_file is not None:
+        return read_prompts_file(Path(prompts_file), name, dataset)
+    return read_prompts_file(beside, name, dataset) if beside.exists() else None
+
+
 def read_prompts_file(path: Path, case_name: str, dataset: str | None = None) -> Prompts:
     """Read a JSON file of prompts for the case `case_name`.
 

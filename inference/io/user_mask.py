@@ -26,22 +26,17 @@ KEYS = ("mask", "prev_pred", "segs")
 """Arrays of NAME.prompt.npz that hold the mask, best first; else its only array does."""
 
 
-def is_mask_file(path: Path) -> bool:
-    """Whether a file's name says that it is the mask of the case beside it, and no case."""
-    return (
-        path.name.endswith(f"{MARK}.npz")
-        and path.with_name(path.name.removesuffix(f"{MARK}.npz") + ".npz").exists()
-    )
-
-
-def read_user_mask(case: Path, ids: Collection[int], shape: Sides, instance: bool) -> UserMask | None:
+def read_user_mask(
+    case: Path, ids: Collection[int], shape: Sides, instance: bool, archive: NpzArchive | None = None
+) -> UserMask | None:
     """Find, read and check the mask of a case.
 
     Args:
-        case: path of NAME.npz.
+        case: path NAME.npz of the case; the mask is looked for beside it.
         ids: of the case's prompts.
         shape: of its volume, (D,H,W).
         instance: the case asks for objects; with a single prompt the mask's values are then objects of it.
+        archive: the case, open, where it is an npz and may hold the mask itself.
 
     Returns:
         the mask, or None where there is none, or an empty one.
@@ -51,7 +46,7 @@ def read_user_mask(case: Path, ids: Collection[int], shape: Sides, instance: boo
             whole numbers from 0 on. MaskIdError: values that are no prompt's id. Else what reading a file
             raises.
     """
-    found = _find(Path(case), shape)
+    found = _find(Path(case), shape, archive)
     if found is None:
         return None
     values, source = found
@@ -61,36 +56,37 @@ def read_user_mask(case: Path, ids: Collection[int], shape: Sides, instance: boo
     return UserMask(labels, there, source) if there else None
 
 
-def _find(case: Path, shape: Sides) -> tuple[np.ndarray, str] | None:
+def _find(case: Path, shape: Sides, archive: NpzArchive | None) -> tuple[np.ndarray, str] | None:
+    """(D,H,W) numbers as they are stored, and where; None where there is no mask."""
     beside = case.with_name(f"{case.stem}{MARK}.npz")
     if beside.exists():
-        return _of_archive(beside, KEYS, shape), beside.name
+        with NpzArchive(beside) as found:
+            return _of_archive(found, KEYS, shape), beside.name
     for suffix in SUFFIXES:
         beside = case.with_name(f"{case.stem}{MARK}{suffix}")
         if beside.exists():
             return read_nifti(beside, shape), beside.name
-    with NpzArchive(case) as archive:
-        if KEY_IN_CASE not in archive:
-            return None
-    return _of_archive(case, (KEY_IN_CASE,), shape), f"{case.name}, '{KEY_IN_CASE}'"
+    if archive is None or KEY_IN_CASE not in archive:
+        return None
+    return _of_archive(archive, (KEY_IN_CASE,), shape), f"{case.name}, '{KEY_IN_CASE}'"
 
 
-def _of_archive(path: Path, keys: tuple[str, ...], shape: Sides) -> np.ndarray:
-    """One array of an npz; its header is judged before its data is read."""
-    with NpzArchive(path) as archive:
-        only = archive.keys if len(archive.keys) == 1 else ()
-        key = next((k for k in (*keys, *only) if k in archive), None)
-        if key is None:
-            raise archive.missing(keys[0], f"Save the mask as '{keys[0]}'.")
-        header = archive.header(key)
-        if header.shape != tuple(shape):
-            raise MaskShapeError(
-                f"{path.name}: '{key}' has shape {header.shape}; the volume's, {tuple(shape)}, is wanted: "
-                "one (D,H,W) array whose values are prompt ids."
-            )
-        if header.dtype.kind not in "biuf":
-            raise MaskTypeError(f"{path.name}: '{key}' has dtype {header.dtype}; {WANTED}")
-        return archive.read_array(key, math.prod(shape) * header.dtype.itemsize)
+def _of_archive(archive: NpzArchive, keys: tuple[str, ...], shape: Sides) -> np.ndarray:
+    """One (D,H,W) array of an npz; its header is judged before its data is read."""
+    name = archive.path.name
+    only = archive.keys if len(archive.keys) == 1 else ()
+    key = next((k for k in (*keys, *only) if k in archive), None)
+    if key is None:
+        raise archive.missing(keys[0], f"Save the mask as '{keys[0]}'.")
+    header = archive.header(key)
+    if header.shape != tuple(shape):
+        raise MaskShapeError(
+            f"{name}: '{key}' has shape {header.shape}; the volume's, {tuple(shape)}, is wanted: "
+            "one (D,H,W) array whose values are prompt ids."
+        )
+    if header.dtype.kind not in "biuf":
+        raise MaskTypeError(f"{name}: '{key}' has dtype {header.dtype}; {WANTED}")
+    return archive.read_array(key, math.prod(shape) * header.dtype.itemsize)
 
 
 def _whole(values: np.ndarray, source: str) -> np.ndarray:
@@ -114,7 +110,7 @@ def _values(labels: np.ndarray) -> list[int]:
 
 
 def _by_prompt(labels: np.ndarray, ids: list[int], instance: bool, source: str) -> np.ndarray:
-    """Values as prompt ids: with a single prompt, a mask of 0 and 1, or of objects, is all its own."""
+    """(D,H,W) uint16 with prompt ids: with one prompt, a mask of 0 and 1, or of objects, is all its own."""
     values = _values(labels)
     unknown = sorted(set(values) - set(ids))
     if unknown and len(ids) == 1 and (instance or values == [1]):

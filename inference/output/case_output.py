@@ -24,26 +24,28 @@ class CaseOutput:
         """Make ready; nothing is written yet, and the volume's shape is unknown."""
         self.path = path
         self.shape: tuple[int, ...] | None = None
+        self._header: object = None
         self.written = NOTHING
         self._writing = threading.Lock()
         self._closed = False
 
-    def write_zeros(self, shape: tuple[int, ...] | None) -> None:
+    def write_zeros(self, shape: tuple[int, ...] | None, header: object = None) -> None:
         """Write zeros of the volume's shape, or of `UNKNOWN_SHAPE` where that is None.
 
-        Never raises an error, for there is nothing left to fall back to: the log and `written` tell.
+        `header` is what the case's reader has for its writer (`formats.CaseReader`). Never raises an error,
+        for there is nothing left to fall back to: the log and `written` tell.
         """
-        self.shape = shape
+        self.shape, self._header = shape, header
         with self._writing:
             self._check_open()
             self._zeros()
 
     def write_coarse(self, labels: np.ndarray) -> None:
-        """Write a first result; the engine calls this before it goes on to refine it."""
+        """Write a first result, (D,H,W) whole numbers; the engine calls this before it refines it."""
         self._write(labels, "a coarse result")
 
     def write_labels(self, labels: np.ndarray) -> None:
-        """Write the result."""
+        """Write the result, (D,H,W) whole numbers."""
         self._write(labels, "the labels")
 
     def close(self, wait_s: float) -> None:
@@ -67,7 +69,7 @@ class CaseOutput:
             if shape is None:
                 continue
             try:
-                write_label_map(self.path, np.broadcast_to(np.uint8(0), shape))
+                write_label_map(self.path, np.broadcast_to(np.uint8(0), shape), self._header)
             except (OSError, ValueError, MemoryError) as error:
                 log.error("%s: zeros of shape %s cannot be written: %s", self.path, shape, error)
                 continue
@@ -78,13 +80,14 @@ class CaseOutput:
             return
 
     def _write(self, labels: np.ndarray, what: str) -> None:
+        """Write (D,H,W) labels, unless their shape is not the volume's."""
         if self.shape is not None and labels.shape != self.shape:
             raise LabelMapError(
                 f"The engine gave labels of shape {labels.shape}; the volume's {self.shape} is wanted."
             )
         with self._writing:
             self._check_open()
-            write_label_map(self.path, labels)
+            write_label_map(self.path, labels, self._header)
             self.written = what
 
     def _check_open(self) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from vesal.inference.data.results import RunReport
+from vesal.inference.io.formats import has_case
 
 log = logging.getLogger("vesal")
 
-NAME = "report.json"
+FILE_NAME = "report.json"
 
 
 def to_json(report: Any) -> Any:
@@ -41,15 +42,15 @@ def report_places(outputs: Path, wanted: Path | None) -> tuple[Path, ...]:
     (a read-only container) the folder for temporary files.
     """
     spare = tuple(
-        Path(folder) / f"vesal-{NAME}"
+        Path(folder) / f"vesal-{FILE_NAME}"
         for folder in dict.fromkeys((os.environ.get("TMPDIR"), "/tmp"))
         if folder
     )
     if wanted is not None:
         return (wanted, *spare)
-    beside = outputs.resolve().parent / NAME
-    # A case `report.npz` there takes its prompts from report.json, which must not be overwritten.
-    return spare if beside.with_suffix(".npz").exists() else (beside, *spare)
+    beside = outputs.resolve().parent / FILE_NAME
+    # A case `report` there takes its prompts from report.json, which must not be overwritten.
+    return spare if has_case(beside.parent, beside.stem) else (beside, *spare)
 
 
 def write_report(report: RunReport, outputs: Path, wanted: Path | None = None) -> Path | None:

@@ -3,10 +3,8 @@
 import os
 from pathlib import Path
 
-import vesal.weights
-
-WEIGHTS = Path(vesal.weights.__file__).parent
-"""Our own, one folder a profile."""
+WEIGHTS = Path(__file__).parents[2] / "weights"
+"""Our own, one folder a profile; in a checkout and in an installed package they lie beside `inference`."""
 
 
 def weights_folder(name: str) -> Path:

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from vesal.inference.data.errors import ModalityError, shown
 from vesal.inference.data.prompt import ModalityChoice
+from vesal.inference.data.terms import MODALITIES
 from vesal.inference.prompts.term_search import split_words
-from vesal.inference.prompts.vocabulary import MODALITY_PRECEDENCE, Vocabulary
+from vesal.inference.prompts.vocabulary import MODALITY_PRECEDENCE, Vocabulary, load_vocabulary
 
 
 def sentence_modality(sentence: str, vocabulary: Vocabulary) -> str | None:
@@ -23,6 +25,15 @@ def sentence_modality(sentence: str, vocabulary: Vocabulary) -> str | None:
     strong = {modality for modality, weak in (span.value for span in spans) if not weak}
     found = strong or {span.value[0] for span in spans}
     return min(found, key=MODALITY_PRECEDENCE.index) if found else None
+
+
+def modality_of(word: str) -> str:
+    """The modality that a caller names: `CT`, or any usual word for one (`MRI`). Raises ModalityError."""
+    plain = {modality.lower(): modality for modality in MODALITIES}.get(word.strip().lower())
+    found = plain or sentence_modality(word, load_vocabulary())
+    if found is None:
+        raise ModalityError(f"modality is {shown(word)}; one of {', '.join(MODALITIES)} is wanted.")
+    return found
 
 
 def choose_modality(

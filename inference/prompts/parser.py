@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import ModalityChoice, Prompt
 from vesal.inference.data.terms import SIDES
 from vesal.inference.prompts.modality import choose_modality, sentence_modality
@@ -53,6 +54,20 @@ class FoundTarget:
         return f"{self.side} {self.concept.name}" if self.side else self.concept.name
 
 
+def parse_case(
+    case: Case, encoder: Encoder | None = None, modality: str | None = None
+) -> tuple[tuple[Prompt, ...], ModalityChoice]:
+    """Prompts of a case and its modality, see `parse_prompts`."""
+    return parse_prompts(
+        case.sentences,
+        name=case.name,
+        image=case.image,
+        encoder=encoder,
+        dataset=case.dataset,
+        modality=modality,
+    )
+
+
 def parse_prompts(
     sentences: dict[int, str],
     *,
@@ -60,17 +75,22 @@ def parse_prompts(
     image: np.ndarray,
     encoder: Encoder | None = None,
     dataset: str | None = None,
+    modality: str | None = None,
 ) -> tuple[tuple[Prompt, ...], ModalityChoice]:
     """Prompts of a case, in the order given, and the modality of the case.
 
     name: stem of the case's file. image: (D,H,W) uint8, looked at only if neither a sentence nor a name
     carries a modality. encoder: gives the text encoder; called only for a sentence without a known term.
-    dataset: key of the challenge's file that the sentences come from, often bare names. No sentences: no
-    prompts.
+    dataset: key of the challenge's file that the sentences come from, often bare names. modality: of the
+    volume, where the caller knows it; counts for every sentence. No sentences: no prompts.
     """
     vocabulary = load_vocabulary()
-    modalities = {id_: sentence_modality(text, vocabulary) for id_, text in sentences.items()}
-    choice = choose_modality(modalities.values(), name, image, vocabulary, dataset)
+    if modality is None:
+        modalities = {id_: sentence_modality(text, vocabulary) for id_, text in sentences.items()}
+        choice = choose_modality(modalities.values(), name, image, vocabulary, dataset)
+    else:
+        modalities = dict.fromkeys(sentences, modality)
+        choice = ModalityChoice(modality, "caller", "the caller gave it")
     prompts = []
     for id_, text in sentences.items():
         found = find_target(text, vocabulary, encoder)

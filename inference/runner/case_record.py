@@ -1,8 +1,9 @@
 """What is known about one case while it runs; it becomes the case's part of the report."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import CaseAbandoned
@@ -22,13 +23,17 @@ from vesal.inference.runner.case_paths import CasePaths
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.timing.clock import Clock, case_budget_s
 
+if TYPE_CHECKING:
+    from vesal.inference.stages.case_run import Progress
+
 
 class CaseRecord:
     """Filled step by step, so that a case that ends early still tells how far it came."""
 
-    def __init__(self, job: CasePaths) -> None:
-        """Begin with nothing known but the paths."""
+    def __init__(self, job: CasePaths, now: Callable[[], float] = time.monotonic) -> None:
+        """Begin with nothing known but the paths; `now` is the clock that everything is measured by."""
         self.job = job
+        self.now = now
         self.output = CaseOutput(job.output)
         self.started: float | None = None
         self.clock: Clock | None = None
@@ -40,6 +45,7 @@ class CaseRecord:
         self.ladder: tuple[LadderStep, ...] = ()
         self.fallbacks: list[str] = []
         self.error: str | None = None
+        self._progress: Progress | None = None
         self.finished = False
         self.step_now = ""
         self._least: Clock | None = None
@@ -49,7 +55,7 @@ class CaseRecord:
     def begin(self, started: float, seconds: float | None) -> None:
         """Start the case; `seconds` is its time where that is set, else its prompts will tell."""
         self.started = started
-        self._least = Clock(case_budget_s(1, seconds), started)
+        self._least = Clock(case_budget_s(1, seconds), started, self.now)
 
     def deadline(self) -> float:
         """Moment at which the case is ended with what is on disk; for one prompt before they are known."""
@@ -67,16 +73,27 @@ class CaseRecord:
         """Seconds that a finished step took; 0 for any other."""
         return self._seconds_of.get(step, 0.0)
 
+    def watch(self, progress: "Progress") -> None:
+        """Take what has run of the case so far; its lists are filled as the case goes on."""
+        self._progress = progress
+
+    def note_progress(self) -> None:
+        """Keep for the report what an unfinished case has run so far."""
+        progress = self._progress
+        if self.step_now == "segment" and progress is not None:
+            self.stages, self.ladder = tuple(progress.stages), tuple(progress.ladder)
+            self.fallbacks += progress.fallbacks
+
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measure a step of the case. Raises Overtaken where the case was left behind meanwhile."""
+        """Measure a step of the case. Raises CaseAbandoned where the case was left behind meanwhile."""
         if self.closed:
             raise CaseAbandoned
-        started, self.step_now = time.monotonic(), name
+        started, self.step_now = self.now(), name
         try:
             yield
         finally:
-            self._seconds_of[name] = time.monotonic() - started
+            self._seconds_of[name] = self.now() - started
 
     def close(self) -> CaseReport:
         """Make the report, once, and let go of the volume."""
@@ -119,7 +136,7 @@ class CaseRecord:
             fallbacks=tuple(self.fallbacks),
             error=self.error,
             budget_s=self.clock.budget_s if self.clock else None,
-            seconds=time.monotonic() - self.started if self.started is not None else 0.0,
+            seconds=self.now() - self.started if self.started is not None else 0.0,
             seconds_of=dict(self._seconds_of),
             peak_mb=peak_mb(),
         )

@@ -25,7 +25,7 @@ def run_until(
 
     Args:
         work: raises what it likes; where it raises ``CaseAbandoned`` it has ended.
-        last_call: moment of ``now`` up to which to wait; asked again and again, as it may be moved.
+        deadline: moment of ``now`` up to which to wait; asked again and again, as it may be moved.
         now: the clock.
 
     Returns:

@@ -1,7 +1,7 @@
 """The loop over the cases: every case gets a valid output, whatever happens, and the report tells.
 
 A case that has not ended at its last call is left behind with what is on disk, and the next one begins with
-an engine of its own: a network that hangs in one case costs no other.
+a model of its own: a network that hangs in one case costs no other.
 """
 
 import logging
@@ -21,13 +21,11 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.errors import CaseError, VesalError
 from vesal.inference.data.results import OK, CaseReport, RunReport
 from vesal.inference.data.terms import OFF
-from vesal.inference.io.npz import read_case
-from vesal.inference.io.read_shape import read_shape
-from vesal.inference.io.user_mask import read_user_mask
+from vesal.inference.io.formats import CaseReader, open_case, read_shape
 from vesal.inference.output.case_output import NOTHING
 from vesal.inference.output.logs import bar
 from vesal.inference.output.report import write_report
-from vesal.inference.prompts.parser import parse_prompts
+from vesal.inference.prompts.parser import parse_case
 from vesal.inference.runner.case_paths import find_cases
 from vesal.inference.runner.case_record import CaseRecord
 from vesal.inference.runner.deadline import run_until
@@ -36,13 +34,13 @@ from vesal.inference.runtime.machine import peak_mb, processor
 from vesal.inference.timing.clock import Clock, case_budget_s
 
 if TYPE_CHECKING:
-    from vesal.inference.engine import Engine
+    from vesal.inference.api import Model
 
 log = logging.getLogger("vesal")
 
 TIDY_S = 2.0
 """What SIGTERM waits for a file that is just being written; `docker stop` kills after 10 s."""
-PEEK_S = 1.0
+SHAPE_S = 1.0
 """What the shape of a case that was never read may cost when its zeros are written."""
 
 ALL_GOOD, FELL_BACK, STOPPED, TERMINATED = 0, 1, 130, 143
@@ -55,37 +53,40 @@ class Terminated(BaseException):
 
 def run(
     settings: Settings,
-    open_engine: Callable[[Settings], "Engine"] | None = None,
+    open_model: Callable[[Settings], "Model"] | None = None,
     started: float | None = None,
+    now: Callable[[], float] = time.monotonic,
 ) -> int:
     """Segment every case of `settings.inputs` in turn, write the report and return the exit code.
 
-    `open_engine` (Engine.open by default) is called when the first case needs it, and once more after each
-    case that was left behind. `started` is the moment of `time.monotonic` from which the first case's time
+    `open_model` (by default `api.load`) is called when the first case needs it, and once more after each
+    case that was left behind. `started` is the moment of the clock `now` from which the first case's time
     counts, by default the present one. Every case has a valid output afterwards, also when SIGTERM came.
     Raises UsageError, with nothing written, where the paths cannot be used.
     """
-    started = time.monotonic() if started is None else started
-    records = [CaseRecord(job) for job in find_cases(settings.inputs, settings.outputs)]
-    engine = OnceOpened(settings, open_engine or _open_engine)
+    started = now() if started is None else started
+    records = [CaseRecord(job, now) for job in find_cases(settings.inputs, settings.outputs)]
+    model = OnceOpened(settings, open_model or _open_model)
     with _terminable():
         try:
             # Held back by `__main__` until the cases are known, so that even the earliest one leaves outputs.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-            _run_all(records, settings, engine, started)
+            _run_all(records, settings, model, started)
             code = ALL_GOOD if all(record.close().state == OK for record in records) else FELL_BACK
             ended = "all cases done"
             _hold_back_signals()
         except Terminated:
             code, ended = TERMINATED, "SIGTERM"
-            _stop_writing(records, engine)
+            _stop_writing(records)
             for record in records:
                 _leave_zeros(record)
         except KeyboardInterrupt:
             _hold_back_signals()
             code, ended = STOPPED, "stopped from the keyboard"
-            _stop_writing(records, engine)
-        report = _run_report(settings, engine, [record.close() for record in records], started, ended, code)
+            _stop_writing(records)
+        report = _run_report(
+            settings, model, [record.close() for record in records], now() - started, ended, code
+        )
         write_report(report, settings.outputs, settings.report)
     good = sum(case.state == OK for case in report.cases)
     log.info("%s: %d of %d good, %.2f s, %.0f MB", ended, good, len(records), report.seconds, report.peak_mb)
@@ -93,112 +94,108 @@ def run(
 
 
 class OnceOpened:
-    """The engine, opened when it is first wanted; where that fails it stays failed, without a second try.
+    """The model, opened when it is first wanted; where that fails it stays failed, without a second try.
 
-    `engine` is the one that was opened last.
+    `model` is the one that was opened last.
     """
 
-    def __init__(self, settings: Settings, open_engine: Callable[[Settings], "Engine"]) -> None:
+    def __init__(self, settings: Settings, open_model: Callable[[Settings], "Model"]) -> None:
         """Keep what is needed to open it."""
         self._settings = settings
-        self._open = open_engine
+        self._open = open_model
         self._failure: str | None = None
         self._in_use = False
-        self.engine: Engine | None = None
+        self.model: Model | None = None
 
-    def __call__(self) -> "Engine":
-        """Return the engine. Raises what opening it raised, and later a VesalError that repeats it."""
+    def __call__(self) -> "Model":
+        """Return the model. Raises what opening it raised, and later a VesalError that repeats it."""
         if self._failure is not None:
-            raise VesalError(f"The engine could not be opened before: {self._failure}")
-        if self.engine is None or self._in_use:
+            raise VesalError(f"The weights could not be opened before: {self._failure}")
+        if self.model is None or self._in_use:
             try:
-                self.engine, self._in_use = self._open(self._settings), False
+                self.model, self._in_use = self._open(self._settings), False
             except Exception as error:
                 self._failure = f"{type(error).__name__}: {error}"
                 raise
-        return self.engine
+        return self.model
 
     def leave_behind(self) -> None:
         """Open another one next time: this one is in the hands of a case that was left behind."""
         self._in_use = True
 
 
-def _open_engine(settings: Settings) -> "Engine":
-    """The real engine; imported here because a wrong command line should not wait for it."""
-    from vesal.inference.engine import Engine
+def _open_model(settings: Settings) -> "Model":
+    """The real model; imported here because a wrong command line should not wait for it."""
+    from vesal.inference.api import load
 
-    return Engine.open(settings)
+    return load(
+        settings.weights, threads=settings.threads, runtime=settings.runtime, mask_stage=settings.hybrid
+    )
 
 
-def _run_all(records: Sequence[CaseRecord], settings: Settings, engine: OnceOpened, started: float) -> None:
+def _run_all(records: Sequence[CaseRecord], settings: Settings, model: OnceOpened, started: float) -> None:
     """Run the cases in turn; the first one's time counts from `started`, the others' from their own start."""
     with bar(len(records), "cases", "case") as shown:
         for number, record in enumerate(records):
-            record.begin(started if number == 0 else time.monotonic(), settings.seconds)
-            if not run_until(partial(_run_case, record, settings, engine), record.deadline):
-                _leave_behind(record, engine)
+            record.begin(started if number == 0 else record.now(), settings.seconds)
+            if not run_until(partial(_run_case, record, settings, model), record.deadline, record.now):
+                _leave_behind(record, model)
             shown.update()
 
 
-def _run_case(record: CaseRecord, settings: Settings, engine: OnceOpened) -> None:
+def _run_case(record: CaseRecord, settings: Settings, model: OnceOpened) -> None:
     """Make one output: zeros at once, then whatever the engine finds. An error ends this case only."""
     try:
-        with record.step("zeros"):
-            record.output.write_zeros(read_shape(record.job.input))
-        _segment(record, settings, engine)
+        with open_case(record.job.input) as reader:
+            with record.step("zeros"):
+                record.output.write_zeros(reader.shape, reader.header)
+            with record.step("read"):
+                case = _read(record, reader, settings)
+        _segment(record, case, settings, model)
     except Exception as error:
         log.exception("case %s fell back, its output holds %s", record.job.name, record.output.written)
         record.error = f"{type(error).__name__}: {error}"
     _log_end(record, record.close())
 
 
-def _leave_behind(record: CaseRecord, engine: OnceOpened) -> None:
+def _leave_behind(record: CaseRecord, model: OnceOpened) -> None:
     """End a case that has not ended by its last call: the best result on disk is its result."""
     step = record.step_now
     record.output.close(record.left_s())
-    _note_progress(record, engine)
-    engine.leave_behind()
+    record.note_progress()
+    model.leave_behind()
     _leave_zeros(record)
     record.error = f"time was up in the step {step!r}; the output holds {record.output.written}"
     log.error("case %s was left behind: %s", record.job.name, record.error)
     _log_end(record, record.close())
 
 
-def _stop_writing(records: Sequence[CaseRecord], engine: OnceOpened) -> None:
+def _stop_writing(records: Sequence[CaseRecord]) -> None:
     """Close every output; the case under way may finish the file that it is writing."""
     for record in records:
         if record.started is not None and not record.closed:
             record.output.close(TIDY_S)
-            _note_progress(record, engine)
+            record.note_progress()
         record.output.close(0.0)
 
 
-def _note_progress(record: CaseRecord, engine: OnceOpened) -> None:
-    """Keep for the report what an unfinished case has run so far."""
-    progress = engine.engine.progress if engine.engine else None
-    if record.step_now == "segment" and progress is not None:
-        record.stages, record.ladder = tuple(progress.stages), tuple(progress.ladder)
-        record.fallbacks += progress.fallbacks
+def _read(record: CaseRecord, reader: CaseReader, settings: Settings) -> Case:
+    """The case, with the user's mask where that is wanted."""
+    case = record.case = reader.read(settings.prompts, settings.dataset)
+    if settings.hybrid != OFF:
+        case = record.case = _with_mask(case, record, reader)
+    return case
 
 
-def _segment(record: CaseRecord, settings: Settings, engine: OnceOpened) -> None:
-    """Read, parse, segment and write one case, noting each step."""
-    with record.step("read"):
-        case = record.case = read_case(record.job.input, settings.prompts, settings.dataset)
-        if settings.hybrid != OFF:
-            case = record.case = _with_mask(case, record)
+def _segment(record: CaseRecord, case: Case, settings: Settings, model: OnceOpened) -> None:
+    """Parse, segment and write one case that was read, noting each step."""
     with record.step("prompts"):
-        record.prompts, record.modality = parse_prompts(
-            case.sentences,
-            name=case.name,
-            image=case.image,
-            encoder=lambda: engine().text_encoder,
-            dataset=case.dataset,
-        )
+        record.prompts, record.modality = parse_case(case, lambda: model().text_encoder)
     assert record.started is not None
     clock = record.clock = Clock(
         case_budget_s(len(record.prompts), settings.seconds),
         record.started,
+        record.now,
         write_s=record.seconds_of("zeros"),
     )
     size = "x".join(map(str, case.image.shape))
@@ -206,9 +203,11 @@ def _segment(record: CaseRecord, settings: Settings, engine: OnceOpened) -> None
     for note in case.notes:
         log.warning("  %s", note)
     with record.step("open"):
-        opened = engine()
+        opened = model()
     with record.step("segment"):
-        result = opened.segment(case, record.prompts, clock, record.output.write_coarse)
+        result = opened.segment_case(
+            case, record.prompts, clock, record.output.write_coarse, watch=record.watch
+        )
     record.stages, record.ladder = tuple(result.stages), tuple(result.ladder)
     record.fallbacks += result.fallbacks
     with record.step("write"):
@@ -218,10 +217,10 @@ def _segment(record: CaseRecord, settings: Settings, engine: OnceOpened) -> None
     record.finished = True
 
 
-def _with_mask(case: Case, record: CaseRecord) -> Case:
+def _with_mask(case: Case, record: CaseRecord, reader: CaseReader) -> Case:
     """The case with the user's mask, if there is one; a bad one is told and left out."""
     try:
-        mask = read_user_mask(record.job.input, case.sentences, case.image.shape, case.instance)
+        mask = reader.read_mask(case.sentences, case.image.shape, case.instance)
     except (CaseError, MemoryError) as error:
         record.fallbacks.append(f"the user's mask is not used: {type(error).__name__}: {error}")
         return case
@@ -246,9 +245,9 @@ def _leave_zeros(record: CaseRecord) -> None:
     if record.output.written != NOTHING:
         return
     shapes: list[tuple[int, ...] | None] = []
-    began = time.monotonic()
+    began = record.now()
     # The disk that the case is on may be what it hangs on.
-    run_until(lambda: shapes.append(read_shape(record.job.input)), lambda: began + PEEK_S)
+    run_until(lambda: shapes.append(read_shape(record.job.input)), lambda: began + SHAPE_S, record.now)
     record.output.leave_zeros(shapes[0] if shapes else None)
 
 
@@ -287,13 +286,12 @@ def _hold_back_signals() -> None:
 
 
 def _run_report(
-    settings: Settings, engine: OnceOpened, cases: Sequence[CaseReport], started: float, ended: str, code: int
+    settings: Settings, model: OnceOpened, cases: Sequence[CaseReport], seconds: float, ended: str, code: int
 ) -> RunReport:
-    seconds = time.monotonic() - started
     return RunReport(
         version=__version__,
-        weights=engine.engine.profile.name if engine.engine else settings.weights,
-        runtime=_runtime(engine.engine),
+        weights=model.model.name if model.model else settings.weights,
+        runtime=_runtime(model.model),
         processor=processor(),
         settings=settings,
         started=(datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds"),
@@ -305,14 +303,8 @@ def _run_report(
     )
 
 
-def _runtime(engine: "Engine | None") -> dict[str, Any]:
+def _runtime(model: "Model | None") -> dict[str, Any]:
     """The runtime as the report names it."""
-    if engine is None:
-        return {"name": None, "reason": "the engine was never opened"}
-    runtime = engine.runtime
-    return {
-        "name": runtime.name,
-        "reason": runtime.reason,
-        "precision": runtime.precision,
-        "threads": runtime.threads,
-    }
+    if model is None:
+        return {"name": None, "reason": "the weights were never opened"}
+    return model.runtime_report()

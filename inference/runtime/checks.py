@@ -9,7 +9,7 @@ from vesal.inference.data.errors import ProfileError
 
 
 def check_names(path: Path, wanted: tuple[str, ...], given: Mapping[str, np.ndarray]) -> None:
-    """Raise ProfileError unless exactly the graph's inputs are given."""
+    """Raise ProfileError unless exactly the graph's inputs are given, arrays of any shape by name."""
     if set(given) != set(wanted):
         raise ProfileError(
             f"{path} takes the inputs {', '.join(wanted)}; {', '.join(sorted(given)) or 'none'} came. "
@@ -23,5 +23,5 @@ def describe(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:
-    """Half precision widened; everything else as it is."""
+    """An array of any shape: half precision widened, everything else as it is."""
     return array.astype(np.float32) if array.dtype == np.float16 else array

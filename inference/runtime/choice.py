@@ -1,8 +1,8 @@
 """What runs the networks: OpenVINO on a CPU, ONNX Runtime with CUDA on a GPU, plain ONNX Runtime elsewhere.
 
-The choice is made once per process and carries its reason into the report. Measured on two cores with bf16
-(see DESIGN section 5): a small 3D U-Net at 96^3 takes 0.17 s with OpenVINO in bf16, 0.36 s in fp32, 1.2 s
-with plain ONNX Runtime.
+The choice is made when weights are opened, and its reason goes into the report. Measured on two cores with
+bf16: a small 3D U-Net at 96^3 takes 0.17 s with OpenVINO in bf16, 0.36 s in fp32, 1.2 s with plain ONNX
+Runtime.
 """
 
 import importlib.util
@@ -29,10 +29,11 @@ class Graph(Protocol):
     outputs: tuple[str, ...]
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run the network on arrays by name; float32 in and out, tokens as int64.
+        """Run the network on arrays by name, of the graph's shapes; float32 in and out, tokens as int64.
 
-        The results belong to the caller. The same input gives the same bytes, in this process and in another
-        one on this machine. Raises ProfileError where names or shapes do not fit the graph.
+        The results belong to the caller. Several threads may call it at once. The same input gives the same
+        bytes, in this process and in another one on this machine. Raises ProfileError where names or shapes
+        do not fit the graph.
         """
         ...
 

@@ -89,7 +89,7 @@ class OnnxRuntime:
 
 
 class CudaRuntime(OnnxRuntime):
-    """ONNX Runtime on an NVIDIA GPU. Untested so far: no figure here was measured with it."""
+    """ONNX Runtime on an NVIDIA GPU. Not tested on a GPU."""
 
     name = "cuda"
     # The default search for convolution algorithms times them all at each new shape; this one starts at once.
@@ -128,8 +128,9 @@ class OnnxGraph:
         self.outputs = tuple(port.name for port in session.get_outputs())
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run; see `runtime.choice.Graph`. Raises OutOfDeviceMemoryError where the memory does not do.
+        """Run on arrays of the graph's shapes; see `runtime.choice.Graph`.
 
+        Raises OutOfDeviceMemoryError where the device's memory does not do.
         Inputs and results lie in the host's memory; what is summed up of them never takes the GPU's.
         """
         check_names(self._path, self.inputs, inputs)

@@ -7,6 +7,7 @@ times faster with it, and changing over after some of them would change the last
 """
 
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -54,7 +55,7 @@ class OpenVino:
 
 
 class OpenVinoGraph:
-    """One ONNX graph, compiled."""
+    """One ONNX graph, compiled. Several threads may call it; they take turns."""
 
     def __init__(self, core: Any, path: Path, options: dict[str, Any]) -> None:
         """Read and compile the file. Raises ProfileError where OpenVINO cannot."""
@@ -68,16 +69,19 @@ class OpenVinoGraph:
             self._request = core.compile_model(model, "CPU", options).create_infer_request()
         except RuntimeError as error:
             raise ProfileError(f"OpenVINO cannot read {path} as an ONNX graph: {error}") from error
+        # A request holds one set of inputs and results: without turns a thread reads those of another one.
+        self._one_at_a_time = threading.Lock()
         self._types = {port.any_name: port.element_type.to_dtype() for port in model.inputs}
         self.inputs = tuple(self._types)
         self.outputs = tuple(port.any_name for port in model.outputs)
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run; see `runtime.choice.Graph`."""
+        """Run on arrays of the graph's shapes; see `runtime.choice.Graph`."""
         check_names(self._path, self.inputs, inputs)
         arrays = {name: np.ascontiguousarray(inputs[name], dtype) for name, dtype in self._types.items()}
         try:
-            results = self._request.infer(arrays, share_inputs=True)
+            with self._one_at_a_time:
+                results = self._request.infer(arrays, share_inputs=True)
         except RuntimeError as error:
             raise ProfileError(f"{self._path} cannot be run on {describe(arrays)}: {error}") from error
         return {name: as_float32(results[number]) for number, name in enumerate(self.outputs)}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
 from vesal.inference.runtime.machine import available_threads
@@ -11,18 +14,32 @@ from vesal.inference.runtime.machine import available_threads
 T = TypeVar("T")
 R = TypeVar("R")
 
-_limit: int | None = None
+_process_limit: int | None = None
+_own_limit: ContextVar[int | None] = ContextVar("vesal_threads", default=None)
 
 
 def limit_threads(threads: int | None) -> None:
-    """Never use more than ``threads`` from now on; None goes back to what affinity and container allow."""
-    global _limit
-    _limit = threads
+    """Never use more than ``threads`` in this process from now on; None: all that the machine allows."""
+    global _process_limit
+    _process_limit = threads
+
+
+@contextmanager
+def thread_limit(threads: int | None) -> Iterator[None]:
+    """Use at most ``threads`` for what is done inside, by this thread and by those that `in_parallel` starts.
+
+    Other threads keep their own limits. None changes nothing; a limit within another one cannot exceed it.
+    """
+    before = _own_limit.set(_smaller(threads, _own_limit.get()))
+    try:
+        yield
+    finally:
+        _own_limit.reset(before)
 
 
 def threads_allowed() -> int:
     """How many threads work at once, the caller's counted; at least 1."""
-    return available_threads(_limit)
+    return available_threads(_smaller(_process_limit, _own_limit.get()))
 
 
 def in_parallel(work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
@@ -30,32 +47,31 @@ def in_parallel(work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
 
     Which thread takes which part is left to chance, so ``work`` must not depend on it; results keep the order
     of ``parts``. The first error of any part is raised, after all threads have stopped; the parts that nobody
-    has begun by then are left out.
+    has begun by then are left out. ``work`` may call this again.
     """
     helpers = min(threads_allowed(), len(parts)) - 1
     if helpers < 1:
         return [work(part) for part in parts]
     results: list[R | None] = [None] * len(parts)
-    waiting = _Shared(len(parts))
-    errors: list[BaseException] = []
+    waiting = deque(range(len(parts)))
+    errors: list[Exception] = []
 
     def take() -> None:
         try:
-            for number in waiting:
+            for number in _taken_from(waiting):
                 results[number] = work(parts[number])
-        except BaseException as error:
+        except Exception as error:
             errors.append(error)
-            waiting.stop()
+        finally:
+            waiting.clear()
 
-    threads = [threading.Thread(target=take, daemon=True) for _ in range(helpers)]
-    for thread in threads:
-        thread.start()
-    try:
+    # The caller takes parts as well, and a task is a thread and not a part: a submission for each part costs
+    # five times as much where parts are small. Pools are not shared: nested calls would wait for one another.
+    with ThreadPoolExecutor(helpers, "vesal") as pool:
+        tasks = [pool.submit(copy_context().run, take) for _ in range(helpers)]
         take()
-    finally:  # SIGTERM raises in this thread, wherever it is
-        waiting.stop()
-        for thread in threads:
-            thread.join()
+    for task in tasks:
+        task.result()
     if errors:
         raise errors[0]
     return results  # type: ignore[return-value]
@@ -67,22 +83,16 @@ def in_slabs(length: int, thickness: int) -> list[slice]:
     return [slice(first, min(first + step, length)) for first in range(0, length, step)]
 
 
-class _Shared:
-    """Numbers from 0 to ``count``, each given out once to whichever thread asks."""
+def _taken_from(waiting: deque[int]) -> Iterator[int]:
+    """The numbers that are left, each given to one thread only."""
+    while True:
+        try:
+            number = waiting.popleft()
+        except IndexError:
+            return
+        yield number
 
-    def __init__(self, count: int) -> None:
-        self._numbers = iter(range(count))
-        self._lock = threading.Lock()
-        self._stopped = False
 
-    def __iter__(self) -> Iterator[int]:
-        while True:
-            with self._lock:
-                number = None if self._stopped else next(self._numbers, None)
-            if number is None:
-                return
-            yield number
-
-    def stop(self) -> None:
-        """Give out no more."""
-        self._stopped = True
+def _smaller(one: int | None, other: int | None) -> int | None:
+    """The smaller of two limits; None is none."""
+    return min((limit for limit in (one, other) if limit is not None), default=None)

@@ -11,13 +11,13 @@ from dataclasses import replace
 import numpy as np
 
 from vesal.inference.data.prompt import Query
-from vesal.inference.planning.profile import FilterRule
+from vesal.inference.planning.rules import FilterRule
 from vesal.inference.runtime.threads import in_parallel
 from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.passes import Pass
+from vesal.inference.stages.stage_result import StageResult
 
 
-def filter_pass(result: Pass, queries: Sequence[Query], rule: FilterRule) -> Pass:
+def filter_pass(result: StageResult, queries: Sequence[Query], rule: FilterRule) -> StageResult:
     """Empty slices without presence, and let the sides of one concept compete slice by slice.
 
     Slices run along the view's thick axis. The given result is not touched; it is returned where nothing is
@@ -65,7 +65,7 @@ def _rivals(queries: Sequence[Query]) -> list[list[int]]:
 def filter_components(result: LabelMap, queries: Sequence[Query], rule: FilterRule) -> None:
     """Choose the components of the classes that the rule asks for (Medal S algorithm 3), in place.
 
-    Each class is looked at inside its own box. A prompt that was run as two sides is left alone: its two
+    Each class is filtered inside its own box. A prompt that was run as two sides is left alone: its two
     parts are no rivals.
     """
     asked = Counter(q.prompt_id for q in queries)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-LEAST = 2.0**-14
+MIN_NORMAL = 2.0**-14
 """The smallest normal number of half precision; a probability below this is none."""
 
 _BIAS = 112 << 23
@@ -19,10 +19,10 @@ _HALFWAY = 1 << (_DROPPED - 1)
 
 
 def float16_bits(values: np.ndarray) -> np.ndarray:
-    """Numbers of ``LEAST`` or more as half precision, rounded to nearest (ties up), read as uint16.
+    """Numbers of ``MIN_NORMAL`` or more as half precision, rounded to nearest (ties up), read as uint16.
 
-    Read so they keep their order, and integers compare and multiply many at a time. Less than ``LEAST`` gives
-    nonsense.
+    Read so they keep their order, and integers compare and multiply many at a time. Less than ``MIN_NORMAL``
+    gives nonsense.
     """
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     bits = bits - np.uint32(_BIAS - _HALFWAY)
@@ -30,18 +30,18 @@ def float16_bits(values: np.ndarray) -> np.ndarray:
     return bits.astype(np.uint16)
 
 
-def rounded(values: np.ndarray) -> np.ndarray:
-    """Probabilities to the precision of halves: float32; 0 where below ``LEAST``, negative or NaN."""
+def round_to_float16(values: np.ndarray) -> np.ndarray:
+    """Probabilities to the precision of halves: float32; 0 where below ``MIN_NORMAL``, negative or NaN."""
     values = np.ascontiguousarray(values, np.float32)
     bits = values.view(np.uint32) + np.uint32(_HALFWAY)
     bits >>= np.uint32(_DROPPED)
     bits <<= np.uint32(_DROPPED)
-    bits *= values >= np.float32(LEAST)
+    bits *= values >= np.float32(MIN_NORMAL)
     return bits.view(np.float32)
 
 
 def to_bits(values: np.ndarray) -> np.ndarray:
-    """What ``rounded`` gave as half precision, read as uint16; without loss, 0 stays 0."""
+    """What ``round_to_float16`` gave as half precision, read as uint16; without loss, 0 stays 0."""
     bits = values.view(np.uint32) - np.uint32(_BIAS)
     bits >>= np.uint32(_DROPPED)
     bits *= values > 0

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vesal.inference.geometry.resample import SLAB_VOXELS, Taps, grow
+from vesal.inference.geometry.resample import SLAB_VOXELS, Taps, enlarge
 from vesal.inference.geometry.views import View
 from vesal.inference.runtime.threads import in_parallel, in_slabs
-from vesal.inference.stages.float16_bits import LEAST, float16_bits, from_bits
+from vesal.inference.stages.float16_bits import MIN_NORMAL, float16_bits, from_bits
 
 
 class LabelMap:
@@ -48,23 +48,23 @@ class LabelMap:
             threshold: a voxel below it stays background. Equal probabilities keep the class that was added
             first.
         """
-        shadow = _Shadow.of(probability > threshold)
-        box = shadow.native_box(view, self.labels.shape)
+        projection = _Projection.of(probability > threshold)
+        box = projection.native_box(view, self.labels.shape)
         if box is None:
             return
         self.boxes[label] = _hull(self.boxes.get(label, box), box)
         depth = Taps.of(view, 0, box[0])
-        cut = np.fmax(probability, np.float32(LEAST), dtype=np.float32)
-        limit = float16_bits(np.array([max(threshold, LEAST)]))[0]
+        cut = np.fmax(probability, np.float32(MIN_NORMAL), dtype=np.float32)
+        limit = float16_bits(np.array([max(threshold, MIN_NORMAL)]))[0]
         planes, rows, columns = (side.stop - side.start for side in box)
 
         def reduce(slab: slice) -> None:
             # Once more its own box: few classes are as wide everywhere as they are somewhere.
             taps = depth.part(slab)
-            here = shadow.native_box(view, self.labels.shape, taps.used)
+            here = projection.native_box(view, self.labels.shape, taps.used)
             if here is None:
                 return
-            bits = float16_bits(grow(cut, [taps, Taps.of(view, 1, here[1]), Taps.of(view, 2, here[2])]))
+            bits = float16_bits(enlarge(cut, [taps, Taps.of(view, 1, here[1]), Taps.of(view, 2, here[2])]))
             native = slice(box[0].start + slab.start, box[0].start + slab.stop)
             self._let_win(bits, (native, here[1], here[2]), label, limit)
 
@@ -73,7 +73,7 @@ class LabelMap:
     def box(self, label: int) -> tuple[slice, slice, slice] | None:
         """A box outside of which a class does not occur, None where it occurs nowhere.
 
-        That is known of maps that `add` has filled; others are looked at whole.
+        That is known of maps that `add` has filled; of others it is the whole map.
         """
         if self.boxes:
             return self.boxes.get(label)
@@ -120,7 +120,7 @@ class LabelMap:
 
 
 @dataclass(frozen=True)
-class _Shadow:
+class _Projection:
     """A mask (d, h, w) seen along its last two axes: enough for the box of any of its planes."""
 
     rows: np.ndarray
@@ -129,7 +129,7 @@ class _Shadow:
     """(d, w) bool"""
 
     @classmethod
-    def of(cls, mask: np.ndarray) -> _Shadow:
+    def of(cls, mask: np.ndarray) -> _Projection:
         """That of a mask (d, h, w) bool."""
         return cls(np.asarray(mask.any(axis=2)), np.asarray(mask.any(axis=1)))
 
@@ -149,7 +149,7 @@ class _Shadow:
                 return None
             low = view.start[axis] + (int(hit[0]) - 1) * view.step[axis]
             high = view.start[axis] + (int(hit[-1]) + 2) * view.step[axis]
-            # A class at the view's border must not spill past it: beyond, nobody looked.
+            # A class at the view's border must not spill past it: nothing was predicted there.
             low = max(low, view.start[axis], 0.0)
             high = min(high, view.start[axis] + view.shape[axis] * view.step[axis], float(shape[axis]))
             first, last = int(np.floor(low + 1e-6)), int(np.ceil(high - 1e-6))

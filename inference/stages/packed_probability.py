@@ -16,13 +16,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vesal.inference.runtime.threads import in_parallel
-from vesal.inference.stages.float16_bits import from_bits, rounded, to_bits
+from vesal.inference.stages.float16_bits import from_bits, round_to_float16, to_bits
 
 LEVEL = 1
 """zlib's fastest: what higher levels gain here is a few percent."""
-TRIED_BYTES = 1 << 14
+TRIAL_BYTES = 1 << 14
 """From the middle of some bytes, to see whether packing them is worth its time."""
-WORTH = 0.75
+WORTH_PACKING = 0.75
 """Bytes that the trial does not shrink to this share stay as they are."""
 DENSE_BYTES = 32 << 20
 """Up to this size probabilities are not worth packing: it would take longer than it saves."""
@@ -31,27 +31,27 @@ DENSE_BYTES = 32 << 20
 class PackedProbability:
     """(N, D, H, W) probabilities; gives float32 by class and by box.
 
-    It grows by slabs of planes along D. ``kept[row]``, ``kept[[rows]]`` and ``kept[:, box]`` with slices give
-    arrays; iterating gives one class after the other.
+    It grows by slabs of planes along D. ``packed[row]``, ``packed[[rows]]`` and ``packed[:, box]`` (slices)
+    give arrays; iterating gives one class after the other.
     """
 
     ndim = 4
 
-    def __init__(self, classes: int, plane: tuple[int, int], halves: bool = False) -> None:
-        """Nothing yet; ``plane`` is (H, W); with ``halves`` what comes is rounded to half precision."""
-        self._plane, self.halves = plane, halves
+    def __init__(self, classes: int, plane: tuple[int, int], as_float16: bool = False) -> None:
+        """Nothing yet; ``plane`` is (H, W); with ``as_float16`` what comes is rounded to half precision."""
+        self._plane, self.as_float16 = plane, as_float16
         self._rows: list[list[Packed]] = [[] for _ in range(classes)]
         self._edges = [0]
         self._band: tuple[int, int, np.ndarray] | None = None
 
     @classmethod
-    def of(cls, probability: Probabilities, halves: bool = False) -> PackedProbability:
+    def of(cls, probability: Probabilities, as_float16: bool = False) -> PackedProbability:
         """All of (N, D, H, W) float32, packed class by class."""
-        kept = cls(0, (probability.shape[2], probability.shape[3]), halves)
-        kept._edges.append(probability.shape[1])
+        packed = cls(0, (probability.shape[2], probability.shape[3]), as_float16)
+        packed._edges.append(probability.shape[1])
         for row in probability:
-            kept._rows.append([_pack(row, halves)])
-        return kept
+            packed._rows.append([_pack(row, as_float16)])
+        return packed
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -66,14 +66,14 @@ class PackedProbability:
     def append(self, slab: np.ndarray) -> None:
         """Take in the next planes, (N, d, H, W) float32."""
         self._band = None
-        packed = in_parallel(lambda part: _pack(part, self.halves), list(slab))
+        packed = in_parallel(lambda part: _pack(part, self.as_float16), list(slab))
         for row, content in zip(self._rows, packed, strict=True):
             row.append(content)
         self._edges.append(self._edges[-1] + slab.shape[1])
 
     def extend(self, other: PackedProbability) -> None:
         """Take in another's classes, which must have the same planes, slabs and precision."""
-        mine, theirs = ((kept._edges, kept._plane, kept.halves) for kept in (self, other))
+        mine, theirs = ((packed._edges, packed._plane, packed.as_float16) for packed in (self, other))
         if mine != theirs:
             raise ValueError(f"slabs, planes and halves are {theirs}; wanted {mine}")
         self._band = None
@@ -104,11 +104,11 @@ class PackedProbability:
         self._band = None
         for row, value in zip(rows, values, strict=True):
             slabs = zip(self._edges, self._edges[1:], strict=False)
-            self._rows[row] = [_pack(value[first:last], self.halves) for first, last in slabs]
+            self._rows[row] = [_pack(value[first:last], self.as_float16) for first, last in slabs]
 
     def copy(self) -> PackedProbability:
         """Another one with the same classes; what is packed is shared until it is replaced."""
-        other = PackedProbability(0, self._plane, self.halves)
+        other = PackedProbability(0, self._plane, self.as_float16)
         other._rows, other._edges = list(self._rows), self._edges
         return other
 
@@ -136,7 +136,7 @@ class PackedProbability:
         def read(part: tuple[int, int]) -> None:
             place, slab = part
             start, stop = self._edges[slab], self._edges[slab + 1]
-            planes = _unpack(self._rows[rows[place]][slab], self.halves).reshape(-1, *self._plane)
+            planes = _unpack(self._rows[rows[place]][slab], self.as_float16).reshape(-1, *self._plane)
             a, b = max(first, start), min(last, stop)
             out[place, a - first : b - first] = planes[a - start : b - start]
 
@@ -148,7 +148,7 @@ Probabilities = np.ndarray | PackedProbability
 """(N, D, H, W) float32, either way: both give a class by its number and a box by slices."""
 
 
-def join(parts: Sequence[Probabilities]) -> Probabilities:
+def join_classes(parts: Sequence[Probabilities]) -> Probabilities:
     """The classes of several results on one view, one after the other, for the next stage.
 
     Where they are many they are packed, to the precision of halves.
@@ -157,9 +157,9 @@ def join(parts: Sequence[Probabilities]) -> Probabilities:
         if len(parts) == 1:
             return np.asarray(parts[0])
         return np.concatenate([np.asarray(part) for part in parts])
-    whole = PackedProbability.of(parts[0], halves=True)
+    whole = PackedProbability.of(parts[0], as_float16=True)
     for part in parts[1:]:
-        whole.extend(PackedProbability.of(part, halves=True))
+        whole.extend(PackedProbability.of(part, as_float16=True))
     return whole
 
 
@@ -167,26 +167,26 @@ Packed = tuple[tuple[bytes, bool], ...]
 """The first bytes of all numbers, the second ones and so on, each with whether zlib has packed them."""
 
 
-def _pack(values: np.ndarray, halves: bool) -> Packed:
-    numbers = to_bits(rounded(values)) if halves else np.ascontiguousarray(values, np.float32)
+def _pack(values: np.ndarray, as_float16: bool) -> Packed:
+    numbers = to_bits(round_to_float16(values)) if as_float16 else np.ascontiguousarray(values, np.float32)
     size = numbers.itemsize
     places = np.ascontiguousarray(numbers.reshape(-1).view(np.uint8).reshape(-1, size).T)
     return tuple(_pack_bytes(place) for place in places)
 
 
 def _pack_bytes(content: np.ndarray) -> tuple[bytes, bool]:
-    middle = max(0, (len(content) - TRIED_BYTES) // 2)
-    trial = content[middle : middle + TRIED_BYTES]
-    if len(zlib.compress(trial.data, LEVEL)) > WORTH * len(trial):
+    middle = max(0, (len(content) - TRIAL_BYTES) // 2)
+    trial = content[middle : middle + TRIAL_BYTES]
+    if len(zlib.compress(trial.data, LEVEL)) > WORTH_PACKING * len(trial):
         return content.tobytes(), False
     return zlib.compress(content.data, LEVEL), True
 
 
-def _unpack(packed: Packed, halves: bool) -> np.ndarray:
+def _unpack(packed: Packed, as_float16: bool) -> np.ndarray:
     """(n,) float32 of ``_pack``."""
     places = [
         np.frombuffer(zlib.decompress(content) if is_packed else content, np.uint8)
         for content, is_packed in packed
     ]
     numbers = np.stack(places, 1)
-    return from_bits(numbers.view(np.uint16)[:, 0]) if halves else numbers.view(np.float32)[:, 0]
+    return from_bits(numbers.view(np.uint16)[:, 0]) if as_float16 else numbers.view(np.float32)[:, 0]

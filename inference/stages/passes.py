@@ -6,18 +6,18 @@ Medal S 2.6 (two stages), 2.3 and 2.4 (the coarse result is the spatial prompt),
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import structs
 
 from vesal.inference.data.prompt import Query
 from vesal.inference.families.contract import StageModel
 from vesal.inference.geometry.foreground import foreground_box
 from vesal.inference.geometry.resample import between
 from vesal.inference.geometry.views import View, whole
-from vesal.inference.planning.profile import StageRule
-from vesal.inference.stages.packed_probability import Probabilities, join
+from vesal.inference.planning.rules import StageRule
+from vesal.inference.stages.packed_probability import Probabilities, join_classes
+from vesal.inference.stages.regions import FineRegion
 from vesal.inference.stages.sliding_window import Blended
 from vesal.inference.stages.spatial_prompt import (
     MaskPrompt,
@@ -27,104 +27,40 @@ from vesal.inference.stages.spatial_prompt import (
     prompt_from_probabilities,
     split_by_mask,
 )
-from vesal.inference.stages.view_pass import Later, Look, Sight, Task
-from vesal.inference.timing.forecast import Load
-from vesal.inference.timing.ladder import Effort, Ladder
-
-if TYPE_CHECKING:
-    from vesal.inference.stages.regions import Target
+from vesal.inference.stages.stage_result import StageResult
+from vesal.inference.stages.view_pass import ViewPass
+from vesal.inference.stages.view_task import ViewTask, Volume
+from vesal.inference.timing.ladder import Ladder
 
 MOST_QUERIES = 16
 """Queries in one pass of the coarse stage, where they do not see each other: bounds memory, costs one encoder
 pass more for every 16."""
 
 
-@dataclass(frozen=True)
-class Pass:
-    """Result of one stage for some queries."""
-
-    view: View
-    probability: Probabilities
-    """(N, d, h, w) float32, packed where it is large"""
-    presence: np.ndarray
-    """(N, n) float32 per slice of the view's thick axis"""
-    windows: int
-    skipped: int
-    seconds: float
-    why: str
-    unseen: int = 0
-    """windows left out because the time was over; the result is then good for nothing but what was seen"""
-    labels: np.ndarray | None = None
-    """(D, H, W) prompt ids that it makes of the volume, where a layout of the fine stage wants them"""
-    note: str = ""
-    """what had to be given up for want of memory"""
-
-
-def nothing_later(effort: Effort) -> list[Load]:
-    """What comes after the last look."""
-    return []
-
-
-def run_coarse(tasks: Sequence[Task], ladder: Ladder, later: Later = nothing_later) -> Pass:
-    """See the whole volume at once, without spatial prompts but the user's.
-
-    Args:
-        tasks: see ``coarse_tasks``; at least one.
-        ladder: asked before every window.
-        later: what comes after this stage.
-    """
-    started = ladder.pace.now()
-    done: list[tuple[View, Blended]] = []
-    for number, task in enumerate(tasks):
-
-        def rest(effort: Effort, task: Task = task, more: int = len(tasks) - number - 1) -> list[Load]:
-            return [*task.load(effort, more), *later(effort)]
-
-        with ladder.pace.view():
-            look = Look(task, ladder, rest)
-            result, _ = _rounds(look, task, ladder)
-            done.append((look.view, result))
-    view = done[-1][0]
-    ruled = ladder.effort.of(tasks[0].rule, True)
-    marked = ", some with the user's mask as spatial prompt" if any(task.hint for task in tasks) else ""
-    return Pass(
-        view,
-        join([_probability_on(view, *d) for d in done]),
-        np.concatenate([_presence_on(view, *d) for d in done]),
-        sum(result.windows for _, result in done),
-        sum(result.skipped for _, result in done),
-        ladder.pace.now() - started,
-        f"the whole volume in {ruled.max_windows} window(s) of up to {ruled.window_voxels} voxels, "
-        f"degree {view.degree}" + marked,
-        sum(result.unseen for _, result in done),
-        note="; ".join(dict.fromkeys(result.note for _, result in done if result.note)),
-    )
-
-
 def coarse_tasks(
-    sight: Sight,
+    volume: Volume,
     model: StageModel,
     queries: Sequence[Query],
     rule: StageRule,
     mask: MaskPrompt | None = None,
-) -> list[Task]:
-    """The looks of a coarse stage.
+) -> list[ViewTask]:
+    """The views of a coarse stage, all of the whole volume.
 
     Args:
-        sight: the volume.
+        volume: of the case.
         model: the network.
-        queries: any number, asked in passes of ``MOST_QUERIES``, or in one where rules lay the views; those
+        queries: any number, run in passes of ``MOST_QUERIES``, or in one where a layout lays the views; those
             with a mask apart from the others.
         rule: the coarse stage's.
         mask: the user's, where this stage takes it.
     """
-    box = whole(sight.image.shape) if rule.layout else foreground_box(sight.image)
+    box = whole(volume.image.shape) if rule.layout else foreground_box(volume.image)
     once = coarse_rule(rule)
     tasks = []
     most = len(queries) if rule.layout else MOST_QUERIES
     for group in split_by_mask(queries, mask, most):
-        hint = prompt_from_probabilities(group, mask) if has_mask(mask, group[0]) else None
-        tasks.append(Task(sight, model, group, box, once, first=True, hint=hint))
+        prompt = prompt_from_probabilities(group, mask) if has_mask(mask, group[0]) else None
+        tasks.append(ViewTask(volume, model, group, box, once, first=True, spatial_prompt=prompt))
     return tasks
 
 
@@ -133,20 +69,43 @@ def coarse_rule(rule: StageRule) -> StageRule:
 
     Rules with a layout say themselves how often a result is refined by itself.
     """
-    return rule if rule.layout else replace(rule, rounds=1, complementary_block=0)
+    return rule if rule.layout else structs.replace(rule, rounds=1, complementary_block=0)
 
 
-def _rounds(look: Look, task: Task, ladder: Ladder) -> tuple[Blended, int]:
-    """Look round by round: the last result, with the windows of all rounds, and how many there were."""
-    result = look.first_round()  # may change the view
-    ran, skipped, done = result.windows, result.skipped, 1
-    while not result.unseen and task.wanted(ladder.effort, done):
-        again = look.next_round(result.probability, done)
-        ran, skipped = ran + again.windows, skipped + again.skipped
-        if again.unseen:  # the round before is whole, or no worse
-            break
-        result, done = again, done + 1
-    return replace(result, windows=ran, skipped=skipped), done
+def run_coarse(tasks: Sequence[ViewTask], ladder: Ladder) -> StageResult:
+    """See the whole volume at once, without spatial prompts but the user's.
+
+    Args:
+        tasks: see ``coarse_tasks``; at least one. They are upcoming on the ladder, or not known to it.
+        ladder: asked before every window.
+    """
+    started = ladder.forecast.now()
+    done = [_run(task, ladder) for task in tasks]
+    view = done[-1][0].view
+    rule = ladder.effort.of(tasks[0].rule, True)
+    why = f"the whole volume in {rule.max_windows} window(s) of up to {rule.window_voxels} voxels, "
+    why += f"degree {view.degree}"
+    if any(task.spatial_prompt for task in tasks):
+        why += ", some with the user's mask as spatial prompt"
+    return StageResult(
+        view,
+        join_classes([_probability_on(view, own.view, result) for own, result, _ in done]),
+        np.concatenate([_presence_on(view, own.view, result) for own, result, _ in done]),
+        sum(result.windows for _, result, _ in done),
+        sum(result.skipped for _, result, _ in done),
+        ladder.forecast.now() - started,
+        why,
+        sum(result.dropped for _, result, _ in done),
+        note="; ".join(dict.fromkeys(result.note for _, result, _ in done if result.note)),
+    )
+
+
+def _run(task: ViewTask, ladder: Ladder) -> tuple[ViewPass, Blended, int]:
+    """Run one view: its pass, the result and the number of rounds."""
+    ladder.begin(task)
+    with ladder.forecast.view():
+        view_pass = ViewPass(task, ladder)
+        return view_pass, *view_pass.run()
 
 
 def _probability_on(view: View, own: View, result: Blended) -> Probabilities:
@@ -164,81 +123,76 @@ def _presence_on(view: View, own: View, result: Blended) -> np.ndarray:
 
 
 def fine_task(
-    sight: Sight,
+    volume: Volume,
     model: StageModel,
     queries: Sequence[Query],
     rule: StageRule,
-    target: Target,
-    coarse: Pass | None,
+    region: FineRegion,
+    coarse: StageResult | None,
     index: Sequence[int],
     mask: MaskPrompt | None = None,
-) -> Task:
-    """The look of a fine view.
+) -> ViewTask:
+    """One view of the fine stage.
 
     Args:
-        sight: the volume.
+        volume: of the case.
         model: the network.
         queries: those of one fine view.
         rule: the fine stage's.
-        target: of these queries, with a box.
+        region: of these queries, with a box.
         coarse: result of the coarse stage, or None where it was left out.
         index: rows of ``queries`` in ``coarse``.
         mask: the user's, where this stage takes it; stands in for the coarse result of its prompts.
     """
-    assert target.box is not None
-    windows = rule.max_windows if target.found or coarse is None else rule.max_windows_if_empty
+    assert region.box is not None
+    windows = rule.max_windows if region.found or coarse is None else rule.max_windows_if_empty
 
     def coarse_row(row: int, view: View) -> np.ndarray:
         if coarse is None:
             return np.zeros(view.shape, np.float32)
         return between(coarse.probability[index[row]], coarse.view, view)
 
+    prompt: PromptSampler | None = None
     if rule.layout is not None and rule.binary_prompts:
-        hint: PromptSampler | None = (
-            None if target.labels is None else prompt_from_labels(queries, target.labels, rule.layout, mask)
-        )
-    else:
-        hint = prompt_from_probabilities(queries, mask, coarse_row) if target.found else None
-
-    return Task(
-        sight,
+        if region.labels is not None:
+            prompt = prompt_from_labels(queries, region.labels, rule.layout, mask)
+    elif region.found:
+        prompt = prompt_from_probabilities(queries, mask, coarse_row)
+    return ViewTask(
+        volume,
         model,
         queries,
-        target.box,
-        replace(rule, max_windows=windows),
+        region.box,
+        structs.replace(rule, max_windows=windows),
         first=coarse is None,
-        unsure=target.unsure,
-        hint=hint,
-        given=target.given,
+        uncertain=region.uncertain,
+        spatial_prompt=prompt,
+        from_user=region.from_user,
     )
 
 
-def run_fine(task: Task, why: str, ladder: Ladder, later: Later = nothing_later) -> Pass:
+def run_fine(task: ViewTask, why: str, ladder: Ladder) -> StageResult:
     """Look again at the region of some queries, round by round.
 
     Args:
-        task: see ``fine_task``.
+        task: see ``fine_task``; upcoming on the ladder, or not known to it.
         why: reason for the region.
         ladder: asked before every window.
-        later: what comes after this view.
     """
-    started = ladder.pace.now()
-    with ladder.pace.view():
-        look = Look(task, ladder, later)
-        result, done = _rounds(look, task, ladder)
+    started = ladder.forecast.now()
+    view_pass, result, done = _run(task, ladder)
     rule = ladder.effort.of(task.rule, task.first)
     rounds = f"{done} round(s)" if done == task.rule.rounds else f"{done} of {task.rule.rounds} rounds"
     why += f", {rule.max_windows} window(s) of up to {rule.window_voxels} voxels, {rounds}, "
-    why += f"degree {look.view.degree}"
-    seconds = ladder.pace.now() - started
-    return Pass(
-        look.view,
+    why += f"degree {view_pass.view.degree}"
+    return StageResult(
+        view_pass.view,
         result.probability,
         result.presence,
         result.windows,
         result.skipped,
-        seconds,
+        ladder.forecast.now() - started,
         why,
-        result.unseen,
+        result.dropped,
         note=result.note,
     )

@@ -12,15 +12,21 @@ from vesal.inference.data.prompt import Prompt
 from vesal.inference.data.results import PromptResult, StageReport
 from vesal.inference.planning.plan import Plan
 from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.passes import Pass
+from vesal.inference.stages.stage_result import StageResult
 
 
 def stage_report(
-    name: str, result: Pass, spacing_dhw_mm: tuple[float, float, float], peak_mb: float
+    stage: str,
+    targets: Sequence[str],
+    result: StageResult,
+    spacing_dhw_mm: tuple[float, float, float],
+    peak_mb: float,
 ) -> StageReport:
-    """The report of one pass."""
+    """The report of one pass; ``targets`` name what a fine view was laid around."""
     return StageReport(
-        name=name,
+        name=" ".join([stage, ", ".join(targets)]).rstrip(),
+        stage=stage,
+        targets=tuple(targets),
         spacing_dhw_mm=result.view.spacing_mm(spacing_dhw_mm),
         grid=result.view.shape,
         windows=result.windows,

@@ -35,6 +35,9 @@ thick axis comes first in all of them."""
 
 
 Corner = tuple[int, int, int]
+"""First voxel of a window, (D, H, W)."""
+Slices = tuple[slice, slice, slice, slice]
+"""A window in an array (C, D, H, W) or (N, D, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Blended:
     """(N, n) float32 per slice of the view's thick axis; 1 where nothing measured it"""
     windows: int
     skipped: int
-    unseen: int = 0
+    dropped: int = 0
     """windows that were left out because the time was over"""
     note: str = ""
     """what had to be given up for want of memory, for the report"""
@@ -154,19 +157,19 @@ def _run_size(
     for corner in corners:
         if not may_go_on():
             break
-        at = tuple(slice(c, c + n) for c, n in zip(corner, size, strict=True))
-        part = image[(slice(None), *at)]
-        hint = None if prompt is None else prompt[(slice(None), *at)]
-        if is_idle(part, None if view.tiling else hint):
-            slabs.add(corner, None)
+        at = slices_of(corner, size)
+        part = image[at]
+        shown = None if prompt is None else prompt[at]
+        if is_idle(part, None if view.tiling else shown):
+            slabs.add(at, None)
             skipped += 1
             continue
-        p, present = predict(
-            _thick_first(part, thick), None if hint is None else _thick_first(hint, thick), view.degree
-        )
-        slabs.add(corner, np.moveaxis(p, 1, 1 + thick))
+        if shown is not None:
+            shown = _thick_first(shown, thick)
+        p, present = predict(_thick_first(part, thick), shown, view.degree)
+        slabs.add(at, np.moveaxis(p, 1, 1 + thick))
         ran += 1
-        rows = presence[:, at[thick]]
+        rows = presence[:, at[1 + thick]]
         np.maximum(rows, present, out=rows)
     presence[presence < 0] = 1.0
     return Blended(slabs.finish(), presence, ran, skipped, len(corners) - ran - skipped)
@@ -177,26 +180,27 @@ class _Slabs:
 
     def __init__(self, classes: int, shape: Corner, size: Corner, weight: np.ndarray) -> None:
         """Sums of (N, window's depth, H, W) floats, whatever the depth of the view of ``shape``."""
-        self._kept = PackedProbability(classes, (shape[1], shape[2]))
+        self._packed = PackedProbability(classes, (shape[1], shape[2]))
         self._size, self._depth = size, shape[0]
         self._weight, self._least = weight, float(weight.min())
         self._total = np.zeros((classes, size[0], *shape[1:]), np.float32)
         self._weights = np.zeros((size[0], *shape[1:]), np.float32)
         self._first = 0
 
-    def add(self, corner: Corner, probability: np.ndarray | None) -> None:
-        """Blend in a window at ``corner``, (N, d, h, w); None counts as a no. D never goes back."""
-        self._finish_up_to(corner[0])
-        rest = tuple(slice(c, c + n) for c, n in zip(corner[1:], self._size[1:], strict=True))
-        self._weights[(slice(None), *rest)] += self._weight
+    def add(self, at: Slices, probability: np.ndarray | None) -> None:
+        """Blend in a window of (N, D, H, W), (N, d, h, w); None counts as a no. D never goes back."""
+        first, rest = at[1].start, (slice(None), *at[2:])
+        if first > self._first:
+            self._finish_up_to(first)
+        self._weights[rest] += self._weight
         if probability is not None:
             for total, values in zip(self._total, probability, strict=True):
-                total[(slice(None), *rest)] += values * self._weight
+                total[rest] += values * self._weight
 
     def finish(self) -> PackedProbability:
         """All planes, those that no window reached as zeros."""
         self._finish_up_to(self._depth)
-        return self._kept
+        return self._packed
 
     def _finish_up_to(self, plane: int) -> None:
         """Let go of the planes before ``plane``, a window's depth at a time at most."""
@@ -204,7 +208,7 @@ class _Slabs:
             count = min(plane - self._first, self._size[0])
             done = self._total[:, :count]
             done /= np.maximum(self._weights[:count], self._least)
-            self._kept.append(done)
+            self._packed.append(done)
             for sums, axis in ((self._total, 1), (self._weights, 0)):
                 _shift(sums, count, axis)
             self._first += count
@@ -244,6 +248,12 @@ def weight_of(view: View, window: Corner) -> np.ndarray:
     return blending_weight(window).astype(np.float32)
 
 
+def slices_of(corner: Corner, size: Corner) -> Slices:
+    """Where a window of ``size`` (d, h, w) lies in an array (C, D, H, W)."""
+    (z, y, x), (d, h, w) = corner, size
+    return slice(None), slice(z, z + d), slice(y, y + h), slice(x, x + w)
+
+
 def is_idle(image: np.ndarray, prompt: np.ndarray | None) -> bool:
     """Whether a window can hold nothing: all black, or away from the coarse result."""
     if not (image[0] > -1.0).any():
@@ -257,6 +267,6 @@ def _thick_first(values: np.ndarray, thick: int) -> np.ndarray:
 
 def _single(predict: Predict, image: np.ndarray, prompt: Probabilities | None, view: View) -> Blended:
     thick = view.thick_axis
-    hint = None if prompt is None else _thick_first(np.asarray(prompt), thick)
-    p, present = predict(_thick_first(image, thick), hint, view.degree)
+    shown = None if prompt is None else _thick_first(np.asarray(prompt), thick)
+    p, present = predict(_thick_first(image, thick), shown, view.degree)
     return Blended(np.moveaxis(p, 1, 1 + thick), present, 1, 0)

@@ -1,4 +1,4 @@
-"""The user's mask on its way into the stages (Medal S, hybrid mode): which stage takes it, where, and how."""
+"""Spatial prompts: from the coarse result, or from the user's mask (Medal S, hybrid mode)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from vesal.inference.data.case import UserMask
 from vesal.inference.data.prompt import Query
 from vesal.inference.data.terms import COARSE, FINE
-from vesal.inference.families.published.case_rules import StageLayout
 from vesal.inference.geometry.resample import to_view
-from vesal.inference.geometry.view_groups import around
+from vesal.inference.geometry.view_groups import bounding_box
 from vesal.inference.geometry.views import Box, View, triple
 from vesal.inference.planning.plan import Batch
+from vesal.inference.planning.rules import StageLayout
 
 PromptSampler = Callable[[View], np.ndarray]
-"""View -> spatial prompt (N,d,h,w) float32 0..1"""
+"""View -> spatial prompt (N,d,h,w): float32 0..1, or bool"""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class MaskPrompt(UserMask):
     @classmethod
     def of(cls, mask: UserMask | None) -> MaskPrompt | None:
         """That of a case's mask; None where there is none."""
-        return mask and cls(mask.labels, mask.ids, mask.source)
+        return None if mask is None else cls(mask.labels, mask.ids, mask.source)
 
     def box(self, ids: Collection[int]) -> Box | None:
         """The box of some prompts' voxels in native voxel edges; None where they have none."""
@@ -101,12 +101,12 @@ def split_by_mask(queries: Sequence[Query], mask: MaskPrompt | None, most: int) 
     return list(runs)
 
 
-def joined(given: Box, found: Box | None) -> Box:
+def union_box(given: Box, found: Box | None) -> Box:
     """The box of the user's mask together with what the coarse stage found, if anything.
 
     Together, because a mask may be a part of the target only: a stroke in one slice.
     """
-    return given if found is None else around([given, found])
+    return given if found is None else bounding_box([given, found])
 
 
 def overlay_mask(
@@ -128,7 +128,7 @@ def overlay_mask(
 def prompt_from_labels(
     queries: Sequence[Query], labels: np.ndarray, layout: StageLayout, mask: MaskPrompt | None
 ) -> PromptSampler:
-    """What gives a look the masks (N,d,h,w) bool of a label map (D,H,W), as a layout samples it.
+    """A sampler of the masks (N,d,h,w) bool of a label map (D,H,W), as a layout samples it.
 
     Args:
         queries: N of them.
@@ -153,7 +153,7 @@ def prompt_from_probabilities(
     mask: MaskPrompt | None,
     otherwise: Callable[[int, View], np.ndarray] | None = None,
 ) -> PromptSampler:
-    """What gives a look its spatial prompt (N,d,h,w) float32 0..1 on a view.
+    """A sampler of the spatial prompt (N,d,h,w) float32 0..1 on a view.
 
     Args:
         queries: N of them.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from threading import Lock
 
 RECENT = 32
 """Calls of one degree and size that are remembered: a machine that was slow once may be fast again."""
-MOST_GROWTH = 2.0
+MAX_GROWTH = 2.0
 """Where every call takes longer than the one before, the next is held to grow as the last, but no faster."""
 
 Point = tuple[int, float]
@@ -15,45 +16,49 @@ Point = tuple[int, float]
 
 
 class CallCosts:
-    """Seconds of the calls seen so far.
+    """Seconds of the calls seen so far; several threads may record and ask.
 
     The first call of each degree compiles its graph. It is held for typical only while there is no other, and
-    then only by `most`, which must not be too low.
+    then only by `slowest_s`, which must not be too low.
     """
 
     def __init__(self) -> None:
         self._first: dict[int, Point] = {}
         self._seen: dict[int, dict[int, deque[float]]] = {}
+        self._lock = Lock()
 
-    def saw(self, degree: int, voxels: int, seconds: float) -> None:
+    def record(self, degree: int, voxels: int, seconds: float) -> None:
         """Take in one call on a window of so many voxels."""
-        if degree not in self._first:
-            self._first[degree] = (voxels, seconds)
-            return
-        self._seen.setdefault(degree, {}).setdefault(voxels, deque(maxlen=RECENT)).append(seconds)
+        with self._lock:
+            if degree not in self._first:
+                self._first[degree] = (voxels, seconds)
+                return
+            self._seen.setdefault(degree, {}).setdefault(voxels, deque(maxlen=RECENT)).append(seconds)
 
-    def likely(self, degree: int, voxels: int) -> float:
+    def mean_s(self, degree: int, voxels: int) -> float:
         """Mean seconds of a call; 0 where nothing but first calls was seen.
 
         For sums over what is planned, where a wrong guess is mended by the next measurement: a window larger
         than any seen is held to cost no more than that one, a smaller one less in proportion.
         """
-        means = [(v, sum(s) / len(s)) for v, s in (self._seen.get(degree) or self._pooled()).items()]
+        with self._lock:
+            means = [(v, sum(s) / len(s)) for v, s in (self._seen.get(degree) or self._pooled()).items()]
         if not means:
             return 0.0
         smallest = min(means)
         return smallest[1] * voxels / smallest[0] if voxels < smallest[0] else _between(means, voxels)
 
-    def most(self, degree: int, voxels: int) -> float:
+    def slowest_s(self, degree: int, voxels: int) -> float:
         """Seconds that the next call may take, judged by the slowest recent ones; 0 where none was seen.
 
         For the decision to begin a call: a window smaller than any seen is held to cost no less, a larger one
-        no more. Where that is too little the supervisor ends the case with what is on disk.
+        no more. Where that is too little the case is ended at its deadline with what is on disk.
         """
-        if degree in self._first:
-            points = _slowest(self._seen.get(degree, {})) or [self._first[degree]]
-        else:  # its graph is still to be compiled, as those were
-            points = [*_slowest(self._pooled()), *self._first.values()]
+        with self._lock:
+            if degree in self._first:
+                points = _slowest(self._seen.get(degree, {})) or [self._first[degree]]
+            else:  # its graph is still to be compiled, as those were
+                points = [*_slowest(self._pooled()), *self._first.values()]
         return _between(points, voxels) if points else 0.0
 
     def _pooled(self) -> dict[int, list[float]]:
@@ -75,7 +80,7 @@ def _growth(seconds: Iterable[float]) -> float:
     last = list(seconds)[-3:]
     if len(last) < 3 or not last[0] < last[1] < last[2] or last[1] <= 0:
         return 1.0
-    return min(MOST_GROWTH, last[2] / last[1])
+    return min(MAX_GROWTH, last[2] / last[1])
 
 
 def _between(points: Iterable[Point], voxels: int) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SECONDS_PER_PROMPT = 60.0
-"""Limit of the challenge for one class; a case over its limit scores zero (DESIGN section 1)."""
+"""Limit of the challenge for one class; a case over its limit scores zero (docs/design.md, The contract)."""
 
 OUTSIDE_S = 3.0
 """Taken off that limit: the organizers time the whole command, and our clock sees neither the container being

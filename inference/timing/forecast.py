@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from vesal.inference.timing.call_costs import CallCosts
+from vesal.inference.timing.call_costs import MAX_GROWTH, CallCosts
 from vesal.inference.timing.clock import Clock
 
 PLAN_MARGIN = 1.15
@@ -18,7 +18,7 @@ END_MARGIN = 1.25
 
 
 @dataclass(frozen=True)
-class Load:
+class CostEstimate:
     """Windows that are still to come on one view, or on views like it."""
 
     degree: int
@@ -35,9 +35,40 @@ class Load:
     count: Callable[[], int] | None = None
     """Counts the windows that hold something, where some may not; costs as much as sampling the view."""
 
-    def counted(self) -> Load:
+    def counted(self) -> CostEstimate:
         """The same with the true number of windows."""
         return self if self.count is None else replace(self, windows=self.count(), count=None)
+
+
+NEVER = float("-inf")
+
+
+class Approval:
+    """That a plan fits, and how long this holds as its windows are run, without weighing all of it again.
+
+    `until` is the moment up to which it holds: as long as no call takes longer than the mean at the time, no
+    estimate rises. Whoever runs the windows tells each call by `called`.
+    """
+
+    def __init__(self, expected_s: float = 0.0, plan_until: float = NEVER, call_until: float = NEVER) -> None:
+        """By default it holds no longer than now.
+
+        Args:
+            expected_s: mean seconds of a call of the next window.
+            plan_until: moment up to which the sum of what is to come fits; each call moves it on, as it was
+                part of the sum.
+            call_until: moment up to which the next window fits, even if calls take longer and longer.
+        """
+        self._expected_s, self._plan_until, self._call_until = expected_s, plan_until, call_until
+        self.until = min(plan_until, call_until)
+
+    def called(self, seconds: float) -> None:
+        """Take in one call of the network."""
+        if seconds > self._expected_s:
+            self.until = NEVER
+        elif self.until > NEVER:
+            self._plan_until += PLAN_MARGIN * self._expected_s
+            self.until = min(self._plan_until, self._call_until)
 
 
 class Forecast:
@@ -49,6 +80,8 @@ class Forecast:
         It does not enter sums: other cases ask for other numbers of classes on other windows.
         """
         self._clock = clock
+        self.now = clock.now
+        """The case's clock; everything that is measured for it is measured by this one."""
         self._costs = CallCosts()
         self._known = known or CallCosts()
         self._end_s: float | None = None
@@ -57,23 +90,23 @@ class Forecast:
         self._views_s: list[float] = []
         self._calls_s = 0.0
 
-    def now(self) -> float:
-        """The case's clock; everything that is measured for it is measured by this one."""
-        return self._clock.now()
+    def anew(self) -> Forecast:
+        """Another one on the same clock that has measured nothing of this case."""
+        return Forecast(self._clock, self._known)
+
+    def usable_s(self) -> float:
+        """Seconds until the case's deadline; negative once it has passed."""
+        return self._clock.usable_s()
 
     def spent_s(self) -> float:
         """Seconds since the case began."""
         return self._clock.spent_s()
 
-    @contextmanager
-    def call(self, degree: int, voxels: int) -> Iterator[None]:
-        """Measure one call of the network on a window of so many voxels."""
-        started = self.now()
-        yield
-        seconds = self.now() - started
+    def record_call(self, degree: int, voxels: int, seconds: float) -> None:
+        """Take in one call of the network on a window of so many voxels."""
         self._calls_s += seconds
-        self._costs.saw(degree, voxels, seconds)
-        self._known.saw(degree, voxels, seconds)
+        self._costs.record(degree, voxels, seconds)
+        self._known.record(degree, voxels, seconds)
 
     @contextmanager
     def view(self) -> Iterator[None]:
@@ -84,7 +117,7 @@ class Forecast:
 
     @contextmanager
     def sampling(self) -> Iterator[None]:
-        """Measure sampling the volume on a view; a result takes the same way back."""
+        """Measure sampling the volume on a view; a result is resampled the same way back."""
         started = self.now()
         yield
         self._sampling_s = max(self._sampling_s, self.now() - started)
@@ -108,36 +141,49 @@ class Forecast:
             return END_MARGIN * self._clock.write_s
         return END_MARGIN * (self._end_s + (self._sampling_s if self._end_was_empty else 0.0))
 
-    def needs_s(self, loads: Sequence[Load]) -> float:
-        """Seconds that the windows and views of ``loads`` will take, without any margin."""
+    def needs_s(self, estimates: Sequence[CostEstimate]) -> float:
+        """Seconds that the windows and views of ``estimates`` will take, without any margin."""
         view_s = sum(self._views_s) / len(self._views_s) if self._views_s else 0.0
-        calls = (n.windows * n.times * n.passes * self._costs.likely(n.degree, n.voxels) for n in loads)
-        return sum(calls) + view_s * sum(n.views for n in loads)
+        calls = (n.windows * n.times * n.passes * self._costs.mean_s(n.degree, n.voxels) for n in estimates)
+        return sum(calls) + view_s * sum(n.views for n in estimates)
 
-    def next_s(self, loads: Sequence[Load]) -> float:
-        """Seconds that the first window of ``loads`` may take."""
-        if not loads:
+    def next_s(self, estimates: Sequence[CostEstimate]) -> float:
+        """Seconds that the first window of ``estimates`` may take."""
+        if not estimates:
             return 0.0
-        degree, voxels = loads[0].degree, loads[0].voxels
-        return loads[0].passes * (self._costs.most(degree, voxels) or self._known.most(degree, voxels))
+        first = estimates[0]
+        own = self._costs.slowest_s(first.degree, first.voxels)
+        return first.passes * (own or self._known.slowest_s(first.degree, first.voxels))
 
-    def fits(self, loads: Sequence[Load]) -> bool:
-        """Whether ``loads`` and the end of the case fit, and the next window even if it is a slow one."""
-        if not loads or self._fits(loads):
+    def fits(self, estimates: Sequence[CostEstimate]) -> bool:
+        """Whether ``estimates`` and the end of the case fit, and the next window even if it is a slow one."""
+        if not estimates or self._fits(estimates):
             return True
-        # Before anything is given up for it, it is looked at how much there really is to do.
-        return any(load.count for load in loads) and self._fits([load.counted() for load in loads])
+        # Before anything is given up, windows that hold nothing are left out of the count.
+        return any(n.count for n in estimates) and self._fits([n.counted() for n in estimates])
 
-    def _fits(self, loads: Sequence[Load]) -> bool:
+    def approve(self, estimates: Sequence[CostEstimate]) -> Approval:
+        """How long it will hold that ``estimates`` fit, as their first windows are run."""
+        if not estimates:
+            return Approval()
+        first, now = estimates[0], self.now()
         left = self._clock.usable_s() - self.end_s()
-        return PLAN_MARGIN * self.needs_s(loads) < left and CALL_MARGIN * self.next_s(loads) < left
+        return Approval(
+            self._costs.mean_s(first.degree, first.voxels),
+            now + left - PLAN_MARGIN * self.needs_s(estimates),
+            now + left - CALL_MARGIN * MAX_GROWTH * self.next_s(estimates),
+        )
 
-    def why_not(self, loads: Sequence[Load]) -> str:
+    def _fits(self, estimates: Sequence[CostEstimate]) -> bool:
+        left = self._clock.usable_s() - self.end_s()
+        return PLAN_MARGIN * self.needs_s(estimates) < left and CALL_MARGIN * self.next_s(estimates) < left
+
+    def why_not(self, estimates: Sequence[CostEstimate]) -> str:
         """The reason for the report: what is left, and what it would take."""
-        loads = [load.counted() for load in loads]
-        windows = sum(load.windows * load.times for load in loads)
+        estimates = [n.counted() for n in estimates]
+        windows = sum(n.windows * n.times for n in estimates)
         return (
             f"{self._clock.left_s():.2f} s of {self._clock.budget_s:g} s left, {windows} more windows take "
-            f"{self.needs_s(loads):.2f} s, the next up to {self.next_s(loads):.2f} s, filtering and writing "
-            f"{self.end_s():.2f} s"
+            f"{self.needs_s(estimates):.2f} s, the next up to {self.next_s(estimates):.2f} s, filtering and "
+            f"writing {self.end_s():.2f} s"
         )

@@ -1,4 +1,4 @@
-"""What is given up when time runs short, and in which order (DESIGN section 3).
+"""What is given up when time runs short, and in which order (docs/design.md, Time).
 
 A rung is data: what it changes of the effort. The effort says what it makes of a stage's rule, so the cost of
 a plan under a rung is the cost of its changed rules, and nothing here knows a window or a network.
@@ -6,20 +6,24 @@ a plan under a rung is the cost of its changed rules, and nothing here knows a w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
+from msgspec import structs
+
+from vesal.inference.data.errors import CancelledError
 from vesal.inference.data.results import LadderStep
 from vesal.inference.geometry.views import SIDE_MULTIPLE
-from vesal.inference.planning.profile import StageRule
-from vesal.inference.timing.forecast import Forecast, Load
+from vesal.inference.planning.rules import StageRule
+from vesal.inference.timing.forecast import Approval, CostEstimate, Forecast
+from vesal.inference.timing.progress import ProgressCallback, WindowProgress
 
 
 class FineScope(Enum):
-    """Where the fine stage looks at what a coarse stage has seen before."""
+    """Which views of the fine stage are run where a coarse stage has seen the volume before."""
 
     EVERYWHERE = "everywhere"
     UNSURE = "where the coarse stage was unsure"
@@ -48,18 +52,18 @@ class Effort:
             first: whether its view sees the volume first, so that nothing coarser is known of it. Only such
                 a view is made coarser: fewer windows, and then fewer voxels in the last one.
         """
-        return _ruled(self, rule, first)
+        return _reduced(self, rule, first)
 
 
 @lru_cache(maxsize=1024)
-def _ruled(effort: Effort, rule: StageRule, first: bool) -> StageRule:
+def _reduced(effort: Effort, rule: StageRule, first: bool) -> StageRule:
     """Asked before every window, for all that is still to come."""
     voxels, windows = rule.window_voxels, rule.max_windows
     if first and effort.share < 1:
         windows = max(1, int(rule.max_windows * effort.share))
         voxels = min(rule.window_voxels, int(rule.window_voxels * rule.max_windows * effort.share / windows))
     several = rule.max_windows > 1 or rule.max_windows_if_empty > 1
-    return replace(
+    return structs.replace(
         rule,
         window_voxels=max(SIDE_MULTIPLE**3, voxels),
         max_windows=windows,
@@ -102,42 +106,101 @@ def rungs(stages: Sequence[PlannedStage]) -> Iterator[Rung]:
         share /= 2
 
 
-class Ladder:
-    """Walks down as far as the clock demands, and never up again."""
+class Costed(Protocol):
+    """Something that is still to be run."""
 
-    def __init__(self, pace: Forecast, stages: Sequence[PlannedStage] = ()) -> None:
-        """``stages`` are those of the plan: a rung that changes none of them is passed without a word."""
-        self.pace = pace
+    def cost(self, effort: Effort) -> list[CostEstimate]:
+        """What is left of it under an effort, its next window first; nothing where it is not run at all."""
+
+
+class Ladder:
+    """Walks down as far as the clock demands, and never up again.
+
+    `upcoming` is what follows the view that is run at present: whoever begins a view takes it out.
+    """
+
+    def __init__(
+        self,
+        forecast: Forecast,
+        stages: Sequence[PlannedStage] = (),
+        progress: ProgressCallback | None = None,
+    ) -> None:
+        """``stages`` are those of the plan: a rung that changes none of them is passed without a word.
+
+        ``progress`` is told of every window, see ``tell``.
+        """
+        self.forecast = forecast
+        self.progress = progress
         self.effort = Effort()
         self.steps: list[LadderStep] = []
+        self.upcoming: list[Costed] = []
         self._stages = stages
         self._rungs = list(rungs(stages))
+        self._stage, self._windows = "", 0
 
-    def fits(self, loads: Callable[[Effort], Sequence[Load]]) -> bool:
+    def without_steps(self, stage: str) -> Ladder:
+        """Another one for a stage of its own: same clock, but what it gives up changes nothing here."""
+        own = Ladder(self.forecast.anew(), (), self.progress)
+        own.plan(stage, ())
+        return own
+
+    def plan(self, stage: str, tasks: Sequence[Costed]) -> None:
+        """Begin a stage with all of its views upcoming."""
+        self._stage, self._windows = stage, 0
+        self.upcoming = list(tasks)
+
+    def begin(self, task: Costed) -> None:
+        """Take what is run from now on out of what is upcoming."""
+        if task in self.upcoming:
+            self.upcoming.remove(task)
+
+    def fits(self, current: Costed | None = None, alone: bool = False) -> bool:
         """Whether what is to come can go on, if need be with less effort.
 
         Args:
-            loads: what is to come under an effort; the first of it is the next window.
+            current: what is run at present; its next window comes first.
+            alone: leave out what is upcoming.
 
         Returns:
             False where not even the lowest rung fits; then the effort stays as it was, and what is to come
             has to be left out.
         """
-        if self.pace.fits(loads(self.effort)):
+        if self.forecast.fits(self._costs(self.effort, current, alone)):
             return True
         effort = self.effort
         for number, rung in enumerate(self._rungs):
             effort = replace(effort, **rung.change)
-            if self.pace.fits(loads(effort)):
-                self._take(number + 1, self.pace.why_not(loads(self.effort)))
+            if self.forecast.fits(self._costs(effort, current, alone)):
+                self._take(number + 1, self.forecast.why_not(self._costs(self.effort, current, alone)))
                 return True
         return False
 
-    def left_out(self, loads: Sequence[Load]) -> None:
-        """Note what is below the ladder: ``loads`` that were not run at all."""
-        windows = sum(load.windows * load.times for load in map(Load.counted, loads))
-        step = f"windows left out: {windows}"
-        self.steps.append(LadderStep(step, self.pace.why_not(loads), self.pace.spent_s()))
+    def tell(self, current: Costed) -> None:
+        """Tell ``progress`` that a window of ``current`` was run. Raises CancelledError where it says so."""
+        if self.progress is None:
+            return
+        self._windows += 1
+        left = sum(n.windows * n.times for n in self._costs(self.effort, current, False))
+        told = WindowProgress(self._stage, self._windows, self._windows + left, self.forecast.spent_s())
+        if self.progress(told) is False:
+            raise CancelledError(
+                f"The case was cancelled after window {self._windows} of the {told.stage} stage."
+            )
+
+    def approve(self, current: Costed) -> Approval:
+        """How long it will hold that ``current`` and all that is upcoming fit, see `Forecast.approve`."""
+        return self.forecast.approve(self._costs(self.effort, current, False))
+
+    def omit(self, current: Costed) -> None:
+        """Note what is below the ladder: what is left of ``current`` is not run at all."""
+        estimates = [n.counted() for n in current.cost(self.effort)]
+        windows = sum(n.windows * n.times for n in estimates)
+        why = self.forecast.why_not(estimates)
+        self.steps.append(LadderStep(f"windows left out: {windows}", why, self.forecast.spent_s()))
+
+    def _costs(self, effort: Effort, current: Costed | None, alone: bool) -> list[CostEstimate]:
+        first = [] if current is None else current.cost(effort)
+        return first if alone else [*first, *(n for view in self.upcoming for n in view.cost(effort))]
 
     def _take(self, count: int, why: str) -> None:
         for number, rung in enumerate(self._rungs[:count]):
@@ -145,7 +208,7 @@ class Ladder:
             # Of several halvings at once the last one says it all.
             is_on_the_way = "share" in rung.change and number + 1 < count
             if self._changes(lower) and not is_on_the_way:
-                self.steps.append(LadderStep(rung.step, why, self.pace.spent_s()))
+                self.steps.append(LadderStep(rung.step, why, self.forecast.spent_s()))
             self.effort = lower
         del self._rungs[:count]
 

@@ -9,7 +9,7 @@ from tests.demo.made import made_case
 from vesal.demo.cases import ORIGIN_X, _as_freesurfer, _tissue_labels
 from vesal.demo.convert import write_challenge_case
 from vesal.demo.score import score_table
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case
 
 
 def test_brain_axes_run_to_left_inferior_anterior() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vesal.demo.self_check import SHAPE, check_output, check_report, write_case
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case
 
 GOOD = {
     "weights": "nano",

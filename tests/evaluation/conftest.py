@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vesal.evaluation import measure
+
 FAKE_ENGINE = """#!/bin/sh
 # Answers as docker does; `container run` runs predict.sh of $FAKE_HOME on the folders it would mount.
 echo "$@" >> "$FAKE_HOME/calls"
@@ -85,6 +87,7 @@ def submission(tmp_path, monkeypatch):
     for name in ("sh", "cat", "cp", "sleep"):
         (programs / name).symlink_to(next(p for p in _found(name)))
     monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setattr(measure, "CALL_TIMEOUT_S", 600)
     monkeypatch.setenv("FAKE_HOME", str(home))
     return home
 

@@ -60,9 +60,9 @@ def test_empty_masks():
 def test_agrees_with_a_distance_transform_over_the_whole_volume():
     rng = np.random.default_rng(0)
     for spacing in [(1.0, 1.0, 1.0), (3.0, 0.7, 0.7), (0.3, 0.4, 0.5)]:
-        masks = [ndimage.gaussian_filter(rng.random((16, 18, 20)), 2) > 0.5 for _ in range(2)]
-        wanted = by_distance_transform(*masks, spacing)
-        assert surface_dice(*masks, spacing) == pytest.approx(wanted, abs=1e-12)
+        a, b = (ndimage.gaussian_filter(rng.random((16, 18, 20)), 2) > 0.5 for _ in range(2))
+        wanted = by_distance_transform(a, b, spacing)
+        assert surface_dice(a, b, spacing) == pytest.approx(wanted, abs=1e-12)
 
 
 def by_distance_transform(a, b, spacing, tolerance=2.0):

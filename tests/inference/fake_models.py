@@ -9,24 +9,22 @@ from typing import Any
 
 import numpy as np
 
+from vesal.inference.api import Model
 from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt
-from vesal.inference.engine import Engine, Segmentation
+from vesal.inference.engine import Engine
 from vesal.inference.families.nano import NanoModel
-from vesal.inference.planning.profile import (
-    CoveredTarget,
-    FilterRule,
-    OrientationRule,
-    Override,
-    Profile,
-    StageRule,
-    StandIn,
-)
+from vesal.inference.planning.manifest import CoveredTarget
+from vesal.inference.planning.profile import Override, Profile
+from vesal.inference.planning.rules import FilterRule, OrientationRule, StageRule
+from vesal.inference.stages.case_run import Segmentation
 from vesal.inference.timing.clock import Clock
 
 LEVELS = {"liver": 200, "spleen": 120, "kidney": 160, "cell": 200, "lesion": 240}
 """Brightness by which the fake network tells its targets apart; a text vector holds nothing else."""
 BANK = {name: np.array([level], np.float32) for name, level in LEVELS.items()}
+
+FAKE_RUNTIME = SimpleNamespace(name="fake", reason="it needs none", precision="fp32", threads=1)
 
 Graph = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
@@ -74,7 +72,6 @@ def make_profile(
     fine: StageRule | None = None,
     filters: FilterRule | None = None,
     targets: Sequence[tuple[str, str | None, str]] | None = None,
-    stand_ins: tuple[StandIn, ...] = (),
     overrides: tuple[Override, ...] = (),
     any_orientation: bool = True,
     orientation: OrientationRule | None = None,
@@ -86,16 +83,14 @@ def make_profile(
     return Profile(
         name="fakes",
         folder=Path("nowhere"),
-        family="volume",
+        family="nano",
         licence="none",
-        graphs={},
         bank=Path("nowhere"),
         coarse=coarse or StageRule(window_voxels=32**3),
         fine=fine or StageRule(window_voxels=32**3, margin_factor=1.2),
         filters=filters or FilterRule(),
         overrides=overrides,
         targets=tuple(CoveredTarget(*t, any_orientation=any_orientation) for t in targets),
-        stand_ins=stand_ins,
         orientation=orientation,
     )
 
@@ -104,7 +99,12 @@ def make_engine(graph: Graph | None = None, **rules: Any) -> Engine:
     """An engine around one fake network for all degrees; ``rules`` go to ``make_profile``."""
     used = graph or Bright()
     graphs: Mapping[int, Graph] = {0: used, 1: used, 2: used}
-    return Engine(make_profile(**rules), SimpleNamespace(name="fake"), NanoModel(graphs, BANK))
+    return Engine(make_profile(**rules), FAKE_RUNTIME, NanoModel(graphs, BANK))
+
+
+def make_model(graph: Graph | None = None, **rules: Any) -> Model:
+    """The same for who calls it from outside."""
+    return Model(make_engine(graph, **rules))
 
 
 def make_prompt(id_: int, concept: str | None, side: str | None = None, **changes: Any) -> Prompt:

@@ -1,7 +1,7 @@
 """A made case, and an engine without weights that finds bright cubes: what the tests of the loop need."""
 
 import signal
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +17,8 @@ from vesal.inference.timing.clock import Clock
 
 SHAPE = (6, 7, 8)
 SPACING_XYZ = (1.0, 2.0, 5.0)
+SAFETY_S = 300.0
+"""Turns a test that would wait for ever into one that fails; nothing else ends by it."""
 CUBE = (slice(1, 3), slice(2, 4), slice(3, 6))
 """12 voxels of 10 cubic millimetres: 0.12 ml."""
 
@@ -36,25 +38,33 @@ def read_output(path: Path) -> np.ndarray:
         return archive["segs"]
 
 
-class FakeEngine:
+class FakeModel:
     """Labels what is brighter than 100 with the first prompt's id; a special brightness makes it misbehave.
 
     Level 201 raises after the coarse result was saved, 202 runs out of memory before it, 203 reports a
-    fallback, 204 gives labels of a wrong shape, 205 is sent SIGTERM, 206 does not know the target, 207 is
-    stopped from the keyboard.
+    fallback, 204 gives labels of a wrong shape, 205 is sent SIGTERM and hangs until it is ``released``, 206
+    does not know the target, 207 is stopped from the keyboard.
     """
 
-    runtime = SimpleNamespace(name="fake", reason="it needs none", precision="fp32", threads=1)
-    profile = SimpleNamespace(name="cubes")
+    name = "cubes"
     text_encoder = None
-    progress = None
 
     def __init__(self) -> None:
         """Begin without a case."""
         self.budgets: list[float] = []
+        self.released = threading.Event()
 
-    def segment(
-        self, case: Case, prompts: tuple[Prompt, ...], clock: Clock, save: Callable[[np.ndarray], None]
+    def runtime_report(self) -> dict[str, object]:
+        """What the report tells of it."""
+        return {"name": "fake", "reason": "it needs none", "precision": "fp32", "threads": 1}
+
+    def segment_case(
+        self,
+        case: Case,
+        prompts: tuple[Prompt, ...],
+        clock: Clock,
+        save: Callable[[np.ndarray], None],
+        watch: Callable[[object], None],
     ) -> SimpleNamespace:
         """Find the cube in one stage."""
         self.budgets.append(clock.budget_s)
@@ -68,10 +78,12 @@ class FakeEngine:
             raise RuntimeError("the fine stage broke")
         if level == 205:
             signal.raise_signal(signal.SIGTERM)
-            time.sleep(1.0)  # as a network would that hears no signal
+            self.released.wait(SAFETY_S)  # as a network would that hears no signal
         if level == 207:
             raise KeyboardInterrupt
-        stage = StageReport("coarse", case.spacing_dhw_mm, SHAPE, 1, 0, 0.25, 64.0, "the whole volume fits")
+        stage = StageReport(
+            "coarse", "coarse", (), case.spacing_dhw_mm, SHAPE, 1, 0, 0.25, 64.0, "the whole volume fits"
+        )
         log_stage(stage)
         voxels = int(np.count_nonzero(labels))
         outcome = PromptResult(
@@ -102,11 +114,11 @@ class Opener:
     def __init__(self, error: Exception | None = None) -> None:
         """With `error`, opening raises it."""
         self.count, self.error = 0, error
-        self.engine = FakeEngine()
+        self.model = FakeModel()
 
-    def __call__(self, settings: Settings) -> FakeEngine:
+    def __call__(self, settings: Settings) -> FakeModel:
         """Stand in for Engine.open."""
         self.count += 1
         if self.error is not None:
             raise self.error
-        return self.engine
+        return self.model

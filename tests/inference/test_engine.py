@@ -1,10 +1,11 @@
 """The way of a case through the engine, with networks whose answer is known."""
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from tests.inference.fake_models import (
     Bright,
@@ -18,7 +19,8 @@ from tests.inference.fake_models import (
 )
 from vesal.inference.data.errors import OutOfDeviceMemoryError
 from vesal.inference.io.label_writer import write_label_map
-from vesal.inference.planning.profile import FilterRule, Override, StageRule, StandIn
+from vesal.inference.planning.profile import Override
+from vesal.inference.planning.rules import FilterRule, StageRule
 
 CUBE = (slice(8, 20), slice(10, 24), slice(6, 26))
 LOW, HIGH = (slice(4, 12), slice(4, 12), slice(4, 12)), (slice(18, 28), slice(18, 28), slice(18, 28))
@@ -143,7 +145,8 @@ def test_thick_slices_on_any_axis(thick: int) -> None:
 def test_the_graph_is_the_one_of_the_degree() -> None:
     bright = [Bright(), Bright(), Bright()]
     engine = make_engine()
-    engine.model._graphs = dict(enumerate(bright))
+    network: Any = engine.model
+    network._graphs = dict(enumerate(bright))
     segment(engine, made_image((20, 30, 30), (LOW, 200)), [LIVER], spacing_dhw_mm=(2.0, 1.0, 1.0))
     assert [len(b.calls) for b in bright] == [0, 2, 0]
 
@@ -173,9 +176,11 @@ def test_windows_over_a_large_view_find_the_same() -> None:
     """27 windows of 32^3 with half a side shared see a volume of 64^3 as one view of 64^3 does."""
     image = made_image((64, 64, 64), ((slice(20, 50), slice(10, 40), slice(30, 60)), 200))
     rule = StageRule(window_voxels=32**3, max_windows=8)
-    many = segment(make_engine(coarse=rule, fine=replace(rule, skip=True)), image, [LIVER])
+    many = segment(make_engine(coarse=rule, fine=structs.replace(rule, skip=True)), image, [LIVER])
     one = segment(
-        make_engine(coarse=StageRule(window_voxels=64**3), fine=replace(rule, skip=True)), image, [LIVER]
+        make_engine(coarse=StageRule(window_voxels=64**3), fine=structs.replace(rule, skip=True)),
+        image,
+        [LIVER],
     )
     assert many.stages[0].windows == 27 and one.stages[0].windows == 1
     np.testing.assert_array_equal(many.labels, one.labels)
@@ -242,14 +247,6 @@ def test_both_sides_answer_an_unsided_prompt() -> None:
     assert (one.labels[left] == 4).all() and np.count_nonzero(one.labels) == 12 * 12 * 10
 
 
-def test_a_stand_in_answers_and_says_so() -> None:
-    image = made_image((32, 32, 32), (LOW, 240))
-    engine = make_engine(stand_ins=(StandIn("CT", "lesion", "lesion"),))
-    result = segment(engine, image, [make_prompt(6, "liver tumor", kind="lesion")])
-    assert (result.labels[LOW] == 6).all() and np.count_nonzero(result.labels) == 512
-    assert result.prompts[6].covered and "is asked for lesion" in result.prompts[6].why
-
-
 def test_a_small_organ_in_one_view_with_a_large_one_is_not_lost() -> None:
     """The fine view of both was laid around the large one alone, which emptied the small one."""
     large, small = (slice(4, 24), slice(4, 24), slice(4, 24)), (slice(27, 31),) * 3
@@ -296,7 +293,7 @@ def test_a_lower_threshold_keeps_faint_voxels_and_ties_go_to_the_first() -> None
     image = made_image((16, 16, 16))
     for threshold, expected in ((0.3, {7}), (0.5, {0})):
         rule = StageRule(window_voxels=32**3, threshold=threshold)
-        engine = make_engine(Constant(0.35), coarse=rule, fine=replace(rule, skip=True))
+        engine = make_engine(Constant(0.35), coarse=rule, fine=structs.replace(rule, skip=True))
         result = segment(engine, image, [make_prompt(7, "liver"), make_prompt(2, "spleen")])
         assert set(np.unique(result.labels)) == expected
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec import structs
 
 from tests.inference.fake_models import Bright, Saved, made_image, make_engine, make_prompt, segment
 from vesal.inference.engine import Segmentation
-from vesal.inference.planning.profile import StageRule
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.timing.clock import Clock
 
 CUBE = (slice(70, 90), slice(40, 60), slice(100, 120))
@@ -131,7 +130,7 @@ def run_windows_of(
     slow: Slow, budget_s: float, coarse: StageRule = WINDOWS, fine: StageRule | None = None
 ) -> Segmentation:
     """See that volume in windows, by default in the coarse stage only."""
-    engine = make_engine(slow, coarse=coarse, fine=fine or replace(WINDOWS, skip=True))
+    engine = make_engine(slow, coarse=coarse, fine=fine or structs.replace(WINDOWS, skip=True))
     return segment(engine, CORNER, [LIVER], clock=slow.clock(budget_s))
 
 
@@ -187,7 +186,7 @@ def test_windows_that_grow_dearer_are_left_out_last() -> None:
     """Every window takes twice the one before, 1 s at first: what was seen by then counts, and is told."""
     slow = Slow(1.0)
     slow.growth = 2.0
-    result = run_windows_of(slow, 60.0, coarse=replace(WINDOWS, overlap=0.0))
+    result = run_windows_of(slow, 60.0, coarse=structs.replace(WINDOWS, overlap=0.0))
     assert slow.at < 60.0
     assert any("left out" in step for step in steps(result))
     assert any(f.startswith("time ran short, ") and "windows left out and" in f for f in result.fallbacks)

@@ -61,8 +61,8 @@ def test_an_empty_mask_has_no_instances(shape):
 def test_bad_arguments_are_named():
     with pytest.raises(ArrayShapeError, match="wanted 3 axes"):
         split_instances(np.zeros((2, 2), bool))
-    with pytest.raises(ValueError, match=r"most=300; wanted 1\.\.255"):
-        split_instances(np.zeros((2, 2, 2), bool), most=300)
+    with pytest.raises(ValueError, match=r"max_instances=300; wanted 1\.\.255"):
+        split_instances(np.zeros((2, 2, 2), bool), max_instances=300)
 
 
 def test_objects_are_counted_as_in_the_whole_volume() -> None:

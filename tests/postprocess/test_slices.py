@@ -4,32 +4,19 @@ import numpy as np
 import pytest
 
 from vesal.postprocess.checks import ArrayShapeError
-from vesal.postprocess.slices import apply_presence, empty_absent_slices, present_slices, slice_nms
-
-
-def test_a_class_leaves_the_slices_where_it_is_absent():
-    labels = np.full((3, 1, 2), 7, np.uint8)
-    labels[:, 0, 1] = 200
-    presence = np.array([[0.9, 0.5, 0.51], [0.0, 1.0, np.nan]])
-    out = empty_absent_slices(labels, [7, 200], presence)
-    assert out[:, 0].tolist() == [[7, 0], [0, 200], [7, 200]]
-    assert labels.min() == 7, "the input is left alone"
-
-
-def test_unnamed_classes_and_no_classes_stay():
-    labels = np.full((2, 1, 1), 5, np.uint8)
-    assert np.array_equal(empty_absent_slices(labels, [6], np.zeros((1, 2))), labels)
-    assert np.array_equal(empty_absent_slices(labels, [], np.zeros((0, 2))), labels)
+from vesal.postprocess.slices import present_slices, slice_nms
 
 
 def test_the_threshold_itself_means_absent():
     assert present_slices(np.array([[0.2, 0.3]]), threshold=0.2).tolist() == [[False, True]]
 
 
-def test_probabilities_are_zeroed_where_absent():
-    out = apply_presence(np.full((1, 2, 1, 1), 0.8, np.float32), np.array([[0.1, 0.9]]))
-    assert out.ravel().tolist() == [0.0, np.float32(0.8)]
-    assert out.dtype == np.float32
+def test_what_nobody_measured_is_present():
+    assert present_slices(np.array([[0.9, 0.5, 0.51], [0.0, 1.0, np.nan]])).tolist() == [
+        [True, False, True],
+        [False, True, True],
+    ]
+    assert present_slices(np.zeros((0, 2))).shape == (0, 2)
 
 
 def two_classes(first, second):
@@ -46,13 +33,13 @@ def test_of_two_overlapping_masks_the_stronger_stays():
 def test_masks_that_share_half_of_their_union_or_less_both_stay():
     half = two_classes([0.9, 0.9, 0.9, 0.0], [0.0, 0.8, 0.8, 0.8])
     assert slice_nms(half).all(), "2 of 4 voxels shared is not above 0.5"
-    assert not slice_nms(half, overlap=0.49).all()
+    assert not slice_nms(half, iou_threshold=0.49).all()
 
 
 def test_a_dropped_class_suppresses_no_other():
     a, b, c = [1.0, 1.0, 1.0, 0, 0], [0, 0.9, 0.9, 0.9, 0], [0, 0, 0.8, 0.8, 0.8]
     chain = np.array([a, b, c], np.float32)[:, None, None, :]
-    assert slice_nms(chain, overlap=0.4).ravel().tolist() == [True, False, True]
+    assert slice_nms(chain, iou_threshold=0.4).ravel().tolist() == [True, False, True]
 
 
 def test_slices_are_judged_one_by_one():
@@ -68,7 +55,9 @@ def test_equal_strength_keeps_the_first_and_empty_masks_stay():
 
 
 def test_shapes_that_do_not_fit_are_named():
-    with pytest.raises(ArrayShapeError, match=r"presence has shape \(1, 2\)"):
-        empty_absent_slices(np.zeros((3, 1, 1), np.uint8), [1], np.zeros((1, 2)))
+    with pytest.raises(ArrayShapeError, match=r"presence has shape \(1, 2\), but probabilities"):
+        slice_nms(np.zeros((1, 3, 1, 1)), np.zeros((1, 2)))
+    with pytest.raises(ArrayShapeError, match=r"presence has shape \(3,\); wanted 2 axes"):
+        present_slices(np.zeros(3))
     with pytest.raises(ArrayShapeError, match=r"wanted 4 axes"):
         slice_nms(np.zeros((3, 1, 1)))

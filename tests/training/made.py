@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vesal.networks.nano import TEXT
+from vesal.training.feeder import Feeder
 from vesal.training.store import SetRule, Volume, read_volume
 
 SHAPE = (14, 24, 20)
@@ -52,6 +53,17 @@ def made_bank(*names: str) -> dict[str, np.ndarray]:
     return {name: rng.normal(size=TEXT).astype(np.float32) for name in names}
 
 
+SAFETY_S = 300.0
+"""Turns a test that would wait for ever into one that fails; nothing else ends by it."""
+
+
+def wait_until_full(feeder: Feeder) -> None:
+    """Until as many coarse views are prepared as there is room for: a network cannot be slower."""
+    prepared = feeder._coarse
+    with prepared.not_empty:
+        assert prepared.not_empty.wait_for(lambda: prepared._qsize() == prepared.maxsize, SAFETY_S)
+
+
 NO_GLOO = 77
 """Exit code of a script where gloo cannot reach its neighbour on this machine."""
 JOINED = """
@@ -83,7 +95,7 @@ def run_two(root: Path, folder: Path, script: str) -> list[str]:
         for rank in range(2)
     ]
     try:
-        outs = [p.communicate(timeout=120) for p in processes]
+        outs = [p.communicate(timeout=SAFETY_S) for p in processes]
     finally:
         for p in processes:
             p.kill()

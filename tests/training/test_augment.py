@@ -7,6 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from torch import Tensor  # noqa: E402
+
 from vesal.training.augment import (  # noqa: E402
     BEND_SHARE,
     TURN_RAD,
@@ -21,7 +23,7 @@ from vesal.training.augment import (  # noqa: E402
 )
 
 
-def blob(shape: tuple[int, int, int] = (28, 32, 36)) -> torch.Tensor:
+def blob(shape: tuple[int, int, int] = (28, 32, 36)) -> Tensor:
     """(1, D, H, W): a smooth bump well inside."""
     at = [torch.arange(n) - (n - 1) / 2 for n in shape]
     d, h, w = torch.meshgrid(*at, indexing="ij")

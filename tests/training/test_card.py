@@ -119,7 +119,7 @@ def test_check_fails_where_a_figure_was_typed_by_hand(
 
 
 def test_the_shipped_card_is_in_step_with_its_results(root: Path) -> None:
-    """When this fails: python -m training.card --weights weights/nano"""
+    """When this fails: python -m vesal.training.card --weights weights/nano"""
     weights, results = root / "weights" / "nano", card.MEASURED / "nano"
     if not results.is_dir():
         pytest.skip("no results of the shipped weights yet: nothing to compare the card with")

@@ -1,10 +1,10 @@
-"""``python -m training`` as a whole, on two made sets and with a thin network."""
+"""``python -m vesal.training`` as a whole, on two made sets and with a thin network."""
 
 import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from argparse import Namespace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from tests.training.made import THIN, run_two, write_volume  # noqa: E402
+from tests.training.made import SAFETY_S, THIN, run_two, write_volume  # noqa: E402
 from vesal.training.__main__ import main, shelves_of  # noqa: E402
 from vesal.training.export import CHECKPOINT  # noqa: E402
 from vesal.training.loop import SAVE_EVERY_STEPS, processor_precision  # noqa: E402
@@ -21,6 +21,19 @@ from vesal.training.store import read_rules  # noqa: E402
 
 HEART = {"1": "Left ventricle in cardiac MR", "3": "Right ventricle in cardiac MR", "instance_label": 0}
 STEPS = SAVE_EVERY_STEPS + 3
+HALTING = """
+import sys
+from vesal.training.__main__ import main
+from vesal.training.loop import Trainer
+save = Trainer.save
+def save_and_wait(trainer):
+    save(trainer)
+    print("saved", flush=True)
+    sys.stdin.read()
+Trainer.save = save_and_wait
+main()
+"""
+"""The command, which stands still once it has saved what it learned."""
 
 
 @pytest.fixture
@@ -32,39 +45,32 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def started(root: Path, data: Path, work: Path) -> subprocess.Popen[str]:
-    """The command in two processes; the weights go to ``work/weights``."""
-    line = [
-        sys.executable,
-        "-m",
-        "training",
-        "--data",
-        data,
-        "--store",
-        data.parent / "store",
-        "--work",
-        work,
-    ]
+def started(root: Path, data: Path, work: Path, *program: str) -> subprocess.Popen[str]:
+    """The command, or ``program`` in its place, in two processes; the weights go to ``work/weights``."""
+    line = [sys.executable, *(program or ("-m", "vesal.training")), "--data", data]
+    line += ["--store", data.parent / "store", "--work", work]
     line += ["--out", work / "weights", "--steps", STEPS, "--widths", *THIN, "--processes", 2]
-    return subprocess.Popen(
-        list(map(str, line)), cwd=root, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(list(map(str, line)), cwd=root, **pipes, text=True, start_new_session=True)
 
 
 def written(run: subprocess.Popen[str], work: Path) -> dict[str, bytes]:
     """The files of a run that ends well, but for the manifest, which has the folder's name."""
-    _, said = run.communicate(timeout=300)
+    _, said = run.communicate(timeout=4 * SAFETY_S)
     assert run.returncode == 0, said
     return {f.name: f.read_bytes() for f in (work / "weights").glob("*") if f.name != "manifest.json"}
 
 
-def halt_after_checkpoint(run: subprocess.Popen[str], work: Path) -> None:
+def halt_after_checkpoint(root: Path, data: Path, work: Path) -> None:
     """Kill all processes of a run once it has saved what it learned."""
-    while not (work / CHECKPOINT).exists():
-        assert run.poll() is None, run.communicate()[1]
-        time.sleep(0.01)
+    run = started(root, data, work, "-c", HALTING)
+    give_up = threading.Timer(4 * SAFETY_S, os.killpg, (run.pid, signal.SIGKILL))
+    give_up.start()
+    assert run.stdout.readline() == "saved\n", run.communicate()[1]
+    give_up.cancel()
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
+    assert (work / CHECKPOINT).exists()
 
 
 @pytest.mark.skipif(processor_precision() != torch.float32, reason="the same bits were seen in fp32 only")
@@ -75,7 +81,7 @@ def test_the_same_steps_give_the_same_files_killed_in_between_or_not(
     whole, halted = tmp_path / "whole", tmp_path / "halted"
     files = written(started(root, data, whole), whole)
     assert files.keys() >= {"weights.bin", "degree0.onnx", "degree1.onnx", "degree2.onnx", "bank.npz"}
-    halt_after_checkpoint(started(root, data, halted), halted)
+    halt_after_checkpoint(root, data, halted)
     assert not (halted / "weights").exists()
     assert written(started(root, data, halted), halted) == files
     assert (whole / "curves.png").stat().st_size > 1000

@@ -1,6 +1,5 @@
 """The thread that prepares views."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from tests.training.made import made_volume, rule  # noqa: E402
+from tests.training.made import made_volume, rule, wait_until_full  # noqa: E402
 from vesal.training import feeder as feeding  # noqa: E402
 from vesal.training import views  # noqa: E402
-from vesal.training.feeder import Feeder, Forecast  # noqa: E402
+from vesal.training.feeder import Feeder, ViewSchedule  # noqa: E402
 from vesal.training.store import Volume  # noqa: E402
 from vesal.training.views import unpose  # noqa: E402
 
@@ -80,7 +79,7 @@ def test_the_nth_view_of_a_stage_is_seeded_whenever_it_is_prepared(
     for n in range(6):
         for feeder, items in zip(opened, drawn, strict=True):
             if feeder is opened[1] and n in waits:
-                threading.Event().wait(0.3)  # until as many are prepared as there is room for
+                wait_until_full(feeder)
             item = feeder.coarse()
             feeder.give_back(item, unpose(item.truth[0], item))
             items += [item, feeder.fine()]
@@ -188,7 +187,14 @@ def test_processes_of_a_run_look_at_views_of_one_kind_together(tmp_path: Path, o
 
 def test_views_are_as_large_as_the_pace_says(volumes: list[Volume], opened: list[Feeder]) -> None:
     opened.append(
-        Feeder(volumes, RULES, VOXELS, VOXELS, seed=0, pace=lambda n: Forecast(scale=1.0 if n < 8 else 8.0))
+        Feeder(
+            volumes,
+            RULES,
+            VOXELS,
+            VOXELS,
+            seed=0,
+            schedule=lambda n: ViewSchedule(scale=1.0 if n < 8 else 8.0),
+        )
     )
     sizes = [np.prod(opened[-1].coarse().view.shape) for _ in range(16)]
     assert min(sizes[8:]) > max(sizes[:8])
@@ -196,7 +202,9 @@ def test_views_are_as_large_as_the_pace_says(volumes: list[Volume], opened: list
 
 def test_plain_views_are_not_augmented(volumes: list[Volume], opened: list[Feeder]) -> None:
     rules = {name: rule(body=r.body, flips="any", turn_rad=0.5) for name, r in RULES.items()}
-    feeder = Feeder(volumes, rules, VOXELS, VOXELS, seed=0, pace=lambda n: Forecast(plain=float(n >= 12)))
+    feeder = Feeder(
+        volumes, rules, VOXELS, VOXELS, seed=0, schedule=lambda n: ViewSchedule(plain=float(n >= 12))
+    )
     opened.append(feeder)
 
     def augmented(item: views.Item) -> bool:

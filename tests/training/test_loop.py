@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 from tests.training.made import THIN, rule  # noqa: E402
 from tests.training.trainers import BANK, VOXELS, same, trainer  # noqa: E402
 from vesal.training import loop  # noqa: E402
-from vesal.training.feeder import Feeder, Forecast  # noqa: E402
+from vesal.training.feeder import Feeder, ViewSchedule  # noqa: E402
 from vesal.training.ideas import Ideas  # noqa: E402
 from vesal.training.log import Log  # noqa: E402
 from vesal.training.loop import Trainer, train  # noqa: E402
@@ -99,12 +99,12 @@ def test_the_hours_hold_preparing_and_ending_too(tmp_path: Path) -> None:
 def test_views_grow_where_a_run_begins_from_nothing(tmp_path: Path, hours_spent: float, scale: float) -> None:
     one = trainer(tmp_path / "w", hours=1.0, smallest=0.4, grown_by=0.5)
     one.spent_s = hours_spent * 3600
-    assert one.pace(0).scale == one.pace(99).scale == pytest.approx(scale)
+    assert one.schedule(0).scale == one.schedule(99).scale == pytest.approx(scale)
 
 
 def test_views_do_not_grow_without_that_idea(tmp_path: Path) -> None:
     one = trainer(tmp_path / "w", ideas=Ideas(growing=False))
-    assert one.pace(0).scale == 1.0
+    assert one.schedule(0).scale == 1.0
 
 
 def test_views_are_as_at_run_time_where_a_run_begins_from_weights(
@@ -115,27 +115,29 @@ def test_views_are_as_at_run_time_where_a_run_begins_from_weights(
     one = Trainer(
         Plan(hours=1.0, widths=THIN, smallest=0.4), BANK, tmp_path, Group(0, 1, ""), tmp_path / "weights"
     )
-    assert one.pace(0).scale == 1.0
+    assert one.schedule(0).scale == 1.0
 
 
-def paces(folder: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch, **plan: float) -> list[Forecast]:
+def schedules(
+    folder: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch, **plan: float
+) -> list[ViewSchedule]:
     """What the feeder of a run of 25 s was told, whose second step, the last, begins with 10 s gone."""
     times = iter(10.0 * i for i in range(100))
     monkeypatch.setattr(loop.time, "monotonic", lambda: next(times))
     one, told = trainer(folder, hours=25 / 3600, pairs=1, **plan), []
 
-    def pace(prepared: int) -> Forecast:
-        told.append(one.pace(prepared))
+    def schedule(prepared: int) -> ViewSchedule:
+        told.append(one.schedule(prepared))
         return told[-1]
 
-    train(one, Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0, pace=pace))
+    train(one, Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0, schedule=schedule))
     return told
 
 
 def test_the_loop_tells_the_feeder_how_large_views_are(
     tmp_path: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = paces(tmp_path / "w", volume, monkeypatch, smallest=0.4, grown_by=0.8)
+    told = schedules(tmp_path / "w", volume, monkeypatch, smallest=0.4, grown_by=0.8)
     assert told[0].scale == pytest.approx(0.4)
     assert pytest.approx(0.7) in [p.scale for p in told], "half of what it takes to grow"
 
@@ -146,15 +148,15 @@ def test_towards_the_end_most_views_are_not_augmented(
 ) -> None:
     one = trainer(tmp_path / "w", hours=1.0, settles_from=0.5, settled=0.8)
     one.spent_s = hours_spent * 3600
-    assert one.pace(0).plain == pytest.approx(plain)
+    assert one.schedule(0).plain == pytest.approx(plain)
     one.plan = replace(one.plan, ideas=Ideas(settling=False))
-    assert one.pace(0).plain == 0.0
+    assert one.schedule(0).plain == 0.0
 
 
 def test_the_loop_tells_the_feeder_how_many_views_are_not_augmented(
     tmp_path: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = paces(tmp_path / "w", volume, monkeypatch, settles_from=0.2, settled=0.5)
+    told = schedules(tmp_path / "w", volume, monkeypatch, settles_from=0.2, settled=0.5)
     assert pytest.approx(0.125) in [p.plain for p in told], "a quarter of the way from .2 to 1"
 
 

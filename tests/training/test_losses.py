@@ -6,6 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from torch import Tensor  # noqa: E402
+
 from vesal.training.losses import (  # noqa: E402
     ABSENT_SHARE,
     ABSENT_WEIGHT,
@@ -23,7 +25,7 @@ FALSE_HALF = ABSENT_WEIGHT * math.log1p(0.5 / ABSENT_SHARE)
 """Price of half a view under an absent name."""
 
 
-def half_full() -> torch.Tensor:
+def half_full() -> Tensor:
     """Truth of two classes on 2 x 2 x 4 voxels: the first fills slice 0 (8 voxels), the second is absent."""
     truth = torch.zeros(1, 2, 2, 2, 4)
     truth[0, 0, 0] = 1

@@ -13,10 +13,10 @@ pytest.importorskip("scipy", reason="scores need scipy")
 pytest.importorskip("torch", reason="the made volumes import the network's module")
 
 from tests.conftest import ROOT  # noqa: E402
-from tests.inference.fake_models import Bright, make_engine  # noqa: E402
+from tests.inference.fake_models import Bright, make_model  # noqa: E402
 from tests.training.made import LIVER, SHAPE, SPLEEN, write_volume  # noqa: E402
 from vesal.inference.data.errors import UsageError  # noqa: E402
-from vesal.inference.planning.profile import FilterRule  # noqa: E402
+from vesal.inference.planning.rules import FilterRule  # noqa: E402
 from vesal.training.anatomy import Anatomy  # noqa: E402
 from vesal.training.measure import data, finer, orientation, paraphrases, phrasings, presence, stages, swaps  # noqa: E402
 from vesal.training.measure.__main__ import MEASUREMENTS, flags_of_all, make_parser  # noqa: E402
@@ -69,7 +69,7 @@ class EveryWhere(Bright):
 
 
 def test_a_target_of_another_part_of_the_body_is_absent(made: Labelled) -> None:
-    profile = make_engine().profile
+    profile = make_model().profile
     others = (
         CELL,
         Foreign("CT_All", ("kidney", "left", "CT"), "Left kidney"),
@@ -87,12 +87,12 @@ def test_a_target_of_another_part_of_the_body_is_absent(made: Labelled) -> None:
     ],
 )
 def test_what_is_not_covered_or_not_certain_is_not_asked(made: Labelled, other: Foreign) -> None:
-    assert absent_from(made, (other,), ANATOMY, make_engine().profile) == []
+    assert absent_from(made, (other,), ANATOMY, make_model().profile) == []
 
 
 def test_a_target_that_some_set_sees_in_this_part_of_the_body_is_not_certainly_absent(made: Labelled) -> None:
     here = Foreign("CT_Made", CELL_KEY, "Cells in CT")
-    assert absent_from(made, (CELL, here), ANATOMY, make_engine().profile) == []
+    assert absent_from(made, (CELL, here), ANATOMY, make_model().profile) == []
 
 
 def test_of_many_absent_targets_the_name_of_the_case_chooses(made: Labelled) -> None:
@@ -100,9 +100,9 @@ def test_of_many_absent_targets_the_name_of_the_case_chooses(made: Labelled) -> 
         Foreign("CT_Cells", key, "x")
         for key in (CELL_KEY, ("kidney", "left", "CT"), ("kidney", "right", "CT"))
     )
-    assert len(absent_from(made, others, ANATOMY, make_engine().profile)) == 3
-    chosen = absent_from(made, others, ANATOMY, make_engine().profile, most=2)
-    assert len(chosen) == 2 and chosen == absent_from(made, others, ANATOMY, make_engine().profile, most=2)
+    assert len(absent_from(made, others, ANATOMY, make_model().profile)) == 3
+    chosen = absent_from(made, others, ANATOMY, make_model().profile, most=2)
+    assert len(chosen) == 2 and chosen == absent_from(made, others, ANATOMY, make_model().profile, most=2)
 
 
 def test_foreign_targets_come_with_the_sentence_of_their_set(made: Labelled, tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_where_a_concept_lies_counts_more_than_what_its_sets_show(made: Labelled
     kidney = Foreign("CT_Made", ("kidney", "left", "CT"), "Left kidney")
     known = Anatomy(BODIES | {"CT_Neck": frozenset({"neck"})}, {"kidney": frozenset({"abdomen"})})
     neck = replace(made, dataset="CT_Neck")
-    assert absent_from(neck, (kidney,), known, make_engine().profile) == [kidney]
-    assert absent_from(neck, (replace(kidney, dataset="CT_All"),), ANATOMY, make_engine().profile) == []
+    assert absent_from(neck, (kidney,), known, make_model().profile) == [kidney]
+    assert absent_from(neck, (replace(kidney, dataset="CT_All"),), ANATOMY, make_model().profile) == []
 
 
 # Swaps
@@ -126,7 +126,7 @@ def test_where_a_concept_lies_counts_more_than_what_its_sets_show(made: Labelled
 
 def test_a_swapped_prompt_is_scored_against_both_truths(made: Labelled) -> None:
     """The fake network follows the words: asked for the spleen in place of the liver it gives the spleen."""
-    found = {s.replaced: s for s in swaps.inside(make_engine(), made)}
+    found = {s.replaced: s for s in swaps.inside(make_model(), made)}
     swap = found["liver"]
     assert (swap.asked, swap.own, swap.against_asked, swap.against_replaced, swap.kept) == (
         "spleen",
@@ -140,15 +140,15 @@ def test_a_swapped_prompt_is_scored_against_both_truths(made: Labelled) -> None:
 
 def test_a_network_that_does_not_listen_keeps_everything(made: Labelled) -> None:
     """It gives every voxel whatever is asked for."""
-    swap = swaps.inside(make_engine(EveryWhere()), made)[0]
+    swap = swaps.inside(make_model(EveryWhere()), made)[0]
     assert swap.kept == 1 and swap.voxels == made.truth.size and 0 < swap.against_replaced < 1
 
 
 def test_an_absent_target_should_come_out_empty(made: Labelled) -> None:
     """`cell` looks for the liver's brightness, and so finds it in the place of nothing."""
-    none = swaps.across(make_engine(), made, [Foreign("CT_Cells", ("lesion", None, "CT"), "Lesion in CT")])[0]
+    none = swaps.across(make_model(), made, [Foreign("CT_Cells", ("lesion", None, "CT"), "Lesion in CT")])[0]
     assert (none.voxels, none.kept) == (0, 0) and np.isnan(none.against_asked)
-    some = swaps.across(make_engine(), made, [CELL])[0]
+    some = swaps.across(make_model(), made, [CELL])[0]
     size = {i: int((made.truth == i).sum()) for i in (1, 3)}
     assert (some.voxels, some.against_asked) == (size[1], 0)
     assert some.kept == pytest.approx(size[1] / (size[1] + size[3]))
@@ -156,7 +156,7 @@ def test_an_absent_target_should_come_out_empty(made: Labelled) -> None:
 
 
 def test_pairs_are_listed_one_by_one_where_they_are_few(made: Labelled) -> None:
-    rows = cells(swaps.inside_table(swaps.inside(make_engine(), made)))
+    rows = cells(swaps.inside_table(swaps.inside(make_model(), made)))
     assert [row[:4] for row in rows] == [
         ["CT_Made", "liver", "spleen", "1"],
         ["CT_Made", "spleen", "liver", "1"],
@@ -176,15 +176,15 @@ def test_voxels_on_slices_without_the_target_are_counted_along_the_axis() -> Non
 
 def test_the_filter_takes_away_slices_below_its_threshold(made: Labelled) -> None:
     """The network gives every voxel, with presence 0.3 in the first half of the 14 slices."""
-    engine = make_engine(EveryWhere(), filters=FilterRule(presence_threshold=0.1))
+    model = make_model(EveryWhere(), filters=FilterRule(presence_threshold=0.1))
     shown = {
-        t: presence.shown_targets(t, presence.with_threshold(engine, t), made)[0] for t in (0.0, 0.1, 0.5)
+        t: presence.shown_targets(t, presence.with_threshold(model, t), made)[0] for t in (0.0, 0.1, 0.5)
     }
     assert shown[0.0].false_slices == shown[0.1].false_slices == shown[0.0].empty_slices == SHAPE[0] - 6
     assert shown[0.5].false_slices < shown[0.1].false_slices
-    assert engine.profile.filters.presence_threshold == 0.1
+    assert model.profile.filters.presence_threshold == 0.1
     gone = [
-        presence.absent_targets(t, presence.with_threshold(engine, t), made, [CELL])[0] for t in (0.0, 0.5)
+        presence.absent_targets(t, presence.with_threshold(model, t), made, [CELL])[0] for t in (0.0, 0.5)
     ]
     assert gone[0].voxels == made.truth.size > gone[1].voxels > 0
     rows = cells(presence.table([shown[0.0], shown[0.1]], [], shipped=0.1))
@@ -195,7 +195,7 @@ def test_the_filter_takes_away_slices_below_its_threshold(made: Labelled) -> Non
 
 
 def test_both_stages_are_scored_and_timed(made: Labelled) -> None:
-    rows, run = score_case(make_engine(), made)
+    rows, run = score_case(make_model(), made)
     timed = stages.timing("CT_Made", made.case.name, run)
     assert (timed.fine_views, timed.prompts, timed.voxels) == (1, 2, made.truth.size)
     assert 0 < timed.coarse_s + timed.fine_s <= timed.wall_s
@@ -222,9 +222,9 @@ def test_a_finer_copy_is_the_same_patient_in_more_voxels(made: Labelled) -> None
 
 def test_a_finer_copy_is_scored_beside_the_case(made: Labelled, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(finer.SHRUNK, "CT_Made", (1.0, 0.5, 0.5))
-    engine = make_engine()
-    given, _ = score_case(engine, made)
-    copy, _ = score_case(engine, finer.unshrunk(made, finer.SHRUNK["CT_Made"]))
+    model = make_model()
+    given, _ = score_case(model, made)
+    copy, _ = score_case(model, finer.unshrunk(made, finer.SHRUNK["CT_Made"]))
     pairs = [finer.Pair(a, replace(b, final=0.25)) for a, b in zip(given, copy, strict=True)]
     assert [row[:4] + row[-1:] for row in cells(finer.table(pairs))] == [
         ["CT_Made", "liver", "1", "1 x 0.5 x 0.5", "0.250"],
@@ -241,7 +241,7 @@ def test_labels_turn_with_the_image(made: Labelled) -> None:
     present = [n for n in np.unique(made.truth) if n]
     assert len(present) == 2
     for axis in range(3):
-        copy = orientation.along(made, axis)
+        copy = orientation.reversed_case(made, axis)
         before = [np.argwhere(made.truth == n)[:, axis].mean() for n in present]
         after = [np.argwhere(copy.truth == n)[:, axis].mean() for n in present]
         assert after == pytest.approx([SHAPE[axis] - 1 - x for x in before])
@@ -252,9 +252,9 @@ def test_labels_turn_with_the_image(made: Labelled) -> None:
 
 
 def test_what_an_axis_costs_stands_under_it(made: Labelled) -> None:
-    engine = make_engine()
-    given, _ = score_case(engine, made)
-    others = [score_case(engine, orientation.along(made, axis))[0] for axis in range(3)]
+    model = make_model()
+    given, _ = score_case(model, made)
+    others = [score_case(model, orientation.reversed_case(made, axis))[0] for axis in range(3)]
     spoiled = [replace(row, final=0.25) for row in others[1]]
     ways = zip(others[0], spoiled, others[2], strict=True)
     found = [orientation.Lying(row, rows) for row, rows in zip(given, ways, strict=True)]
@@ -312,13 +312,13 @@ def test_one_target_gives_the_same_bytes_in_any_words(made: Labelled, tmp_path: 
     }
     path.write_text(json.dumps({"CT_Made": words}))
     classes = list(phrasings.classes_of_file(path))
-    run = paraphrases.compare(make_engine(), made, classes)
+    run = paraphrases.compare(make_model(), made, classes)
     assert run and (run["runs"], run["identical"]) == (3, 3)
-    assert paraphrases.compare(make_engine(), made, []) is None
+    assert paraphrases.compare(make_model(), made, []) is None
 
     sentences = dict(made.case.sentences)
-    own = paraphrases.digest(make_engine(), made, sentences)
-    assert paraphrases.digest(make_engine(), made, {**sentences, 1: "Spleen"}) != own == run["sha256"]
+    own = paraphrases.digest(make_model(), made, sentences)
+    assert paraphrases.digest(make_model(), made, {**sentences, 1: "Spleen"}) != own == run["sha256"]
 
 
 # Results

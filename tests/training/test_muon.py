@@ -6,6 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from torch.nn import Parameter  # noqa: E402
+
 from vesal.training.muon import NEWTON_SCHULZ, Muon, orthogonal  # noqa: E402
 
 
@@ -80,7 +82,7 @@ def test_a_parameter_without_gradient_is_left_alone() -> None:
 
 
 def test_the_momentum_is_kept_in_the_state_and_restored() -> None:
-    def stepped(optimizer: Muon, weight: torch.nn.Parameter, seed: int) -> None:
+    def stepped(optimizer: Muon, weight: Parameter, seed: int) -> None:
         weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
         optimizer.step()
 

@@ -70,7 +70,7 @@ def test_the_first_process_starts_the_others_with_its_own_command_line(
     monkeypatch.setattr(parallel, "Group", lambda *args: groups.append(args))
     _, others = join(3)
     assert len(others) == 2
-    assert [command[1:] for command, _ in started] == [["-m", "training", "--out", "somewhere"]] * 2
+    assert [command[1:] for command, _ in started] == [["-m", "vesal.training", "--out", "somewhere"]] * 2
     assert [(env[RANK], env[WORLD]) for _, env in started] == [("1", "3"), ("2", "3")]
     assert groups == [(0, 3, started[0][1][STORE])] and started[0][1][STORE] == started[1][1][STORE]
 

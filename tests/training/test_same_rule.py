@@ -13,10 +13,11 @@ from tests.training.made import made_volume, rule  # noqa: E402
 from vesal.inference.data.prompt import Query  # noqa: E402
 from vesal.inference.geometry.resample import labels_to_view  # noqa: E402
 from vesal.inference.geometry.views import Box, fit_view  # noqa: E402
-from vesal.inference.planning.profile import StageRule, read_profile  # noqa: E402
+from vesal.inference.planning.profile import read_profile  # noqa: E402
+from vesal.inference.planning.rules import StageRule  # noqa: E402
 from vesal.inference.planning.weights_folder import WEIGHTS  # noqa: E402
 from vesal.inference.stages.regions import find_regions  # noqa: E402
-from vesal.inference.stages.view_pass import Sight  # noqa: E402
+from vesal.inference.stages.view_task import Volume  # noqa: E402
 from vesal.training import views  # noqa: E402
 from vesal.training.ideas import Ideas  # noqa: E402
 from vesal.training.measure.runs import read_labelled  # noqa: E402
@@ -33,7 +34,7 @@ def test_fine_views_are_shared_in_training_as_at_run_time() -> None:
         assert CLOSER[0] * COARSER <= used.max_spacing_ratio <= CLOSER[1] * COARSER
         assert GROW[0] <= used.margin_factor <= GROW[1]
     ct = next(o.fine for o in profile.overrides if o.modality == "CT" and o.kind is None)
-    rules = {name: r.min_spacing_mm for name, r in read_rules().items() if name.startswith("CT_")}
+    rules = {name: r.finest_mm for name, r in read_rules().items() if name.startswith("CT_")}
     assert rules.pop("CT_Sarcoma") == 0.0, "lesions are looked at as fine as they were acquired"
     assert set(rules.values()) == {ct.min_spacing_mm}
 
@@ -65,9 +66,9 @@ def test_a_fine_view_of_training_is_that_of_the_engine(
     monkeypatch.setattr(views, "CLOSER", (1.0, 1.0))
     monkeypatch.setattr(views, "FOREIGN_BOX", 0.0)
     monkeypatch.setattr(views, "SOME", 0.0)
-    volume, still = made_volume(tmp_path), Ideas().without(["elastic"])
-    queries = [Query(t.label, t.name, t.concept, t.side, t.modality, "organ") for t in volume.targets]
-    sight = Sight(np.asarray(volume.image), volume.spacing_dhw_mm, volume.statistics)
+    made, still = made_volume(tmp_path), Ideas().without(["elastic"])
+    queries = [Query(t.label, t.name, t.concept, t.side, t.modality, "organ") for t in made.targets]
+    volume = Volume(np.asarray(made.image), made.spacing_dhw_mm, made.statistics)
     used = StageRule(
         VOXELS,
         margin_factor=1.35,
@@ -78,11 +79,11 @@ def test_a_fine_view_of_training_is_that_of_the_engine(
     )
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        coarse = coarse_item(volume, rule(), VOXELS, rng, ideas=still)
+        coarse = coarse_item(made, rule(), VOXELS, rng, ideas=still)
         found = (views.unpose(coarse.truth[0], coarse) > 0.5).astype(np.float32)
         passed = SimpleNamespace(probability=found, view=coarse.view)
-        targets = find_regions(sight, used, passed, queries)
-        seen = fine_item(coarse, found, replace(rule(), min_spacing_mm=finest_mm), VOXELS, rng, still).view
+        targets = find_regions(volume, used, passed, queries)
+        seen = fine_item(coarse, found, replace(rule(), finest_mm=finest_mm), VOXELS, rng, still).view
         expected = [fit_view(t.box, volume.spacing_dhw_mm, VOXELS, finest_mm) for _, t in targets]
         assert seen in expected
 

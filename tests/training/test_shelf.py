@@ -1,6 +1,7 @@
 """Volumes unpacked on disk."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_what_is_put_on_the_shelf_is_what_comes_from_it(tmp_path: Path, path: Pa
 def test_a_filled_shelf_is_left_alone_until_its_sources_change(tmp_path: Path, path: Path) -> None:
     shelf, made = tmp_path / "shelf", []
 
-    def volumes(number: int):  # type: ignore[no-untyped-def]
+    def volumes(number: int) -> Iterator[Volume]:
         made.append(number)
         yield made_volume(tmp_path / "again")
 
@@ -65,7 +66,7 @@ def test_a_file_of_another_size_is_another_key(tmp_path: Path, path: Path) -> No
 
 
 def test_a_shelf_that_was_left_half_filled_is_filled_again(tmp_path: Path, path: Path) -> None:
-    def breaks():  # type: ignore[no-untyped-def]
+    def breaks() -> Iterator[Volume]:
         yield made_volume(tmp_path / "again")
         raise RuntimeError("the disk is full")
 

@@ -1,7 +1,6 @@
 """Runs whose length is given in steps: the same again, whatever the clock says."""
 
 import math
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from tests.training.made import rule  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from tests.training.made import rule, wait_until_full  # noqa: E402
 from tests.training.trainers import VOXELS, same, trainer  # noqa: E402
 from vesal.training import loop  # noqa: E402
 from vesal.training.feeder import Feeder  # noqa: E402
@@ -26,12 +27,12 @@ def test_where_steps_are_counted_a_view_is_as_the_step_wants_it_that_learns_from
     """However far ahead of that step it is prepared."""
     plan = {"steps": 10, "pairs": 3, "smallest": 0.4, "grown_by": 0.5, "settles_from": 0.5, "settled": 0.8}
     one = trainer(tmp_path / "w", **plan)
-    seen = [one.pace(n) for n in range(30)]
+    seen = [one.schedule(n) for n in range(30)]
     assert [p.scale for p in seen[::3]] == pytest.approx([0.4 + 0.12 * min(step, 5) for step in range(10)])
     assert [p.plain for p in seen[::3]] == pytest.approx([0.16 * max(0, step - 5) for step in range(10)])
     assert seen[0] == seen[1] == seen[2] != seen[3]
     one.step = 4
-    assert [one.pace(n) for n in range(30)] == seen, "whatever step the network is at"
+    assert [one.schedule(n) for n in range(30)] == seen, "whatever step the network is at"
 
 
 def rates(folder: Path, volume: Volume, steps: int) -> list[float]:
@@ -39,7 +40,7 @@ def rates(folder: Path, volume: Volume, steps: int) -> list[float]:
     one, found = trainer(folder, steps=steps, pairs=1, warmup_steps=1), []
     set_rate = one.set_rate
     one.set_rate = lambda: found.append(set_rate()) or found[-1]
-    train(one, Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0, pace=one.pace))
+    train(one, Feeder([volume], {"CT_Made": rule()}, VOXELS, VOXELS, seed=0, schedule=one.schedule))
     assert one.step == steps
     return found[-steps:]
 
@@ -62,27 +63,34 @@ class Overlapping(Group):
         super().__init__(0, 1, "")
         self.size = 2
 
-    def send(self, model: torch.nn.Module, number: float) -> None:
+    def send(self, model: nn.Module, number: float) -> None:
         """There is nobody to send to."""
         self.size = 1
         super().send(model, number)
         self.size = 2
 
 
-def run(folder: Path, volume: Volume, group: Group, seed: int = 0, after_view: Callable = int) -> Trainer:
-    """Train for five steps, begin or go on; ``after_view`` is called without arguments after each view."""
+def run(
+    folder: Path,
+    volume: Volume,
+    group: Group,
+    seed: int = 0,
+    after_view: Callable[[Feeder], object] = lambda feeder: None,
+) -> Trainer:
+    """Train for five steps, begin or go on; ``after_view`` is called with the feeder after each view."""
     one = trainer(folder, group, steps=5, pairs=2, seed=seed, warmup_steps=1, settles_from=0.2)
     learn = one._one_view
 
-    def followed(item: Item) -> tuple[float, float, torch.Tensor]:
+    def followed(item: Item) -> tuple[float, float, Tensor]:
         result = learn(item)
-        after_view()
+        after_view(feeder)
         return result
 
     one._one_view = followed
     rules = {"CT_Made": rule(flips="any", turn_rad=0.3)}
     first = one.step * one.plan.pairs
-    train(one, Feeder([volume], rules, VOXELS, VOXELS, seed, pace=one.pace, first=first))
+    feeder = Feeder([volume], rules, VOXELS, VOXELS, seed, schedule=one.schedule, first=first)
+    train(one, feeder)
     assert one.step == 5
     return one
 
@@ -94,11 +102,11 @@ def test_a_run_of_so_many_steps_gives_the_same_bits_again(
     """However fast the network is beside the thread that prepares views, and if it is interrupted, too."""
     monkeypatch.setattr(loop, "SAVE_EVERY_STEPS", 2)
     first = run(tmp_path / "first", volume, group())
-    slow = run(tmp_path / "slow", volume, group(), after_view=lambda: threading.Event().wait(0.05))
+    slow = run(tmp_path / "slow", volume, group(), after_view=wait_until_full)
     other = run(tmp_path / "other", volume, group(), seed=1)
     views = iter(range(14))  # three steps of four views, saved after two of them, and half of the fourth
     with pytest.raises(StopIteration):
-        run(tmp_path / "halted", volume, group(), after_view=lambda: next(views))
+        run(tmp_path / "halted", volume, group(), after_view=lambda feeder: next(views))
     assert torch.load(tmp_path / "halted" / "checkpoint.pt", weights_only=True)["step"] == 2
     halted = run(tmp_path / "halted", volume, group())
     for again in (slow, halted):

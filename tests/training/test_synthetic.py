@@ -35,7 +35,7 @@ def abdomen() -> LabelMap:
 
 def test_an_abdomen_has_image_labels_and_targets_of_its_organs(abdomen: LabelMap) -> None:
     made = make_abdomen(abdomen, "amos_made_0", np.random.default_rng(0))
-    assert made.image.dtype == np.uint8 and made.image.shape == made.labels.shape
+    assert np.asarray(made.image).dtype == np.uint8 and made.image.shape == made.labels.shape
     names = {t.name for t in made.targets}
     assert names == {"liver", "spleen", "left kidney", "right kidney", "stomach", "aorta"}
     assert {t.modality for t in made.targets} == {"CT"}

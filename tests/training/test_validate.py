@@ -10,10 +10,10 @@ import pytest
 pytest.importorskip("scipy", reason="scores need scipy")
 pytest.importorskip("torch", reason="the made volumes import the network's module")
 
-from tests.inference.fake_models import make_engine  # noqa: E402
+from tests.inference.fake_models import make_model  # noqa: E402
 from tests.training.made import PROMPTS, made_volume, rule, write_volume  # noqa: E402
 from vesal.inference.data.errors import UsageError  # noqa: E402
-from vesal.inference.planning.profile import CoveredTarget  # noqa: E402
+from vesal.inference.planning.manifest import CoveredTarget  # noqa: E402
 from vesal.training.coverage import known_targets, mark_turned, write_scores  # noqa: E402
 from vesal.training.floors import Floor, floors_table, judge, read_floors  # noqa: E402
 from vesal.training.measure.runs import covering, find_cases, read_labelled  # noqa: E402
@@ -156,24 +156,24 @@ def test_a_folder_without_cases_is_refused(tmp_path: Path) -> None:
 def test_what_is_not_covered_scores_only_when_everything_is_asked_for(tmp_path: Path) -> None:
     """The fake network finds both cubes exactly; its profile covers the liver alone."""
     write_volume(tmp_path / "CT_Made" / "CT_Made_1.npz")
-    engine = make_engine(targets=[LIVER])
-    look = validate(engine, tmp_path)
+    model = make_model(targets=[LIVER])
+    look = validate(model, tmp_path)
     rows, seconds = look.rows, look.seconds
     assert [(r.target, r.covered, r.final) for r in rows] == [("liver", True, 1.0), ("spleen", False, 0.0)]
     assert len(seconds) == 1 and "| CT_Made | spleen | 1 |" in report(look, "fake")
 
-    rows = validate(engine, tmp_path, everything=True).rows
+    rows = validate(model, tmp_path, everything=True).rows
     assert [(r.target, r.covered, r.final) for r in rows] == [("liver", True, 1.0), ("spleen", True, 1.0)]
-    assert [t.concept for t in engine.profile.targets] == ["liver"]  # the engine itself is as before
+    assert [t.concept for t in model.profile.targets] == ["liver"]  # the engine itself is as before
 
 
 def test_a_case_that_ran_out_of_time_is_named(tmp_path: Path) -> None:
     """Its scores tell of the machine, not of the weights."""
     write_volume(tmp_path / "CT_Made" / "CT_Made_1.npz")
-    look = validate(make_engine(), tmp_path, budget_s=1e-6)
+    look = validate(make_model(), tmp_path, budget_s=1e-6)
     assert "time ran short" in look.short["CT_Made_1"]
     assert "- CT_Made_1: time ran short" in report(look, "fake")
-    assert validate(make_engine(), tmp_path).short == {}
+    assert validate(make_model(), tmp_path).short == {}
 
 
 def test_objects_have_the_official_f1_and_dice_as_one_foreground(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_objects_have_the_official_f1_and_dice_as_one_foreground(tmp_path: Path)
     path = write_volume(tmp_path / "CT_Made" / "CT_Made_1.npz", {"1": PROMPTS["1"], "instance_label": 1})
     with np.load(path) as archive:
         sizes = [int((archive["gts"] == i).sum()) for i in (1, 3)]
-    rows = validate(make_engine(), tmp_path).rows
+    rows = validate(make_model(), tmp_path).rows
     assert [(r.target, r.f1) for r in rows] == [("liver", pytest.approx(2 / 3))]
     assert rows[0].final == pytest.approx(2 * sizes[0] / (2 * sizes[0] + sizes[1]))
 
@@ -192,19 +192,19 @@ def test_objects_that_share_an_id_are_told_apart(tmp_path: Path) -> None:
     with np.load(path, allow_pickle=True) as archive:
         arrays = dict(archive)
     np.savez_compressed(path, **(arrays | {"gts": (arrays["gts"] > 0).astype(np.uint8)}))
-    rows = validate(make_engine(), tmp_path).rows
+    rows = validate(make_model(), tmp_path).rows
     assert [r.f1 for r in rows] == [pytest.approx(2 / 3)]
 
 
 def test_what_is_run_as_two_sides_is_not_covered_without_one() -> None:
-    engine = make_engine()
+    model = make_model()
     both, one = (
-        covering(engine, [("kidney", None, "CT")]),
-        covering(engine, [("cell", None, "MR"), ("rib", None, "CT")]),
+        covering(model, [("kidney", None, "CT")]),
+        covering(model, [("cell", None, "MR"), ("rib", None, "CT")]),
     )
-    assert both.profile.targets == engine.profile.targets
+    assert both.profile.targets == model.profile.targets
     assert one.profile.targets == (
-        *engine.profile.targets,
+        *model.profile.targets,
         CoveredTarget("cell", None, "MR"),
     )  # no vector of a rib
 

@@ -4,13 +4,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from torch import Tensor  # noqa: E402
+
 from vesal.networks.nano import TEXT, Nano, widths_of  # noqa: E402
 from vesal.training.widen import widen  # noqa: E402
 
 NARROW, WIDE = (8, 16, 24, 32), (16, 24, 32, 48)
 
 
-def answers(model: Nano, degree: int, shape: tuple[int, int, int]) -> tuple[torch.Tensor, ...]:
+def answers(model: Nano, degree: int, shape: tuple[int, int, int]) -> tuple[Tensor, ...]:
     """Logits and presence of one view with three prompts."""
     g = torch.Generator().manual_seed(1)
     image, prompt = torch.randn(1, 2, *shape, generator=g), torch.rand(1, 3, *shape, generator=g)

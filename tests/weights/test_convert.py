@@ -15,6 +15,7 @@ from tests.weights.made import Made, make  # noqa: E402
 from vesal.inference.data.errors import ProfileError  # noqa: E402
 from vesal.inference.families.network_input import image_channels  # noqa: E402
 from vesal.inference.families.query import QueryModel  # noqa: E402
+from vesal.inference.planning.profile import read_profile  # noqa: E402
 from vesal.inference.runtime.onnx import OnnxRuntime  # noqa: E402
 from vesal.weights.convert import verify  # noqa: E402
 from vesal.weights.convert.__main__ import main  # noqa: E402
@@ -59,7 +60,7 @@ def sat(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def opened(made: Made) -> QueryModel:
     """What the engine opens."""
-    return QueryModel.load(made.out, OnnxRuntime(1, "a test"))
+    return QueryModel.open(read_profile(made.out), OnnxRuntime(1, "a test"))
 
 
 def window(shape: tuple[int, int, int], prompts: int) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +87,7 @@ def test_the_engine_gets_the_networks_numbers(medal_s: Made, stage: str, count: 
     """Axes (d, h, w), any number of prompts, with and without masks, each stage its own network."""
     model, queries = opened(medal_s), QUERIES[:count]
     image, masks = window((32, 96, 64), count)
-    embedding = model.embed(queries)
+    embedding = model.fine.embed(queries)
     network = model.coarse if stage == "coarse" else model.fine
     hint = masks.astype(np.float32) if prompted else None
     probability, presence = network.predict(image_channels(image, (100.0, 50.0)), hint, embedding)
@@ -105,7 +106,7 @@ def test_graphs_agree_with_networks(medal_s: Made) -> None:
     for stage, network in medal_s.networks.items():
         graphs = {role: medal_s.out / name for role, name in manifest(medal_s)["graphs"][stage].items()}
         assert set(graphs) == {"plain", "prompted"}
-        queries = opened(medal_s).embed(QUERIES).text
+        queries = opened(medal_s).fine.embed(QUERIES).text
         found = verify.measure(network, graphs, queries, (32, 64, 64))
         assert found["fp32"].worst < CLOSE and found["fp32"].share > 0.9999
 
@@ -115,7 +116,7 @@ def test_openvino_agrees_with_networks(medal_s: Made) -> None:
     pytest.importorskip("openvino", reason="not the runtime here")
     from vesal.inference.runtime.openvino import OpenVino
 
-    queries = opened(medal_s).embed(QUERIES).text
+    queries = opened(medal_s).fine.embed(QUERIES).text
     image, boxes = verify.synthetic_window((32, 64, 64), len(queries))
     graph = OpenVino(1, "a test").load(medal_s.out / "fine-prompted.onnx", "fp32")
     logits = graph({"image": image, "text": queries[None], "prompt": boxes})["logits"][0]
@@ -132,7 +133,7 @@ def test_queries_are_text_plus_modality(medal_s: Made) -> None:
     ids, mask = (torch.from_numpy(each) for each in tokens.batch(texts))
     with torch.no_grad():
         wanted = medal_s.encoder(ids, mask, torch.tensor([0, 1, 0])).numpy()
-    assert np.abs(opened(medal_s).embed(QUERIES).text - wanted).max() < 1e-4
+    assert np.abs(opened(medal_s).fine.embed(QUERIES).text - wanted).max() < 1e-4
 
 
 def test_the_manifest_tells_sources_and_digests(medal_s: Made) -> None:
@@ -157,17 +158,17 @@ def test_fp16_halves_the_weights_and_keeps_the_classes(medal_s: Made, tmp_path: 
     sizes = [(folder / "fine.bin").stat().st_size for folder in (tmp_path, medal_s.out)]
     assert 0.45 < sizes[0] / sizes[1] < 0.55
     assert "text" not in told and not (tmp_path / "text.onnx").exists()
-    model = QueryModel.load(tmp_path, OnnxRuntime(1, "a test"))
+    model = QueryModel.open(read_profile(tmp_path), OnnxRuntime(1, "a test"))
     assert model.knows("liver") and not model.knows("a sentence")
     with pytest.raises(ProfileError, match="--sentences"):
-        model.embed(QUERIES)
+        model.fine.embed(QUERIES)
 
 
 def test_sat_has_one_network_and_no_spatial_prompts(sat: Made) -> None:
     model, told = opened(sat), manifest(sat)
     assert model.coarse is model.fine and set(told["graphs"]) == {"fine"} and told["coarse"]["skip"]
     image, masks = window((64, 32, 64), 2)
-    embedding = model.embed(QUERIES[:2])
+    embedding = model.fine.embed(QUERIES[:2])
     channels = image_channels(image, (100.0, 50.0))
     probability, _ = model.fine.predict(channels, None, embedding)
     wanted = verify.network_logits(
@@ -182,7 +183,7 @@ def test_sat_has_one_network_and_no_spatial_prompts(sat: Made) -> None:
 def test_modalities_that_the_weights_lack_are_not_covered(sat: Made) -> None:
     assert {t["modality"] for t in manifest(sat)["targets"]} == {"CT", "MR", "US", "PET"}
     with pytest.raises(ProfileError, match="not Microscopy"):
-        opened(sat).embed([Query("cell", None, "Microscopy")])
+        opened(sat).fine.embed([Query("cell", None, "Microscopy")])
 
 
 def test_a_wrong_file_leaves_the_folder_as_it_was(

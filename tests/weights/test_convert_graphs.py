@@ -2,12 +2,14 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="published files are converted with torch")
 pytest.importorskip("onnx", reason="conversion writes ONNX graphs")
+
 
 from vesal.inference.runtime.onnx import OnnxRuntime  # noqa: E402
 from vesal.networks.medal_s import MedalS, prompt_union  # noqa: E402
@@ -98,7 +100,7 @@ def test_recorded_logits_come_out_of_sats_graph(shared: Path, tmp_path: Path, na
     assert verify.agreement_of(found, case["logits"]).worst < CLOSE
 
 
-def exact(model: Sat, case: dict[str, np.ndarray], dtype: torch.dtype) -> np.ndarray:
+def exact(model: Sat, case: dict[str, np.ndarray], dtype: Any) -> np.ndarray:
     """Logits (N, h, w, d) float64 of the network as published, without prompts, computed in ``dtype``."""
     image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(case["image"], -3, -1))).to(dtype)
     text, network = torch.from_numpy(case["text"]).to(dtype), copy.deepcopy(model).to(dtype)

@@ -19,7 +19,7 @@ def folder(root: Path) -> Path:
 
 def test_the_bank_is_in_step_with_the_vocabulary(folder: Path) -> None:
     bank = read_bank(folder / "bank.npz")
-    # When this fails: python -m weights.text.export --bank-only
+    # When this fails: python -m vesal.weights.text.export --bank-only
     assert dict(zip(bank.texts, bank.concepts, strict=True)) == bank_texts(load_vocabulary())
 
 

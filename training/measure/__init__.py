@@ -1,1 +1,1 @@
-"""``python -m training.measure WHAT``: what a set of weights can do, through the engine of the container."""
+"""``python -m vesal.training.measure WHAT``: what weights can do, through the engine of the container."""

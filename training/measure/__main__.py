@@ -1,4 +1,4 @@
-"""``python -m training.measure WHAT ...``: print a measurement as Markdown, write it as JSON."""
+"""``python -m vesal.training.measure WHAT ...``: print a measurement as Markdown, write it as JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALL = "all"
 
 def make_parser() -> argparse.ArgumentParser:
     """A sub-command for each measurement, and one for all."""
-    parser = argparse.ArgumentParser(prog="python -m training.measure", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m vesal.training.measure", description=__doc__)
     chosen = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     for name, module in MEASUREMENTS.items():
         words = (module.__doc__ or "").strip()

@@ -17,9 +17,8 @@ import numpy as np
 from scipy.ndimage import zoom
 
 from vesal.evaluation.metrics import mean_of
-from vesal.inference.engine import Engine
+from vesal.inference.api import load
 from vesal.inference.geometry.views import Triple, triple
-from vesal.inference.runner.settings import Settings
 from vesal.training.measure.results import Report, about, markdown_table
 from vesal.training.measure.runs import Labelled, add_case_arguments, read_cases
 from vesal.training.scores import Row, score_case
@@ -48,14 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace) -> Report:
     """Run every case of the shrunk sets twice."""
-    engine = Engine.open(Settings(weights=str(args.weights.resolve())))
+    model = load(str(args.weights.resolve()))
     pairs: list[Pair] = []
     for labelled in read_cases(args.data, args.most, only=SHRUNK):
-        given, _ = score_case(engine, labelled)
-        finer, _ = score_case(engine, unshrunk(labelled, SHRUNK[labelled.dataset]))
+        given, _ = score_case(model, labelled)
+        finer, _ = score_case(model, unshrunk(labelled, SHRUNK[labelled.dataset]))
         pairs += [Pair(a, b) for a, b in zip(given, finer, strict=True) if a.covered]
     content: dict[str, Any] = {"most": args.most, "pairs": [asdict(pair) for pair in pairs]}
-    return Report(table(pairs), {**about(engine), **content})
+    return Report(table(pairs), {**about(model), **content})
 
 
 def unshrunk(labelled: Labelled, shrunk: Triple) -> Labelled:

@@ -15,8 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from vesal.evaluation.metrics import mean_of
-from vesal.inference.engine import Engine
-from vesal.inference.runner.settings import Settings
+from vesal.inference.api import load
 from vesal.inference.stages import orientation
 from vesal.inference.stages.orientation import AXES
 from vesal.training.measure.results import Report, about, markdown_table
@@ -40,21 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace) -> Report:
     """Run every case four times."""
-    engine = Engine.open(Settings(weights=str(args.weights.resolve())))
+    model = load(str(args.weights.resolve()))
     found: list[Lying] = []
     for labelled in read_cases(args.data, args.most):
-        given, _ = score_case(engine, labelled)
-        others = [score_case(engine, along(labelled, axis))[0] for axis in range(len(AXES))]
+        given, _ = score_case(model, labelled)
+        others = [score_case(model, reversed_case(labelled, axis))[0] for axis in range(len(AXES))]
         rows = zip(given, *others, strict=True)
         found += [Lying(row, tuple(rest)) for row, *rest in rows if row.covered]
     content: dict[str, Any] = {"most": args.most, "targets": [asdict(one) for one in found]}
-    return Report(table(found), {**about(engine), **content})
+    return Report(table(found), {**about(model), **content})
 
 
-def along(labelled: Labelled, axis: int) -> Labelled:
+def reversed_case(labelled: Labelled, axis: int) -> Labelled:
     """The case stored the other way round along ``axis`` of (D, H, W)."""
     truth = orientation.reverse_axes(labelled.truth, (axis,))
-    return replace(labelled, case=orientation.along(labelled.case, (axis,)), truth=truth)
+    return replace(labelled, case=orientation.reversed_case(labelled.case, (axis,)), truth=truth)
 
 
 def table(found: Sequence[Lying]) -> str:

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vesal.inference.engine import Engine
-from vesal.inference.runner.settings import Settings
+from vesal.inference.api import Model, load
 from vesal.training.coverage import known_targets
 from vesal.training.measure.phrasings import Class, classes_of_file, made_classes, read_exceptions
 from vesal.training.measure.results import Report, about, markdown_table
@@ -39,12 +38,12 @@ def measure(args: argparse.Namespace) -> Report:
     parts = [share_table(rows), "Phrasings that ask for something else:", astray_table(groups)]
     content: dict[str, Any] = {"datasets": rows, "astray": astray(groups)}
     if args.weights and args.data:
-        engine = Engine.open(Settings(weights=str(args.weights.resolve())))
+        model = load(str(args.weights.resolve()))
         classes = [c for path in args.prompts for c in groups[path.name]]
-        compared = (compare(engine, case, classes) for case in read_cases(args.data, args.most))
+        compared = (compare(model, case, classes) for case in read_cases(args.data, args.most))
         runs = [run for run in compared if run]
         parts += ["Label maps of all phrasings, compared byte by byte:", runs_table(runs)]
-        content |= {**about(engine), "runs": runs}
+        content |= {**about(model), "runs": runs}
     return Report("\n\n".join(parts), content)
 
 
@@ -141,7 +140,7 @@ def _words(key: tuple[str, str | None, str] | None) -> str:
     return " ".join(word for word in (key[1], key[0], "in", key[2]) if word) if key else "nothing known"
 
 
-def compare(engine: Engine, labelled: Labelled, classes: Sequence[Class]) -> dict[str, Any] | None:
+def compare(model: Model, labelled: Labelled, classes: Sequence[Class]) -> dict[str, Any] | None:
     """Run a case with every phrasing of its targets; None where the files have no other words for any.
 
     The phrasings of a prompt are those of the classes of the case's dataset that want the same target; in
@@ -162,14 +161,14 @@ def compare(engine: Engine, labelled: Labelled, classes: Sequence[Class]) -> dic
     rounds = max(map(len, others.values()), default=0)
     if not rounds:
         return None
-    own = digest(engine, labelled, labelled.case.sentences)
+    own = digest(model, labelled, labelled.case.sentences)
     same = 0
     for k in range(rounds):
         sentences = {
             i: others[i][k % len(others[i])] if others.get(i) else text
             for i, text in labelled.case.sentences.items()
         }
-        same += digest(engine, labelled, sentences) == own
+        same += digest(model, labelled, sentences) == own
     return {
         "dataset": labelled.dataset,
         "case": labelled.case.name,
@@ -179,9 +178,9 @@ def compare(engine: Engine, labelled: Labelled, classes: Sequence[Class]) -> dic
     }
 
 
-def digest(engine: Engine, labelled: Labelled, sentences: dict[int, str]) -> str:
+def digest(model: Model, labelled: Labelled, sentences: dict[int, str]) -> str:
     """SHA-256 of shape, type and bytes of the label map that some sentences give."""
-    labels = run_case(engine, labelled.case, parse(labelled.case, sentences)).labels
+    labels = run_case(model, labelled.case, parse(labelled.case, sentences)).labels
     return hashlib.sha256(f"{labels.shape} {labels.dtype}".encode() + labels.tobytes()).hexdigest()
 
 

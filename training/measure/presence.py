@@ -10,18 +10,18 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+from msgspec import structs
 
 from vesal.evaluation.metrics import dice, mean_of
+from vesal.inference.api import Model, load
 from vesal.inference.data.errors import UsageError
-from vesal.inference.engine import Engine
-from vesal.inference.runner.settings import Settings
 from vesal.training.anatomy import Anatomy
 from vesal.training.measure.absent import Foreign, absent_from, add_question_arguments, read_foreign
 from vesal.training.measure.results import Report, about, markdown_table
-from vesal.training.measure.runs import Labelled, changed, parse, read_cases, run_case
+from vesal.training.measure.runs import Labelled, parse, read_cases, run_case
 
 
 @dataclass(frozen=True)
@@ -62,37 +62,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace) -> Report:
     """Run every case with and without the filter."""
-    engine = Engine.open(Settings(weights=str(args.weights.resolve())))
-    shipped = engine.profile.filters.presence_threshold
+    model = load(str(args.weights.resolve()))
+    shipped = model.profile.filters.presence_threshold
     thresholds = sorted({0.0, shipped, *args.thresholds})
     if len(thresholds) < 2:
         raise UsageError(
             f"{args.weights} ships with the presence filter off; give --thresholds to compare with"
         )
-    engines = {t: with_threshold(engine, t) for t in thresholds}
+    engines = {t: with_threshold(model, t) for t in thresholds}
     foreign, anatomy = read_foreign(args.data, args.real), Anatomy.read()
     shown: list[Shown] = []
     absent: list[Absent] = []
     for labelled in read_cases(args.data, args.most, args.real):
-        others = absent_from(labelled, foreign, anatomy, engine.profile, args.absent)
+        others = absent_from(labelled, foreign, anatomy, model.profile, args.absent)
         for threshold, used in engines.items():
             shown += shown_targets(threshold, used, labelled)
             absent += absent_targets(threshold, used, labelled, others)
     text = "\n\n".join((table(shown, absent, shipped), "Dice per set:", set_table(shown)))
     rows = {"shown": [vars(r) for r in shown], "absent": [vars(r) for r in absent]}
     return Report(
-        text, {**about(engine), "shipped": shipped, "most": args.most, "most_absent": args.absent, **rows}
+        text, {**about(model), "shipped": shipped, "most": args.most, "most_absent": args.absent, **rows}
     )
 
 
-def with_threshold(engine: Engine, threshold: float) -> Engine:
+def with_threshold(model: Model, threshold: float) -> Model:
     """The same weights with another presence threshold."""
-    return changed(engine, filters=replace(engine.profile.filters, presence_threshold=threshold))
+    return model.with_profile(filters=structs.replace(model.profile.filters, presence_threshold=threshold))
 
 
-def shown_targets(threshold: float, engine: Engine, labelled: Labelled) -> list[Shown]:
+def shown_targets(threshold: float, model: Model, labelled: Labelled) -> list[Shown]:
     """Scores of the covered targets that the case shows; its prompts are asked together."""
-    run = run_case(engine, labelled.case, labelled.prompts)
+    run = run_case(model, labelled.case, labelled.prompts)
     axis = int(np.argmax(labelled.case.spacing_dhw_mm))
     found = []
     for p in labelled.prompts:
@@ -118,12 +118,12 @@ def outside(got: np.ndarray, truth: np.ndarray, axis: int) -> tuple[int, int, in
 
 
 def absent_targets(
-    threshold: float, engine: Engine, labelled: Labelled, foreign: Sequence[Foreign]
+    threshold: float, model: Model, labelled: Labelled, foreign: Sequence[Foreign]
 ) -> list[Absent]:
     """Voxels given to targets that the case cannot show, each asked alone."""
     found = []
     for other in foreign:
-        labels = run_case(engine, labelled.case, parse(labelled.case, {1: other.sentence})).labels
+        labels = run_case(model, labelled.case, parse(labelled.case, {1: other.sentence})).labels
         found.append(
             Absent(threshold, labelled.dataset, labelled.case.name, other.name, int(np.count_nonzero(labels)))
         )

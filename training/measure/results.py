@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vesal.inference.api import Model
 from vesal.inference.data.errors import UsageError, VesalError
-from vesal.inference.engine import Engine
-from vesal.inference.planning.profile import MANIFEST
+from vesal.inference.planning.manifest import MANIFEST
 
 
 class ResultsError(VesalError, ValueError):
@@ -55,12 +55,12 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def about(engine: Engine) -> dict[str, Any]:
+def about(model: Model) -> dict[str, Any]:
     """Which weights were measured, and on what."""
-    runtime = engine.runtime
+    runtime = model.runtime
     return {
-        "weights": engine.profile.name,
-        "fingerprint": fingerprint(engine.profile.folder),
+        "weights": model.profile.name,
+        "fingerprint": fingerprint(model.profile.folder),
         "runtime": f"{runtime.name} {runtime.precision}",
         "threads": runtime.threads,
     }

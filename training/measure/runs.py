@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vesal.evaluation.files import read_truth
+from vesal.inference.api import Model
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import UsageError
 from vesal.inference.data.prompt import Prompt
-from vesal.inference.engine import Engine, Segmentation
-from vesal.inference.io.npz import read_case
-from vesal.inference.planning.profile import CoveredTarget
+from vesal.inference.io.formats import read_case
+from vesal.inference.planning.manifest import CoveredTarget
 from vesal.inference.prompts.parser import parse_prompts
+from vesal.inference.stages.case_run import Segmentation
 from vesal.inference.timing.clock import Clock, case_budget_s
 
 TargetKey = tuple[str, str | None, str]
@@ -117,7 +116,7 @@ def read_cases(
         yield read_labelled(path, truth)
 
 
-def run_case(engine: Engine, case: Case, prompts: Sequence[Prompt], budget_s: float | None = None) -> Run:
+def run_case(model: Model, case: Case, prompts: Sequence[Prompt], budget_s: float | None = None) -> Run:
     """Segment one case; ``budget_s`` seconds, else what the challenge gives.
 
     On a busy machine the time may run short, which ``Run.short`` tells: that is not how good the weights are.
@@ -125,33 +124,26 @@ def run_case(engine: Engine, case: Case, prompts: Sequence[Prompt], budget_s: fl
     saved: list[np.ndarray] = []
     wall, cpu = time.monotonic(), time.process_time()
     clock = Clock(case_budget_s(len(prompts), budget_s), wall)
-    result = engine.segment(case, prompts, clock, lambda labels: saved.append(labels.copy()))
+    result = model.segment_case(case, prompts, clock, lambda labels: saved.append(labels.copy()))
     seconds, cpu_s = time.monotonic() - wall, time.process_time() - cpu
     coarse = saved[-1] if saved else np.zeros_like(result.labels)
     return Run(result.labels, coarse, result, seconds, cpu_s)
 
 
-def covering(engine: Engine, targets: Iterable[TargetKey]) -> Engine:
+def covering(model: Model, targets: Iterable[TargetKey]) -> Model:
     """The same network with a profile that covers ``targets`` too, as far as it has a text vector of them.
 
     A target without a side whose two sides are covered is not added: the engine runs it as its two sides.
     """
-    profile = engine.profile
+    profile = model.profile
     new = []
     for concept, side, modality in dict.fromkeys(targets):
         sides = all(profile.covers(concept, s, modality) for s in ("left", "right"))
-        if not profile.covers(concept, side, modality) and engine.model.knows(concept):
+        if not profile.covers(concept, side, modality) and model.engine.model.knows(concept):
             if side is None and sides:
                 continue
             new.append(CoveredTarget(concept, side, modality))
-    return changed(engine, targets=(*profile.targets, *new))
-
-
-def changed(engine: Engine, **fields: Any) -> Engine:
-    """The same network with other fields of its profile."""
-    other = copy.copy(engine)
-    other.profile = replace(engine.profile, **fields)
-    return other
+    return model.with_profile(targets=(*profile.targets, *new))
 
 
 def key_of(prompt: Prompt) -> TargetKey | None:

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from vesal.evaluation.metrics import mean_of
-from vesal.inference.engine import Engine
-from vesal.inference.runner.settings import Settings
+from vesal.inference.api import load
 from vesal.training.measure.results import Report, about, markdown_table
 from vesal.training.measure.runs import Run, add_case_arguments, read_cases
 from vesal.training.scores import Row, score_case
@@ -50,12 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace) -> Report:
     """Run every case once; coarse and final result come from the same run."""
-    engine = Engine.open(Settings(weights=str(args.weights.resolve()), threads=args.threads))
+    model = load(str(args.weights.resolve()), threads=args.threads)
     rows: list[Row] = []
     timings: list[Timing] = []
     short: dict[str, str] = {}
     for labelled in read_cases(args.data, args.most, args.real):
-        found, run = score_case(engine, labelled)
+        found, run = score_case(model, labelled)
         rows += [row for row in found if row.covered]
         timings.append(timing(labelled.dataset, labelled.case.name, run))
         if run.short:
@@ -70,7 +69,7 @@ def measure(args: argparse.Namespace) -> Report:
         "rows": [asdict(r) for r in rows],
         "timings": [asdict(t) for t in timings],
     }
-    return Report(text, {**about(engine), **content})
+    return Report(text, {**about(model), **content})
 
 
 def timing(dataset: str, case: str, run: Run) -> Timing:

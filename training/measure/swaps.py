@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 
 from vesal.evaluation.metrics import dice, mean_of
+from vesal.inference.api import Model, load
 from vesal.inference.data.prompt import Prompt
-from vesal.inference.engine import Engine
-from vesal.inference.runner.settings import Settings
 from vesal.training.anatomy import Anatomy
 from vesal.training.measure.absent import Foreign, absent_from, add_question_arguments, read_foreign
 from vesal.training.measure.results import Report, about, markdown_table
@@ -60,14 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace) -> Report:
     """Swap inside every case, and ask every case for what it cannot show."""
-    engine = Engine.open(Settings(weights=str(args.weights.resolve())))
+    model = load(str(args.weights.resolve()))
     foreign, anatomy = read_foreign(args.data, args.real), Anatomy.read()
     swaps: list[Swap] = []
     for labelled in read_cases(args.data, args.most, args.real):
-        swaps += inside(engine, labelled)
-        swaps += across(
-            engine, labelled, absent_from(labelled, foreign, anatomy, engine.profile, args.absent)
-        )
+        swaps += inside(model, labelled)
+        swaps += across(model, labelled, absent_from(labelled, foreign, anatomy, model.profile, args.absent))
     text = "\n\n".join(
         (
             "Another target of the same case:",
@@ -78,25 +75,23 @@ def measure(args: argparse.Namespace) -> Report:
     )
     return Report(
         text,
-        {**about(engine), "most": args.most, "most_absent": args.absent, "swaps": [vars(s) for s in swaps]},
+        {**about(model), "most": args.most, "most_absent": args.absent, "swaps": [vars(s) for s in swaps]},
     )
 
 
-def inside(engine: Engine, labelled: Labelled) -> list[Swap]:
+def inside(model: Model, labelled: Labelled) -> list[Swap]:
     """Every ordered pair of the covered targets that the case shows."""
-    shown = [
-        p for p in labelled.prompts if p.concept and engine.profile.covers(p.concept, p.side, p.modality)
-    ]
+    shown = [p for p in labelled.prompts if p.concept and model.profile.covers(p.concept, p.side, p.modality)]
     shown = [p for p in shown if labelled.mask(labelled.truth, p.id).any()]
     if len(shown) < 2:
         return []
     truth = {p.id: labelled.mask(labelled.truth, p.id) for p in shown}
-    alone = {p.id: _alone(engine, labelled, p) for p in shown}
+    alone = {p.id: _alone(model, labelled, p) for p in shown}
     return [_swap(labelled, p, q, truth, alone) for p in shown for q in shown if p.id != q.id]
 
 
-def _alone(engine: Engine, labelled: Labelled, prompt: Prompt) -> np.ndarray:
-    return run_case(engine, labelled.case, [prompt]).labels > 0
+def _alone(model: Model, labelled: Labelled, prompt: Prompt) -> np.ndarray:
+    return run_case(model, labelled.case, [prompt]).labels > 0
 
 
 def _swap(
@@ -120,16 +115,16 @@ def _swap(
     )
 
 
-def across(engine: Engine, labelled: Labelled, foreign: Sequence[Foreign]) -> list[Swap]:
+def across(model: Model, labelled: Labelled, foreign: Sequence[Foreign]) -> list[Swap]:
     """The case asked for each of ``foreign`` in place of its own prompts."""
     if not foreign:
         return []
-    own = run_case(engine, labelled.case, labelled.prompts).labels > 0
+    own = run_case(model, labelled.case, labelled.prompts).labels > 0
     truth = labelled.truth > 0
     names = ", ".join(p.target for p in labelled.prompts if p.target)
     swaps = []
     for other in foreign:
-        after = run_case(engine, labelled.case, parse(labelled.case, {1: other.sentence})).labels > 0
+        after = run_case(model, labelled.case, parse(labelled.case, {1: other.sentence})).labels > 0
         against = 0.0 if after.any() else float("nan")
         swaps.append(
             Swap(

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vesal.inference.engine import Engine
-from vesal.inference.runner.settings import Settings
+from vesal.inference.api import Model, load
 from vesal.training.coverage import known_targets
 from vesal.training.floors import floors_table
 from vesal.training.measure.results import Report, about
@@ -42,18 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace) -> Report:
     """Score every case."""
-    engine = Engine.open(Settings(weights=str(args.weights.resolve())))
+    model = load(str(args.weights.resolve()))
     if args.all:
-        engine = covering(engine, known_targets(args.weights))
-    looked = validate(engine, args.data, args.most, args.real, args.all, args.seconds)
-    text = report(looked, f"{engine.runtime.name} {engine.runtime.precision}")
+        model = covering(model, known_targets(args.weights))
+    looked = validate(model, args.data, args.most, args.real, args.all, args.seconds)
+    text = report(looked, f"{model.runtime.name} {model.runtime.precision}")
     content: dict[str, Any] = {"cases": len(looked.seconds), "seconds": float(np.mean(looked.seconds))}
     content |= {"most": args.most, "short": looked.short, "rows": [asdict(row) for row in looked.rows]}
-    return Report(text, {**about(engine), **content})
+    return Report(text, {**about(model), **content})
 
 
 def validate(
-    engine: Engine,
+    model: Model,
     data: Path,
     most: int = 0,
     real: Path | None = None,
@@ -67,7 +66,7 @@ def validate(
     look = Look([], [], {})
     for labelled in read_cases(data, most, real):
         asked = [key for key in map(key_of, labelled.prompts) if key]
-        used = covering(engine, asked) if everything else engine
+        used = covering(model, asked) if everything else model
         found, run = score_case(used, labelled, budget_s)
         look.rows.extend(found)
         look.seconds.append(run.seconds)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from vesal.inference.data.terms import MODALITIES, STAGES
-from vesal.inference.families.query import FAMILY
+from vesal.inference.families.registry import QUERY
 from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.networks.medal_s import MedalS
 from vesal.networks.mpnet_text import MPNetText
@@ -126,7 +126,7 @@ def _convert(
     manifest: dict[str, Any] = {
         "name": system,
         "version": 1,
-        "family": FAMILY,
+        "family": QUERY,
         "licence": "that of the published weights",
         "about": f"Converted from the published weights of {TITLES[system]}; their digests stand below.",
         "source": {"text": source(encoder_file), "tokenizer": {"folder": tokenizer.name}},
@@ -135,15 +135,15 @@ def _convert(
         "bank": text.BANK,
     }
     some = slice(0, None, max(1, len(vectors) // verify.N_QUERIES))
-    names, queries = (
-        each[some][: verify.N_QUERIES] for each in (text.bank_names(options.sentences), vectors)
-    )
+    names = text.bank_names(options.sentences)[some][: verify.N_QUERIES]
+    queries = vectors[some][: verify.N_QUERIES]
     modality = encoder.modality_embed.weight.detach().numpy()[0]
     with_modality = queries + modality
     for stage, path in stages.items():
         checkpoint = Checkpoint(path)
-        network = load(checkpoint, system)
-        assert isinstance(network, Sat)
+        loaded = load(checkpoint, system)
+        assert isinstance(loaded, Sat)
+        network = loaded
         geometry = geometry_of(system, stage, path)
         manifest["source"][stage] = source(checkpoint)
         manifest["graphs"][stage], facts = _stage(
@@ -281,7 +281,7 @@ def rules_of(system: str, network: Mapping[str, Any], modalities: Sequence[str])
     ]
     path = PROFILES / system / PROFILE / "profile.json"
     own = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    rules = {"filters": {}, "targets": targets, "stand_ins": [], **own}
+    rules = {"filters": {}, "targets": targets, **own}
     for stage in STAGES:
         # One window is what the network was trained to see; SAT has no coarse stage.
         window = network.get(stage, network["fine"])["window_dhw"]

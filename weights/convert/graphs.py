@@ -23,6 +23,7 @@ import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -32,7 +33,7 @@ from torch import Tensor, nn
 from vesal.networks.medal_s import MedalS, align_prompts, prompt_union
 from vesal.networks.query_decoder import GridPositions
 from vesal.networks.sat import Sat, mask_logits
-from vesal.networks.unet import ConvBlock
+from vesal.networks.unet import ConvBlock, Stack
 from vesal.weights.shared_file import OPSET, save_shared
 
 MIN_FP16_ELEMENTS = 1024
@@ -56,9 +57,10 @@ class ViewGraph(nn.Module):
         self.fused = isinstance(network, MedalS)
         with torch.no_grad():
             _to_dhw(network)
-            _subtract_mean(network.backbone.encoder.stages[0][0].convs[0], self.fused, prompts)
+            first = cast(Stack, cast(nn.Sequential, network.backbone.encoder.stages[0])[0])
+            _subtract_mean(cast(ConvBlock, first.convs[0]), self.fused, prompts)
             if isinstance(network, MedalS) and not prompts:
-                block = network.fusion_conv.convs[0]
+                block = cast(ConvBlock, network.fusion_conv.convs[0])
                 _replace_kernel(block, block.conv.weight[:, : block.conv.out_channels])
         self.network = network
 
@@ -71,7 +73,7 @@ class ViewGraph(nn.Module):
         channels = [centred, constant] if prompt is None else [centred, prompt_union(prompt), constant]
         pixel, tokens, positions = network.encode(torch.cat(channels, 1))
         masks = network.embed_masks(tokens, positions, text)
-        if self.fused:
+        if isinstance(network, MedalS):
             joined = pixel if prompt is None else torch.cat([pixel, align_prompts(masks, prompt)], 1)
             pixel = network.fusion_conv(joined)
         return mask_logits(masks, pixel)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vesal.inference.data.errors import ProfileError
 from vesal.inference.families.query_text import BATCH, WordPieces
 from vesal.inference.prompts.vocabulary import load_vocabulary
-from vesal.networks.mpnet_text import MPNetText
+from vesal.networks.mpnet_text import MPNet, MPNetText
 from vesal.weights.convert.errors import CheckpointError, TokenizerError
 from vesal.weights.convert.graphs import trace
 
@@ -99,7 +99,7 @@ def encode(model: MPNetText, tokens: WordPieces, texts: Sequence[str]) -> np.nda
     Raises:
         TokenizerError: the tokenizer is not the encoder's: it has another number of tokens.
     """
-    words = model.text_tower["biolord"].embeddings.word_embeddings.num_embeddings
+    words = cast(MPNet, model.text_tower["biolord"]).embeddings.word_embeddings.num_embeddings
     if tokens.count != words:
         raise TokenizerError(
             f"The tokenizer has {tokens.count} tokens, the text encoder {words}. They do not belong "

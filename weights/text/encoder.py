@@ -19,6 +19,9 @@ NORM_EPSILON = 1e-12
 class Linear(nn.Module):
     """Dense layer whose weight is float32 or, once `quantise` was called, int8 with one scale per output."""
 
+    codes: Tensor
+    scale: Tensor
+
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(outputs, inputs))
@@ -42,6 +45,9 @@ class Linear(nn.Module):
 
 class Table(nn.Module):
     """Embedding table; after `quantise` rows are gathered as int8 and scaled afterwards."""
+
+    codes: Tensor
+    scale: Tensor
 
     def __init__(self, rows: int, width: int) -> None:
         super().__init__()

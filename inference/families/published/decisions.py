@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from vesal.inference.families.published.naming import Named, Names, majority
+from vesal.inference.families.published.naming import Named, majority
 from vesal.inference.families.published.rules import Rules, Sides
 
 
@@ -32,24 +32,15 @@ class CasePlan:
         return {id_: named.why for id_, named in self.named.items() if named.full_name is None}
 
 
-def plan_case(
-    sentences: Mapping[int, str], shape: Sides, instance: bool, names: Names, rules: Rules
-) -> CasePlan:
+def plan_named(named: Mapping[int, Named], shape: Sides, instance: bool, rules: Rules) -> CasePlan:
     """Decide on a case.
 
     Args:
-        sentences: prompt id to sentence, in the order given.
+        named: prompt id to what its sentence was read as, in the order given.
         shape: of the volume, voxels (D,H,W).
         instance: `instance_label` 1.
-        names: of the profile.
         rules: of the profile.
     """
-    named = {id_: names.name(text, instance) for id_, text in sentences.items()}
-    return plan_named(named, shape, instance, rules)
-
-
-def plan_named(named: Mapping[int, Named], shape: Sides, instance: bool, rules: Rules) -> CasePlan:
-    """Decide on a case whose prompts are named already; see `plan_case`."""
     full = {id_: n.full_name for id_, n in named.items()}
     classes = tuple(sorted({name for name in full.values() if name is not None}))
     skip_fine = any(name in rules.stages.skip_fine for name in classes)

@@ -11,9 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from msgspec import Struct, structs
+
 from vesal.inference.data.errors import ProfileError
+from vesal.inference.planning.checked import checked
 
 GROUPS = ("semantic", "instance")
 """Classes are named apart for `instance_label` 0 and 1."""
@@ -108,39 +112,61 @@ def _stands_in(term: str, sentence: str, side: str | None) -> bool:
     return bool(term) and term in sentence and bool(re.search(rf"\b{re.escape(term)}\b", sentence))
 
 
-def read_names(content: Mapping[str, Any]) -> Names:
-    """Names out of parsed JSON: `modalities` and `classes`, laid out as in `Names`.
+class ClassEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """A class as a file of names has it; see `ClassName`."""
+
+    name: str
+    id: int
+    terms: tuple[str, ...] = ()
+    target: str | None = None
+
+
+class GroupEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """Classes of one modality; see `GROUPS`."""
+
+    semantic: tuple[ClassEntry, ...] = ()
+    instance: tuple[ClassEntry, ...] = ()
+
+
+class NamesEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole file of names, as weights/medal-s/profile/names.json; see `Names`."""
+
+    modalities: dict[str, tuple[str, ...]]
+    classes: dict[str, GroupEntry]
+    about: str = ""
+
+
+def read_names(content: Any, path: Path = Path("names.json")) -> Names:
+    """Names out of parsed JSON, laid out as `NamesEntry`.
+
+    Args:
+        content: of the file.
+        path: the file, for messages.
 
     Raises:
-        ProfileError: a part is missing or of another layout.
+        ProfileError: a part is missing or of another type, or a term stands for two classes.
     """
-    try:
-        modalities = {str(m): tuple(map(str, words)) for m, words in content["modalities"].items()}
-        classes = {
-            str(m): {group: tuple(_class_name(entry) for entry in groups.get(group, ())) for group in GROUPS}
-            for m, groups in content["classes"].items()
-        }
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ProfileError(
-            f"the names of the rules cannot be read ({error!r}); `modalities` and `classes` are wanted, laid "
-            "out as in weights/medal-s/profile/names.json."
-        ) from None
-    _refuse_shared_terms(classes)
-    return Names(modalities, classes)
+    entry = checked(content, NamesEntry, path)
+    classes = {
+        modality: {group: tuple(map(_class_name, known)) for group, known in structs.asdict(groups).items()}
+        for modality, groups in entry.classes.items()
+    }
+    _refuse_shared_terms(classes, path)
+    return Names(entry.modalities, classes)
 
 
-def _refuse_shared_terms(classes: Mapping[str, Mapping[str, tuple[ClassName, ...]]]) -> None:
+def _refuse_shared_terms(classes: Mapping[str, Mapping[str, tuple[ClassName, ...]]], path: Path) -> None:
     for modality, groups in classes.items():
         for group, known in groups.items():
             counts = Counter(term for c in known for term in c.terms)
             shared = sorted(term for term, count in counts.items() if count > 1)
             if shared:
                 raise ProfileError(
-                    f"{modality}, {group}: the terms {shared[:5]} stand for two classes; give each to one."
+                    f"{path}, {modality}, {group}: the terms {shared[:5]} stand for two classes; "
+                    "give each to one."
                 )
 
 
-def _class_name(entry: Mapping[str, Any]) -> ClassName:
-    own = entry["name"].lower()
-    terms = (own, *(t for t in map(str, entry.get("terms", ())) if t != own))
-    return ClassName(entry["name"], int(entry["id"]), terms, entry.get("target"))
+def _class_name(entry: ClassEntry) -> ClassName:
+    own = entry.name.lower()
+    return ClassName(entry.name, entry.id, (own, *(t for t in entry.terms if t != own)), entry.target)

@@ -53,11 +53,13 @@ def corner_resample(volume: np.ndarray, shape: Sides, nearest: bool = False) -> 
 
 
 def _matrices(old: Sequence[int], new: Sides, separate_axis: int | None) -> list[Matrix]:
+    """A matrix (new, old) for each axis (D,H,W)."""
     made = (nearest_weights if axis == separate_axis else linear_weights for axis in range(3))
     return [make(n, m) for make, n, m in zip(made, old, new, strict=True)]
 
 
 def _apply(volume: np.ndarray, matrices: list[Matrix]) -> np.ndarray:
+    """(D,H,W) float32 -> float32 of the matrices' new sides, axis by axis."""
     for axis, matrix in enumerate(matrices):
         volume = np.moveaxis(np.tensordot(matrix, volume, axes=(1, axis)), 0, axis)
     return np.ascontiguousarray(volume)

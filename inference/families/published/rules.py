@@ -1,25 +1,32 @@
-"""The rules of a profile as checked, frozen dataclasses, and the switch between paper and published code.
+"""The rules of a profile as msgspec checks them, and the switch between paper and published code.
 
-`rules` in a profile holds one object per dataclass below. Where the paper and the published code differ, the
+`rules` in a manifest holds one object per struct below. Where the paper and the published code differ, the
 values are the code's; `paper_values` has the paper's, in the same layout, and `"paper": true` lays them over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any
 
-from vesal.inference.data.errors import ProfileError
-from vesal.inference.data.terms import STAGES
+from msgspec import Meta, Struct, convert, structs
 
-T = TypeVar("T")
-Sides = tuple[int, int, int]
-Lengths = tuple[float, float, float]
+from vesal.inference.data.terms import COARSE, STAGES
+from vesal.inference.planning.checked import checked, one_of
+from vesal.inference.planning.manifest import MANIFEST
+from vesal.inference.planning.rules import Share
+
+Count = Annotated[int, Meta(gt=0)]
+Number = Annotated[int, Meta(ge=0)]
+Above0 = Annotated[float, Meta(gt=0)]
+Sides = tuple[Count, Count, Count]
+Lengths = tuple[Above0, Above0, Above0]
+Pair = tuple[Above0, Above0]
+Stage = Annotated[str, one_of(STAGES)]
 
 
-@dataclass(frozen=True)
-class StageGrid:
+class StageGrid(Struct, frozen=True, forbid_unknown_fields=True):
     """Window and spacing of one stage's network."""
 
     crop: Sides
@@ -28,52 +35,51 @@ class StageGrid:
     """Spacing that the network was trained at, (D,H,W)."""
 
 
-@dataclass(frozen=True)
-class SpacingRules:
+class SpacingRules(Struct, frozen=True, forbid_unknown_fields=True):
     """Which spacing a volume is given before it is brought to the target's (rules 18 to 28).
 
     Where a value is a pair it is for the coarse and the fine stage. Classes are named `CT_Liver`.
     """
 
-    least_mm: float = 0.1
+    least_mm: Above0 = 0.1
     """A spacing below this is taken for `unit_mm`: it was never measured."""
-    swap_above_mm: float = 0.5
+    swap_above_mm: Above0 = 0.5
     """The longest spacing belongs to the axis with fewest voxels; swapped where it is longer than this."""
     x_along_h: bool = True
     """The file's (x,y,z) is read as (h,w,d), as in the published code; false reads x along w."""
-    unit_mm: float = 1.0
+    unit_mm: Above0 = 1.0
     """Spacings below this are raised to it, on axes of at most `most_voxels`."""
     unit_classes: tuple[str, ...] = ()
     """Classes whose spacing is always `unit_mm`."""
     most_voxels: Sides = (700, 1000, 1000)
     """No axis is resampled to more voxels than this, (D,H,W)."""
-    divisor: tuple[float, float] = (1.2, 1.2)
+    divisor: Pair = (1.2, 1.2)
     """A single class's spacing above `unit_mm` is divided by this."""
-    divisors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    divisors: Mapping[str, Pair] = {}
     """The same for some classes."""
-    far_ratio: float = 3.0
+    far_ratio: Above0 = 3.0
     """Above this ratio of spacing s to target t, a single class's s becomes far_ratio s / (s / t - 0.5)."""
-    fit_windows: float = 2.0
+    fit_windows: Above0 = 2.0
     """A single class's axis of more windows than this is brought to this many."""
-    fit_from: Mapping[str, float] = field(default_factory=dict)
+    fit_from: Mapping[str, Above0] = {}
     """The same for some classes, from fewer windows on: an axis between the two gets this many."""
-    fine_below_mm: float = 0.4
+    fine_below_mm: Above0 = 0.4
     """In the fine stage, a finer spacing over more than `fit_windows` windows is widened."""
-    fine_widening: tuple[float, float] = (2.0, 1.5)
+    fine_widening: Pair = (2.0, 1.5)
     """... by this factor for a single class, and for several."""
     lower_target: bool = True
     """A volume smaller than one window is sampled finer: its target spacing is lowered."""
-    enlarging: float = 1.25
+    enlarging: Above0 = 1.25
     """Base of the powers by which a small volume may be enlarged."""
-    most_enlarging: float = 50.0
+    most_enlarging: Above0 = 50.0
     """Largest of these powers."""
-    factors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    factors: Mapping[str, Pair] = {}
     """Last factor on the spacing of some classes."""
-    volume_windows: float = 1.8
+    volume_windows: Above0 = 1.8
     """A volume of more than this cubed windows is shrunk on its long axes ..."""
-    axis_windows: float = 1.9
+    axis_windows: Above0 = 1.9
     """... where they hold more than this many, down to this many ..."""
-    shrink: float = 1.1
+    shrink: Above0 = 1.1
     """... divided by this where the spacing is above the target ..."""
     shrink_single: bool = False
     """... and where there is a single class only if this is set."""
@@ -82,156 +88,125 @@ class SpacingRules:
     (SAT); null: by the rules above."""
     corners: bool = False
     """First and last voxels stay first and last when a volume is resampled (SAT)."""
-    separate_ratio: float = 3.0
+    separate_ratio: Above0 = 3.0
     """Above this ratio of longest to shortest spacing the long axis is resampled by nearest neighbour."""
 
 
-@dataclass(frozen=True)
-class RegionRules:
+class RegionRules(Struct, frozen=True, forbid_unknown_fields=True):
     """Where the fine stage looks (rules 27 and 29)."""
 
-    factor: float = 1.1
+    factor: Above0 = 1.1
     """On the extent of the coarse foreground."""
-    factors: Mapping[str, float] = field(default_factory=dict)
+    factors: Mapping[str, Above0] = {}
     """The same for some classes; the first one found in the case counts for the whole case."""
-    spacing: Mapping[str, Any] = field(default_factory=dict)
+    spacing: Mapping[str, Any] = {}
     """What differs from `spacing` when the window is measured in native voxels here."""
 
 
-@dataclass(frozen=True)
-class StageRules:
+class StageRules(Struct, frozen=True, forbid_unknown_fields=True):
     """Which stages run (rules 5, 30, 39)."""
 
     skip_coarse: tuple[str, ...] = ()
     """With one of these classes the fine stage looks at the whole volume at once."""
     skip_fine: tuple[str, ...] = ()
     """With one of these classes the coarse result stands."""
-    least_component: int = 10
+    least_component: Count = 10
     """Components of the coarse foreground (semantic) and of the result (instance) with fewer voxels go."""
 
 
-@dataclass(frozen=True)
-class RoundRules:
+class RoundRules(Struct, frozen=True, forbid_unknown_fields=True):
     """Spatial prompts within a stage (rules 7 to 11; Medal S algorithm 2)."""
 
-    semantic: int = 0
+    semantic: Number = 0
     """Refinements of a semantic case."""
-    instance: int = 1
+    instance: Number = 1
     """Refinements of an instance case."""
-    never: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    never: Mapping[Stage, tuple[str, ...]] = {}
     """Stage to the classes that are never refined in it."""
-    block: int = 8
+    block: Number = 8
     """Side of the complementary blocks of a prompt from the coarse stage, in voxels."""
-    refinement_block: int = 4
+    refinement_block: Number = 4
     """The same for refinements."""
     binary_prompts: bool = True
     """Prompts are masks (probability above 0.5); false hands on the probabilities."""
 
 
-@dataclass(frozen=True)
-class ComponentFilter:
+class ComponentFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Which classes have their components chosen, and how (rules 1 to 4; Medal S algorithm 3)."""
 
     classes: tuple[str, ...] | None = ()
     """None: every class."""
-    below_voxels: int | None = None
+    below_voxels: Count | None = None
     """Only in volumes of fewer voxels; None: always."""
     instance: bool = False
     """Also in instance cases."""
-    max_components: int = 3
-    max_probability_drop: float = 0.1
-    high_probability: float = 0.86
-    min_size_ratio: float | None = None
+    max_components: Count = 3
+    max_probability_drop: Share = 0.1
+    high_probability: Share = 0.86
+    min_size_ratio: Share | None = None
     """See postprocess.components.ComponentRules."""
 
 
-@dataclass(frozen=True)
-class Rules:
+class PaperValues(Struct, frozen=True, forbid_unknown_fields=True):
+    """Some fields of some parts of the rules, as the paper has them."""
+
+    coarse: dict[str, Any] = {}
+    fine: dict[str, Any] = {}
+    spacing: dict[str, Any] = {}
+    region: dict[str, Any] = {}
+    stages: dict[str, Any] = {}
+    rounds: dict[str, Any] = {}
+    components: dict[str, Any] = {}
+
+
+class Rules(Struct, frozen=True, forbid_unknown_fields=True):
     """All rules of a profile."""
 
     coarse: StageGrid
     fine: StageGrid
-    spacing: SpacingRules
-    region: RegionRules
-    stages: StageRules
-    rounds: RoundRules
-    components: ComponentFilter
+    spacing: SpacingRules = SpacingRules()
+    region: RegionRules = RegionRules()
+    stages: StageRules = StageRules()
+    rounds: RoundRules = RoundRules()
+    components: ComponentFilter = ComponentFilter()
     paper: bool = False
     """Whether the paper's values were laid over the code's."""
+    paper_values: PaperValues = PaperValues()
 
     def grid(self, stage: str) -> StageGrid:
         """Window and target spacing of `coarse` or `fine`."""
-        return self.coarse if stage == STAGES[0] else self.fine
+        return self.coarse if stage == COARSE else self.fine
+
+    def region_spacing(self) -> SpacingRules:
+        """The rules of spacing with which the fine stage's region is measured."""
+        return convert({**structs.asdict(self.spacing), **self.region.spacing}, SpacingRules)
 
 
-PARTS: Mapping[str, type] = {
-    "coarse": StageGrid,
-    "fine": StageGrid,
-    "spacing": SpacingRules,
-    "region": RegionRules,
-    "stages": StageRules,
-    "rounds": RoundRules,
-    "components": ComponentFilter,
-}
-
-
-def read_rules(content: Mapping[str, Any], paper: bool | None = None) -> Rules:
-    """Rules out of the `rules` object of a profile.
+def read_rules(
+    content: Any, paper: bool | None = None, path: Path = Path(MANIFEST), at: str = "$.rules"
+) -> Rules:
+    """Rules out of the `rules` object of a manifest.
 
     Args:
-        content: parsed JSON: the parts of `Rules`, `paper` and `paper_values`.
+        content: parsed JSON, laid out as `Rules`.
         paper: overrides the object's own switch.
+        path: the file, for messages.
+        at: where in the file the object stands.
 
     Raises:
-        ProfileError: a part or field is unknown or missing, or a value cannot be used.
+        ProfileError: a part or field is unknown or missing, or a value cannot be used; of the paper's values
+            also where they are not chosen.
     """
-    _refuse_unknown("rules", content, {*PARTS, "paper", "paper_values"})
-    follow_paper = content.get("paper", False) if paper is None else paper
-    if not isinstance(follow_paper, bool):
-        raise ProfileError(f"paper is {follow_paper!r} in the rules; true or false is wanted.")
-    over = content.get("paper_values", {}) if follow_paper else {}
-    _refuse_unknown("paper_values", content.get("paper_values", {}), set(PARTS))
-    parts: dict[str, Any] = {
-        name: _part(kind, {**content.get(name, {}), **over.get(name, {})}, name)
-        for name, kind in PARTS.items()
-    }
-    rules = Rules(**parts, paper=follow_paper)
-    _part(SpacingRules, {**content.get("spacing", {}), **rules.region.spacing}, "region.spacing")
+    code = _checked(content, path, at)
+    over = structs.asdict(code.paper_values)
+    parts = {name: {**structs.asdict(getattr(code, name)), **changes} for name, changes in over.items()}
+    papers = _checked(parts, path, f"{at}.paper_values")
+    chosen = code.paper if paper is None else paper
+    return structs.replace(papers if chosen else code, paper=chosen)
+
+
+def _checked(content: Any, path: Path, at: str) -> Rules:
+    rules = checked(content, Rules, path, at)
+    own = {**structs.asdict(rules.spacing), **rules.region.spacing}
+    checked(own, SpacingRules, path, f"{at}.region.spacing")
     return rules
-
-
-def _part(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    _refuse_unknown(where, values, {f.name for f in fields(kind)})  # type: ignore[arg-type]
-    frozen = {name: _frozen(value) for name, value in values.items()}
-    try:
-        part = kind(**frozen)
-    except TypeError as error:
-        raise ProfileError(f"{where} of the rules is incomplete: {error}.") from None
-    _check_numbers(part, where)
-    return part
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
-    return value
-
-
-def _check_numbers(part: Any, where: str) -> None:
-    """Refuse a length or factor that is not above 0, and a triple that is not three."""
-    for f in fields(part):
-        value = getattr(part, f.name)
-        if f.type in ("Sides", "Lengths") and (not isinstance(value, tuple) or len(value) != 3):
-            raise ProfileError(f"{where}.{f.name} is {value!r}; three numbers, (D,H,W), are wanted.")
-        for number in value if isinstance(value, tuple) else (value,):
-            wrong = isinstance(number, str) != ("str" in str(f.type)) or number is True
-            if f.type in ("Sides", "Lengths", "float", "tuple[float, float]") and (wrong or not number > 0):
-                raise ProfileError(f"{where}.{f.name} is {value!r}; numbers above 0 are wanted.")
-
-
-def _refuse_unknown(where: str, values: Mapping[str, Any], known: set[str]) -> None:
-    unknown = set(values) - known
-    if unknown:
-        raise ProfileError(f"{where} has unknown fields {sorted(unknown)}; known are {sorted(known)}.")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from vesal.inference.data.terms import STAGES
+from vesal.inference.data.terms import FINE, STAGES
 from vesal.inference.families.published.rules import Lengths, Rules, Sides, SpacingRules, StageGrid
 
 F = np.float32
@@ -92,8 +92,8 @@ def region_spacing_mm(shape: Sides, spacing_mm: Lengths, classes: Collection[str
     The published code repeats the rules of the fine stage with its own copy, which differs; the differences
     are `region.spacing` of the rules.
     """
-    own = replace(rules.spacing, **rules.region.spacing)
-    return _lengths(_adapted(shape, spacing_mm, classes, STAGES[1], own, rules.fine)[0])
+    adapted = _adapted(shape, spacing_mm, classes, FINE, rules.region_spacing(), rules.fine)
+    return _lengths(adapted[0])
 
 
 def separate_axis(spacing_mm: Lengths, target_mm: Lengths, ratio: float) -> int | None:

@@ -1,15 +1,19 @@
-"""The family `volume`: what a graph is given, and which graph it is."""
+"""The family `nano`: what a graph is given, and which graph it is."""
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vesal.inference.data.errors import OutOfDeviceMemoryError
+from tests.inference.fake_models import make_profile
+from vesal.inference.data.errors import OutOfDeviceMemoryError, ProfileError
 from vesal.inference.data.prompt import Query
-from vesal.inference.families.nano import LazyGraphs, NanoModel
+from vesal.inference.families.contract import RunGraph
+from vesal.inference.families.nano import NanoModel, graph_paths
 from vesal.inference.families.network_input import image_channels, intensity_statistics
+from vesal.inference.planning.profile import Profile
 
 BANK = {"liver": np.array([1.0, 0.0], np.float32), "kidney": np.array([0.0, 2.0], np.float32)}
 
@@ -101,31 +105,67 @@ def test_a_graph_gets_one_batch_of_named_arrays(given: bool) -> None:
 
 
 class CountingRuntime:
-    """Gives the file's stem as graph and keeps what was loaded."""
+    """Gives a graph of zeros and keeps what was loaded."""
 
     def __init__(self) -> None:
         self.loaded: list[str] = []
 
-    def load(self, path: Path, precision: str | None = None) -> object:
+    def load(self, path: Path, precision: str | None = None) -> RunGraph:
         self.loaded.append(path.stem)
-        return path.stem
+        return lambda inputs: {"probability": inputs["prompt"], "presence": inputs["prompt"][..., 0, 0]}
 
 
-def test_a_graph_is_loaded_when_it_is_wanted_and_once() -> None:
+GRAPHS = {str(degree): f"degree{degree}.onnx" for degree in range(3)}
+
+
+def profile(folder: Path, **family_fields: object) -> Profile:
+    """A profile of this family with a bank of two concepts."""
+    bank = folder / "bank.npz"
+    np.savez(bank, names=np.array(["liver", "spleen"]), vectors=np.array([[1, 2], [3, 4]], np.float16))
+    return replace(make_profile(), folder=folder, bank=bank, family_fields={"graphs": GRAPHS} | family_fields)
+
+
+def test_a_graph_is_loaded_when_it_is_wanted_and_once(tmp_path: Path) -> None:
     runtime = CountingRuntime()
-    graphs = LazyGraphs({d: Path(f"degree{d}.onnx") for d in range(3)}, runtime)
-    assert (len(graphs), list(graphs), runtime.loaded) == (3, [0, 1, 2], [])
-    assert [graphs[2], graphs[2], graphs[0]] == ["degree2", "degree2", "degree0"]
+    model = NanoModel.open(profile(tmp_path), runtime)
+    embedding, image = model.embed([query("liver")]), np.zeros((2, 4, 4, 4), np.float32)
+    assert runtime.loaded == []
+    for degree in (2, 2, 0):
+        model.predict(image, None, embedding, degree)
     assert runtime.loaded == ["degree2", "degree0"]
 
 
 def test_a_bank_is_read_from_its_file(tmp_path: Path) -> None:
-    path = tmp_path / "bank.npz"
-    np.savez(path, names=np.array(["liver", "spleen"]), vectors=np.array([[1, 2], [3, 4]], np.float16))
-    model = NanoModel.load({}, path, CountingRuntime())
+    model = NanoModel.open(profile(tmp_path), CountingRuntime())
     text = model.embed([query("spleen")]).text
     assert text.dtype == np.float32
     np.testing.assert_array_equal(text, [[3, 4]])
+
+
+def test_a_file_that_is_no_bank_is_named(tmp_path: Path) -> None:
+    used = profile(tmp_path)
+    np.savez(used.bank, names=np.array(["liver"]))
+    with pytest.raises(ProfileError, match=r"bank.npz is no bank of text vectors \(.*vectors"):
+        NanoModel.open(used, CountingRuntime())
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"graphs": {"0": "a.onnx", "2": "c.onnx"}}, "missing required field `1` - at `$.graphs`"),
+        ({"graphs": GRAPHS | {"3": "d.onnx"}}, "unknown field `3` - at `$.graphs`"),
+        ({"graphs": GRAPHS | {"1": {"plain": "b.onnx"}}}, "`str`, got `object` - at `$.graphs.1`"),
+        ({"network": {}}, "unknown field `network` - at `$`"),
+    ],
+)
+def test_fields_that_this_family_does_not_have_are_named(tmp_path: Path, fields: dict, said: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        NanoModel.open(profile(tmp_path, **fields), CountingRuntime())
+    assert said in str(caught.value) and "manifest.json" in str(caught.value)
+
+
+def test_graphs_are_known_by_degree(tmp_path: Path) -> None:
+    assert graph_paths(profile(tmp_path)) == {d: tmp_path / f"degree{d}.onnx" for d in range(3)}
 
 
 class SmallGpu:

@@ -1,5 +1,7 @@
 """The box of what a volume holds."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -42,7 +44,7 @@ def test_a_large_volume_is_sampled_and_nothing_of_the_body_is_lost() -> None:
     assert box.start[0] > 20 and box.stop[2] < 220
 
 
-def test_nothing_labelled_is_cut_off_in_the_real_cases(shared) -> None:  # type: ignore[no-untyped-def]
+def test_nothing_labelled_is_cut_off_in_the_real_cases(shared: Path) -> None:
     for path in sorted((shared / "cases" / "imgs").glob("*.npz")):
         with np.load(path) as case, np.load(shared / "cases" / "gts" / path.name) as truth:
             box, labels = foreground_box(case["imgs"]), truth["gts"]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from vesal.inference.geometry.region import (
-    MAY_BE,
+    HIGH_PROBABILITY,
+    LOW_PROBABILITY,
     MIN_COMPONENT_SHARE,
-    SURE,
     grown_region,
     is_uncertain,
     region_of,
@@ -124,7 +124,7 @@ def test_a_class_is_unsure_where_half_of_it_is_neither_yes_nor_no(
 ) -> None:
     """Nothing at all is a sure result."""
     row = np.zeros((10, 10, 10), np.float32)
-    row.ravel()[:faint], row.ravel()[faint : faint + sure] = MAY_BE, SURE
+    row.ravel()[:faint], row.ravel()[faint : faint + sure] = LOW_PROBABILITY, HIGH_PROBABILITY
     assert is_uncertain(row[None]) is unsure
 
 

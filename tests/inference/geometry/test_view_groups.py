@@ -2,7 +2,7 @@
 
 import pytest
 
-from vesal.inference.geometry.view_groups import around, group, spacing_over
+from vesal.inference.geometry.view_groups import bounding_box, group, spacing_over
 from vesal.inference.geometry.views import Box, fit_view
 
 VOXELS = 32**3
@@ -15,7 +15,7 @@ def cube(start: float, side: float) -> Box:
 
 def test_the_box_around_some_holds_each() -> None:
     boxes = [Box((1.0, 5.0, 2.0), (3.0, 6.0, 9.0)), Box((0.0, 7.0, 4.0), (2.0, 8.0, 5.0))]
-    assert around(boxes) == Box((0.0, 5.0, 2.0), (3.0, 8.0, 9.0))
+    assert bounding_box(boxes) == Box((0.0, 5.0, 2.0), (3.0, 8.0, 9.0))
 
 
 @pytest.mark.parametrize(

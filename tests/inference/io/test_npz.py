@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from vesal.inference.data import errors
-from vesal.inference.io.npz import read_case
-from vesal.inference.io.read_shape import read_shape
+from vesal.inference.io.formats import read_case, read_shape
 
 PROMPTS = {"3": "Liver in CT", "200": "Spleen in CT", "instance_label": 0}
 

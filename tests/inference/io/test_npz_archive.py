@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vesal.inference.data import errors
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case, read_shape
+from vesal.inference.io.npz import MAX_VOXELS
 from vesal.inference.io.npz_archive import NpzArchive
-from vesal.inference.io.read_shape import MAX_VOXELS, read_shape
 
 SHAPE = (4, 50, 60)
 METHODS = {
@@ -21,6 +21,8 @@ METHODS = {
     "bzip2": zipfile.ZIP_BZIP2,
     "lzma": zipfile.ZIP_LZMA,
 }
+BY_NUMPY = ("stored", "deflate")
+"""What numpy writes: only of these is a shape looked for where the directory is lost."""
 
 
 def member(array: np.ndarray) -> bytes:
@@ -64,11 +66,10 @@ def test_every_codec(tmp_path, name):
 @pytest.mark.parametrize("name", METHODS)
 def test_shape_of_a_file_cut_within_the_volume(tmp_path, name):
     path = tmp_path / "a.npz"
-    # Half of the file lies within the volume; bzip2 gives nothing before its first block is whole.
     path.write_bytes(WHOLE[name][: len(WHOLE[name]) // 2])
     with pytest.raises(errors.TruncatedArchiveError, match="cut short or damaged"):
         read_case(path)
-    assert read_shape(path) == (None if name == "bzip2" else SHAPE)
+    assert read_shape(path) == (SHAPE if name in BY_NUMPY else None)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -77,7 +78,7 @@ def test_shape_of_a_file_that_lost_only_its_directory(tmp_path, name):
     path.write_bytes(WHOLE[name][:-30])
     with pytest.raises(errors.TruncatedArchiveError):
         read_case(path)
-    assert read_shape(path) == SHAPE
+    assert read_shape(path) == (SHAPE if name in BY_NUMPY else None)
 
 
 @settings(max_examples=200, deadline=None)

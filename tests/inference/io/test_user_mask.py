@@ -17,7 +17,7 @@ from vesal.inference.data.errors import (
     NiftiError,
     NotAnArchiveError,
 )
-from vesal.inference.io.user_mask import is_mask_file, read_user_mask
+from vesal.inference.io.formats import is_mask_file, open_case
 from vesal.inference.stages.spatial_prompt import MaskPrompt
 
 SHAPE = (3, 4, 5)
@@ -43,7 +43,8 @@ def case(folder: Path, **arrays) -> Path:
 
 
 def read(path: Path, ids=IDS, instance: bool = False) -> UserMask | None:
-    return read_user_mask(path, ids, SHAPE, instance)
+    with open_case(path) as reader:
+        return reader.read_mask(ids, SHAPE, instance)
 
 
 def test_no_mask_is_none(tmp_path):

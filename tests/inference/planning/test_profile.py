@@ -4,12 +4,15 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from vesal.inference.data.errors import ProfileError
-from vesal.inference.planning.profile import OrientationRule, Profile, StageRule, read_profile
+from vesal.inference.families.registry import open_model
+from vesal.inference.planning.profile import Profile, read_profile
+from vesal.inference.planning.rules import OrientationRule
 
 GRAPHS = ("degree0.onnx", "degree1.onnx", "degree2.onnx")
 BANK = "bank.npz"
@@ -21,7 +24,7 @@ def manifest() -> Content:
     """A whole manifest of files that hold their own names."""
     return {
         "name": "made",
-        "family": "volume",
+        "family": "nano",
         "licence": "Apache-2.0",
         "source": "fields that only people read are welcome",
         "graphs": {str(d): name for d, name in enumerate(GRAPHS)},
@@ -39,7 +42,6 @@ def manifest() -> Content:
             {"concept": "kidney", "side": "left", "modality": "CT"},
             {"concept": "liver", "side": None, "modality": "MR"},
         ],
-        "stand_ins": [{"modality": "CT", "kind": "lesion", "concept": "lesion"}],
     }
 
 
@@ -56,9 +58,16 @@ def profile(tmp_path: Path) -> Profile:
     return read_profile(write(tmp_path, manifest()))
 
 
+def refusal(folder: Path, content: Any) -> str:
+    """What is said of a manifest that is refused."""
+    with pytest.raises(ProfileError) as caught:
+        read_profile(write(folder, content))
+    return str(caught.value)
+
+
 def test_a_manifest_becomes_a_profile(profile: Profile, tmp_path: Path) -> None:
-    assert (profile.name, profile.family, profile.licence) == ("made", "volume", "Apache-2.0")
-    assert profile.graphs == {d: tmp_path / name for d, name in enumerate(GRAPHS)}
+    assert (profile.name, profile.family, profile.licence) == ("made", "nano", "Apache-2.0")
+    assert profile.family_fields == {"graphs": {str(d): name for d, name in enumerate(GRAPHS)}}
     assert profile.bank == tmp_path / BANK
     assert (profile.coarse.window_voxels, profile.coarse.threshold, profile.coarse.overlap) == (
         100_000,
@@ -88,21 +97,35 @@ def test_the_first_override_that_fits_counts_and_keeps_the_rest(profile: Profile
     assert profile.rules_for("CT", "organ") == (profile.coarse, profile.fine)
 
 
-def test_stand_ins_overrides_and_filters_may_be_absent(tmp_path: Path) -> None:
+def test_overrides_and_filters_may_be_absent(tmp_path: Path) -> None:
     content = manifest()
-    for key in ("stand_ins", "overrides", "filters"):
+    for key in ("overrides", "filters"):
         del content[key]
     profile = read_profile(write(tmp_path, content))
-    assert (profile.stand_ins, profile.overrides, profile.filters.presence_threshold) == ((), (), 0.0)
+    assert (profile.overrides, profile.filters.presence_threshold) == ((), 0.0)
 
 
 @pytest.mark.parametrize(
-    "values",
-    [{"window_voxels": 4095}, {"max_windows": 0}, {"rounds": 0}, {"overlap": 1.0}, {"overlap": -0.1}],
+    ("values", "said"),
+    [
+        ({"window_voxels": 4095}, "Expected `int` >= 4096 - at `$.coarse.window_voxels`, which is 4095"),
+        ({"max_windows": 0}, "Expected `int` >= 1 - at `$.coarse.max_windows`, which is 0"),
+        ({"rounds": 0}, "Expected `int` >= 1 - at `$.coarse.rounds`, which is 0"),
+        ({"overlap": 1.0}, "Expected `float` < 1.0 - at `$.coarse.overlap`, which is 1.0"),
+        ({"overlap": -0.1}, "Expected `float` >= 0.0 - at `$.coarse.overlap`, which is -0.1"),
+        ({"low_threshold": 0}, "Expected `float` > 0.0 - at `$.coarse.low_threshold`, which is 0"),
+        ({"low_threshold": 0.6}, "Expected `float` <= 0.5 - at `$.coarse.low_threshold`, which is 0.6"),
+        ({"max_targets_per_view": 0}, "Expected `int` >= 1 - at `$.coarse.max_targets_per_view`"),
+        ({"max_spacing_ratio": 0.5}, "Expected `float` >= 1.0 - at `$.coarse.max_spacing_ratio`"),
+        ({"margin_factor": 0}, "Expected `float` > 0.0 - at `$.coarse.margin_factor`"),
+        ({"complementary_block": -8}, "Expected `int` >= 0 - at `$.coarse.complementary_block`"),
+        ({"layout": None}, "unknown field `layout` - at `$.coarse`"),
+    ],
 )
-def test_impossible_stages_are_refused(values: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="4096 or more are wanted"):
-        StageRule(**{"window_voxels": 4096, **values})
+def test_impossible_stages_are_refused(tmp_path: Path, values: Content, said: str) -> None:
+    content = manifest()
+    content["coarse"] |= values
+    assert said in refusal(tmp_path, content)
 
 
 def test_no_manifest_is_named(tmp_path: Path) -> None:
@@ -120,9 +143,8 @@ def test_what_is_not_json_is_named(tmp_path: Path, text: str | bytes) -> None:
 
 @pytest.mark.parametrize("content", [[], None, 3, "text"])
 def test_json_of_another_layout_is_named(tmp_path: Path, content: Any) -> None:
-    (tmp_path / "manifest.json").write_text(json.dumps(content))
-    with pytest.raises(ProfileError, match="does not describe weights"):
-        read_profile(tmp_path)
+    said = refusal(tmp_path, content)
+    assert "does not describe weights: Expected `object`, got" in said and "at `$`, which is" in said
 
 
 @pytest.mark.parametrize(
@@ -131,66 +153,133 @@ def test_json_of_another_layout_is_named(tmp_path: Path, content: Any) -> None:
 def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
     content = manifest()
     del content[key]
-    with pytest.raises(ProfileError, match=f"lacks '{key}'; it has "):
-        read_profile(write(tmp_path, content))
+    assert f"missing required field `{key}` - at `$`" in refusal(tmp_path, content)
 
 
-def _unknown(where: str) -> Callable[[Content], None]:
-    def change(content: Content) -> None:
-        place = content[where][0] if isinstance(content[where], list) else content[where]
-        place["windos"] = 3
-
-    return change
+ORIENTATION = {"low_confidence": 0.9, "min_gain": 0.05, "min_confidence": 0.75}
 
 
 def test_other_orientations_are_tried_where_a_rule_says_so(tmp_path: Path, profile: Profile) -> None:
     assert profile.orientation is None
-    content = manifest() | {"orientation": {"low_confidence": 0.9, "min_gain": 0.05, "min_confidence": 0.75}}
-    assert read_profile(write(tmp_path, content)).orientation == OrientationRule(0.9, 0.05, 0.75)
+    read = read_profile(write(tmp_path, manifest() | {"orientation": ORIENTATION}))
+    assert read.orientation == OrientationRule(0.9, 0.05, 0.75)
 
 
 @pytest.mark.parametrize(
-    "where", ["coarse", "fine", "filters", "targets", "stand_ins", "overrides", "orientation"]
-)
-def test_an_unknown_field_is_named(tmp_path: Path, where: str) -> None:
-    """A misspelt override would otherwise be a rule that fits every target."""
-    content = manifest() | {"orientation": {"low_confidence": 0.9, "min_gain": 0.05, "min_confidence": 0.75}}
-    _unknown(where)(content)
-    with pytest.raises(ProfileError, match=r"unknown fields \['windos'\]"):
-        read_profile(write(tmp_path, content))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
+    ("where", "place"),
     [
-        (lambda c: c.update(family="slice"), "family is 'slice', wanted one of"),
-        (lambda c: c["graphs"].pop("1"), "lacks '1'"),
-        (lambda c: c["coarse"].pop("window_voxels"), "window_voxels"),
-        (lambda c: c["coarse"].update(window_voxels="many"), "does not describe weights"),
-        (lambda c: c["coarse"].update(window_voxels=10), "4096 or more are wanted"),
+        ("coarse", "$.coarse"),
+        ("fine", "$.fine"),
+        ("filters", "$.filters"),
+        ("targets", "$.targets[0]"),
+        ("overrides", "$.overrides[0]"),
+        ("orientation", "$.orientation"),
+        ("not_covered", "$.not_covered[0]"),
+    ],
+)
+def test_an_unknown_field_is_named(tmp_path: Path, where: str, place: str) -> None:
+    """A misspelt override would otherwise be a rule that fits every target."""
+    content = manifest() | {"orientation": dict(ORIENTATION), "not_covered": manifest()["targets"]}
+    object_ = content[where][0] if isinstance(content[where], list) else content[where]
+    object_["windos"] = 3
+    assert f"unknown field `windos` - at `{place}`, which is {{" in refusal(tmp_path, content)
+
+
+def test_an_unknown_field_of_the_whole_is_named_when_the_model_is_opened(tmp_path: Path) -> None:
+    """It might have been the family's own."""
+    profile = read_profile(write(tmp_path, manifest() | {"overides": []}))
+    with pytest.raises(ProfileError, match=r"manifest.json does not .* unknown field `overides` - at `\$`"):
+        open_model(profile, SimpleNamespace())
+
+
+@pytest.mark.parametrize("family", ["slice", "volume", "Nano"])
+def test_a_family_that_there_is_not_is_named(tmp_path: Path, family: str) -> None:
+    profile = read_profile(write(tmp_path, manifest() | {"family": family}))
+    said = rf"manifest.json .*Expected one of nano, query - at `\$.family`, which is '{family}'"
+    with pytest.raises(ProfileError, match=said):
+        open_model(profile, SimpleNamespace())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        # A word, a truth value and a number where something else is wanted.
         (
-            lambda c: c.update(orientation={"low_confidence": 0.9, "min_gain": 0, "min_confidence": 0.75}),
-            "min_gain 0, min_confidence 0.75; all",
+            lambda c: c["coarse"].update(window_voxels="many"),
+            "Expected `int`, got `str` - at `$.coarse.window_voxels`, which is 'many'",
         ),
-        (lambda c: c["files"][BANK].pop("sha256"), "lacks 'sha256'"),
-        (lambda c: c["files"].update({BANK: "abc"}), "does not describe weights"),
-        (lambda c: c.update(files=[BANK]), "does not describe weights"),
-        (lambda c: c.update(overrides=["US"]), "unknown fields"),
-        (lambda c: c.update(targets=["liver"]), "unknown fields"),
-        (lambda c: c["targets"][0].pop("modality"), "modality"),
+        (
+            lambda c: c["fine"].update(overlap=True),
+            "Expected `float`, got `bool` - at `$.fine.overlap`, which is True",
+        ),
+        (lambda c: c["fine"].update(skip=1), "Expected `bool`, got `int` - at `$.fine.skip`, which is 1"),
+        (
+            lambda c: c["coarse"].update(max_windows=2.5),
+            "Expected `int`, got `float` - at `$.coarse.max_windows`, which is 2.5",
+        ),
+        # A list where a string is wanted, and the other way round.
+        (lambda c: c.update(bank=[BANK]), "Expected `str`, got `array` - at `$.bank`, which is ['bank.npz']"),
+        (
+            lambda c: c["targets"][1].update(concept=["kidney"]),
+            "Expected `str`, got `array` - at `$.targets[1].concept`, which is ['kidney']",
+        ),
+        (
+            lambda c: c["filters"].update(component_kinds="organ"),
+            "Expected `array`, got `str` - at `$.filters.component_kinds`, which is 'organ'",
+        ),
+        # Targets: without modality, with one that there is not, with a Dice above 1.
+        (lambda c: c["targets"][0].pop("modality"), "missing required field `modality` - at `$.targets[0]`"),
+        (
+            lambda c: c["targets"][2].update(modality="MRI"),
+            "matching regex '^(CT|MR|US|PET|Microscopy)$' - at `$.targets[2].modality`, which is 'MRI'",
+        ),
+        (lambda c: c["targets"][1].update(side="both"), "'^(left|right)$' - at `$.targets[1].side`"),
+        (lambda c: c["targets"][0].update(dsc=90), "Expected `float` <= 1.0 - at `$.targets[0].dsc`"),
+        (lambda c: c.update(targets=["liver"]), "Expected `object`, got `str` - at `$.targets[0]`"),
+        # Graphs and files.
+        (lambda c: c.update(graphs=list(GRAPHS)), "Expected `object`, got `array` - at `$.graphs`"),
+        (lambda c: c["graphs"].update({"1": 3}), "Expected `str | object`, got `int` - at `$.graphs[...]`"),
+        (lambda c: c.update(files=[BANK]), "Expected `object`, got `array` - at `$.files`"),
+        (lambda c: c["files"].update({BANK: "abc"}), "Expected `object`, got `str` - at `$.files[...]`"),
+        (lambda c: c["files"][BANK].pop("sha256"), "missing required field `sha256` - at `$.files[...]`"),
+        (lambda c: c["files"][BANK].update(sha256="abc"), "'^[0-9a-f]{64}$' - at `$.files[...].sha256`"),
         (lambda c: c["files"].pop(BANK), "bank.npz but gives no sha256"),
         (lambda c: c["files"].pop(GRAPHS[1]), "degree1.onnx but gives no sha256"),
+        # Overrides are checked as whole rules, at their own place.
+        (lambda c: c.update(overrides=["US"]), "Expected `object`, got `str` - at `$.overrides[0]`"),
+        (lambda c: c["overrides"][0].update(fine=[]), "got `array` - at `$.overrides[0].fine`"),
+        (
+            lambda c: c["overrides"][1]["coarse"].update(max_windows="8"),
+            "Expected `int`, got `str` - at `$.overrides[1].coarse.max_windows`, which is '8'",
+        ),
+        (
+            lambda c: c["overrides"][0]["fine"].update(grow=1.3),
+            "unknown field `grow` - at `$.overrides[0].fine`",
+        ),
+        # The rest.
+        (
+            lambda c: c["coarse"].pop("window_voxels"),
+            "required field `window_voxels` - at `$.coarse`",
+        ),
+        (lambda c: c.update(coarse=None), "Expected `object`, got `null` - at `$.coarse`, which is None"),
+        (lambda c: c.update(hybrid="both"), "'^(coarse|fine|off)$' - at `$.hybrid`, which is 'both'"),
+        (
+            lambda c: c.update(orientation=ORIENTATION | {"min_gain": 0}),
+            "Expected `float` > 0.0 - at `$.orientation.min_gain`, which is 0",
+        ),
+        (lambda c: c["filters"].update(min_object_voxels=0), "`int` >= 1 - at `$.filters.min_object_voxels`"),
+        (lambda c: c["filters"].update(component_ids=[1]), "unknown field `component_ids` - at `$.filters`"),
     ],
 )
 def test_every_broken_manifest_is_a_named_error(
-    tmp_path: Path, change: Callable[[Content], Any], message: str
+    tmp_path: Path, change: Callable[[Content], Any], said: str
 ) -> None:
-    """Some of these came out as KeyError or AttributeError, without the file's name."""
+    """Six such went through when names alone were checked; others came out as KeyError, without the file."""
     content = manifest()
     change(content)
-    with pytest.raises(ProfileError, match=message) as caught:
-        read_profile(write(tmp_path, content))
-    assert "manifest.json" in str(caught.value)
+    message = refusal(tmp_path, content)
+    assert said in message
+    assert message.startswith(str(tmp_path / "manifest.json")) and "again" in message
 
 
 @pytest.mark.parametrize("name", [GRAPHS[2], BANK])

@@ -7,22 +7,21 @@ import signal
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.inference.fakes import CUBE, SHAPE, read_output, write_case
-from tests.inference.runner.hanging import HANG_S, Hang
+from tests.inference.fakes import CUBE, SAFETY_S, SHAPE, read_output, write_case
+from tests.inference.runner.hanging import ROOT, Hang, hanging_command
 from vesal.inference.data.errors import CaseAbandoned
 from vesal.inference.output.case_output import CaseOutput
 from vesal.inference.runner.deadline import run_until
 from vesal.inference.runner.run import run
 from vesal.inference.runner.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[3]
 FOUND = np.zeros(SHAPE, np.uint8)
 FOUND[CUBE] = 1
 PLACES = ["read 1", "open 1", "window 1", "half written 2", "window 2", "half written 3"]
@@ -45,43 +44,53 @@ def case_reports(outputs: Path) -> list[dict[str, Any]]:
     return json.loads((outputs.parent / "report.json").read_text())["cases"]
 
 
-def start(place: str, *arguments: object, late: bool = False) -> subprocess.Popen[str]:
-    """Start the command in a process of its own and wait until it hangs; ``late``: its time is over then."""
-    how = [place, "late" if late else ""]
-    command = [sys.executable, "-m", "tests.inference.runner.hanging", *how, *map(str, arguments)]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "here\n", process.communicate()[1]
-    return process
+def end_case_threads() -> None:
+    """Wait for what was left behind."""
+    for thread in threading.enumerate():
+        if thread.name == "case":
+            thread.join(SAFETY_S)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def make_hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Hang]]:
+    """Makes what hangs at a place with the time over; it is released at the end, before its modules are."""
+    hangs: list[Hang] = []
+
+    def make(place: str) -> Hang:
+        hangs.append(Hang(place, late=True))
+        hangs[-1].put_in(monkeypatch.setattr)
+        return hangs[-1]
+
+    yield make
+    for hang in hangs:
+        hang.released.set()
+    end_case_threads()
 
 
 @pytest.mark.parametrize("place", ["half written 1", *PLACES])
 def test_sigterm_at_any_moment_leaves_valid_outputs(folders: tuple[Path, Path], place: str) -> None:
     """The process ends while the network still hangs; the case that was not reached has its zeros."""
     inputs, outputs = folders
-    process = start(place, inputs, outputs)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 143, process.communicate()[1]
+    with hanging_command(place, inputs, outputs) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 143, process.communicate()[1]
     np.testing.assert_array_equal(read_output(outputs / "a.npz"), FOUND if place in COARSE else 0 * FOUND)
     np.testing.assert_array_equal(read_output(outputs / "b.npz"), 0 * FOUND)
     assert [case["state"] for case in case_reports(outputs)] == ["fell back", "not run"]
-    process.communicate()
 
 
 def test_sigterm_while_the_report_is_written_changes_nothing(folders: tuple[Path, Path]) -> None:
-    """All results are on disk by then: the run ends as it would have, here killed in its long sleep."""
+    """All results are on disk by then: the run ends as it would have, and says so."""
     inputs, outputs = folders
-    process = start("report 1", inputs, outputs)
-    process.send_signal(signal.SIGTERM)
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(0.5)
-    process.kill()
-    process.communicate()
+    with hanging_command("report 1", inputs, outputs) as process:
+        process.send_signal(signal.SIGTERM)
+        process.stdin.close()
+        assert process.wait() == 0, process.stderr.read()
     for name in "ab":
         np.testing.assert_array_equal(read_output(outputs / f"{name}.npz"), FOUND)
+    report = json.loads((outputs.parent / "report.json").read_text())
+    assert (report["ended"], report["exit_code"]) == ("all cases done", 0)
 
 
 def test_sigterm_before_python_has_begun_is_not_the_end(tmp_path: Path) -> None:
@@ -99,26 +108,26 @@ def test_sigterm_before_python_has_begun_is_not_the_end(tmp_path: Path) -> None:
 
 
 def test_a_hanging_network_does_not_keep_the_process(folders: tuple[Path, Path]) -> None:
-    """In a process of its own, with the exit that the container has: it ends before the network does."""
+    """In a process of its own, with the exit that the container has: it ends and the network does not."""
     inputs, outputs = folders
-    process = start("window 2", inputs, outputs, late=True)
-    assert process.wait(HANG_S - 5.0) == 1, process.communicate()[1]
-    assert "case a was left behind: time was up in the step 'segment'" in process.communicate()[1]
+    with hanging_command("window 2", inputs, outputs, late=True) as process:
+        code, said = process.wait(), process.stderr.read()
+    assert code == 1, said
+    assert "case a was left behind: time was up in the step 'segment'" in said
     for name in "ab":
         np.testing.assert_array_equal(read_output(outputs / f"{name}.npz"), FOUND)
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_the_last_call_ends_a_case_and_not_the_next(
-    folders: tuple[Path, Path], place: str, monkeypatch: pytest.MonkeyPatch
+    folders: tuple[Path, Path], place: str, make_hang: Callable[[str], Hang]
 ) -> None:
-    """A case that hangs keeps its best result on disk, and the next one is run by an engine of its own."""
+    """A case that hangs keeps its best result on disk, and the next one is run by an engine of its own.
+
+    It still hangs when the files are looked at: released, it would end the file that it is writing.
+    """
     inputs, outputs = folders
-    hang = Hang(place)
-    hang.put_in(monkeypatch.setattr)
-    hang.end_the_time(monkeypatch.setattr)
-    assert run(Settings(inputs, outputs)) == 1
-    hang.released.set()
+    assert run(Settings(inputs, outputs), now=make_hang(place).now) == 1
     first, second = case_reports(outputs)
     assert (first["state"], second["state"]) == ("fell back", "ok")
     written = "a coarse result" if place in COARSE else "zeros"
@@ -131,20 +140,15 @@ def test_the_last_call_ends_a_case_and_not_the_next(
 
 
 def test_what_was_left_behind_writes_nothing_later(
-    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    folders: tuple[Path, Path], make_hang: Callable[[str], Hang]
 ) -> None:
     """The network comes back after its case was given up: its result is not wanted any more."""
     inputs, outputs = folders
-    hang = Hang("window 2")
-    hang.put_in(monkeypatch.setattr)
-    hang.end_the_time(monkeypatch.setattr)
-    run(Settings(inputs, outputs))
+    hang = make_hang("window 2")
+    run(Settings(inputs, outputs), now=hang.now)
     before = (outputs / "a.npz").stat()
     hang.released.set()
-    for thread in threading.enumerate():
-        if thread.name == "case":
-            thread.join(10)
-            assert not thread.is_alive()
+    end_case_threads()
     assert (outputs / "a.npz").stat() == before
     assert case_reports(outputs)[0]["written"] == "a coarse result"
 
@@ -162,31 +166,61 @@ def test_a_closed_output_takes_no_more(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_output(tmp_path / "a.npz"), 0 * FOUND)
 
 
-def test_closing_waits_for_a_file_that_is_being_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The result that is nearly there counts."""
-    begun = threading.Event()
+class WatchedLock:
+    """A lock that calls ``meanwhile`` when somebody begins to wait for it for a limited time."""
 
-    def slow(path: Path, labels: np.ndarray) -> None:
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self.lock, self.meanwhile = threading.Lock(), meanwhile
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+    def acquire(self, timeout: float) -> bool:
+        """Take it, by then or never."""
+        if timeout > 0:
+            self.meanwhile()
+        return self.lock.acquire(timeout=timeout)
+
+    def release(self) -> None:
+        """Give it back."""
+        self.lock.release()
+
+
+@pytest.mark.parametrize(("wait_s", "written"), [(SAFETY_S, "the labels"), (0.0, "nothing")])
+def test_closing_waits_for_a_file_that_is_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_s: float, written: str
+) -> None:
+    """The result that is nearly there counts, where there is time to wait for it."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(path: Path, labels: np.ndarray, header: object) -> None:
         begun.set()
-        time.sleep(0.2)
+        assert go_on.wait(SAFETY_S)
         path.write_bytes(b"written")
 
     monkeypatch.setattr("vesal.inference.output.case_output.write_label_map", slow)
     output = CaseOutput(tmp_path / "a.npz")
     writer = threading.Thread(target=output.write_labels, args=(FOUND,))
+
+    def end_the_file() -> None:
+        go_on.set()
+        writer.join(SAFETY_S)
+
+    output._writing = WatchedLock(end_the_file)
     writer.start()
-    begun.wait(10)
-    output.close(10.0)
-    assert output.written == "the labels" and (tmp_path / "a.npz").read_bytes() == b"written"
-    writer.join()
+    assert begun.wait(SAFETY_S)
+    output.close(wait_s)
+    assert (output.written, (tmp_path / "a.npz").exists()) == (written, written != "nothing")
+    end_the_file()
 
 
 def test_run_until_tells_whether_the_work_has_ended() -> None:
     stop = threading.Event()
-    assert run_until(lambda: None, lambda: time.monotonic() + 10)
-    assert not run_until(lambda: stop.wait(10), lambda: 0.0)
+    assert run_until(lambda: None, lambda: 1.0, lambda: 0.0)
+    assert not run_until(lambda: stop.wait(SAFETY_S), lambda: 1.0, lambda: 1.0)
     stop.set()
 
 
@@ -198,19 +232,20 @@ def test_run_until_hands_errors_on_and_ends_quietly_when_overtaken() -> None:
         raise CaseAbandoned
 
     with pytest.raises(KeyboardInterrupt):
-        run_until(stopped, lambda: time.monotonic() + 10)
-    assert run_until(overtaken, lambda: time.monotonic() + 10)
+        run_until(stopped, lambda: 1.0, lambda: 0.0)
+    assert run_until(overtaken, lambda: 1.0, lambda: 0.0)
 
 
 def test_the_last_call_may_be_moved_while_it_is_waited_for() -> None:
     """The prompts of a case are known only when it was read: its budget grows then."""
-    started, asked = time.monotonic(), []
+    asked, moved = [], threading.Event()
 
     def deadline() -> float:
         asked.append(1)
-        return started + (0.0 if len(asked) < 2 else 60.0)
+        if len(asked) < 2:
+            return 0.0
+        moved.set()
+        return 60.0
 
-    def work() -> None:
-        time.sleep(0.3)
-
-    assert run_until(work, deadline)
+    assert run_until(lambda: moved.wait(SAFETY_S), deadline, lambda: 0.0)
+    assert moved.is_set()

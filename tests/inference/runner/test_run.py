@@ -12,7 +12,7 @@ import pytest
 from tests.inference.fakes import CUBE, SHAPE, Opener, read_output, write_case
 from vesal.inference.data.errors import ProfileError
 from vesal.inference.output import logs
-from vesal.inference.runner.run import run
+from vesal.inference.runner.run import run as run_with_clock
 from vesal.inference.runner.settings import Settings
 
 
@@ -22,6 +22,11 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     inputs = tmp_path / "inputs"
     inputs.mkdir()
     return inputs, tmp_path / "outputs"
+
+
+def run(settings: Settings, opener: Opener) -> int:
+    """The loop on a clock that stands still: no case here is ended by it."""
+    return run_with_clock(settings, opener, now=lambda: 0.0)
 
 
 def report_of(outputs: Path) -> dict[str, Any]:
@@ -59,7 +64,7 @@ def test_several_cases_open_the_engine_once(folders: tuple[Path, Path]) -> None:
     opener = Opener()
     assert run(Settings(inputs, outputs), opener) == 0
     assert opener.count == 1
-    assert opener.engine.budgets == [57.0, 57.0, 57.0, 117.0]
+    assert opener.model.budgets == [57.0, 57.0, 57.0, 117.0]
     assert [case["name"] for case in report_of(outputs)["cases"]] == ["a", "b", "c", "two prompts"]
     assert len(list(outputs.iterdir())) == 4
 
@@ -70,7 +75,7 @@ def test_seconds_replace_the_budget(folders: tuple[Path, Path]) -> None:
     write_case(inputs / "a.npz")
     opener = Opener()
     run(Settings(inputs, outputs, seconds=9.5), opener)
-    assert opener.engine.budgets == [9.5]
+    assert opener.model.budgets == [9.5]
 
 
 def test_a_single_file_goes_into_a_folder_or_a_file(folders: tuple[Path, Path]) -> None:
@@ -168,7 +173,7 @@ def test_an_engine_that_does_not_open(folders: tuple[Path, Path]) -> None:
         np.testing.assert_array_equal(read_output(outputs / f"{name}.npz"), np.zeros(SHAPE))
     report = report_of(outputs)
     assert all("another sha256" in case["error"] for case in report["cases"])
-    assert report["runtime"] == {"name": None, "reason": "the engine was never opened"}
+    assert report["runtime"] == {"name": None, "reason": "the weights were never opened"}
 
 
 def test_sigterm_leaves_valid_outputs(folders: tuple[Path, Path]) -> None:
@@ -177,7 +182,8 @@ def test_sigterm_leaves_valid_outputs(folders: tuple[Path, Path]) -> None:
     for name, level in (("a", 200), ("b", 205), ("c", 200)):
         write_case(inputs / f"{name}.npz", level)
     before = signal.getsignal(signal.SIGTERM)
-    assert run(Settings(inputs, outputs), Opener()) == 143
+    opener = Opener()
+    assert run(Settings(inputs, outputs), opener) == 143
     assert signal.getsignal(signal.SIGTERM) == before
     for name, left in (("a", 1), ("b", 1), ("c", 0)):
         np.testing.assert_array_equal(read_output(outputs / f"{name}.npz"), expected(left))
@@ -185,6 +191,7 @@ def test_sigterm_leaves_valid_outputs(folders: tuple[Path, Path]) -> None:
     assert (report["ended"], report["exit_code"]) == ("SIGTERM", 143)
     assert [case["state"] for case in report["cases"]] == ["ok", "fell back", "not run"]
     assert [case["written"] for case in report["cases"]] == ["the labels", "a coarse result", "zeros"]
+    opener.model.released.set()
 
 
 def test_the_keyboard_stops_without_touching_other_cases(folders: tuple[Path, Path]) -> None:
@@ -229,6 +236,8 @@ def test_report_says_what_was_decided_and_why(folders: tuple[Path, Path]) -> Non
     assert case["stages"] == [
         {
             "name": "coarse",
+            "stage": "coarse",
+            "targets": [],
             "spacing_dhw_mm": [5.0, 2.0, 1.0],
             "grid": list(SHAPE),
             "windows": 1,

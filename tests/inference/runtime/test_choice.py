@@ -4,8 +4,11 @@ import hashlib
 import importlib.util
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,8 +73,8 @@ def token_graph(tmp_path: Path) -> Path:
     return save(graph, tmp_path / "tokens.onnx")
 
 
-def save(graph: "onnx.GraphProto", path: Path) -> Path:
-    """Write a graph as a model whose larger weights (the kernel) lie in a file beside it."""
+def save(graph: Any, path: Path) -> Path:
+    """Write a GraphProto as a model whose larger weights (the kernel) lie in a file beside it."""
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
     model.ir_version = 8
     onnx.save(model, path, save_as_external_data=True, location=path.stem + ".data", size_threshold=100)
@@ -130,6 +133,24 @@ def test_result_does_not_depend_on_what_ran_before(opened: Runtime, volume_graph
     for _ in range(2):
         again = graph({"image": image, "embedding": embedding})["probability"]
         assert again.tobytes() == fresh.tobytes()
+
+
+def test_threads_that_share_a_graph_get_what_each_of_them_asked(opened: Runtime, volume_graph: Path) -> None:
+    """Eight threads with inputs of their own, each forty times: to the last bit what they get alone."""
+    graph, embedding = opened.load(volume_graph), np.ones((2, 1), np.float32)
+    images = [
+        np.random.default_rng(seed).standard_normal((1, 1, 9 + seed, 20, 20), np.float32) for seed in range(8)
+    ]
+    alone = [graph({"image": image, "embedding": embedding})["probability"].tobytes() for image in images]
+    together = threading.Barrier(len(images), timeout=60)
+
+    def ask(number: int) -> set[bytes]:
+        together.wait()
+        inputs = {"image": images[number], "embedding": embedding}
+        return {graph(inputs)["probability"].tobytes() for _ in range(40)}
+
+    with ThreadPoolExecutor(len(images)) as pool:
+        assert list(pool.map(ask, range(len(images)))) == [{one} for one in alone]
 
 
 def test_wrong_names_and_shapes_are_named(opened: Runtime, volume_graph: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.inference.fakes import write_case
+from tests.inference.runner.hanging import hanging_command
 from vesal.inference.runtime import machine as processor
 from vesal.inference.runtime.machine import available_threads, cpu_quota, has_bf16, memory_limit, peak_mb
 
@@ -90,20 +91,9 @@ def test_a_case_on_one_processor_has_one_thread_that_works(tmp_path: Path) -> No
     (tmp_path / "in").mkdir()
     write_case(tmp_path / "in" / "a.npz")
     one = min(os.sched_getaffinity(0))
-    command = [sys.executable, "-m", "tests.inference.runner.hanging", "window 2", "", "in", "out"]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {one}),
-    )
-    assert process.stdout is not None and process.stdout.readline() == "here\n"
-    threads = len(os.listdir(f"/proc/{process.pid}/task"))
-    process.kill()
-    process.communicate()
+    bound = {"cwd": tmp_path, "preexec_fn": lambda: os.sched_setaffinity(0, {one})}
+    with hanging_command("window 2", "in", "out", **bound) as process:
+        threads = len(os.listdir(f"/proc/{process.pid}/task"))
     assert threads == 2
 
 
@@ -132,8 +122,8 @@ def test_libraries_are_limited_before_they_are_loaded(
     assert done.stdout.split() == [threads, threads, threads, "1"]
 
 
-FOR_PROCESSES = {"multiprocessing", "concurrent", "subprocess"}
-SHARED = ("/dev/shm", "shared_memory", "os.fork", "posix_spawn")
+FOR_PROCESSES = {"multiprocessing", "subprocess"}
+SHARED = ("/dev/shm", "shared_memory", "os.fork", "posix_spawn", "ProcessPool", "futures.process")
 
 
 @pytest.mark.parametrize("package", ["inference", "postprocess"])

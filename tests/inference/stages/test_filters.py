@@ -5,17 +5,17 @@ import pytest
 
 from vesal.inference.data.prompt import Query
 from vesal.inference.geometry.views import View
-from vesal.inference.planning.profile import FilterRule
+from vesal.inference.planning.rules import FilterRule
 from vesal.inference.stages.filters import filter_components, filter_pass, split_into_objects
 from vesal.inference.stages.label_map import LabelMap
 from vesal.inference.stages.packed_probability import PackedProbability, Probabilities
-from vesal.inference.stages.passes import Pass
+from vesal.inference.stages.stage_result import StageResult
 
 
-def a_pass(probability: Probabilities, presence: np.ndarray, thick: int = 0) -> Pass:
+def a_pass(probability: Probabilities, presence: np.ndarray, thick: int = 0) -> StageResult:
     """The result of a stage on a view with slices along ``thick``."""
     shape = probability.shape[1:]
-    return Pass(View((0.0,) * 3, (1.0,) * 3, shape, 2, thick), probability, presence, 1, 0, 0.0, "")
+    return StageResult(View((0.0,) * 3, (1.0,) * 3, shape, 2, thick), probability, presence, 1, 0, 0.0, "")
 
 
 def query(id_: int, concept: str, side: str | None = None, kind: str = "organ") -> Query:

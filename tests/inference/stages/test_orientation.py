@@ -1,11 +1,11 @@
 """Cases that lie another way than their targets were learned, with a network that knows one way only."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from tests.inference.fake_models import (
     Bright,
@@ -20,20 +20,19 @@ from vesal.inference.data.case import UserMask
 from vesal.inference.data.prompt import Query
 from vesal.inference.engine import Engine
 from vesal.inference.geometry.views import View
-from vesal.inference.io.npz import read_case
+from vesal.inference.io.formats import read_case
 from vesal.inference.planning.plan import Batch, Plan
-from vesal.inference.planning.profile import OrientationRule, StageRule
+from vesal.inference.planning.rules import OrientationRule, StageRule
 from vesal.inference.prompts.parser import parse_prompts
-from vesal.inference.runner.settings import Settings
 from vesal.inference.stages.orientation import (
     REVERSALS,
-    along,
     depends_on_orientation,
     mean_confidence,
     name_of,
     reverse_axes,
+    reversed_case,
 )
-from vesal.inference.stages.passes import Pass
+from vesal.inference.stages.stage_result import StageResult
 from vesal.inference.timing.clock import Clock
 
 SHAPE = (32, 32, 32)
@@ -104,7 +103,7 @@ def test_what_is_unclear_in_every_way_stays_as_it_is_stored() -> None:
     engine = make_engine(Bright(0.7), any_orientation=False, orientation=RULE)
     result = segment(engine, dim, [LIVER, SPLEEN])
     np.testing.assert_array_equal(result.labels, truth())
-    assert "not much surer in any other way" in result.stages[1].why
+    assert "not much higher in any other orientation" in result.stages[1].why
 
 
 @pytest.mark.parametrize(
@@ -127,18 +126,20 @@ def test_one_target_alone_decides_nothing() -> None:
 def test_a_way_that_is_only_less_unclear_is_not_taken() -> None:
     """All that it finds in its best way is below ``min_confidence``: it may be something else."""
     engine = make_engine(
-        Upright(), any_orientation=False, orientation=replace(RULE, low_confidence=1.0, min_confidence=1.0)
+        Upright(),
+        any_orientation=False,
+        orientation=structs.replace(RULE, low_confidence=1.0, min_confidence=1.0),
     )
     image = reverse_axes(IMAGE, (0,))
     image[image == 200] = 210  # a quarter off the liver's brightness: .75 sure of it at best
     result = segment(engine, image, [LIVER, SPLEEN])
-    assert "not much surer" in result.stages[1].why
+    assert "not much higher" in result.stages[1].why
     assert (result.labels == 1)[reverse_axes(truth(), (0,)) == 1].all()
 
 
 def test_one_target_among_many_that_were_turned_decides_nothing() -> None:
     engine = make_engine(Upright(), any_orientation=True, orientation=RULE)
-    free = [replace(t, any_orientation=t.concept != "liver") for t in engine.profile.targets]
+    free = [structs.replace(t, any_orientation=t.concept != "liver") for t in engine.profile.targets]
     engine.profile = replace(engine.profile, targets=tuple(free))
     prompts = [LIVER, SPLEEN, make_prompt(3, "cell")]
     result = segment(engine, reverse_axes(IMAGE, (0,)), prompts)
@@ -158,7 +159,7 @@ def test_without_time_the_case_stays_as_it_is_stored() -> None:
 def test_a_mask_in_the_coarse_stage_leaves_the_case_as_it_is_stored() -> None:
     """It is sure of what the user marked, in whatever way the case lies."""
     engine = make_engine(Upright(), any_orientation=False, orientation=RULE)
-    engine.hybrid = "coarse"
+    engine.mask_stage = "coarse"
     image = reverse_axes(IMAGE, (0,))
     case = make_case(image, [LIVER, SPLEEN])
     marked = UserMask((reverse_axes(truth(), (0,)) == 1).astype(np.uint16), (1,), "made")
@@ -170,10 +171,11 @@ def test_a_mask_in_the_coarse_stage_leaves_the_case_as_it_is_stored() -> None:
 def test_a_real_head_is_found_however_it_is_stored(shared: Path) -> None:
     """With the shipped weights; without other ways nothing of it but the spinal cord is found face down."""
     path = min((shared / "data" / "val" / "CT_HeadNeck").glob("*.npz"))
-    case, engine = read_case(path), Engine.open(Settings())
+    case, engine = read_case(path), Engine.open()
     prompts, _ = parse_prompts(case.sentences, name=case.name, image=case.image)
     as_stored, face_down = (
-        engine.segment(c, prompts, Clock(600.0, time.monotonic()), Saved()) for c in (case, along(case, (1,)))
+        engine.segment(c, prompts, Clock(600.0, 0.0, lambda: 0.0), Saved())
+        for c in (case, reversed_case(case, (1,)))
     )
     assert len(np.unique(as_stored.labels)) == 1 + len(prompts)
     np.testing.assert_array_equal(reverse_axes(face_down.labels, (1,)), as_stored.labels)
@@ -182,11 +184,11 @@ def test_a_real_head_is_found_however_it_is_stored(shared: Path) -> None:
 def test_a_mask_turns_with_its_case() -> None:
     mask = UserMask(truth().astype(np.uint16), (1, 2), "made")
     case = replace(make_case(IMAGE, [LIVER]), mask=mask)
-    turned = along(case, (1, 2))
+    turned = reversed_case(case, (1, 2))
     assert turned.mask is not None
     np.testing.assert_array_equal(turned.mask.labels, truth()[:, ::-1, ::-1])
     np.testing.assert_array_equal(turned.image, IMAGE[:, ::-1, ::-1])
-    assert along(replace(case, mask=None), (1,)).mask is None
+    assert reversed_case(replace(case, mask=None), (1,)).mask is None
 
 
 def test_sureness_is_the_mean_over_queries_of_p_weighted_by_itself() -> None:
@@ -195,7 +197,7 @@ def test_sureness_is_the_mean_over_queries_of_p_weighted_by_itself() -> None:
     probability[0, 0, 0, :2] = 0.9, 0.6
     probability[1] = 0.4
     view = View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (4, 4, 4), 0, 0)
-    result = Pass(view, probability, np.ones((2, 4), np.float32), 1, 0, 0.0, "")
+    result = StageResult(view, probability, np.ones((2, 4), np.float32), 1, 0, 0.0, "")
     assert mean_confidence([result]) == pytest.approx(0.78 / 2)
     assert mean_confidence([result, result]) == pytest.approx(0.78 / 2)
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from vesal.inference.stages import packed_probability as kept_module
-from vesal.inference.stages.float16_bits import rounded
-from vesal.inference.stages.packed_probability import PackedProbability, join
+from vesal.inference.stages import packed_probability as packed_module
+from vesal.inference.stages.float16_bits import round_to_float16
+from vesal.inference.stages.packed_probability import PackedProbability, join_classes
 
 SHAPE = (3, 20, 9, 11)
 
@@ -16,63 +16,63 @@ def probabilities(seed: int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     return (rng.random(shape, np.float32) * (rng.random(shape) < 0.2)).astype(np.float32)
 
 
-def cut(values: np.ndarray, seed: int, halves: bool = False) -> PackedProbability:
+def cut(values: np.ndarray, seed: int, as_float16: bool = False) -> PackedProbability:
     """Packed in random slabs."""
-    kept = PackedProbability(len(values), (values.shape[2], values.shape[3]), halves)
+    packed = PackedProbability(len(values), (values.shape[2], values.shape[3]), as_float16)
     first = 0
     rng = np.random.default_rng(seed)
     while first < values.shape[1]:
         last = min(values.shape[1], first + int(rng.integers(1, 8)))
-        kept.append(values[:, first:last])
+        packed.append(values[:, first:last])
         first = last
-    return kept
+    return packed
 
 
-@pytest.mark.parametrize("halves", [False, True])
+@pytest.mark.parametrize("as_float16", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_any_slabs_give_back_any_box(seed: int, halves: bool) -> None:
+def test_any_slabs_give_back_any_box(seed: int, as_float16: bool) -> None:
     """Without loss, or rounded to halves."""
     values = probabilities(seed)
-    kept, expected = cut(values, seed, halves), rounded(values) if halves else values
-    assert kept.shape == SHAPE and len(kept) == 3
-    np.testing.assert_array_equal(np.asarray(kept), expected)
-    np.testing.assert_array_equal(np.stack(list(kept)), expected)
-    np.testing.assert_array_equal(kept[1], expected[1])
-    np.testing.assert_array_equal(kept[[2, 0]], expected[[2, 0]])
-    np.testing.assert_array_equal(np.asarray(PackedProbability.of(kept, halves)), expected)
+    packed, expected = cut(values, seed, as_float16), round_to_float16(values) if as_float16 else values
+    assert packed.shape == SHAPE and len(packed) == 3
+    np.testing.assert_array_equal(np.asarray(packed), expected)
+    np.testing.assert_array_equal(np.stack(list(packed)), expected)
+    np.testing.assert_array_equal(packed[1], expected[1])
+    np.testing.assert_array_equal(packed[[2, 0]], expected[[2, 0]])
+    np.testing.assert_array_equal(np.asarray(PackedProbability.of(packed, as_float16)), expected)
     rng = np.random.default_rng(seed)
     for _ in range(20):
         start = [int(rng.integers(0, n)) for n in SHAPE[1:]]
         stop = [int(rng.integers(a, n + 1)) for a, n in zip(start, SHAPE[1:], strict=True)]
         box = (slice(None), *(slice(a, b) for a, b in zip(start, stop, strict=True)))
-        np.testing.assert_array_equal(kept[box], expected[box])
+        np.testing.assert_array_equal(packed[box], expected[box])
 
 
 def test_what_is_nothing_takes_no_room() -> None:
     values = np.zeros((4, 50, 60, 70), np.float32)
     values[0, 20:25, 20:30, 20:30] = 0.8
     assert PackedProbability.of(values).nbytes < values.nbytes / 100
-    assert PackedProbability.of(values, halves=True).nbytes < values.nbytes / 200
+    assert PackedProbability.of(values, as_float16=True).nbytes < values.nbytes / 200
 
 
 def test_noise_takes_no_more_room_than_it_has() -> None:
     values = np.random.default_rng(0).random((2, 30, 40, 50), np.float32)
     assert PackedProbability.of(values).nbytes <= values.nbytes
-    assert PackedProbability.of(values, halves=True).nbytes <= values.nbytes / 2
+    assert PackedProbability.of(values, as_float16=True).nbytes <= values.nbytes / 2
 
 
 def test_classes_of_the_next_stage_are_joined_and_packed_where_they_are_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     parts = [probabilities(n) for n in range(3)]
-    dense = join(parts)
+    dense = join_classes(parts)
     assert isinstance(dense, np.ndarray)
     np.testing.assert_array_equal(dense, np.concatenate(parts))
-    monkeypatch.setattr(kept_module, "DENSE_BYTES", 1000)
+    monkeypatch.setattr(packed_module, "DENSE_BYTES", 1000)
     for mixed in (parts, [parts[0], cut(parts[1], 1), cut(parts[2], 2)]):
-        packed = join(mixed)
+        packed = join_classes(mixed)
         assert isinstance(packed, PackedProbability)
-        np.testing.assert_array_equal(np.asarray(packed), rounded(dense))
+        np.testing.assert_array_equal(np.asarray(packed), round_to_float16(dense))
 
 
 def test_classes_of_other_slabs_do_not_fit() -> None:
@@ -82,8 +82,8 @@ def test_classes_of_other_slabs_do_not_fit() -> None:
 
 def test_classes_can_be_replaced_in_a_copy() -> None:
     values = probabilities(0)
-    kept = cut(values, 0)
-    other = kept.copy()
+    packed = cut(values, 0)
+    other = packed.copy()
     other[[2, 0]] = values[[0, 1]]
     np.testing.assert_array_equal(np.asarray(other), values[[1, 1, 0]])
-    np.testing.assert_array_equal(np.asarray(kept), values)
+    np.testing.assert_array_equal(np.asarray(packed), values)

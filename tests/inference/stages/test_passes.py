@@ -1,19 +1,20 @@
 """One pass at a time: what the coarse and the fine stage look at, and with which spatial prompt."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from tests.inference.fake_models import BANK, Bright, Constant, made_image
 from vesal.inference.data.prompt import Query
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.geometry.views import Box, View
-from vesal.inference.planning.profile import StageRule
-from vesal.inference.stages.passes import MOST_QUERIES, Pass, coarse_tasks, fine_task, run_coarse, run_fine
+from vesal.inference.planning.rules import StageRule
+from vesal.inference.stages.passes import MOST_QUERIES, coarse_tasks, fine_task, run_coarse, run_fine
 from vesal.inference.stages.regions import find_regions
-from vesal.inference.stages.view_pass import Sight
+from vesal.inference.stages.stage_result import StageResult
+from vesal.inference.stages.view_task import Volume
 from vesal.inference.timing.clock import Clock
 from vesal.inference.timing.forecast import Forecast
 from vesal.inference.timing.ladder import Ladder, PlannedStage
@@ -29,9 +30,9 @@ def model_of(graph: Callable) -> NanoModel:
     return NanoModel({0: graph, 1: graph, 2: graph}, BANK)
 
 
-def sight_of(image: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Sight:
+def volume_of(image: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Volume:
     """A volume as the stages see it."""
-    return Sight(image, spacing, (100.0, 50.0))
+    return Volume(image, spacing, (100.0, 50.0))
 
 
 @pytest.fixture
@@ -45,21 +46,21 @@ def refine(
     graph: Callable,
     queries: list[Query],
     rule: StageRule,
-    coarse: Pass | None,
+    coarse: StageResult | None,
     index: list[int],
     ladder: Ladder,
-) -> Pass | None:
+) -> StageResult | None:
     """Run the fine view of some rows alone, as the engine does; None where there is nothing to look at."""
-    sight = sight_of(image)
+    volume = volume_of(image)
     asked = [LIVER, SPLEEN][: 1 if coarse is None else len(coarse.probability)]
     [target] = [
         t
-        for rows, t in find_regions(sight, replace(rule, max_targets_per_view=1), coarse, asked)
+        for rows, t in find_regions(volume, structs.replace(rule, max_targets_per_view=1), coarse, asked)
         if rows == tuple(index)
     ]
     if target.box is None:
         return None
-    task = fine_task(sight, model_of(graph), queries, rule, target, coarse, index)
+    task = fine_task(volume, model_of(graph), queries, rule, target, coarse, index)
     return run_fine(task, target.why, ladder)
 
 
@@ -82,7 +83,7 @@ class SlowNet(Constant):
 def test_a_view_is_shown_in_two_channels() -> None:
     """Level 150: 150 / 127.5 - 1, and one deviation above a mean of 100; outside of the volume black."""
     view = View((-8.0, 0.0, 0.0), (1.0, 1.0, 1.0), (16, 16, 16), 0, 0)
-    channels = sight_of(np.full((8, 16, 16), 150, np.uint8)).channels(view)
+    channels = volume_of(np.full((8, 16, 16), 150, np.uint8)).channels(view)
     np.testing.assert_allclose(channels[0, 8:], 150 / 127.5 - 1, rtol=1e-6)
     np.testing.assert_allclose(channels[1, 8:], 1.0, rtol=1e-6)
     assert (channels[0, :8] == -1).all() and (channels[1, :8] == -2).all()
@@ -90,12 +91,12 @@ def test_a_view_is_shown_in_two_channels() -> None:
 
 def test_the_coarse_stage_sees_everything_for_every_query(ladder: Ladder) -> None:
     image = made_image((32, 32, 32), (LOW, 200))
-    result = run_coarse(coarse_tasks(sight_of(image), model_of(Bright()), [LIVER, SPLEEN], RULE), ladder)
+    result = run_coarse(coarse_tasks(volume_of(image), model_of(Bright()), [LIVER, SPLEEN], RULE), ladder)
     assert result.view == View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (32, 32, 32), 0, 0)
     np.testing.assert_array_equal(result.probability[0] > 0.5, image == 200)
     assert not result.probability[1].any()
     assert (result.presence[0, 4:12] > 0.9).all() and not result.presence[0, 12:].any()
-    assert (result.windows, result.skipped, result.unseen) == (1, 0, 0)
+    assert (result.windows, result.skipped, result.dropped) == (1, 0, 0)
 
 
 def test_many_queries_are_asked_in_passes(ladder: Ladder) -> None:
@@ -103,19 +104,19 @@ def test_many_queries_are_asked_in_passes(ladder: Ladder) -> None:
     bright = Bright()
     image = made_image((16, 16, 16), (LOW, 200))
     queries = [(LIVER, SPLEEN)[i % 2] for i in range(2 * MOST_QUERIES + 3)]
-    result = run_coarse(coarse_tasks(sight_of(image), model_of(bright), queries, RULE), ladder)
+    result = run_coarse(coarse_tasks(volume_of(image), model_of(bright), queries, RULE), ladder)
     assert [c["text"].shape[1] for c in bright.calls] == [MOST_QUERIES, MOST_QUERIES, 3]
     assert result.probability.any((1, 2, 3)).tolist() == [i % 2 == 0 for i in range(len(queries))]
     assert result.presence.shape == (len(queries), 16)
 
 
-def coarse_with(cut: tuple[slice, slice, slice] | None, classes: int = 1) -> Pass:
+def coarse_with(cut: tuple[slice, slice, slice] | None, classes: int = 1) -> StageResult:
     """A coarse result on 32^3 voxels at step 2 of a volume of 64^3; 0.8 in ``cut`` of the last class."""
     probability = np.zeros((classes, 32, 32, 32), np.float32)
     if cut is not None:
         probability[-1][cut] = 0.8
     view = View((0.0, 0.0, 0.0), (2.0, 2.0, 2.0), (32, 32, 32), 0, 0)
-    return Pass(view, probability, np.ones((classes, 32), np.float32), 1, 0, 0.0, "")
+    return StageResult(view, probability, np.ones((classes, 32), np.float32), 1, 0, 0.0, "")
 
 
 def test_the_fine_stage_looks_around_the_coarse_result(ladder: Ladder) -> None:
@@ -162,7 +163,7 @@ def test_a_round_without_time_does_not_cost_the_one_before() -> None:
     result = refine(made_image((64, 64, 64)), net, [LIVER], rule, None, [0], ladder)
     assert result is not None
     np.testing.assert_allclose(result.probability, 0.6, rtol=1e-5)
-    assert (result.windows, result.unseen, len(net.calls)) == (8, 0, 8)
+    assert (result.windows, result.dropped, len(net.calls)) == (8, 0, 8)
     assert "1 of 3 rounds" in result.why
     assert [s.step for s in ladder.steps] == ["fewer refinement rounds: 2", "fewer refinement rounds: 1"]
     assert {s.at_s for s in ladder.steps} == {80.0}

@@ -7,8 +7,8 @@ from tests.inference.fake_models import make_case, make_prompt
 from vesal.inference.geometry.views import View
 from vesal.inference.planning.plan import Plan
 from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.passes import Pass
 from vesal.inference.stages.prompt_results import prompt_results, stage_report
+from vesal.inference.stages.stage_result import StageResult
 
 PROMPTS = (make_prompt(3, "liver"), make_prompt(7, "spleen"), make_prompt(300, "aorta"))
 PLAN = Plan((), {3: "found", 7: "found too"}, {300: "not covered"})
@@ -51,7 +51,8 @@ def test_objects_are_counted_by_prompt_as_they_are_written(result: LabelMap) -> 
 
 def test_a_stage_reports_its_grid_in_millimetres() -> None:
     view = View((0.0, 0.0, 0.0), (1.0, 2.0, 4.0), (4, 16, 32), 2, 0)
-    done = Pass(view, np.zeros((1, 4, 16, 32)), np.zeros((1, 4)), 6, 2, 1.5, "because", 3)
-    told = stage_report("coarse", done, SPACING, 123.0)
-    assert (told.name, told.spacing_dhw_mm, told.grid) == ("coarse", (5.0, 4.0, 4.0), (4, 16, 32))
+    done = StageResult(view, np.zeros((1, 4, 16, 32)), np.zeros((1, 4)), 6, 2, 1.5, "because", 3)
+    told = stage_report("fine", ["liver", "spleen"], done, SPACING, 123.0)
+    assert (told.name, told.stage, told.targets) == ("fine liver, spleen", "fine", ("liver", "spleen"))
+    assert (told.spacing_dhw_mm, told.grid) == ((5.0, 4.0, 4.0), (4, 16, 32))
     assert (told.windows, told.skipped, told.seconds, told.peak_mb, told.why) == (6, 2, 1.5, 123.0, "because")

@@ -82,7 +82,7 @@ def test_the_model_sees_the_thick_axis_first(thick: int) -> None:
     """A view of 4 slices on any axis comes as (4, 32, 48), with its prompt turned alike."""
     shape = [32, 48]
     shape.insert(thick, 4)
-    seen = {}
+    seen: dict[str, object] = {}
 
     def predict(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
         assert prompt is not None
@@ -90,11 +90,11 @@ def test_the_model_sees_the_thick_axis_first(thick: int) -> None:
         return prompt, prompt.max((2, 3))
 
     image = image_of(tuple(shape))
-    hint = np.random.default_rng(1).random((CLASSES, *shape), np.float32)
+    spatial_prompt = np.random.default_rng(1).random((CLASSES, *shape), np.float32)
     view = view_of(tuple(shape), 2, thick)
-    result = run_windows(predict, image, hint, view, 10_000, 0.5, CLASSES)
+    result = run_windows(predict, image, spatial_prompt, view, 10_000, 0.5, CLASSES)
     assert seen == {"image": (2, 4, 32, 48), "prompt": (CLASSES, 4, 32, 48), "degree": 2}
-    np.testing.assert_array_equal(result.probability, hint)
+    np.testing.assert_array_equal(result.probability, spatial_prompt)
     assert result.presence.shape == (CLASSES, 4)
 
 
@@ -169,15 +169,17 @@ def test_black_windows_are_not_asked() -> None:
 
 def test_windows_away_from_the_coarse_result_are_not_asked() -> None:
     shape = (96, 16, 16)
-    hint = np.zeros((CLASSES, *shape), np.float32)
-    hint[1, 40:50] = 0.9
-    result = run_windows(Double(), image_of(shape), hint, view_of(shape), 32 * 16 * 16, 0.0, CLASSES)
+    spatial_prompt = np.zeros((CLASSES, *shape), np.float32)
+    spatial_prompt[1, 40:50] = 0.9
+    result = run_windows(
+        Double(), image_of(shape), spatial_prompt, view_of(shape), 32 * 16 * 16, 0.0, CLASSES
+    )
     assert (result.windows, result.skipped) == (1, 2)
     assert result.probability[:, 32:64].any() and not result.probability[:, :32].any()
 
 
 @pytest.mark.parametrize(
-    ("level", "hint", "idle"),
+    ("level", "spatial_prompt", "idle"),
     [
         (-1.0, None, True),
         (-0.99, None, False),
@@ -187,9 +189,9 @@ def test_windows_away_from_the_coarse_result_are_not_asked() -> None:
         (-1.0, 1.0, True),
     ],
 )
-def test_what_counts_as_idle(level: float, hint: float | None, idle: bool) -> None:
+def test_what_counts_as_idle(level: float, spatial_prompt: float | None, idle: bool) -> None:
     image = np.full((2, 4, 4, 4), level, np.float32)
-    prompt = None if hint is None else np.full((1, 4, 4, 4), hint, np.float32)
+    prompt = None if spatial_prompt is None else np.full((1, 4, 4, 4), spatial_prompt, np.float32)
     assert is_idle(image, prompt) is idle
 
 
@@ -200,7 +202,7 @@ def test_windows_left_out_are_counted_and_stay_empty() -> None:
     result = run_windows(
         Double(), image_of(shape), None, view_of(shape), 32 * 16 * 16, 0.0, CLASSES, lambda: next(answers)
     )
-    assert (result.windows, result.skipped, result.unseen) == (2, 0, 1)
+    assert (result.windows, result.skipped, result.dropped) == (2, 0, 1)
     assert (result.probability[1, :64] >= 1).all() and not result.probability[:, 64:].any()
     assert np.isfinite(result.probability).all()
 
@@ -210,13 +212,13 @@ def test_a_skipped_window_counts_as_a_no_where_others_overlap_it() -> None:
     the middle of what both share, so a 1 from the first alone adds up to 1 over the two.
     """
     shape = (48, 16, 16)
-    hint = np.zeros((1, *shape), np.float32)
-    hint[:, :10] = 1
+    spatial_prompt = np.zeros((1, *shape), np.float32)
+    spatial_prompt[:, :10] = 1
 
     def predict(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
         return np.ones((1, *image.shape[1:]), np.float32), np.ones((1, image.shape[1]), np.float32)
 
-    result = run_windows(predict, image_of(shape), hint, view_of(shape), 32 * 16 * 16, 0.5, 1)
+    result = run_windows(predict, image_of(shape), spatial_prompt, view_of(shape), 32 * 16 * 16, 0.5, 1)
     line = result.probability[0, :, 8, 8]
     assert (result.windows, result.skipped) == (1, 1)
     assert (line[:16] == 1).all() and not line[32:].any()
@@ -234,12 +236,19 @@ def plain(
     weight = gaussian_weight(size)
     for corner in window_corners(view.shape, size, overlap):
         at = tuple(slice(c, c + n) for c, n in zip(corner, size, strict=True))
-        part, hint = image[(slice(None), *at)], None if prompt is None else prompt[(slice(None), *at)]
+        part, spatial_prompt = (
+            image[(slice(None), *at)],
+            None if prompt is None else prompt[(slice(None), *at)],
+        )
         weights[at] += weight
-        if is_idle(part, hint):
+        if is_idle(part, spatial_prompt):
             continue
         # In one piece, as `run_windows` hands them over: numpy's sums hang on the order in memory.
-        turned = None if hint is None else np.ascontiguousarray(np.moveaxis(hint, 1 + thick, 1))
+        turned = (
+            None
+            if spatial_prompt is None
+            else np.ascontiguousarray(np.moveaxis(spatial_prompt, 1 + thick, 1))
+        )
         p, present = predict(np.ascontiguousarray(np.moveaxis(part, 1 + thick, 1)), turned, view.degree)
         total[(slice(None), *at)] += np.moveaxis(p, 1, 1 + thick) * weight
         presence[:, at[thick]] = np.maximum(presence[:, at[thick]], present)
@@ -249,8 +258,8 @@ def plain(
 
 def wavy(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
     """Answers that differ from voxel to voxel and window to window."""
-    hint = 0.0 if prompt is None else prompt.mean(0)
-    first = np.abs(np.sin(7 * image[0] + hint + image.mean())).astype(np.float32)
+    spatial_prompt = 0.0 if prompt is None else prompt.mean(0)
+    first = np.abs(np.sin(7 * image[0] + spatial_prompt + image.mean())).astype(np.float32)
     p = np.stack([first / (n + 1) for n in range(CLASSES)])
     return p, p.max((2, 3))
 
@@ -276,9 +285,11 @@ def test_slabs_give_what_the_plain_implementation_gives(
     prompt = np.zeros((CLASSES, *shape), np.float32)
     prompt[..., int(rng.integers(0, shape[2])) :] = rng.random()
     view = View((0.5, -1.0, 2.0), (1.5, 1.0, 2.5), shape, degree, thick)
-    for hint in (None, prompt, PackedProbability.of(prompt)):
-        result = run_windows(wavy, image, hint, view, voxels, overlap, CLASSES)
-        dense, presence = plain(wavy, image, None if hint is None else prompt, view, voxels, overlap)
+    for spatial_prompt in (None, prompt, PackedProbability.of(prompt)):
+        result = run_windows(wavy, image, spatial_prompt, view, voxels, overlap, CLASSES)
+        dense, presence = plain(
+            wavy, image, None if spatial_prompt is None else prompt, view, voxels, overlap
+        )
         if result.windows + result.skipped > 1:
             np.testing.assert_array_equal(np.asarray(result.probability), dense)
             np.testing.assert_array_equal(result.presence, presence)

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,15 +24,15 @@ from tests.inference.fakes import Opener, write_case
 from vesal.inference.data.case import UserMask
 from vesal.inference.data.prompt import Query
 from vesal.inference.engine import Engine
-from vesal.inference.families.contract import StageModel
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.geometry.views import Box, whole
-from vesal.inference.planning.profile import Profile, StageRule
+from vesal.inference.planning.profile import Profile
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.runner.run import run
 from vesal.inference.runner.settings import Settings
-from vesal.inference.stages.passes import nothing_later
-from vesal.inference.stages.spatial_prompt import MaskPrompt, joined, split_by_mask
-from vesal.inference.stages.view_pass import Look, Sight, Task
+from vesal.inference.stages.spatial_prompt import MaskPrompt, split_by_mask, union_box
+from vesal.inference.stages.view_pass import ViewPass
+from vesal.inference.stages.view_task import ViewTask, Volume
 from vesal.inference.timing.clock import Clock
 from vesal.inference.timing.forecast import Forecast
 from vesal.inference.timing.ladder import Effort, FineScope, Ladder, PlannedStage
@@ -145,8 +146,8 @@ def test_each_prompt_gets_its_own_mask():
 
 def test_the_region_holds_the_mask_and_what_was_found():
     a, b = Box((1, 2, 3), (4, 5, 6)), Box((0, 3, 3), (2, 9, 5))
-    assert joined(a, None) == a
-    assert joined(a, b) == Box((0, 2, 3), (4, 9, 6))
+    assert union_box(a, None) == a
+    assert union_box(a, b) == Box((0, 2, 3), (4, 9, 6))
 
 
 def test_a_stroke_in_one_slice_does_not_hide_the_target():
@@ -174,13 +175,13 @@ class Watched(Opener):
     def __init__(self) -> None:
         super().__init__()
         self.masks: list[UserMask | None] = []
-        inner = self.engine.segment
+        inner = self.model.segment_case
 
-        def segment(case, *rest):
+        def segment_case(case, *rest, **more):
             self.masks.append(case.mask)
-            return inner(case, *rest)
+            return inner(case, *rest, **more)
 
-        self.engine.segment = segment  # type: ignore[method-assign]
+        self.model.segment_case = segment_case
 
 
 def run_with(folder: Path, prev_pred: np.ndarray, **settings) -> tuple[Watched, int, dict]:
@@ -189,7 +190,7 @@ def run_with(folder: Path, prev_pred: np.ndarray, **settings) -> tuple[Watched, 
     with np.load(path, allow_pickle=True) as archive:
         np.savez(path, **archive, prev_pred=prev_pred)
     opener = Watched()
-    code = run(Settings(path, folder / "out", **settings), opener)
+    code = run(Settings(path, folder / "out", **settings), opener, now=lambda: 0.0)
     return opener, code, json.loads((folder / "report.json").read_text())["cases"][0]
 
 
@@ -218,15 +219,16 @@ def test_a_bad_mask_does_not_lose_the_case(tmp_path, bad):
 
 def test_the_default_weights_take_it():
     """The shipped weights themselves are run; the mask is what they are given."""
-    engine = Engine.open(Settings(threads=1))
+    engine = Engine.open(threads=1)
     seen: list[np.ndarray | None] = []
-    predict = engine.model.predict
+    network: Any = engine.model
+    predict = network.predict
 
     def watched(image, prompt, *rest):
         seen.append(prompt)
         return predict(image, prompt, *rest)
 
-    engine.model.predict = watched  # type: ignore[method-assign]
+    network.predict = watched
     image = np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)
     case = replace(make_case(image, [LIVER], (3.0, 3.0, 3.0)), mask=UserMask(MASK, (1,), "here"))
     result = engine.segment(case, [LIVER], Clock(600.0, 0.0, lambda: 0.0), Saved())
@@ -238,10 +240,10 @@ def test_the_default_weights_take_it():
 def test_a_profile_says_which_stage(tmp_path):
     assert Profile.hybrid == "fine"
     profile = make_profile()
-    assert Engine(profile, SimpleNamespace(), NanoModel({}, BANK)).hybrid == "fine"
+    assert Engine(profile, SimpleNamespace(), NanoModel({}, BANK)).mask_stage == "fine"
     coarse = replace(profile, hybrid="coarse")
-    assert Engine(coarse, SimpleNamespace(), NanoModel({}, BANK)).hybrid == "coarse"
-    assert Engine(coarse, SimpleNamespace(), NanoModel({}, BANK), "off").hybrid == "off"
+    assert Engine(coarse, SimpleNamespace(), NanoModel({}, BANK)).mask_stage == "coarse"
+    assert Engine(coarse, SimpleNamespace(), NanoModel({}, BANK), "off").mask_stage == "off"
 
 
 @pytest.mark.parametrize("given", [False, True])
@@ -249,14 +251,14 @@ def test_a_mask_is_no_result_where_time_runs_short(given):
     """Where only unsure windows are looked at again, a coarse result settles one; a user's mask does not."""
     rule, sure = StageRule(16**3, max_windows=8, overlap=0.0), np.ones((1, 32, 32, 32), np.float32)
     graph = Constant(0.25)
-    model = StageModel.fine(NanoModel({0: graph}, BANK))
-    sight = Sight(made_image((32, 32, 32)), (1.0, 1.0, 1.0), (100.0, 50.0))
+    model = NanoModel({0: graph}, BANK)
+    volume = Volume(made_image((32, 32, 32)), (1.0, 1.0, 1.0), (100.0, 50.0))
     query = Query(1, "liver", "liver", None, "CT", "organ")
     box = whole((32, 32, 32))
-    task = Task(sight, model, [query], box, rule, False, True, lambda view: sure, given)
+    task = ViewTask(volume, model, [query], box, rule, False, True, lambda view: sure, given)
     ladder = Ladder(Forecast(Clock(60.0, 0.0, lambda: 0.0)), [PlannedStage(rule, False)])
     ladder.effort = Effort(fine=FineScope.UNSURE)
-    probability = np.asarray(Look(task, ladder, nothing_later).first_round().probability)
+    probability = np.asarray(ViewPass(task, ladder).run()[0].probability)
     assert len(graph.calls) == (8 if given else 0)
     assert probability.max() == pytest.approx(0.25 if given else 1.0, rel=1e-3)
 
@@ -273,6 +275,6 @@ def test_a_shifted_true_mask_helps_the_default_weights(shared, tmp_path):
         folder = tmp_path / label
         folder.mkdir()
         np.savez(folder / name, **case, **({} if mask is None else {"prev_pred": mask}))
-        assert run(Settings(folder / name, folder / "out", seconds=600.0)) == 0
+        assert run(Settings(folder / name, folder / "out"), now=lambda: 0.0) == 0
         found[label] = dice(np.load(folder / "out" / name)["segs"] == 1, truth == 1)
     assert found["with"] > found["without"]

@@ -11,9 +11,10 @@ from vesal.inference.data.prompt import Query
 from vesal.inference.families.contract import StageModel
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.geometry.views import View, whole
-from vesal.inference.planning.profile import StageRule
-from vesal.inference.stages.passes import MOST_QUERIES, coarse_tasks, nothing_later, run_coarse
-from vesal.inference.stages.view_pass import Look, Sight, Task
+from vesal.inference.planning.rules import StageRule
+from vesal.inference.stages.passes import MOST_QUERIES, coarse_tasks, run_coarse
+from vesal.inference.stages.view_pass import ViewPass
+from vesal.inference.stages.view_task import ViewTask, Volume
 from vesal.inference.timing.clock import Clock
 from vesal.inference.timing.forecast import Forecast
 from vesal.inference.timing.ladder import Effort, FineScope, Ladder, PlannedStage
@@ -42,28 +43,30 @@ class Timed:
         return Ladder(Forecast(Clock(budget_s, 0.0, lambda: self.at)), [PlannedStage(rule, first)])
 
 
-def sight_of(image: np.ndarray) -> Sight:
+def volume_of(image: np.ndarray) -> Volume:
     """A volume of 1 mm voxels."""
-    return Sight(image, (1.0, 1.0, 1.0), (100.0, 50.0))
+    return Volume(image, (1.0, 1.0, 1.0), (100.0, 50.0))
 
 
 def model_of(graph: Graph) -> StageModel:
     """One network for all degrees."""
-    return StageModel.fine(NanoModel({0: graph, 1: graph, 2: graph}, BANK))
+    return NanoModel({0: graph, 1: graph, 2: graph}, BANK)
 
 
 def half_sure(view: View) -> np.ndarray:
     """A coarse result that is sure of its first half, along D, and knows nothing of its second."""
-    hint = np.full((1, *view.shape), 0.5, np.float32)
-    hint[:, : view.shape[0] // 2] = 1.0
-    return hint
+    spatial_prompt = np.full((1, *view.shape), 0.5, np.float32)
+    spatial_prompt[:, : view.shape[0] // 2] = 1.0
+    return spatial_prompt
 
 
 def refine(timed: Timed, ladder: Ladder, given: bool = False) -> np.ndarray:
     """The probability (32, 32, 32) after one round over eight windows."""
-    sight = sight_of(made_image((SIDE,) * 3))
-    task = Task(sight, model_of(timed), [LIVER], whole((SIDE,) * 3), EIGHT, False, True, half_sure, given)
-    return np.asarray(Look(task, ladder, nothing_later).first_round().probability)[0]
+    volume = volume_of(made_image((SIDE,) * 3))
+    task = ViewTask(
+        volume, model_of(timed), [LIVER], whole((SIDE,) * 3), EIGHT, False, True, half_sure, given
+    )
+    return np.asarray(ViewPass(task, ladder).run()[0].probability)[0]
 
 
 def test_only_windows_that_the_coarse_stage_left_open_are_run() -> None:
@@ -87,18 +90,18 @@ def echo(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"probability": seen, "presence": seen.max((3, 4))}
 
 
-@pytest.mark.parametrize(("unseen", "joined"), [(False, 0.5), (True, 0.0)])
+@pytest.mark.parametrize(("dropped", "union_box"), [(False, 0.5), (True, 0.0)])
 def test_complementary_results_are_averaged_or_taken_from_the_half_not_shown(
-    unseen: bool, joined: float
+    dropped: bool, union_box: float
 ) -> None:
     rule = StageRule(
-        window_voxels=SIDE**3, complementary_block=4, merge_unprompted=unseen, binary_prompts=True
+        window_voxels=SIDE**3, complementary_block=4, merge_unprompted=dropped, binary_prompts=True
     )
-    sight, box = sight_of(made_image((SIDE,) * 3)), whole((SIDE,) * 3)
-    task = Task(sight, model_of(echo), [LIVER], box, rule, False, hint=half_marked)
+    volume, box = volume_of(made_image((SIDE,) * 3)), whole((SIDE,) * 3)
+    task = ViewTask(volume, model_of(echo), [LIVER], box, rule, False, spatial_prompt=half_marked)
     ladder = Timed(echo, lambda n: 0.0).ladder(60.0, rule, False)
-    probability = np.asarray(Look(task, ladder, nothing_later).first_round().probability)[0]
-    np.testing.assert_array_equal(probability[: SIDE // 2], joined)
+    probability = np.asarray(ViewPass(task, ladder).run()[0].probability)[0]
+    np.testing.assert_array_equal(probability[: SIDE // 2], union_box)
     np.testing.assert_array_equal(probability[SIDE // 2 :], 0.0)
 
 
@@ -106,9 +109,9 @@ def test_masks_that_leave_nothing_open_are_the_result() -> None:
     timed = Timed(Constant(0.25), lambda n: 0.0)
     ladder = timed.ladder(60.0, EIGHT, False)
     ladder.effort = Effort(complementary=False, fine=FineScope.UNSURE)
-    sight, box = sight_of(made_image((SIDE,) * 3)), whole((SIDE,) * 3)
-    task = Task(sight, model_of(timed), [LIVER], box, EIGHT, False, hint=half_marked)
-    probability = np.asarray(Look(task, ladder, nothing_later).first_round().probability)[0]
+    volume, box = volume_of(made_image((SIDE,) * 3)), whole((SIDE,) * 3)
+    task = ViewTask(volume, model_of(timed), [LIVER], box, EIGHT, False, spatial_prompt=half_marked)
+    probability = np.asarray(ViewPass(task, ladder).run()[0].probability)[0]
     assert timed.count == 0 and probability.dtype == np.float32
     np.testing.assert_allclose(probability[: SIDE // 2], 1.0, rtol=1e-3)
     np.testing.assert_array_equal(probability[SIDE // 2 :], 0.0)
@@ -130,17 +133,17 @@ def test_air_is_counted_once_and_not_for_every_rung(monkeypatch: pytest.MonkeyPa
     image = np.zeros((SIDE,) * 3, np.uint8)
     image[:8, :8, :8] = 200
     sampled = []
-    channels = Sight.channels
-    monkeypatch.setattr(Sight, "channels", lambda self, view: sampled.append(view) or channels(self, view))
+    channels = Volume.channels
+    monkeypatch.setattr(Volume, "channels", lambda self, view: sampled.append(view) or channels(self, view))
     timed = Timed(Constant(0.75), lambda n: 10.0)
     ladder = timed.ladder(45.0, EIGHT, True)
     for _ in range(2):
-        with ladder.pace.call(0, 16**3):
-            timed.at += 10.0
-    task = Task(sight_of(image), model_of(timed), [LIVER], whole((SIDE,) * 3), EIGHT, True)
-    assert ladder.fits(task.load) and ladder.steps == [] and len(sampled) == 1
+        timed.at += 10.0
+        ladder.forecast.record_call(0, 16**3, 10.0)
+    task = ViewTask(volume_of(image), model_of(timed), [LIVER], whole((SIDE,) * 3), EIGHT, True)
+    assert ladder.fits(task) and ladder.steps == [] and len(sampled) == 1
     timed.at = 40.0
-    assert not ladder.fits(task.load)
+    assert not ladder.fits(task)
     assert len(sampled) == 1
 
 
@@ -165,9 +168,9 @@ def test_a_pass_that_becomes_coarser_takes_the_earlier_ones_along() -> None:
     timed = Timed(Bright(), lambda n: 1.0 if n <= 8 else 5.0)
     ladder = timed.ladder(40.0, EIGHT, True)
     queries = [(LIVER, SPLEEN)[i % 2] for i in range(MOST_QUERIES + 4)]
-    result = run_coarse(coarse_tasks(sight_of(image), model_of(timed), queries, EIGHT), ladder)
+    result = run_coarse(coarse_tasks(volume_of(image), model_of(timed), queries, EIGHT), ladder)
     assert ladder.steps and ladder.steps[-1].step.startswith("coarser spacing")
-    assert np.prod(result.view.shape) < SIDE**3 and result.unseen == 0
+    assert np.prod(result.view.shape) < SIDE**3 and result.dropped == 0
     found = np.asarray(result.probability)
     assert found.shape == (len(queries), *result.view.shape)
     middle = found[:, result.view.shape[0] // 2, result.view.shape[1] // 2, result.view.shape[2] // 2]
@@ -188,9 +191,9 @@ def test_windows_halved_for_want_of_memory_still_ask_the_clock() -> None:
 
     timed = Timed(graph, lambda n: 1.0)
     ladder = timed.ladder(20.0, StageRule(window_voxels=16**3), True)
-    sight = sight_of(made_image((64,) * 3))
-    task = Task(sight, model_of(timed), [LIVER], whole((64,) * 3), rule, True)
-    result = Look(task, ladder, nothing_later).first_round()
-    assert result.windows + result.skipped + result.unseen == 64
+    volume = volume_of(made_image((64,) * 3))
+    task = ViewTask(volume, model_of(timed), [LIVER], whole((64,) * 3), rule, True)
+    result = ViewPass(task, ladder).run()[0]
+    assert result.windows + result.skipped + result.dropped == 64
     assert timed.at < 20.0 and 15 < result.windows < 20
     assert [step.step for step in ladder.steps] == ["windows left out: 1"]

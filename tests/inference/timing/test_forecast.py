@@ -4,7 +4,7 @@ import pytest
 
 from vesal.inference.timing.call_costs import CallCosts
 from vesal.inference.timing.clock import LEAVE_S, Clock
-from vesal.inference.timing.forecast import CALL_MARGIN, END_MARGIN, PLAN_MARGIN, Forecast, Load
+from vesal.inference.timing.forecast import CALL_MARGIN, END_MARGIN, PLAN_MARGIN, CostEstimate, Forecast
 
 
 class Watch:
@@ -24,23 +24,23 @@ def watch() -> Watch:
 
 def pace_after(watch: Watch, *calls: float, write_s: float = 0.0) -> Forecast:
     """A pace of 60 s that has seen such calls on 4096 voxels at degree 0."""
-    pace = Forecast(Clock(60.0, 0.0, watch, write_s))
+    forecast = Forecast(Clock(60.0, 0.0, watch, write_s))
     for seconds in calls:
-        with pace.call(0, 4096):
-            watch.at += seconds
+        watch.at += seconds
+        forecast.record_call(0, 4096, seconds)
     watch.at = 0.0
-    return pace
+    return forecast
 
 
-def fits_until(pace: Forecast, watch: Watch, at: float, loads: list[Load]) -> bool:
+def fits_until(forecast: Forecast, watch: Watch, at: float, loads: list[CostEstimate]) -> bool:
     """Whether ``loads`` fit up to a moment and no longer."""
     watch.at = at - 0.01
-    before = pace.fits(loads)
+    before = forecast.fits(loads)
     watch.at = at + 0.01
-    return before and not pace.fits(loads)
+    return before and not forecast.fits(loads)
 
 
-ONE = [Load(0, 4096, 1)]
+ONE = [CostEstimate(0, 4096, 1)]
 
 
 def test_without_measurements_there_must_only_be_time_left(watch: Watch) -> None:
@@ -53,16 +53,16 @@ def test_nothing_to_come_always_fits(watch: Watch) -> None:
 
 
 def test_before_a_result_was_written_the_end_costs_what_zeros_did(watch: Watch) -> None:
-    pace = pace_after(watch, write_s=2.0)
-    assert fits_until(pace, watch, 60.0 - LEAVE_S - END_MARGIN * 2.0, ONE)
+    forecast = pace_after(watch, write_s=2.0)
+    assert fits_until(forecast, watch, 60.0 - LEAVE_S - END_MARGIN * 2.0, ONE)
 
 
 def test_afterwards_the_end_costs_what_the_coarse_one_did(watch: Watch) -> None:
     """Zeros compress well: 2 s for them, 3 s for the coarse result."""
-    pace = pace_after(watch, write_s=2.0)
-    with pace.ending():
+    forecast = pace_after(watch, write_s=2.0)
+    with forecast.ending():
         watch.at += 3.0
-    assert fits_until(pace, watch, 60.0 - LEAVE_S - END_MARGIN * 3.0, ONE)
+    assert fits_until(forecast, watch, 60.0 - LEAVE_S - END_MARGIN * 3.0, ONE)
 
 
 @pytest.mark.parametrize(("empty", "end_s"), [(False, 3.0), (True, 3.0 + 5.0)])
@@ -70,37 +70,37 @@ def test_an_empty_result_does_not_tell_what_the_way_back_costs(
     watch: Watch, empty: bool, end_s: float
 ) -> None:
     """Without a coarse stage: 3 s for writing nothing, 5 s for sampling the largest view, and back again."""
-    pace = pace_after(watch)
-    with pace.ending(empty):
+    forecast = pace_after(watch)
+    with forecast.ending(empty):
         watch.at += 3.0
     for seconds in (5.0, 2.0):
-        with pace.sampling():
+        with forecast.sampling():
             watch.at += seconds
-    assert pace.end_s() == END_MARGIN * end_s
+    assert forecast.end_s() == END_MARGIN * end_s
 
 
 def test_the_sum_counts_windows_rounds_and_passes(watch: Watch) -> None:
     """2 s a call; 3 windows with two passes each in two views alike: 12 calls."""
-    pace = pace_after(watch, 9.0, 2.0)
-    assert pace.needs_s([Load(0, 4096, 3, times=2, passes=2)]) == 24.0
-    assert fits_until(pace, watch, 60.0 - LEAVE_S - PLAN_MARGIN * 24.0, [Load(0, 4096, 3, 2, 2)])
+    forecast = pace_after(watch, 9.0, 2.0)
+    assert forecast.needs_s([CostEstimate(0, 4096, 3, times=2, passes=2)]) == 24.0
+    assert fits_until(forecast, watch, 60.0 - LEAVE_S - PLAN_MARGIN * 24.0, [CostEstimate(0, 4096, 3, 2, 2)])
 
 
 def test_the_next_window_must_fit_even_if_it_is_a_slow_one(watch: Watch) -> None:
     """9 s for the compiling first, then 1, 8 and 1 s: the mean is 3.3 s, the slowest 8."""
-    pace = pace_after(watch, 9.0, 1.0, 8.0, 1.0)
-    assert fits_until(pace, watch, 60.0 - LEAVE_S - CALL_MARGIN * 8.0, ONE)
+    forecast = pace_after(watch, 9.0, 1.0, 8.0, 1.0)
+    assert fits_until(forecast, watch, 60.0 - LEAVE_S - CALL_MARGIN * 8.0, ONE)
 
 
 def test_a_view_costs_more_than_its_calls(watch: Watch) -> None:
     """A view of 7 s of which the call took 2: 5 s for each further one."""
-    pace = pace_after(watch, 9.0, 2.0)
-    with pace.view():
+    forecast = pace_after(watch, 9.0, 2.0)
+    with forecast.view():
         watch.at += 3.0
-        with pace.call(0, 4096):
-            watch.at += 2.0
         watch.at += 2.0
-    assert pace.needs_s([Load(0, 4096, 1, times=2, views=2)]) == 2 * 2.0 + 2 * 5.0
+        forecast.record_call(0, 4096, 2.0)
+        watch.at += 2.0
+    assert forecast.needs_s([CostEstimate(0, 4096, 1, times=2, views=2)]) == 2 * 2.0 + 2 * 5.0
 
 
 def test_windows_are_counted_before_anything_is_given_up(watch: Watch) -> None:
@@ -111,16 +111,16 @@ def test_windows_are_counted_before_anything_is_given_up(watch: Watch) -> None:
         asked.append(busy)
         return busy
 
-    pace = pace_after(watch, 2.0, 2.0)
-    assert pace.fits([Load(0, 4096, 5, count=lambda: count(1))]) and asked == []
-    assert pace.fits([Load(0, 4096, 40, count=lambda: count(10))]) and asked == [10]
-    assert not pace.fits([Load(0, 4096, 40, count=lambda: count(30))])
+    forecast = pace_after(watch, 2.0, 2.0)
+    assert forecast.fits([CostEstimate(0, 4096, 5, count=lambda: count(1))]) and asked == []
+    assert forecast.fits([CostEstimate(0, 4096, 40, count=lambda: count(10))]) and asked == [10]
+    assert not forecast.fits([CostEstimate(0, 4096, 40, count=lambda: count(30))])
 
 
 def test_the_reason_names_what_is_left_and_what_it_takes(watch: Watch) -> None:
-    pace = pace_after(watch, 10.0, 10.0, write_s=2.0)
+    forecast = pace_after(watch, 10.0, 10.0, write_s=2.0)
     watch.at = 50.0
-    assert pace.why_not([Load(0, 4096, 3)]) == (
+    assert forecast.why_not([CostEstimate(0, 4096, 3)]) == (
         "10.00 s of 60 s left, 3 more windows take 30.00 s, the next up to 10.00 s, "
         "filtering and writing 2.50 s"
     )
@@ -131,10 +131,10 @@ def test_what_one_case_measured_the_next_one_knows(watch: Watch) -> None:
     known = CallCosts()
     first = Forecast(Clock(60.0, 0.0, watch), known)
     for _ in range(2):
-        with first.call(0, 4096):
-            watch.at += 5.0
+        watch.at += 5.0
+        first.record_call(0, 4096, 5.0)
     second = Forecast(Clock(60.0, 0.0, watch), known)
     assert (second.next_s(ONE), second.needs_s(ONE)) == (5.0, 0.0)
-    with second.call(0, 4096):
-        watch.at += 1.0
+    watch.at += 1.0
+    second.record_call(0, 4096, 1.0)
     assert second.next_s(ONE) == 1.0

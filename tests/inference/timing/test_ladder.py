@@ -1,10 +1,12 @@
 """What is given up, in which order, and what each rung makes of a stage's rule."""
 
+from collections.abc import Callable
+
 import pytest
 
-from vesal.inference.planning.profile import StageRule
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.timing.clock import Clock
-from vesal.inference.timing.forecast import Forecast, Load
+from vesal.inference.timing.forecast import CostEstimate, Forecast
 from vesal.inference.timing.ladder import Effort, FineScope, Ladder, PlannedStage, rungs
 
 RULE = StageRule(window_voxels=32**3, max_windows=8, overlap=0.5, rounds=3, complementary_block=8)
@@ -19,16 +21,21 @@ class Watch:
 
     def __init__(self, budget_s: float = 1000.0) -> None:
         self.at = 0.0
-        self.pace = Forecast(Clock(budget_s, 0.0, lambda: self.at))
+        self.forecast = Forecast(Clock(budget_s, 0.0, lambda: self.at))
         for _ in range(2):
-            with self.pace.call(0, 4096):
-                self.at += 1.0
+            self.at += 1.0
+            self.forecast.record_call(0, 4096, 1.0)
         self.at = 0.0
 
 
-def windows(count: int) -> list[Load]:
-    """So many windows of 1 s."""
-    return [Load(0, 4096, count)]
+class Windows:
+    """So many windows of 1 s under each effort."""
+
+    def __init__(self, count: Callable[[Effort], int]) -> None:
+        self.count = count
+
+    def cost(self, effort: Effort) -> list[CostEstimate]:
+        return [CostEstimate(0, 4096, self.count(effort))]
 
 
 def test_the_order_of_the_rungs() -> None:
@@ -75,16 +82,16 @@ def test_coarser_is_fewer_windows_and_then_fewer_voxels(share: float, windows_: 
 
 
 def test_what_fits_takes_no_step() -> None:
-    ladder = Ladder(Watch(100.0).pace, [COARSE, FINE])
-    assert ladder.fits(lambda effort: windows(80))
+    ladder = Ladder(Watch(100.0).forecast, [COARSE, FINE])
+    assert ladder.fits(Windows(lambda effort: 80))
     assert (ladder.steps, ladder.effort) == ([], Effort())
 
 
 def test_steps_are_taken_up_to_the_first_that_fits() -> None:
     """100 windows without, 50 with the complementary pass, and time for 60; rounds are tried before that."""
     watch = Watch(60.0)
-    ladder = Ladder(watch.pace, [COARSE, FINE])
-    assert ladder.fits(lambda effort: windows(100 if effort.complementary else 50))
+    ladder = Ladder(watch.forecast, [COARSE, FINE])
+    assert ladder.fits(Windows(lambda effort: 100 if effort.complementary else 50))
     assert [step.step for step in ladder.steps] == [
         "fewer refinement rounds: 2",
         "fewer refinement rounds: 1",
@@ -92,7 +99,7 @@ def test_steps_are_taken_up_to_the_first_that_fits() -> None:
     ]
     assert ladder.effort == Effort(rounds=1, complementary=False)
     watch.at = 10.0
-    assert ladder.fits(lambda effort: windows(100 if effort.overlap > 0 else 1))
+    assert ladder.fits(Windows(lambda effort: 100 if effort.overlap > 0 else 1))
     assert [step.step for step in ladder.steps[3:]] == ["overlap 0.25", "overlap 0"]
     assert [step.at_s for step in ladder.steps] == [0.0] * 3 + [10.0] * 2
     assert ladder.steps[3].why.startswith("50.00 s of 60 s left, 100 more windows take 100.00 s")
@@ -104,8 +111,8 @@ def test_a_rung_that_changes_nothing_is_passed_in_silence() -> None:
         PlannedStage(StageRule(window_voxels=16**3), True),
         PlannedStage(StageRule(window_voxels=16**3), False),
     ]
-    ladder = Ladder(Watch(60.0).pace, plain)
-    assert ladder.fits(lambda effort: windows(100 if effort.fine is not FineScope.NOWHERE else 1))
+    ladder = Ladder(Watch(60.0).forecast, plain)
+    assert ladder.fits(Windows(lambda effort: 100 if effort.fine is not FineScope.NOWHERE else 1))
     assert [step.step for step in ladder.steps] == [
         "fine stage only where the coarse stage was unsure",
         "coarse only",
@@ -114,15 +121,15 @@ def test_a_rung_that_changes_nothing_is_passed_in_silence() -> None:
 
 def test_without_a_coarse_stage_the_only_one_becomes_coarser() -> None:
     """ "Coarse only" would be nothing at all."""
-    ladder = Ladder(Watch(60.0).pace, [PlannedStage(RULE, first=True)])
-    assert ladder.fits(lambda effort: windows(int(100 * effort.share)))
+    ladder = Ladder(Watch(60.0).forecast, [PlannedStage(RULE, first=True)])
+    assert ladder.fits(Windows(lambda effort: int(100 * effort.share)))
     steps = [step.step for step in ladder.steps]
     assert steps[-1] == "coarser spacing: 1/2 of the voxels" and "coarse only" not in steps
 
 
 def test_where_nothing_fits_no_step_is_taken() -> None:
-    ladder = Ladder(Watch(60.0).pace, [COARSE, FINE])
-    assert not ladder.fits(lambda effort: windows(100))
+    ladder = Ladder(Watch(60.0).forecast, [COARSE, FINE])
+    assert not ladder.fits(Windows(lambda effort: 100))
     assert (ladder.steps, ladder.effort) == ([], Effort())
-    ladder.left_out(windows(100))
+    ladder.omit(Windows(lambda effort: 100))
     assert [step.step for step in ladder.steps] == ["windows left out: 100"]

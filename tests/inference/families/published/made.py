@@ -1,4 +1,4 @@
-"""A fake profile with Medal S's rules on small windows, and one case through the engine by it."""
+"""A fake model with Medal S's rules on small windows, and one case through the engine by them."""
 
 import copy
 import json
@@ -11,6 +11,7 @@ from tests.inference.fake_models import (
     BANK,
     Bright,
     Saved,
+    made_image,
     make_case,
     make_profile,
     make_prompt,
@@ -19,8 +20,10 @@ from tests.inference.families.published.recorded import PROFILE, names
 from vesal.inference.data.case import UserMask
 from vesal.inference.engine import Engine
 from vesal.inference.families.nano import NanoModel
-from vesal.inference.families.published.case_rules import PublishedRules
+from vesal.inference.families.published.case_decisions import PublishedRules
+from vesal.inference.families.published.planning import plan_by_rules
 from vesal.inference.families.published.rules import read_rules
+from vesal.inference.planning.plan import Plan
 from vesal.inference.planning.profile import Profile
 from vesal.inference.timing.clock import Clock
 
@@ -44,19 +47,49 @@ class Asked(Bright):
         return [bool(call["prompt"].any()) for call in self.calls]
 
 
-def profile(paper: bool = False, **parts) -> Profile:
-    """The fake profile with Medal S's rules on small windows; ``parts`` change the rules."""
+PROFILE_OF_FAKES = make_profile(targets=[(name, None, "CT") for name in ("liver", "spleen", "lesion")])
+
+
+def published(paper: bool = False, **parts) -> PublishedRules:
+    """Medal S's rules on small windows; ``parts`` change them."""
     content = copy.deepcopy(CONTENT)
     for part, values in parts.items():
         content[part] = content[part] | values
-    targets = [(name, None, "CT") for name in ("liver", "spleen", "lesion")]
-    return replace(make_profile(targets=targets), ruled=PublishedRules(read_rules(content, paper), names()))
+    return PublishedRules(read_rules(content, paper), names())
 
 
-def run(graph, prompts, image, instance=False, mask=None, hybrid=None, used=None, clock=None):
+class PlannedByRules(NanoModel):
+    """A fake network whose cases are planned by rules."""
+
+    def __init__(self, graph, rules: PublishedRules) -> None:
+        super().__init__({0: graph}, BANK)
+        self._rules = rules
+
+    def plan(self, prompts, profile, case) -> Plan:
+        """As the family ``query`` plans."""
+        return plan_by_rules(prompts, profile, self.knows, case, self._rules)
+
+
+def plan(prompts, rules: PublishedRules, profile: Profile = PROFILE_OF_FAKES) -> Plan:
+    """The plan of a case of `SHAPE`."""
+    case = make_case(made_image(SHAPE), prompts)
+    return PlannedByRules(None, rules).plan(prompts, profile, case)
+
+
+def run(
+    graph,
+    prompts,
+    image,
+    instance=False,
+    mask=None,
+    hybrid=None,
+    rules=None,
+    clock=None,
+    used=PROFILE_OF_FAKES,
+):
     """One case through the engine."""
-    model = NanoModel({0: graph}, BANK)
-    engine = Engine(used or profile(), SimpleNamespace(name="fake"), model, hybrid)
+    model = PlannedByRules(graph, rules or published())
+    engine = Engine(used, SimpleNamespace(name="fake"), model, hybrid)
     case = make_case(image, prompts, (1.0, 1.0, 1.0), instance)
     if mask is not None:
         case = replace(case, mask=UserMask(mask, tuple(int(i) for i in np.unique(mask) if i), "here"))

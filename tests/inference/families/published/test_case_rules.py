@@ -8,36 +8,34 @@ import numpy as np
 import pytest
 
 from tests.inference.fake_models import (
-    BANK,
     dice,
     made_image,
-    make_case,
     make_profile,
     make_prompt,
 )
 from tests.inference.families.published.made import (
-    CONTENT,
     CUBE,
     FAR,
     LESION,
     LIVER,
+    PROFILE_OF_FAKES,
     SHAPE,
     SPLEEN,
     Asked,
-    profile,
+    plan,
+    published,
     run,
 )
 from tests.inference.families.published.recorded import PROFILE, dhw, names, rows, rules
-from vesal.inference.families.nano import NanoModel
-from vesal.inference.families.published.case_rules import CaseRules, PublishedRules, decide
+from vesal.inference.families.published.case_decisions import PublishedRules, decide
+from vesal.inference.families.published.case_rules import CaseRules
 from vesal.inference.families.published.naming import Names
 from vesal.inference.families.published.rules import read_rules
 from vesal.inference.families.published.spacing import stage_grid
 from vesal.inference.geometry.resample import to_view
 from vesal.inference.geometry.tiles import tiles, without_padding
 from vesal.inference.geometry.views import Box, whole
-from vesal.inference.planning.plan import make_plan
-from vesal.inference.planning.profile import StageRule, _ruled, read_profile
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.label_map import LabelMap
 
 
@@ -46,9 +44,9 @@ def test_a_case_runs_on_the_grids_and_windows_of_the_rules():
     result = run(graph, [LIVER, SPLEEN], image)
     assert dice(result.labels == 1, image == 200) > 0.95
     assert dice(result.labels == 4, image == 120) > 0.9
-    used, classes = profile().ruled.rules, ["CT_Liver", "CT_Spleen"]
+    used, classes = published().rules, ["CT_Liver", "CT_Spleen"]
     for report in result.stages:
-        stage = report.name.split()[0]
+        stage = report.stage
         grid = stage_grid(SHAPE, (1.0, 1.0, 1.0), classes, stage, used)
         padded = tuple(max(n, 32) for n in grid.shape)
         if stage == "coarse":
@@ -61,7 +59,7 @@ def calls_per_window(prompt, image, instance):
     """(calls, windows) of each stage."""
     graph = Asked()
     result = run(graph, [prompt], image, instance)
-    assert [report.name.split()[0] for report in result.stages] == ["coarse", "fine"]
+    assert [report.stage for report in result.stages] == ["coarse", "fine"]
     windows = [len(tiles(report.grid, (32, 32, 32))) for report in result.stages]
     return len(graph.calls), windows, graph.prompted()
 
@@ -78,15 +76,15 @@ def test_calls_for_each_window_are_those_of_the_rules(instance):
 
 def test_a_class_without_a_fine_stage_keeps_its_coarse_result():
     image = made_image(SHAPE, (CUBE, 200))
-    used = profile(stages={"skip_fine": ["CT_Liver"]})
-    result = run(Asked(), [LIVER], image, used=used)
+    used = published(stages={"skip_fine": ["CT_Liver"]})
+    result = run(Asked(), [LIVER], image, rules=used)
     assert [report.name for report in result.stages] == ["coarse"]
     assert dice(result.labels == 1, image == 200) > 0.8
 
 
 def test_a_class_without_a_coarse_stage_is_looked_for_everywhere_without_prompts():
     graph, image = Asked(), made_image(SHAPE, (CUBE, 200))
-    result = run(graph, [LIVER], image, used=profile(stages={"skip_coarse": ["CT_Liver"]}))
+    result = run(graph, [LIVER], image, rules=published(stages={"skip_coarse": ["CT_Liver"]}))
     assert len(result.stages) == 1 and "no coarse stage" in result.stages[0].why
     assert not any(graph.prompted())
     assert dice(result.labels == 1, image == 200) > 0.95
@@ -100,7 +98,7 @@ def test_an_empty_coarse_result_sends_the_fine_stage_everywhere_without_prompts(
 
 
 def test_specks_alone_are_an_empty_coarse_result():
-    case = CaseRules(profile().ruled.rules, SHAPE, (1.0, 1.0, 1.0), ("CT_Liver",), False)
+    case = CaseRules(published().rules, SHAPE, (1.0, 1.0, 1.0), ("CT_Liver",), False)
     labels = np.zeros(SHAPE, np.uint8)
     labels[3, 3, 3:9] = 1
     assert case.region(labels * case.solid(labels))[:2] == (whole(SHAPE), False)
@@ -122,32 +120,26 @@ def test_what_no_rule_knows_is_run_without_rules_and_says_so():
 
 def test_all_prompts_are_asked_in_the_modality_of_most():
     mr = [make_prompt(i, "liver", text="Liver in MRI", modality="MR") for i in (2, 3)]
-    used = replace(
-        profile(), targets=tuple(replace(t, modality=m) for t in profile().targets for m in ("CT", "MR"))
-    )
-    plan = make_plan([LIVER, *mr], used, NanoModel({}, BANK), make_case(made_image(SHAPE), [LIVER]))
-    (batch,) = plan.batches
+    targets = [(t.concept, None, m) for t in PROFILE_OF_FAKES.targets for m in ("CT", "MR")]
+    (batch,) = plan([LIVER, *mr], published(), make_profile(targets=targets)).batches
     assert [q.modality for q in batch.queries] == ["MR"] * 3
 
 
 def test_components_are_chosen_for_the_classes_of_the_list():
-    case = make_case(made_image(SHAPE), [LIVER, SPLEEN])
-    model = NanoModel({}, BANK)
-    code = make_plan([LIVER, SPLEEN], profile(), model, case).filters
+    code = plan([LIVER, SPLEEN], published()).filters
     assert (code.component_ids, code.min_size_ratio, code.min_object_voxels) == ((4,), None, 10)
-    paper = make_plan([LIVER, SPLEEN], profile(paper=True), model, case).filters
+    paper = plan([LIVER, SPLEEN], published(paper=True)).filters
     assert (paper.component_ids, paper.min_size_ratio) == ((1, 4), 0.6)
 
 
 def test_the_paper_hands_probabilities_on_and_refines_semantic_cases():
-    case, model = make_case(made_image(SHAPE), [LIVER]), NanoModel({}, BANK)
-    code, paper = (make_plan([LIVER], profile(p), model, case).batches[0].fine for p in (False, True))
+    code, paper = (plan([LIVER], published(p)).batches[0].fine for p in (False, True))
     assert (code.rounds, code.binary_prompts) == (1, True)
     assert (paper.rounds, paper.binary_prompts) == (2, False)
 
 
 def test_without_time_for_all_of_it_the_view_gets_coarser():
-    case = CaseRules(profile().ruled.rules, SHAPE, (1.0, 1.0, 1.0), ("CT_Liver", "CT_Spleen"), False)
+    case = CaseRules(published().rules, SHAPE, (1.0, 1.0, 1.0), ("CT_Liver", "CT_Spleen"), False)
     full, eighth = (case.view(whole(SHAPE), "fine", share) for share in (1.0, 0.125))
     assert eighth.tiling.grid == tuple(round(n / 2) for n in full.tiling.grid)
     assert eighth.shape == (32, 32, 32)
@@ -190,15 +182,8 @@ def test_all_recorded_regions_are_those_of_the_engine(shared):
     assert checked == 60
 
 
-def test_the_networks_own_window_wins_over_the_rules(tmp_path):
-    content = {"rules": CONTENT, "network": {"fine": {"window_dhw": [64, 32, 32], "spacing_dhw_mm": None}}}
-    used = _ruled(tmp_path, content).rules
-    assert used.fine.crop == (64, 32, 32) and used.fine.target_mm == (1.0, 1.0, 1.0)
-    assert used.coarse.crop == (32, 32, 32)
-
-
 def test_a_view_covers_whole_voxels_of_its_box():
-    case = CaseRules(profile().ruled.rules, SHAPE, (1.0, 1.0, 1.0), ("CT_Liver", "CT_Spleen"), False)
+    case = CaseRules(published().rules, SHAPE, (1.0, 1.0, 1.0), ("CT_Liver", "CT_Spleen"), False)
     view = case.view(Box((3.4, 5.0, 0.0), (20.2, 70.0, 72.0)), "fine")
     assert view.start == (3.0, 5.0, 0.0)
     assert view.tiling.source == (18, 65, 72)
@@ -207,35 +192,8 @@ def test_a_view_covers_whole_voxels_of_its_box():
 def test_x_of_the_file_runs_along_h_as_in_the_code_or_along_w_as_in_the_paper():
     asked = {1: ("Liver in CT", "liver", "CT"), 2: ("Spleen in CT", "spleen", "CT")}
     shape, spacing = (40, 64, 64), (4.0, 2.0, 1.0)
-    code, paper = (decide(asked, shape, spacing, False, profile(p).ruled).case for p in (False, True))
+    code, paper = (decide(asked, shape, spacing, False, published(p)).case for p in (False, True))
     assert code.spacing_mm == (4.0, 1.0, 2.0) and paper.spacing_mm == (4.0, 2.0, 1.0)
-
-
-def test_a_manifest_with_rules_is_read_with_its_names(tmp_path):
-    folder = tmp_path / "medal-s"
-    (folder / "profile").mkdir(parents=True)
-    (folder / "profile" / "names.json").write_text((PROFILE / "names.json").read_text())
-    content = json.loads((PROFILE / "profile.json").read_text()) | {
-        "name": "medal-s",
-        "family": "query",
-        "licence": "none",
-        "graphs": {"coarse": {"plain": "c.onnx"}, "fine": {"plain": "f.onnx", "prompted": "p.onnx"}},
-        "bank": "bank.npz",
-        "targets": [{"concept": "liver", "side": None, "modality": "CT"}],
-        "files": {},
-    }
-    for name in ("c.onnx", "f.onnx", "p.onnx", "bank.npz"):
-        (folder / name).write_bytes(b"x")
-        content["files"][name] = {
-            "sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
-        }
-    (folder / "manifest.json").write_text(json.dumps(content))
-    read = read_profile(folder)
-    assert read.ruled is not None and not read.ruled.rules.paper
-    assert read.graphs["fine prompted"] == folder / "p.onnx"
-    (folder / "profile" / "names.json").unlink()
-    with pytest.raises(ValueError, match=r"names.*cannot be read"):
-        read_profile(folder)
 
 
 SAT = json.loads((PROFILE.parents[1] / "sat" / "profile" / "profile.json").read_text())
@@ -264,17 +222,17 @@ def test_sat_runs_in_one_stage_without_prompts():
     fake = make_profile(
         coarse=StageRule(32**3, skip=True), targets=[("liver", None, "CT"), ("spleen", None, "CT")]
     )
-    used = replace(fake, ruled=PublishedRules(read_rules(content), Names({}, {})))
+    rules = PublishedRules(read_rules(content), Names({}, {}))
     graph, image = Asked(), made_image(SHAPE, (CUBE, 200), (FAR, 120))
-    result = run(graph, [LIVER, SPLEEN], image, used=used)
-    assert [report.name.split()[0] for report in result.stages] == ["fine"]
+    result = run(graph, [LIVER, SPLEEN], image, rules=rules, used=fake)
+    assert [report.stage for report in result.stages] == ["fine"]
     assert not any(graph.prompted())
     assert result.stages[0].windows == len(graph.calls) == len(tiles(result.stages[0].grid, (32, 32, 32)))
     assert dice(result.labels == 1, image == 200) > 0.85
     mask = np.zeros(SHAPE, np.uint16)
     mask[CUBE] = 1
-    off, asked = replace(used, hybrid="off"), Asked()
-    again = run(asked, [LIVER, SPLEEN], image, mask=mask, used=off, hybrid="fine")
+    off, asked = replace(fake, hybrid="off"), Asked()
+    again = run(asked, [LIVER, SPLEEN], image, mask=mask, rules=rules, used=off, hybrid="fine")
     assert np.array_equal(again.labels, result.labels) and len(asked.calls) == len(graph.calls)
     assert again.fallbacks == ["the user's mask is not used: the weights fakes take none"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.inference.families.published.recorded import dhw, names, rows, rules
-from vesal.inference.families.published.decisions import filters_volume, is_filtered, plan_case, refinements
+from vesal.inference.families.published.decisions import filters_volume, is_filtered, plan_named, refinements
 from vesal.inference.families.published.region import region_bounds, region_factor, shape_of
 from vesal.inference.families.published.spacing import plausible_spacing, region_spacing_mm
 from vesal.postprocess.specks import remove_specks
@@ -18,6 +18,12 @@ CRASHED = {"unknown_class_in_ct", "no_modality", "stage1_only_specks", "synaptic
 def spacing_of(row):
     """The file's spacing as the published code reads it, (D,H,W): x along h."""
     return plausible_spacing(tuple(row["shape"]), dhw(row["spacing"]), CODE.spacing)
+
+
+def plan_of(sentences, shape, instance=False):
+    """The decisions on a case with these sentences."""
+    named = {id_: NAMES.name(text, instance) for id_, text in sentences.items()}
+    return plan_named(named, shape, instance, CODE)
 
 
 def painted(row):
@@ -32,7 +38,7 @@ def run(row):
     """Our decisions on a recorded run; the fine stage finds its first two slices, as in the recording."""
     instance = bool(row["instance_label"])
     sentences = {int(v): t for v, t in zip(row["label_values"], row["texts"], strict=True)}
-    plan = plan_case(sentences, tuple(row["shape"]), instance, NAMES, CODE)
+    plan = plan_of(sentences, tuple(row["shape"]), instance)
     coarse = painted(row) if plan.coarse else np.zeros(row["shape"], np.uint8)
     if not instance:
         coarse[~remove_specks(coarse, CODE.stages.least_component)] = 0
@@ -122,7 +128,7 @@ def test_where_specks_crash_the_code_ours_looks_at_the_whole_volume(shared):
 
 
 def test_one_unknown_sentence_does_not_empty_the_others():
-    plan = plan_case({1: "Liver in CT", 7: "Unheard of in CT"}, (40, 64, 64), False, NAMES, CODE)
+    plan = plan_of({1: "Liver in CT", 7: "Unheard of in CT"}, (40, 64, 64))
     assert plan.classes == ("CT_Liver",) and set(plan.empty()) == {7}
 
 
@@ -142,5 +148,5 @@ def test_the_paper_refines_semantic_cases_and_filters_every_class():
 
 def test_the_modality_of_most_sentences_counts_the_first_of_equals():
     two = {1: "Liver in abdominal CT", 2: "Segmentation of right atrium in Heart MR"}
-    assert plan_case(two, (9, 9, 9), False, NAMES, CODE).modality == "CT"
-    assert plan_case(dict(reversed(two.items())), (9, 9, 9), False, NAMES, CODE).modality == "MRI"
+    assert plan_of(two, (9, 9, 9)).modality == "CT"
+    assert plan_of(dict(reversed(two.items())), (9, 9, 9)).modality == "MRI"

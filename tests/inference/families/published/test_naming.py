@@ -2,6 +2,7 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 
@@ -68,10 +69,25 @@ def test_a_term_of_two_classes_is_refused():
         read_names(content)
 
 
-@pytest.mark.parametrize("content", [{}, {"modalities": {}}, {"modalities": [], "classes": {}}])
-def test_names_of_another_layout_are_refused(content):
-    with pytest.raises(ProfileError, match="cannot be read"):
-        read_names(content)
+LIVER = {"name": "Liver", "id": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({}, "missing required field `modalities`"),
+        ({"modalities": {}}, "missing required field `classes`"),
+        ({"modalities": [], "classes": {}}, r"Expected `object`, got `array` - at `\$.modalities`"),
+        ({"modalities": {"CT": "CT"}, "classes": {}}, r"`array`, got `str` - at `\$.modalities\[...\]`"),
+        ({"modalities": {}, "classes": {"CT": {"semantic": [LIVER | {"id": "1"}]}}}, "`int`, got `str`"),
+        ({"modalities": {}, "classes": {"CT": {"semantic": [LIVER | {"term": []}]}}}, "unknown field `term`"),
+        ({"modalities": {}, "classes": {"CT": {"organs": [LIVER]}}}, "unknown field `organs`"),
+    ],
+)
+def test_names_of_another_layout_are_refused(content, said):
+    with pytest.raises(ProfileError, match=said) as caught:
+        read_names(content, Path("some/names.json"))
+    assert str(caught.value).startswith("some/names.json does not describe")
 
 
 def test_a_modality_without_classes_names_nothing():

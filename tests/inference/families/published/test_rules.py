@@ -40,18 +40,33 @@ def test_the_volume_limit_is_the_recorded_one():
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (CONTENT | {"spacings": {}}, "unknown fields.*spacings"),
-        (changed(spacing={"leest_mm": 1}), "leest_mm"),
-        (changed(spacing={"shrink": 0}), "spacing.shrink is 0"),
-        (changed(spacing={"least_mm": "1"}), "spacing.least_mm is '1'"),
-        (changed(spacing={"divisor": [1.2, -1]}), "spacing.divisor"),
-        (changed(coarse={"crop": [1, 2]}), "coarse.crop.*three numbers"),
-        (changed(region={"spacing": {"nonsense": 1}}), "region.spacing.*nonsense"),
-        (changed(paper_values={"spaceing": {}}), "spaceing"),
-        (CONTENT | {"paper": "yes"}, "paper is 'yes'"),
-        ({k: v for k, v in CONTENT.items() if k != "fine"}, "fine of the rules is incomplete"),
+        (CONTENT | {"spacings": {}}, "unknown field `spacings` - at `$.rules`"),
+        (changed(spacing={"leest_mm": 1}), "unknown field `leest_mm` - at `$.rules.spacing`"),
+        (changed(spacing={"shrink": 0}), "Expected `float` > 0.0 - at `$.rules.spacing.shrink`, which is 0"),
+        (
+            changed(spacing={"least_mm": "1"}),
+            "got `str` - at `$.rules.spacing.least_mm`, which is '1'",
+        ),
+        (changed(spacing={"divisor": [1.2, -1]}), "> 0.0 - at `$.rules.spacing.divisor[1]`, which is -1"),
+        (
+            changed(spacing={"unit_classes": "CT_Liver"}),
+            "got `str` - at `$.rules.spacing.unit_classes`",
+        ),
+        (changed(coarse={"crop": [1, 2]}), "`array` of length 3, got 2 - at `$.rules.coarse.crop`"),
+        (changed(rounds={"never": {"late": []}}), "matching regex '^(coarse|fine)$'"),
+        (changed(rounds={"instance": True}), "`int`, got `bool` - at `$.rules.rounds.instance`"),
+        (
+            changed(region={"spacing": {"nonsense": 1}}),
+            "field `nonsense` - at `$.rules.region.spacing`",
+        ),
+        (changed(region={"spacing": {"shrink": "1"}}), "- at `$.rules.region.spacing.shrink`, which is '1'"),
+        (changed(paper_values={"spaceing": {}}), "unknown field `spaceing` - at `$.rules.paper_values`"),
+        (changed(paper_values={"spacing": {"shrink": -1}}), "- at `$.rules.paper_values.spacing.shrink`"),
+        (CONTENT | {"paper": "yes"}, "Expected `bool`, got `str` - at `$.rules.paper`, which is 'yes'"),
+        ({k: v for k, v in CONTENT.items() if k != "fine"}, "missing required field `fine` - at `$.rules`"),
     ],
 )
 def test_what_makes_no_sense_is_refused(content, said):
-    with pytest.raises(ProfileError, match=said):
+    with pytest.raises(ProfileError) as caught:
         read_rules(content)
+    assert said in str(caught.value)

@@ -10,15 +10,16 @@ from tests.inference.fake_models import (
     made_image,
     make_prompt,
 )
-from tests.inference.families.published.made import CUBE, LIVER, SHAPE, SMALL, Asked, profile, run
+from tests.inference.families.published.made import CUBE, LIVER, SHAPE, SMALL, Asked, published, run
 from tests.inference.families.published.recorded import names, rows, rules
-from vesal.inference.families.published.case_rules import CaseRules, PublishedRules, StageLayout, decide
+from vesal.inference.families.published.case_decisions import PublishedRules, decide
+from vesal.inference.families.published.case_rules import CaseRules, GridLayout
 from vesal.inference.geometry.tiles import tiles
 from vesal.inference.geometry.views import Tiling, View
 from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.regions import _laid_target
+from vesal.inference.stages.regions import _laid_region
 from vesal.inference.stages.spatial_prompt import MaskPrompt, prompt_from_labels
-from vesal.inference.stages.view_pass import Sight
+from vesal.inference.stages.view_task import Volume
 
 
 def test_prompts_are_masks_and_each_half_is_seen_once():
@@ -38,11 +39,11 @@ def test_specks_of_the_coarse_result_are_no_prompts_and_not_kept():
     """Coarse voxels of 1 mm: the speck is found, and in a semantic case goes before anything sees it."""
     stages = {"coarse": SMALL["coarse"] | {"target_mm": [1.0, 1.0, 1.0]}}
     image = made_image(SHAPE, (CUBE, 200), (SPECK, 200))
-    used = profile(stages={"skip_fine": ["CT_Liver"]}, **stages)
-    labels = run(Asked(), [LIVER], image, used=used).labels
+    used = published(stages={"skip_fine": ["CT_Liver"]}, **stages)
+    labels = run(Asked(), [LIVER], image, rules=used).labels
     assert labels[CUBE].any() and not labels[SPECK].any()
     asked = Asked()
-    run(asked, [LIVER], image, used=profile(**stages))
+    run(asked, [LIVER], image, rules=published(**stages))
     assert not any(call["prompt"][0, 0, 2, 2].any() for call in asked.calls)
 
 
@@ -65,10 +66,10 @@ def test_all_recorded_prompts_are_those_of_the_engine(shared):
         layout = decided.layouts["fine"]
         if (solid := layout.solid(result.labels)) is not None:
             result.keep(solid)
-        sight = Sight(np.zeros(shape, np.uint8), (z, y, x), (0.0, 1.0))
+        volume = Volume(np.zeros(shape, np.uint8), (z, y, x), (0.0, 1.0))
         coarse = SimpleNamespace(labels=result.labels)
         queries = [SimpleNamespace(prompt_id=i) for i in asked]
-        target = _laid_target(sight, layout, coarse, queries, None)
+        target = _laid_region(volume, layout, coarse, queries, None)
         at = tuple(slice(int(a), int(b)) for a, b in zip(target.box.start, target.box.stop, strict=True))
         counts = np.bincount(target.labels[at].ravel())
         assert {str(i): int(n) for i, n in enumerate(counts) if n} == calls[0]["prompt_counts"], row["name"]
@@ -99,8 +100,8 @@ def test_a_users_thin_stroke_is_a_prompt_and_no_speck(stroke, hybrid):
 def test_a_stroke_thinner_than_the_views_voxels_stays_where_its_largest_share_is():
     mask = np.zeros(SHAPE, np.uint16)
     mask[9, 30, 10:19] = 1
-    case = CaseRules(profile().ruled.rules, SHAPE, (1.0, 1.0, 1.0), ("CT_Liver", "CT_Spleen"), False)
-    layout = StageLayout(case, "fine", 32**3)
+    case = CaseRules(published().rules, SHAPE, (1.0, 1.0, 1.0), ("CT_Liver", "CT_Spleen"), False)
+    layout = GridLayout(case, "fine", 32**3)
     view = View(
         (0.0, 0.0, 0.0), (8.0, 8.0, 8.0), (32, 32, 32), 0, 0, Tiling((32,) * 3, (5, 9, 9), SHAPE, None)
     )
@@ -123,7 +124,7 @@ def test_the_papers_fine_stage_sees_probabilities():
     values = {}
     for paper in (False, True):
         graph = Asked(sure=0.8)
-        result = run(graph, [LIVER], made_image(SHAPE, (CUBE, 200)), used=profile(paper))
+        result = run(graph, [LIVER], made_image(SHAPE, (CUBE, 200)), rules=published(paper))
         coarse = result.stages[0].windows
         calls = [c["prompt"] for c in graph.calls[coarse:] if c["prompt"].any()]
         values[paper] = np.unique(np.concatenate([p.ravel() for p in calls]))

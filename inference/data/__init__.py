@@ -1,0 +1,1 @@
+"""Plain records that every room may import: case, prompts, results, errors, terms."""

@@ -1,0 +1,1 @@
+"""Views laid over a volume, resampling between grids, regions and groups of views."""

@@ -1,0 +1,134 @@
+"""Formats of cases, by the suffix of a file's name: what reads a case, and what writes its label map.
+
+A further format is a file with its reader and its writer, and a line in `FORMATS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol, Self
+
+import numpy as np
+
+from vesal.inference.data.case import Case, UserMask
+from vesal.inference.io.npz import NpzReader
+from vesal.inference.io.npz_labels import write_npz_labels
+from vesal.inference.io.user_mask import MARK
+
+
+class CaseReader(Protocol):
+    """One case. Its file is opened once, at the first question, and closed at the end of the `with`."""
+
+    def __enter__(self) -> Self:
+        """Return the reader; nothing is opened yet."""
+        ...
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Of the volume, in array order; None where it cannot be known, or is too large to be believed.
+
+        It is asked first and does not raise: even a broken case gets zeros of its shape.
+        """
+        ...
+
+    @property
+    def header(self) -> object:
+        """What the format's writer needs of the case beside labels; None where it needs or knows nothing."""
+        ...
+
+    def read(self, prompts_file: Path | None = None, dataset: str | None = None) -> Case:
+        """The whole case, checked, without the user's mask; raises CaseError, or OSError of the system.
+
+        Prompts come from `prompts_file`, else from NAME.json beside the case, else from the case itself; the
+        one chosen replaces the others whole. `dataset` picks the entry of a file keyed by dataset.
+        """
+        ...
+
+    def read_mask(self, ids: Collection[int], shape: tuple[int, int, int], instance: bool) -> UserMask | None:
+        """The user's mask beside or in the case; see `user_mask.read_user_mask`."""
+        ...
+
+
+class LabelWriter(Protocol):
+    """Writes a label map into an empty file that is open for reading and writing."""
+
+    def __call__(self, file: IO[bytes], labels: np.ndarray, dtype: np.dtype, header: object) -> None:
+        """Write.
+
+        Args:
+            file: seekable, at its beginning.
+            labels: of any shape, usually (D,H,W); whole numbers from 0 on, or bool.
+            dtype: the smallest unsigned type that holds them; labels are cast to it.
+            header: of the case's reader, or None.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class CaseFormat:
+    """One format."""
+
+    suffixes: tuple[str, ...]
+    """Ends of the names of its files, with the dot: `.npz`."""
+    open: Callable[[Path], CaseReader]
+    write: LabelWriter
+
+
+FORMATS: tuple[CaseFormat, ...] = (CaseFormat((".npz",), NpzReader, write_npz_labels),)
+"""The first one, the challenge's, also stands for names with an unknown suffix."""
+
+
+def suffixes() -> tuple[str, ...]:
+    """All suffixes of cases."""
+    return tuple(suffix for format_ in FORMATS for suffix in format_.suffixes)
+
+
+def suffix_of(path: Path) -> str | None:
+    """The suffix by which a file's name says that it is a case; None where it does not."""
+    fitting = (s for s in suffixes() if path.name.endswith(s) and path.name != s)
+    return max(fitting, key=len, default=None)
+
+
+def case_name(path: Path) -> str:
+    """A case's name: its file's, without the suffix."""
+    return path.name.removesuffix(suffix_of(path) or path.suffix)
+
+
+def format_of(path: Path) -> CaseFormat:
+    """The format of a case or of a label map, by its name."""
+    suffix = suffix_of(Path(path))
+    return next((format_ for format_ in FORMATS if suffix in format_.suffixes), FORMATS[0])
+
+
+def open_case(path: Path) -> CaseReader:
+    """The reader for a case; for a `with`."""
+    return format_of(Path(path)).open(Path(path))
+
+
+def read_case(path: Path, prompts_file: Path | None = None, dataset: str | None = None) -> Case:
+    """Read one case, without the user's mask; see `CaseReader.read`."""
+    with open_case(path) as reader:
+        return reader.read(prompts_file, dataset)
+
+
+def read_shape(path: Path) -> tuple[int, ...] | None:
+    """The shape of a case's volume; see `CaseReader.shape`."""
+    with open_case(path) as reader:
+        return reader.shape
+
+
+def has_case(folder: Path, name: str) -> bool:
+    """Whether there is a file of a case of this name."""
+    return any((folder / (name + suffix)).exists() for suffix in suffixes())
+
+
+def is_mask_file(path: Path) -> bool:
+    """Whether a file's name says that it is the mask of the case beside it, and no case: NAME.prompt.npz."""
+    name = case_name(path)
+    return name.endswith(MARK) and has_case(path.parent, name.removesuffix(MARK))

@@ -1,0 +1,1 @@
+"""What a run leaves: outputs written atomically, the report, the log."""

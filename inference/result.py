@@ -1,0 +1,85 @@
+"""What came of one volume, for who calls from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vesal.inference.data.results import PromptResult
+from vesal.inference.geometry.resample import to_native
+from vesal.inference.stages.case_run import Segmentation, ViewProbability
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one volume."""
+
+    labels: np.ndarray
+    """(D, H, W) unsigned: ids of prompts, 0 elsewhere; with instances a value for each object"""
+    prompts: PromptResults
+    """what was understood and found of each prompt"""
+    report: dict[str, Any]
+    """plain values for JSON: runtime, notes, stages, what was given up for want of time"""
+    _found: Segmentation
+
+    def probability(self, i: int) -> np.ndarray:
+        """Probability of one prompt, (D, H, W) float32 0..1 on the volume's grid, before classes compete.
+
+        It is what the last stage gave: 0 outside of the region of the fine stage, and everywhere where the
+        weights do not cover the target.
+
+        Args:
+            i: position of the prompt in a list, its id in a dict.
+
+        Raises:
+            LookupError: there is no such prompt.
+        """
+        views = self._found.probabilities.get(self.prompts[i].id, [])
+        out = np.zeros(self.labels.shape, np.float32)
+        for view in views:
+            _take_larger(out, view)
+        axes = self._found.reversed_axes
+        return np.ascontiguousarray(np.flip(out, axes)) if axes else out
+
+
+class PromptResults(Sequence[PromptResult]):
+    """Results in the order of the prompts; indexed by position for a list of prompts, by id for a dict."""
+
+    def __init__(self, results: Sequence[PromptResult], keys: Sequence[int]) -> None:
+        """``keys`` are the indices, one for each result."""
+        self._results = dict(zip(keys, results, strict=True))
+
+    def __len__(self) -> int:
+        """How many prompts there were."""
+        return len(self._results)
+
+    def __iter__(self) -> Iterator[PromptResult]:
+        """Each result in turn."""
+        return iter(self._results.values())
+
+    def __getitem__(self, i: Any) -> Any:
+        """The result of one prompt. Raises IndexError where there is none."""
+        key = i + len(self) if i not in self._results and -len(self) <= i < 0 else i
+        if key not in self._results:
+            raise IndexError(f"There is no prompt {i}; there are {list(self._results)}.")
+        return self._results[key]
+
+    def __repr__(self) -> str:
+        """As a list."""
+        return repr(list(self))
+
+
+def _take_larger(out: np.ndarray, seen: ViewProbability) -> None:
+    """Raise ``out`` (D, H, W) float32 to a probability (d, h, w) where its view lies."""
+    probability, view = seen
+    box = view.box
+    first = [max(0, round(a)) for a in box.start]
+    stop = [min(n, round(b)) for n, b in zip(out.shape, box.stop, strict=True)]
+    if any(b <= a for a, b in zip(first, stop, strict=True)):
+        return
+    at = tuple(slice(a, b) for a, b in zip(first, stop, strict=True))
+    (z, y, x), (d, h, w) = first, (b - a for a, b in zip(first, stop, strict=True))
+    np.maximum(out[at], to_native(probability, view, (z, y, x), (d, h, w)), out=out[at])
