@@ -29,7 +29,7 @@ def save_shared(
         folder: where to write.
         file: name of the file for the weights.
         as_fp16: whether to store fp16, which the graphs cast back, or fp32.
-        is_moved: told a tensor's name and values; whether it goes into the file.
+        is_moved: of a tensor's name and values (any shape) to whether it goes into the file.
     """
     offsets: dict[bytes, int] = {}
     with (folder / file).open("wb") as out:
@@ -57,7 +57,11 @@ def save_shared(
 def _move_out(
     tensor: onnx.TensorProto, stored: np.ndarray, file: str, offset: int, length: int
 ) -> onnx.NodeProto:
-    """Let ``tensor`` point into ``file``; returns the node that casts it back to fp32, if it is fp16."""
+    """Let ``tensor`` point into ``file``, which has its values ``stored`` (any shape, fp16 or fp32).
+
+    Returns:
+        the node that casts fp16 back to fp32.
+    """
     name = tensor.name
     tensor.Clear()
     tensor.name = f"{name}.fp16" if stored.dtype == np.float16 else name

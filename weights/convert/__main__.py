@@ -1,10 +1,11 @@
 """Published checkpoints to a folder that the engine runs.
 
-    python -m weights.convert medal-s --stage1 nano_UNet_CVPR2025_crop_size_224_224_128_..._step_358600.pth \\
+    python -m vesal.weights.convert medal-s \\
+        --stage1 nano_UNet_CVPR2025_crop_size_224_224_128_..._step_358600.pth \\
         --stage2 nano_UNet_CVPR2025_crop_size_192_192_192_..._step_341300.pth \\
         --text text_encoder.pth --tokenizer BioLORD-2023-C -o weights/medal-s
-    python -m weights.convert sat --model nano.pth --text nano_text_encoder.pth --tokenizer BioLORD-2023-C \\
-        -o weights/sat
+    python -m vesal.weights.convert sat --model nano.pth --text nano_text_encoder.pth \\
+        --tokenizer BioLORD-2023-C -o weights/sat
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ log = logging.getLogger("vesal")
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="python -m weights.convert", description=__doc__.split("\n")[0])
+    top = argparse.ArgumentParser(prog="python -m vesal.weights.convert", description=__doc__.split("\n")[0])
     systems = top.add_subparsers(dest="system", required=True)
     medal_s = systems.add_parser("medal-s", help="Medal S: two networks")
     medal_s.add_argument("--stage1", type=Path, required=True, help="coarse network, .pth")
@@ -54,15 +55,17 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Convert; returns 0, or 2 where a file is not what is wanted, which the log explains."""
-    asked = parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     stages = (
-        {"coarse": asked.stage1, "fine": asked.stage2} if asked.system == "medal-s" else {"fine": asked.model}
+        {"coarse": parsed.stage1, "fine": parsed.stage2}
+        if parsed.system == "medal-s"
+        else {"fine": parsed.model}
     )
     try:
-        sentences = tuple(read_sentences(asked.sentences)) if asked.sentences else ()
-        options = Options(asked.store, asked.precision, sentences, not asked.no_text)
-        manifest = convert(asked.system, stages, asked.text, asked.tokenizer, asked.output, options)
+        sentences = tuple(read_sentences(parsed.sentences)) if parsed.sentences else ()
+        options = Options(parsed.store, parsed.precision, sentences, not parsed.no_text)
+        manifest = convert(parsed.system, stages, parsed.text, parsed.tokenizer, parsed.output, options)
     except MissingTensorsError as error:
         log.error("%s\nMissing: %s", error, ", ".join(error.missing) or "all")
         return 2
@@ -70,10 +73,10 @@ def main(arguments: list[str] | None = None) -> int:
         log.error("%s", error)
         return 2
     except OSError as error:
-        log.error("%s cannot be written: %s", asked.output, error.strerror)
+        log.error("%s cannot be written: %s", parsed.output, error.strerror)
         return 2
     for stage, facts in manifest["network"].items():
-        log.info("%s: %s, agreement %s", asked.output / f"{stage}.bin", facts["stored"], facts["agreement"])
+        log.info("%s: %s, agreement %s", parsed.output / f"{stage}.bin", facts["stored"], facts["agreement"])
     return 0
 
 

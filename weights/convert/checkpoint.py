@@ -110,7 +110,7 @@ class Checkpoint:
 
 
 def _named_tensors(content: Any) -> dict[str, Tensor]:
-    """Tensors of a network by name, without gradients; those of ``model_state_dict`` where there is one."""
+    """Tensors (any shape) by name, without gradients: of ``model_state_dict``, or of the content itself."""
     # Methods of the types themselves: a pickle may put attributes of the same names on its objects.
     state = dict.get(content, STATE, content) if isinstance(content, dict) else None
     items = dict.items(state) if isinstance(state, dict) else ()

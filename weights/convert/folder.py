@@ -24,7 +24,7 @@ from vesal.networks.sat import Sat
 from vesal.weights.convert import text, verify
 from vesal.weights.convert.checkpoint import Checkpoint
 from vesal.weights.convert.graphs import save_graphs, view_graph
-from vesal.weights.convert.keymap import WORDS, load
+from vesal.weights.convert.keymap import TITLES, load
 from vesal.weights.digest import sha256
 
 log = logging.getLogger("vesal")
@@ -32,12 +32,12 @@ log = logging.getLogger("vesal")
 MANIFEST, PROFILE = "manifest.json", "profile"
 PROFILES = Path(__file__).resolve().parent.parent
 FILE_NAME = re.compile(r"crop_size_(\d+)_(\d+)_(\d+)_spacing_([\d.]+)_([\d.]+)_([\d.]+?)(?:_step|\.pth|$)")
-"""Window and spacing in (h, w, d), as the names of Medal S's files tell them (``checkpoints.md``)."""
+"""Window and spacing in (h, w, d), as the names of Medal S's files tell them (``docs/checkpoints.md`` 8)."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What one network was trained to see."""
+    """Window and spacing that one network was trained at."""
 
     window_dhw: tuple[int, int, int]
     spacing_dhw_mm: tuple[float, float, float]
@@ -48,7 +48,7 @@ PUBLISHED = {
     ("medal-s", "fine"): Geometry((192, 192, 192), (1.0, 1.0, 1.0)),
     ("sat", "fine"): Geometry((96, 288, 288), (3.0, 1.0, 1.0)),
 }
-"""Of the published files, for those whose name does not tell (``checkpoints.md``, ``sat.md``)."""
+"""Of published files whose name does not tell (``docs/checkpoints.md`` 8 and 9, ``docs/sat.md`` 5)."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class Options:
 
 def geometry_of(system: str, stage: str, path: Path) -> Geometry:
     """Window and spacing, from the file's name where it tells them."""
-    told = FILE_NAME.search(path.name)
-    if told is None:
+    match = FILE_NAME.search(path.name)
+    if match is None:
         return PUBLISHED[system, stage]
-    h, w, d = (int(n) for n in told.groups()[:3])
-    sh, sw, sd = (float(n) for n in told.groups()[3:])
+    h, w, d = (int(n) for n in match.groups()[:3])
+    sh, sw, sd = (float(n) for n in match.groups()[3:])
     return Geometry((d, h, w), (sd, sh, sw))
 
 
@@ -128,7 +128,7 @@ def _convert(
         "version": 1,
         "family": QUERY,
         "licence": "that of the published weights",
-        "about": f"Converted from the published weights of {WORDS[system]}; their digests stand below.",
+        "about": f"Converted from the published weights of {TITLES[system]}; their digests stand below.",
         "source": {"text": source(encoder_file), "tokenizer": {"folder": tokenizer.name}},
         "graphs": {},
         "network": {},
@@ -138,7 +138,7 @@ def _convert(
     names = text.bank_names(options.sentences)[some][: verify.N_QUERIES]
     queries = vectors[some][: verify.N_QUERIES]
     modality = encoder.modality_embed.weight.detach().numpy()[0]
-    asked = queries + modality
+    with_modality = queries + modality
     for stage, path in stages.items():
         checkpoint = Checkpoint(path)
         loaded = load(checkpoint, system)
@@ -147,7 +147,7 @@ def _convert(
         geometry = geometry_of(system, stage, path)
         manifest["source"][stage] = source(checkpoint)
         manifest["graphs"][stage], facts = _stage(
-            network, stage, geometry, _queries(network, checkpoint, asked), work, options
+            network, stage, geometry, _queries(network, checkpoint, with_modality), work, options
         )
         manifest["network"][stage] = facts
     if options.keep_text:
@@ -201,7 +201,7 @@ def _text(
 
 
 def _queries(network: Sat, checkpoint: Checkpoint, real: np.ndarray) -> np.ndarray:
-    """Queries (N, E) to compare a graph with: real ones, or made ones where the encoder is another network's.
+    """Queries (N, E) to compare a graph with: ``real`` (N, E), or random ones where these have another width.
 
     Such a pair is converted all the same, for who has only one of the two; the engine refuses to open it.
     """
@@ -221,7 +221,11 @@ def _queries(network: Sat, checkpoint: Checkpoint, real: np.ndarray) -> np.ndarr
 def _stage(
     network: Sat, stage: str, geometry: Geometry, queries: np.ndarray, work: Path, options: Options
 ) -> tuple[dict[str, str], dict[str, Any]]:
-    """Write the graphs of one stage; returns their names by role, and what the manifest tells of them."""
+    """Write the graphs of one stage, compared with their network for queries (N, E).
+
+    Returns:
+        their file names by role, and the stage's entry of the manifest.
+    """
     roles = {"plain": f"{stage}-plain.onnx"}
     if isinstance(network, MedalS):
         roles["prompted"] = f"{stage}-prompted.onnx"
@@ -255,7 +259,7 @@ def _stage(
 def _write(
     network: Sat, paths: Mapping[str, Path], geometry: Geometry, queries: np.ndarray, stored: str
 ) -> dict[str, verify.Agreement]:
-    """Write the graphs of one stage by role, and measure them."""
+    """Write the graphs of one stage by role; returns their agreement for queries (N, E), by precision."""
     (folder,) = {path.parent for path in paths.values()}
     stage = next(iter(paths.values())).name.split("-")[0]
     graphs = {

@@ -1,12 +1,13 @@
-"""Networks of Medal S and SAT as ONNX graphs for the engine: other axes, the same numbers.
+"""Networks of Medal S and SAT as ONNX graphs for the engine: other axes, the same logits.
 
 What changes against the published form, all of it exact but for rounding:
 
 - Axes are (d, h, w) instead of (h, w, d): kernels and positions are turned, so that no array has to be.
 - Intensities are raw, 0..255, so the first convolution gives channels whose mean is several times their
-  standard deviation, and the instance norm after it loses digits by it. A norm does not see a constant, so
-  the mean of the window is taken off the image, and put back at the rims only, where kernels see the zeros
-  around it, by an input channel of its own. On the fixtures bf16 comes more than twice nearer to fp32.
+  standard deviation, and the instance norm after it loses digits by it. A norm removes a constant, so the
+  mean of the window is subtracted from the image, and put back at the border only, where kernels see the
+  zero padding, by an input channel of its own. It brings bf16 more than twice nearer to fp32
+  (`tests/weights/test_convert_graphs.py`).
 - Biases in front of a norm are left out: it removes them.
 - Without spatial prompts, the foreground channel and the fusion's half that would see zeros are left out.
 - SAT's three equal channels become one.
@@ -35,11 +36,11 @@ from vesal.networks.sat import Sat, mask_logits
 from vesal.networks.unet import ConvBlock, Stack
 from vesal.weights.shared_file import OPSET, save_shared
 
-SMALL = 1024
+MIN_FP16_ELEMENTS = 1024
 """Tensors of fewer elements stay in fp32, as do vectors: norms and biases gain nothing from less."""
-EXACT = ("positions", "encoder.stages.0.0.convs.0.conv")
+FP32_TENSORS = ("positions", "encoder.stages.0.0.convs.0.conv")
 """Tensors that stay in fp32: sine positions, of which nobody trained the rounding, and the first convolution,
-whose kernel for the rims must go with the one for the image."""
+whose kernel for the border must go with the one for the image."""
 AXES = {2: "depth", 3: "height", 4: "width"}
 TO_DHW = (0, 1, 4, 2, 3)
 """Order of a kernel's axes (out, in, h, w, d) that gives (out, in, d, h, w)."""
@@ -55,9 +56,9 @@ class ViewGraph(nn.Module):
         self.prompts = prompts
         self.fused = isinstance(network, MedalS)
         with torch.no_grad():
-            _turn(network)
+            _to_dhw(network)
             first = cast(Stack, cast(nn.Sequential, network.backbone.encoder.stages[0])[0])
-            _centre(cast(ConvBlock, first.convs[0]), self.fused, prompts)
+            _subtract_mean(cast(ConvBlock, first.convs[0]), self.fused, prompts)
             if isinstance(network, MedalS) and not prompts:
                 block = cast(ConvBlock, network.fusion_conv.convs[0])
                 _replace_kernel(block, block.conv.weight[:, : block.conv.out_channels])
@@ -69,8 +70,8 @@ class ViewGraph(nn.Module):
         # A whole number: what is left of whole intensities stays exact in bf16.
         mean = image.mean((2, 3, 4), keepdim=True).round()
         centred, constant = image - mean, mean.expand_as(image)
-        seen = [centred, constant] if prompt is None else [centred, prompt_union(prompt), constant]
-        pixel, tokens, positions = network.encode(torch.cat(seen, 1))
+        channels = [centred, constant] if prompt is None else [centred, prompt_union(prompt), constant]
+        pixel, tokens, positions = network.encode(torch.cat(channels, 1))
         masks = network.embed_masks(tokens, positions, text)
         if isinstance(network, MedalS):
             joined = pixel if prompt is None else torch.cat([pixel, align_prompts(masks, prompt)], 1)
@@ -78,7 +79,8 @@ class ViewGraph(nn.Module):
         return mask_logits(masks, pixel)
 
 
-def _turn(network: Sat) -> None:
+def _to_dhw(network: Sat) -> None:
+    """Kernels, positions and norms for axes (d, h, w), in place; biases in front of norms go."""
     for module in network.modules():
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             module.weight = nn.Parameter(module.weight.permute(TO_DHW).contiguous())
@@ -88,17 +90,19 @@ def _turn(network: Sat) -> None:
     network.positions = GridPositions(network.sizes.query, (1, 2, 0))
 
 
-def _centre(block: ConvBlock, foreground: bool, prompts: bool) -> None:
+def _subtract_mean(block: ConvBlock, foreground: bool, prompts: bool) -> None:
+    """Kernels of the first convolution for (image - mean, foreground with ``prompts``, mean), in place."""
     weight = block.conv.weight
     # SAT sees the image three times; Medal S sees the foreground beside it.
     parts = [weight[:, :1], weight[:, 1:]] if foreground else [weight.sum(1, keepdim=True)]
-    # The mean comes back at the rims, where the kernel reaches beyond the window, and nowhere else.
-    rim = parts[0].clone()
-    rim[:, :, 1, 1, 1] -= parts[0].sum((2, 3, 4))
-    _replace_kernel(block, torch.cat([parts[0], *(parts[1:] if prompts else []), rim], 1))
+    # The mean comes back at the border, where the kernel reaches beyond the window, and nowhere else.
+    border = parts[0].clone()
+    border[:, :, 1, 1, 1] -= parts[0].sum((2, 3, 4))
+    _replace_kernel(block, torch.cat([parts[0], *(parts[1:] if prompts else []), border], 1))
 
 
 def _replace_kernel(block: ConvBlock, weight: Tensor) -> None:
+    """Give the block's convolution the kernel ``weight`` (O, I, d, h, w)."""
     block.conv.weight = nn.Parameter(weight.contiguous())
     block.conv.in_channels = weight.shape[1]
 
@@ -136,9 +140,15 @@ def trace(
     dynamic: Mapping[str, Mapping[int, str]],
     path: Path,
 ) -> onnx.ModelProto:
-    """Export ``module`` by tracing it on ``inputs`` of any shape; ``dynamic`` names the free axes.
+    """Export a module by tracing.
 
-    The file at ``path`` is overwritten.
+    Args:
+        module: in evaluation mode.
+        inputs: example tensors, of any shape that the module takes.
+        names: of the inputs.
+        outputs: names of the outputs.
+        dynamic: free axes and their names, by input or output.
+        path: a file for the exporter, overwritten.
     """
     with torch.no_grad(), warnings.catch_warnings():
         # The exporter through torch.export is said to follow, but names outputs twice (torch 2.13); and that
@@ -172,6 +182,10 @@ def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path, weights: st
     """
 
     def is_moved(name: str, values: np.ndarray) -> bool:
-        return values.ndim >= 2 and values.size >= SMALL and not any(part in name for part in EXACT)
+        return (
+            values.ndim >= 2
+            and values.size >= MIN_FP16_ELEMENTS
+            and not any(part in name for part in FP32_TENSORS)
+        )
 
     save_shared(graphs, folder, weights, as_fp16, is_moved)

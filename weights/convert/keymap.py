@@ -1,6 +1,6 @@
 """Names in the published files to ours: the same, less a prefix, what is stored twice and what is not used.
 
-Facts: ``shared/reference/checkpoints.md`` (common container 1 to 6) and the lists of tensors beside it.
+Facts: ``docs/checkpoints.md`` 1 to 7, 10 and 15.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ UNUSED = re.compile(
 what the pre-training of the text encoder left."""
 DOUBLED = (("all_modules.0.", "conv."), ("all_modules.1.", "norm."))
 """Second names of the same tensors."""
-SHOWN = 12
+MAX_LISTED = 12
 """Names in a message; the rest is counted."""
 
 
@@ -63,14 +63,14 @@ def load(checkpoint: Checkpoint, kind: str) -> nn.Module:
     missing = [name for name in expected if name not in shapes]
     if missing:
         raise MissingTensorsError(
-            f"{checkpoint.path} lacks {_listed(missing)} of the {len(expected)} tensors of {WORDS[kind]}. It "
-            f"holds {_listed(sorted(names))}. Give the published file of {WORDS[kind]}.",
+            f"{checkpoint.path} lacks {_listed(missing)} of the {len(expected)} tensors of {TITLES[kind]}. "
+            f"It holds {_listed(sorted(names))}. Give the published file of {TITLES[kind]}.",
             missing,
         )
     foreign = sorted(set(shapes) - set(expected))
     if foreign:
         raise CheckpointError(
-            f"{checkpoint.path} holds {_listed(foreign)} that {WORDS[kind]} has not: another network's file."
+            f"{checkpoint.path} holds {_listed(foreign)} that {TITLES[kind]} has not: another network's file."
         )
     cut = [ours for ours, theirs in names.items() if theirs in checkpoint.absent]
     if checkpoint.absent or not checkpoint.complete:
@@ -104,8 +104,8 @@ def load(checkpoint: Checkpoint, kind: str) -> nn.Module:
 
 
 def _listed(names: list[str]) -> str:
-    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{rest} ({len(names)})"
+    rest = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return f"{', '.join(names[:MAX_LISTED])}{rest} ({len(names)})"
 
 
 def _indices(shapes: Mapping[str, tuple[int, ...]], pattern: str, default: int) -> int:
@@ -159,4 +159,4 @@ KINDS: dict[str, tuple[Callable[[Shapes], nn.Module], Callable[[Shapes], list[st
     "sat": (lambda shapes: Sat(sizes_of(shapes)), _names_of_network(Sat)),
     "text": (lambda shapes: MPNetText(text_sizes_of(shapes)), _names_of_text),
 }
-WORDS = {"medal-s": "Medal S", "sat": "SAT", "text": "the text encoder"}
+TITLES = {"medal-s": "Medal S", "sat": "SAT", "text": "the text encoder"}

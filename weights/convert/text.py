@@ -113,9 +113,12 @@ def encode(model: MPNetText, tokens: WordPieces, texts: Sequence[str]) -> np.nda
 
 
 def write_bank(path: Path, model: MPNetText, tokens: WordPieces, sentences: Sequence[str] = ()) -> np.ndarray:
-    """Store the text parts of all targets and ``sentences``, and what each modality adds; returns the former.
+    """Store the text parts (N, E) of all targets and ``sentences``, and what each modality adds (M, E).
 
     In fp32: they are 2 MB, and a rounded query would change all voxels of a class.
+
+    Returns:
+        the text parts (N, E) float32.
     """
     names = bank_names(sentences)
     vectors = encode(model, tokens, names)
@@ -125,14 +128,14 @@ def write_bank(path: Path, model: MPNetText, tokens: WordPieces, sentences: Sequ
 
 
 class _TextGraph(nn.Module):
-    """The encoder without the modality."""
+    """The encoder without the modality, as it is exported."""
 
     def __init__(self, model: MPNetText) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """ids, mask (B, L) int64 -> (B, E)."""
+        """ids, mask (B, L) int64 -> embedding (B, E)."""
         return self.model.encode(ids, mask)
 
 

@@ -1,4 +1,4 @@
-"""Whether a converted graph gives what its network gives, measured on a made window."""
+"""Whether a converted graph gives the logits of its network, measured on a synthetic window."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from vesal.networks.sat import Sat
 from vesal.weights.convert.errors import ConversionError
 
 MIN_AGREEMENT = 0.999
-"""Share of voxels of a window whose winning class must be the network's."""
+"""Share of voxels of a window whose class must be the network's."""
 MAX_DIFFERENCE = 1e-4
 """Largest difference in fp32, as a share of the largest logit, of graphs with weights in fp32."""
 MIN_FOREGROUND = 0.01
-"""Share of voxels with a positive logit from which agreement says something."""
+"""Share of voxels with a positive logit below which agreement says nothing."""
 MAX_SIDE = 64
-"""Of the window; smaller where the network's own is."""
+"""Voxels a side of the window; fewer where the network's own has fewer."""
 N_QUERIES = 8
 SEED = 7
 
@@ -34,38 +34,38 @@ class Agreement:
     """One graph in one precision against the network in fp32."""
 
     worst: float
-    """Largest difference of logits, as a share of the largest logit; infinite where one is no number."""
+    """Largest difference of logits, as a share of the largest logit; infinite where one is not finite."""
     share: float
-    """Of voxels whose winning class, or none, is the same."""
+    """Of voxels that have the same class, or background in both."""
 
 
 def class_map(logits: np.ndarray) -> np.ndarray:
-    """(N, ...) -> 0 where no logit is positive, else 1 + the index of the largest."""
+    """Logits (N, ...) -> classes (...): 0 where no logit is positive, else 1 + the index of the largest."""
     best = logits.argmax(0)
     return np.where(logits.max(0) > 0, best + 1, 0)
 
 
 def agreement_of(logits: np.ndarray, wanted: np.ndarray) -> Agreement:
-    """Agreement of (N, ...) logits with those wanted.
+    """Agreement of logits (N, ...) with the network's, of the same shape.
 
-    Where next to nothing of those is positive, as may be on a made image, background would agree with
-    anything: both are then judged about the median of each class.
+    Where next to none of these is positive, as may be on a synthetic image, background would agree with
+    anything: then the median of each class is subtracted from both.
 
     Raises:
-        ConversionError: a logit that is wanted is no number.
+        ConversionError: one of the network's logits is NaN or infinite.
     """
     if not np.isfinite(wanted).all():
         raise ConversionError(
-            "The network itself gives NaN or infinite logits for a made window. Its weights are damaged, or "
-            "not those that were published; fetch the file again."
+            "The network itself gives NaN or infinite logits for a synthetic window. Its weights are "
+            "damaged, or not those that were published; fetch the file again."
         )
-    numbers = np.isfinite(logits).all(0)
-    if not numbers.all():
-        return Agreement(float("inf"), float((numbers & (class_map(logits) == class_map(wanted))).mean()))
+    finite = np.isfinite(logits).all(0)
+    if not finite.all():
+        return Agreement(float("inf"), float((finite & (class_map(logits) == class_map(wanted))).mean()))
     worst = float(np.abs(logits - wanted).max() / max(np.abs(wanted).max(), 1e-9))
     if (class_map(wanted) > 0).mean() < MIN_FOREGROUND:
-        middle = np.median(wanted.reshape(len(wanted), -1), 1).reshape(-1, *(1,) * (wanted.ndim - 1))
-        logits, wanted = logits - middle, wanted - middle
+        median = np.median(wanted.reshape(len(wanted), -1), 1).reshape(-1, *(1,) * (wanted.ndim - 1))
+        logits, wanted = logits - median, wanted - median
     return Agreement(worst, float((class_map(logits) == class_map(wanted)).mean()))
 
 
@@ -87,24 +87,35 @@ def synthetic_window(window_dhw: tuple[int, int, int], prompts: int) -> tuple[np
 def network_logits(
     network: Sat, image: np.ndarray, queries: np.ndarray, boxes: np.ndarray | None
 ) -> np.ndarray:
-    """Logits (N, d, h, w) of the network itself, axes as the graph's; ``boxes`` None means zeros."""
+    """Logits of the network itself, with the graph's axes.
+
+    Args:
+        network: with axes (h, w, d).
+        image: (1, 1, d, h, w) float32.
+        queries: (N, E) float32.
+        boxes: spatial prompts (1, N, d, h, w) float32, 0 or 1; None means zeros.
+
+    Returns:
+        (N, d, h, w) float32.
+    """
 
     def to_hwd(values: np.ndarray) -> Tensor:
+        """(1, C, d, h, w) -> (1, C, h, w, d)."""
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(values, -3, -1)))
 
-    seen, text = to_hwd(image), torch.from_numpy(queries)[None]
+    window, text = to_hwd(image), torch.from_numpy(queries)[None]
     if isinstance(network, MedalS):
-        prompt = torch.zeros(1, len(queries), *seen.shape[2:]) if boxes is None else to_hwd(boxes)
-        logits = network(seen, text, prompt, prompt_union(prompt))
+        prompt = torch.zeros(1, len(queries), *window.shape[2:]) if boxes is None else to_hwd(boxes)
+        logits = network(window, text, prompt, prompt_union(prompt))
     else:
-        logits = network(seen, text)
+        logits = network(window, text)
     return np.moveaxis(logits[0].float().numpy(), -1, -3)
 
 
 def measure(
     network: Sat, graphs: Mapping[str, Path], queries: np.ndarray, window_dhw: tuple[int, int, int]
 ) -> dict[str, Agreement]:
-    """Agreement of ``plain`` and ``prompted`` graphs on ``queries`` (N, E), the worse of both, by precision.
+    """Agreement of ``plain`` and ``prompted`` graphs for queries (N, E), the worse of both, by precision.
 
     ``fp32`` is ONNX Runtime's; ``bf16`` OpenVINO's, where this processor has it.
     """
@@ -115,9 +126,9 @@ def measure(
         runtimes["bf16"] = fast
     found: dict[str, list[Agreement]] = {name: [] for name in runtimes}
     for role, path in graphs.items():
-        hint = boxes if role == "prompted" else None
-        wanted = network_logits(network, image, queries, hint)
-        inputs = {"image": image, "text": queries[None]} | ({} if hint is None else {"prompt": hint})
+        prompt = boxes if role == "prompted" else None
+        wanted = network_logits(network, image, queries, prompt)
+        inputs = {"image": image, "text": queries[None]} | ({} if prompt is None else {"prompt": prompt})
         for name, runtime in runtimes.items():
             found[name].append(agreement_of(runtime.load(path)(inputs)["logits"][0], wanted))
     return {
