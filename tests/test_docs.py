@@ -72,6 +72,11 @@ def test_what_code_and_prose_cite_is_there() -> None:
         assert all(section.startswith(headings) for section in cited_sections(text)), path
 
 
+def test_code_cites_nothing_beside_the_repository() -> None:
+    beside = [path for path in SOURCES if BESIDE.search(path.read_text(encoding="utf-8"))]
+    assert not [str(path.relative_to(ROOT)) for path in beside]
+
+
 def test_links_in_prose_lead_somewhere() -> None:
     for path in PROSE:
         for link in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
