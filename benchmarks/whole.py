@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from benchmarks.fakes import covering
 from benchmarks.measure import best_command
@@ -92,7 +92,7 @@ def covering_copy(weights: Path, folder: Path) -> Path:
         if file.is_file() and file.name != "manifest.json":
             _link(file, folder / file.name)
     manifest = json.loads((weights / "manifest.json").read_text(encoding="utf-8"))
-    manifest["targets"] = [asdict(target) for target in covering(weights).targets]
+    manifest["targets"] = [structs.asdict(target) for target in covering(weights).targets]
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return folder
 

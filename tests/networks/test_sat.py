@@ -11,10 +11,10 @@ from vesal.networks.query_decoder import GridPositions, pool_to_tokens  # noqa: 
 from vesal.networks.sat import SAT_NANO, SAT_PRO, Sat, Sizes, sizes_of  # noqa: E402
 from vesal.weights.text.export import read_safetensors  # noqa: E402
 
-LIMIT = 1e-4 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 2e-4
+LIMIT = 2e-4
 """Largest difference of logits, which reach 9, in fp32. What was recorded is itself 5e-4 away from the same
-network in float64, so how near one comes to it hangs on the processor's order of additions: with AVX512 it is
-below 1e-4, as wanted; with AVX2 alone up to 1.4e-4."""
+network in float64, so how near one comes to it hangs on the processor's order of additions: on one with
+AVX512 it is below 1e-4, on another (with AMX) up to 1.42e-4, and with AVX2 alone up to 1.4e-4."""
 
 
 @pytest.fixture(autouse=True)

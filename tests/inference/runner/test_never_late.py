@@ -98,8 +98,11 @@ def test_an_output_is_there_before_the_deadline(
 
 
 def test_no_step_is_taken_where_the_plan_fits_with_a_fifth_to_spare(tmp_path: Path) -> None:
-    """What the whole plan takes is what a run without a limit takes; with 1.2 times that nothing changes."""
-    for seed in range(RUNS):
+    """What the whole plan takes is what a run without a limit takes; with 1.2 times that nothing changes.
+
+    A third of the cases: they find the same wrong margins as a thousand.
+    """
+    for seed in range(RUNS // 3 + 1):
         setting = make_setting(np.random.default_rng(seed))
         seconds = some_cost(np.random.default_rng((seed, 1)))
         calls, labels = [], []

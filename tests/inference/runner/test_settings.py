@@ -93,5 +93,5 @@ def test_version_is_the_projects(root: Path) -> None:
     """pyproject.toml and the report must not speak of different versions."""
     project = tomllib.loads((root / "pyproject.toml").read_text())
     assert "version" in project["project"]["dynamic"]
-    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "vesal.__version__"}
+    assert project["tool"]["hatch"]["version"] == {"path": "vesal/__init__.py"}
     assert vesal.__version__.count(".") == 2
