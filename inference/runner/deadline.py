@@ -2,7 +2,7 @@
 
 A window that stalls inside a network's library cannot be interrupted, and the thread that runs it hears no
 signal. So a case is run by a thread that does nothing else, while the main thread waits: it hears every
-signal at once, and at the case's last call it goes on with what is on disk. What was left behind may run on
+signal at once, and at the case's deadline it goes on with what is on disk. What was left behind may run on
 until the process ends, but can write nothing any more (see ``output.case_output``).
 """
 

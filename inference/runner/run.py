@@ -1,6 +1,6 @@
 """The loop over the cases: every case gets a valid output, whatever happens, and the report tells.
 
-A case that has not ended at its last call is left behind with what is on disk, and the next one begins with
+A case that has not ended at its deadline is left behind with what is on disk, and the next one begins with
 a model of its own: a network that hangs in one case costs no other.
 """
 
@@ -44,7 +44,7 @@ SHAPE_S = 1.0
 """What the shape of a case that was never read may cost when its zeros are written."""
 
 ALL_GOOD, FELL_BACK, STOPPED, TERMINATED = 0, 1, 130, 143
-"""Exit codes; the last two are the shell's for SIGINT and SIGTERM. Wrong usage, 2, is given by `__main__`."""
+"""Exit codes; the last two are the shell's for SIGINT and SIGTERM. Wrong usage, 2, is given by `runner.command`."""
 
 
 class Terminated(BaseException):
@@ -69,7 +69,7 @@ def run(
     model = OnceOpened(settings, open_model or _open_model)
     with _terminable():
         try:
-            # Held back by `__main__` until the cases are known, so that even the earliest one leaves outputs.
+            # Held back by `runner.command` until the cases are known, so that even the earliest one leaves outputs.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             _run_all(records, settings, model, started)
             code = ALL_GOOD if all(record.close().state == OK for record in records) else FELL_BACK
@@ -159,7 +159,7 @@ def _run_case(record: CaseRecord, settings: Settings, model: OnceOpened) -> None
 
 
 def _leave_behind(record: CaseRecord, model: OnceOpened) -> None:
-    """End a case that has not ended by its last call: the best result on disk is its result."""
+    """End a case that has not ended by its deadline: the best result on disk is its result."""
     step = record.step_now
     record.output.close(record.left_s())
     record.note_progress()

@@ -23,7 +23,7 @@ Cost = Callable[[], float]
 
 
 class TimeIsUp(BaseException):
-    """Stands for the supervisor, which ends a case at its last call whatever still runs."""
+    """Stands for the supervisor, which ends a case at its deadline whatever still runs."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class World:
         self.at += save_s + read_s
 
     def spend(self, seconds: float) -> None:
-        """Let time go by; at the case's last call it is over."""
+        """Let time go by; at the case's deadline it is over."""
         if self.at + seconds >= self.clock.deadline():
             self.at = max(self.at, self.clock.deadline())
             raise TimeIsUp

@@ -1,4 +1,4 @@
-"""Cases that do not end by themselves: at their last call, or at SIGTERM, what is on disk is their result."""
+"""Cases that do not end by themselves: at their deadline, or at SIGTERM, what is on disk is their result."""
 
 import json
 import os
