@@ -44,7 +44,7 @@ SHAPE_S = 1.0
 """What the shape of a case that was never read may cost when its zeros are written."""
 
 ALL_GOOD, FELL_BACK, STOPPED, TERMINATED = 0, 1, 130, 143
-"""Exit codes; the last two are the shell's for SIGINT and SIGTERM. Wrong usage, 2, is given by `runner.command`."""
+"""Exit codes; the last two are the shell's for SIGINT and SIGTERM. Wrong usage, 2, by `command`."""
 
 
 class Terminated(BaseException):
@@ -69,7 +69,7 @@ def run(
     model = OnceOpened(settings, open_model or _open_model)
     with _terminable():
         try:
-            # Held back by `runner.command` until the cases are known, so that even the earliest one leaves outputs.
+            # Held back by `command` until the cases are known, so that even the earliest one leaves outputs.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             _run_all(records, settings, model, started)
             code = ALL_GOOD if all(record.close().state == OK for record in records) else FELL_BACK
