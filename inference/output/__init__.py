@@ -1,1 +1,1 @@
-"""What a run leaves: outputs written atomically, the report, the log."""
+"""Outputs of a run: label maps written atomically, the report, the log."""

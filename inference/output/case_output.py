@@ -12,16 +12,16 @@ from vesal.inference.io.label_writer import write_label_map
 log = logging.getLogger("vesal")
 
 UNKNOWN_SHAPE = (1, 1, 1)
-"""Shape of the zeros for a case whose shape nobody knows: the scorer still finds a readable file."""
+"""Shape of the zeros for a case of unknown shape: the scorer still finds a readable file."""
 
 NOTHING = "nothing"
 
 
 class CaseOutput:
-    """What stands in a case's output file; `written` says it in words."""
+    """A case's output file; `written` describes its content."""
 
     def __init__(self, path: Path) -> None:
-        """Make ready; nothing is written yet, and the volume's shape is unknown."""
+        """Nothing is written yet, and the volume's shape is unknown."""
         self.path = path
         self.shape: tuple[int, ...] | None = None
         self._header: object = None
@@ -32,8 +32,8 @@ class CaseOutput:
     def write_zeros(self, shape: tuple[int, ...] | None, header: object = None) -> None:
         """Write zeros of the volume's shape, or of `UNKNOWN_SHAPE` where that is None.
 
-        `header` is what the case's reader has for its writer (`formats.CaseReader`). Never raises an error,
-        for there is nothing left to fall back to: the log and `written` tell.
+        `header` is the reader's header (`formats.CaseReader`). Never raises an error, as there is no further
+        fallback: see the log and `written`.
         """
         self.shape, self._header = shape, header
         with self._writing:
@@ -41,7 +41,7 @@ class CaseOutput:
             self._zeros()
 
     def write_coarse(self, labels: np.ndarray) -> None:
-        """Write a first result, (D,H,W) whole numbers; the engine calls this before it refines it."""
+        """Write the coarse result, (D,H,W) whole numbers, before the fine stage."""
         self._write(labels, "a coarse result")
 
     def write_labels(self, labels: np.ndarray) -> None:
@@ -49,17 +49,17 @@ class CaseOutput:
         self._write(labels, "the labels")
 
     def close(self, wait_s: float) -> None:
-        """Let no one write any more; what is being written is waited for, but not for longer than `wait_s`.
+        """Refuse further writes, after waiting up to `wait_s` for one that is under way.
 
-        Where that is too short the file may still be replaced afterwards, by a whole one.
+        A longer one may still replace the file afterwards, by a complete one.
         """
         waited = self._writing.acquire(timeout=max(0.0, wait_s))
         self._closed = True
         if waited:
             self._writing.release()
 
-    def leave_zeros(self, shape: tuple[int, ...] | None) -> None:
-        """Write zeros into a closed output that holds nothing; for whoever closed it."""
+    def write_missing_zeros(self, shape: tuple[int, ...] | None) -> None:
+        """Write zeros into a closed output where nothing was written."""
         if self.written == NOTHING:
             self.shape = shape
             self._zeros()

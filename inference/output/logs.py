@@ -12,24 +12,24 @@ log = logging.getLogger("vesal")
 
 
 class Bar(Protocol):
-    """What a loop tells about its progress."""
+    """A progress bar."""
 
     def update(self, n: int = 1) -> Any:
         """Count `n` more as done."""
 
 
 class _NoBar:
-    """A bar nobody sees."""
+    """No progress bar."""
 
     def update(self, n: int = 1) -> None:
         """Do nothing."""
 
 
 class _Handler(logging.Handler):
-    """Lines to standard error, above a bar that may stand there."""
+    """Lines to standard error, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record; a closed or full standard error is no reason to lose a case."""
+        """Write one record; a closed or full standard error does not fail a case."""
         try:
             # Without a bar the module is not loaded, and need not be.
             tqdm = sys.modules.get("tqdm") if on_terminal() else None
@@ -43,7 +43,7 @@ class _Handler(logging.Handler):
 
 
 def set_up(verbosity: int = 0) -> None:
-    """Send the project's log to standard error; calling it again only changes how much is said."""
+    """Send the project's log to standard error; calling it again only changes the level."""
     level = logging.WARNING if verbosity < 0 else logging.DEBUG if verbosity > 0 else logging.INFO
     log.setLevel(level)
     if not any(isinstance(handler, _Handler) for handler in log.handlers):
@@ -65,7 +65,7 @@ def log_stage(stage: StageReport) -> None:
 
 
 def on_terminal() -> bool:
-    """Whether somebody watches standard error on a terminal."""
+    """Whether standard error is a terminal."""
     return bool(getattr(sys.stderr, "isatty", lambda: False)())
 
 
@@ -80,5 +80,5 @@ def bar(total: int, what: str, unit: str = "window") -> Iterator[Bar]:
     # The monitor thread of tqdm only matters for loops that stall for 10 s between updates; we need no
     # thread.
     tqdm.monitor_interval = 0
-    with tqdm(total=total, desc=what, unit=unit, leave=False, file=sys.stderr) as shown:
-        yield shown
+    with tqdm(total=total, desc=what, unit=unit, leave=False, file=sys.stderr) as progress_bar:
+        yield progress_bar

@@ -1,4 +1,4 @@
-"""The report of a run: what was decided, why, and what came of it; dataclasses that become one JSON file."""
+"""The report of a run: decisions, reasons and results; dataclasses written as one JSON file."""
 
 import dataclasses
 import json
@@ -38,8 +38,8 @@ def to_json(report: Any) -> Any:
 def report_places(outputs: Path, wanted: Path | None) -> tuple[Path, ...]:
     """Where the report may go, best first.
 
-    The file that was asked for; else `report.json` beside the outputs, where the scorer does not look; else
-    (a read-only container) the folder for temporary files.
+    The requested file; else `report.json` beside the outputs, where the scorer does not read; else (a
+    read-only container) the folder for temporary files.
     """
     spare = tuple(
         Path(folder) / f"vesal-{FILE_NAME}"
@@ -70,7 +70,7 @@ def write_report(report: RunReport, outputs: Path, wanted: Path | None = None) -
 
 
 def _write(place: Path, text: str) -> None:
-    """Write in one step: whoever looks sees the old file or the whole new one."""
+    """Write atomically: a reader sees the old file or the complete new one."""
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.parent / f".vesal-{secrets.token_hex(8)}.tmp"
     try:

@@ -23,8 +23,7 @@ FROM_ENVIRONMENT = ("seconds", "threads", "weights", "runtime", "hybrid")
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings out of command line and environment.
 
-    `-h` and `--version` print and leave with SystemExit(0). Raises UsageError for anything that makes no
-    sense.
+    `-h` and `--version` print and raise SystemExit(0). Raises UsageError for invalid arguments.
     """
     given = vars(make_parser().parse_args(list(arguments)))
     verbosity = given.pop("verbose") - given.pop("quiet")
@@ -62,11 +61,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse that reports by our named error."""
+    """argparse that raises UsageError instead of exiting."""
 
     def error(self, message: str) -> typing.NoReturn:
-        """Raise UsageError with argparse's finding and where to look."""
-        raise UsageError(f"{message}; `{self.prog} --help` lists what there is.")
+        """Raise UsageError with argparse's message and a hint."""
+        raise UsageError(f"{message}; `{self.prog} --help` lists the options.")
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

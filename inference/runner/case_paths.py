@@ -68,7 +68,7 @@ def _find_cases(inputs: Path) -> list[Path]:
 
 
 def _is_case(path: Path) -> bool:
-    """Whether a folder's entry counts: a file or a link, even a broken one, which then falls back visibly."""
+    """Whether an entry is a case: a file or a link, also a broken one, which is then reported."""
     if suffix_of(path) is None or path.name[0] in ".~" or is_mask_file(path):
         return False
     return path.is_file() or _is_broken_link(path)

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 class CaseRecord:
-    """Filled step by step, so that a case that ends early still tells how far it came."""
+    """Filled step by step, so that a case that ends early still has a report."""
 
     def __init__(self, paths: CasePaths, now: Callable[[], float] = time.monotonic) -> None:
-        """Begin with nothing known but the paths; `now` is the clock that everything is measured by."""
+        """Only the paths are known yet; `now` is the clock of all measurements."""
         self.paths = paths
         self.now = now
         self.output = CaseOutput(paths.output)
@@ -48,24 +48,24 @@ class CaseRecord:
         self._progress: Progress | None = None
         self.finished = False
         self.step_now = ""
-        self._least: Clock | None = None
+        self._min_clock: Clock | None = None
         self._seconds_of: dict[str, float] = {}
         self._closed: CaseReport | None = None
 
     def begin(self, started: float, seconds: float | None) -> None:
-        """Start the case; `seconds` is its time where that is set, else its prompts will tell."""
+        """Start the case; `seconds` is its budget, None: by its number of prompts."""
         self.started = started
-        self._least = Clock(case_budget_s(1, seconds), started, self.now)
+        self._min_clock = Clock(case_budget_s(1, seconds), started, self.now)
 
     def deadline(self) -> float:
-        """Moment at which the case is ended with what is on disk; for one prompt before they are known."""
-        clock = self.clock or self._least
+        """Moment at which the case is ended with what is on disk; before parsing that of one prompt."""
+        clock = self.clock or self._min_clock
         assert clock is not None
         return clock.deadline()
 
     def left_s(self) -> float:
         """Seconds left of the budget."""
-        clock = self.clock or self._least
+        clock = self.clock or self._min_clock
         assert clock is not None
         return clock.left_s()
 
@@ -74,11 +74,11 @@ class CaseRecord:
         return self._seconds_of.get(step, 0.0)
 
     def watch(self, progress: "Progress") -> None:
-        """Take what has run of the case so far; its lists are filled as the case goes on."""
+        """Keep the case's progress object; its lists are filled while the case runs."""
         self._progress = progress
 
     def note_progress(self) -> None:
-        """Keep for the report what an unfinished case has run so far."""
+        """Copy into the record what an unfinished case has run so far."""
         progress = self._progress
         if self.step_now == "segment" and progress is not None:
             self.stages, self.ladder = tuple(progress.stages), tuple(progress.ladder)
@@ -86,7 +86,7 @@ class CaseRecord:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measure a step of the case. Raises CaseAbandoned where the case was left behind meanwhile."""
+        """Measure a step of the case. Raises CaseAbandoned where the case was abandoned meanwhile."""
         if self.closed:
             raise CaseAbandoned
         started, self.step_now = self.now(), name
@@ -96,7 +96,7 @@ class CaseRecord:
             self._seconds_of[name] = self.now() - started
 
     def close(self) -> CaseReport:
-        """Make the report, once, and let go of the volume."""
+        """Make the report, once, and release the volume."""
         if self._closed is None:
             self._closed = self._report()
             self.case = None
@@ -129,7 +129,7 @@ class CaseRecord:
             modality_why=modality.why if modality else None,
             notes=case.notes if case else (),
             prompts=tuple(
-                self.prompt_results.get(prompt.id) or _unknown_outcome(prompt) for prompt in self.prompts
+                self.prompt_results.get(prompt.id) or _unfinished_result(prompt) for prompt in self.prompts
             ),
             stages=tuple(self.stages),
             ladder=tuple(self.ladder),
@@ -142,8 +142,8 @@ class CaseRecord:
         )
 
 
-def _unknown_outcome(prompt: Prompt) -> PromptResult:
-    """Stand-in for a prompt whose case ended before the engine could tell."""
+def _unfinished_result(prompt: Prompt) -> PromptResult:
+    """Result of a prompt whose case ended before the engine was done."""
     return PromptResult(
         id=prompt.id,
         text=prompt.text,

@@ -1,4 +1,4 @@
-"""The command: `vesal [INPUTS OUTPUTS] [options]`, also `python -m vesal`; what predict.sh becomes."""
+"""The command: `vesal [INPUTS OUTPUTS] [options]`, also `python -m vesal`; predict.sh runs it."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     0 all good, 1 some case fell back, 2 wrong usage, 130 stopped from the keyboard, 143 by SIGTERM.
     """
     logs.set_up()
-    # Until `run` knows the cases it could not leave outputs for them; it lets the signal in.
+    # Blocked until `run` knows the cases, and so can write outputs for them.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         settings = read_settings(arguments)
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _limit_libraries(threads: int) -> None:
-    """Keep every library to the threads this process may use; they would count the host's processors.
+    """Limit every library to the threads of this process; by default they count the host's processors.
 
     OpenBLAS gets one: arrays are split over our own threads, and each of them calls it.
     """
@@ -48,7 +48,7 @@ def _limit_libraries(threads: int) -> None:
 
 
 def _leave(code: int) -> None:
-    """End the process at once: a case that was left behind may still hang in a network's library."""
+    """End the process at once: an abandoned case may still hang in a network's library."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,9 +1,9 @@
-"""Work in a thread of its own, so that whoever waits for it can leave it.
+"""Work in a thread of its own, so that the main thread can abandon it.
 
 A window that stalls inside a network's library cannot be interrupted, and the thread that runs it hears no
-signal. So a case is run by a thread that does nothing else, while the main thread waits: it hears every
-signal at once, and at the case's deadline it goes on with what is on disk. What was left behind may run on
-until the process ends, but can write nothing any more (see ``output.case_output``).
+signal. So a case is run by a thread of its own, while the main thread waits: it handles every signal at once,
+and at the case's deadline it continues with what is on disk. An abandoned case may run on until the process
+ends, but can write nothing any more (see ``output.case_output``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from vesal.inference.data.errors import CaseAbandoned
 
 LISTEN_S = 0.1
-"""A signal that the system hands to another thread than the main one is heard after so long at most."""
+"""Longest delay of a signal that the system delivers to another thread than the main one."""
 
 
 def run_until(
@@ -25,14 +25,14 @@ def run_until(
 
     Args:
         work: raises what it likes; where it raises ``CaseAbandoned`` it has ended.
-        deadline: moment of ``now`` up to which to wait; asked again and again, as it may be moved.
+        deadline: moment of ``now`` up to which to wait; called repeatedly, as it may move.
         now: the clock.
 
     Returns:
-        True where the work has ended, False where it was left behind.
+        True where the work has ended, False where it was abandoned.
 
     Raises:
-        what ``work`` raised, or what a signal handler raises while waiting; then the work is left behind too.
+        what ``work`` raised, or what a signal handler raises while waiting; then the work is abandoned too.
     """
     ended = threading.Event()
     errors: list[BaseException] = []

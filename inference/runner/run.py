@@ -1,7 +1,7 @@
-"""The loop over the cases: every case gets a valid output, whatever happens, and the report tells.
+"""Run all cases: every one gets a valid output and an entry in the report, whatever happens.
 
-A case that has not ended at its deadline is left behind with what is on disk, and the next one begins with
-a model of its own: a network that hangs in one case costs no other.
+A case that has not ended at its deadline is abandoned with what is on disk, and the next one begins with a
+new model: a network that hangs in one case costs no other.
 """
 
 import logging
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("vesal")
 
-TIDY_S = 2.0
-"""What SIGTERM waits for a file that is just being written; `docker stop` kills after 10 s."""
+WRITE_GRACE_S = 2.0
+"""How long SIGTERM waits for a file that is being written; `docker stop` kills after 10 s."""
 SHAPE_S = 1.0
-"""What the shape of a case that was never read may cost when its zeros are written."""
+"""How long reading the shape of an unread case may take, when its zeros are written."""
 
 ALL_GOOD, FELL_BACK, STOPPED, TERMINATED = 0, 1, 130, 143
 """Exit codes; the last two are the shell's for SIGINT and SIGTERM. Wrong usage, 2, by `command`."""
 
 
 class Terminated(BaseException):
-    """SIGTERM came. Not an Exception, so that nothing takes it for an error of a case."""
+    """SIGTERM came. Not an Exception, so that no handler takes it for an error of a case."""
 
 
 def run(
@@ -60,28 +60,28 @@ def run(
     """Segment every case of `settings.inputs` in turn, write the report and return the exit code.
 
     `open_model` (by default `api.load`) is called when the first case needs it, and once more after each
-    case that was left behind. `started` is the moment of the clock `now` from which the first case's time
-    counts, by default the present one. Every case has a valid output afterwards, also when SIGTERM came.
+    abandoned case. `started` is the moment of the clock `now` from which the first case's time counts, by
+    default the present one. Every case has a valid output afterwards, also when SIGTERM came.
     Raises UsageError, with nothing written, where the paths cannot be used.
     """
     started = now() if started is None else started
     records = [CaseRecord(paths, now) for paths in find_cases(settings.inputs, settings.outputs)]
-    model = OnceOpened(settings, open_model or _open_model)
+    model = LazyModel(settings, open_model or _open_model)
     with _terminable():
         try:
-            # Held back by `command` until the cases are known, so that even the earliest one leaves outputs.
+            # Blocked by `command` until the cases are known, so that the earliest SIGTERM leaves outputs.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             _run_all(records, settings, model, started)
             code = ALL_GOOD if all(record.close().state == OK for record in records) else FELL_BACK
             ended = "all cases done"
-            _hold_back_signals()
+            _block_signals()
         except Terminated:
             code, ended = TERMINATED, "SIGTERM"
             _stop_writing(records)
             for record in records:
-                _leave_zeros(record)
+                _write_missing_zeros(record)
         except KeyboardInterrupt:
-            _hold_back_signals()
+            _block_signals()
             code, ended = STOPPED, "stopped from the keyboard"
             _stop_writing(records)
         report = _run_report(
@@ -93,10 +93,10 @@ def run(
     return code
 
 
-class OnceOpened:
-    """The model, opened when it is first wanted; where that fails it stays failed, without a second try.
+class LazyModel:
+    """The model, opened at first use; if that fails, it is not tried again.
 
-    `model` is the one that was opened last.
+    `model` is the one opened last.
     """
 
     def __init__(self, settings: Settings, open_model: Callable[[Settings], "Model"]) -> None:
@@ -119,13 +119,13 @@ class OnceOpened:
                 raise
         return self.model
 
-    def leave_behind(self) -> None:
-        """Open another one next time: this one is in the hands of a case that was left behind."""
+    def abandon(self) -> None:
+        """Open another one next time: an abandoned case still uses this one."""
         self._in_use = True
 
 
 def _open_model(settings: Settings) -> "Model":
-    """The real model; imported here because a wrong command line should not wait for it."""
+    """Load the model; imported here so that a wrong command line fails fast."""
     from vesal.inference.api import load
 
     return load(
@@ -133,18 +133,18 @@ def _open_model(settings: Settings) -> "Model":
     )
 
 
-def _run_all(records: Sequence[CaseRecord], settings: Settings, model: OnceOpened, started: float) -> None:
-    """Run the cases in turn; the first one's time counts from `started`, the others' from their own start."""
-    with bar(len(records), "cases", "case") as shown:
+def _run_all(records: Sequence[CaseRecord], settings: Settings, model: LazyModel, started: float) -> None:
+    """Run the cases in turn; the first one's time counts from `started`."""
+    with bar(len(records), "cases", "case") as progress_bar:
         for number, record in enumerate(records):
             record.begin(started if number == 0 else record.now(), settings.seconds)
             if not run_until(partial(_run_case, record, settings, model), record.deadline, record.now):
-                _leave_behind(record, model)
-            shown.update()
+                _abandon(record, model)
+            progress_bar.update()
 
 
-def _run_case(record: CaseRecord, settings: Settings, model: OnceOpened) -> None:
-    """Make one output: zeros at once, then whatever the engine finds. An error ends this case only."""
+def _run_case(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
+    """Run one case: write zeros at once, then its result. An error ends this case only."""
     try:
         with open_case(record.paths.input) as reader:
             with record.step("zeros"):
@@ -158,15 +158,15 @@ def _run_case(record: CaseRecord, settings: Settings, model: OnceOpened) -> None
     _log_end(record, record.close())
 
 
-def _leave_behind(record: CaseRecord, model: OnceOpened) -> None:
+def _abandon(record: CaseRecord, model: LazyModel) -> None:
     """End a case that has not ended by its deadline: the best result on disk is its result."""
     step = record.step_now
     record.output.close(record.left_s())
     record.note_progress()
-    model.leave_behind()
-    _leave_zeros(record)
+    model.abandon()
+    _write_missing_zeros(record)
     record.error = f"time was up in the step {step!r}; the output holds {record.output.written}"
-    log.error("case %s was left behind: %s", record.paths.name, record.error)
+    log.error("case %s was abandoned: %s", record.paths.name, record.error)
     _log_end(record, record.close())
 
 
@@ -174,7 +174,7 @@ def _stop_writing(records: Sequence[CaseRecord]) -> None:
     """Close every output; the case under way may finish the file that it is writing."""
     for record in records:
         if record.started is not None and not record.closed:
-            record.output.close(TIDY_S)
+            record.output.close(WRITE_GRACE_S)
             record.note_progress()
         record.output.close(0.0)
 
@@ -187,7 +187,7 @@ def _read(record: CaseRecord, reader: CaseReader, settings: Settings) -> Case:
     return case
 
 
-def _segment(record: CaseRecord, case: Case, settings: Settings, model: OnceOpened) -> None:
+def _segment(record: CaseRecord, case: Case, settings: Settings, model: LazyModel) -> None:
     """Parse, segment and write one case that was read, noting each step."""
     with record.step("prompts"):
         record.prompts, record.modality = parse_case(case, lambda: model().text_encoder)
@@ -218,7 +218,7 @@ def _segment(record: CaseRecord, case: Case, settings: Settings, model: OnceOpen
 
 
 def _with_mask(case: Case, record: CaseRecord, reader: CaseReader) -> Case:
-    """The case with the user's mask, if there is one; a bad one is told and left out."""
+    """The case with the user's mask, if there is one; an invalid one is reported and ignored."""
     try:
         mask = reader.read_mask(case.sentences, case.image.shape, case.instance)
     except (CaseError, MemoryError) as error:
@@ -231,7 +231,7 @@ def _with_mask(case: Case, record: CaseRecord, reader: CaseReader) -> Case:
 
 
 def _log_end(record: CaseRecord, report: CaseReport) -> None:
-    """Say how a case ended: first what it could not do, then one line with seconds and MB."""
+    """Log how a case ended: empty prompts and fallbacks, then one line with seconds and MB."""
     for outcome in report.prompts:
         if outcome.covered is False:
             log.warning("  prompt %d is empty: %s", outcome.id, outcome.why)
@@ -240,22 +240,22 @@ def _log_end(record: CaseRecord, report: CaseReport) -> None:
     log.info("  %s, %.2f s, %.0f MB -> %s", report.state, report.seconds, report.peak_mb, record.paths.output)
 
 
-def _leave_zeros(record: CaseRecord) -> None:
-    """Give a case without an output its zeros: whoever collects the outputs misses none."""
+def _write_missing_zeros(record: CaseRecord) -> None:
+    """Write zeros for a case without an output, so that none is missing."""
     if record.output.written != NOTHING:
         return
     shapes: list[tuple[int, ...] | None] = []
     began = record.now()
-    # The disk that the case is on may be what it hangs on.
+    # The disk of the case may be the reason that it hangs.
     run_until(lambda: shapes.append(read_shape(record.paths.input)), lambda: began + SHAPE_S, record.now)
-    record.output.leave_zeros(shapes[0] if shapes else None)
+    record.output.write_missing_zeros(shapes[0] if shapes else None)
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Turn the first SIGTERM into `Terminated` and ignore later ones, so that tidying up is not cut short.
+    """Turn the first SIGTERM into `Terminated` and ignore later ones, so that cleanup is not cut short.
 
-    Afterwards signals are handled, or held back, as they were before.
+    Afterwards signals are handled, or blocked, as before.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -274,11 +274,11 @@ def _terminable() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _hold_back_signals() -> None:
-    """From here on nothing is left to be saved from SIGTERM, and the report is not to be cut short.
+def _block_signals() -> None:
+    """Block signals while the report is written: all outputs are complete.
 
-    Holding it back in this thread is not enough: it goes to any thread that lets it in, such as those of a
-    network's library, and Python then calls the handler here all the same.
+    Blocking SIGTERM in this thread is not enough: the system delivers it to any thread that does not block
+    it, such as those of a network's library, and Python then calls the handler here all the same.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -286,7 +286,7 @@ def _hold_back_signals() -> None:
 
 
 def _run_report(
-    settings: Settings, model: OnceOpened, cases: Sequence[CaseReport], seconds: float, ended: str, code: int
+    settings: Settings, model: LazyModel, cases: Sequence[CaseReport], seconds: float, ended: str, code: int
 ) -> RunReport:
     return RunReport(
         version=__version__,
@@ -304,7 +304,7 @@ def _run_report(
 
 
 def _runtime(model: "Model | None") -> dict[str, Any]:
-    """The runtime as the report names it."""
+    """The runtime's entry in the report."""
     if model is None:
         return {"name": None, "reason": "the weights were never opened"}
     return model.runtime_report()

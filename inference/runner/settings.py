@@ -1,4 +1,4 @@
-"""What one run of the command needs to know from outside, as one frozen dataclass."""
+"""Settings of one run of the command, as one frozen dataclass."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +18,9 @@ def _setting(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that one run needs; the help text of each field says what it is.
+    """All settings of one run; the help text of each field describes it.
 
-    Raises UsageError for values that no run can use.
+    Raises UsageError for invalid values.
     """
 
     inputs: Path = _setting(Path("/workspace/inputs"), "folder with NAME.npz cases, or one such file")
@@ -54,7 +54,7 @@ class Settings:
     verbosity: int = _setting(0, "1 logs more, -1 only warnings")
 
     def __post_init__(self) -> None:
-        """Refuse values that no run can use."""
+        """Check the values."""
         if self.runtime not in RUNTIMES:
             raise UsageError(f"runtime is {self.runtime!r}; choose one of {', '.join(RUNTIMES)}.")
         if self.hybrid is not None and self.hybrid not in MASK_STAGES:

@@ -139,7 +139,7 @@ class Hang:
         self.put_in()
         program.process_start_monotonic = self.now
         run.run = partial(run.run, now=self.now)
-        run.TIDY_S = 0.0
+        run.WRITE_GRACE_S = 0.0
 
 
 def is_input_closed(seconds: float) -> bool:

@@ -45,7 +45,7 @@ def case_reports(outputs: Path) -> list[dict[str, Any]]:
 
 
 def end_case_threads() -> None:
-    """Wait for what was left behind."""
+    """Wait for the abandoned case."""
     for thread in threading.enumerate():
         if thread.name == "case":
             thread.join(SAFETY_S)
@@ -113,7 +113,7 @@ def test_a_hanging_network_does_not_keep_the_process(folders: tuple[Path, Path])
     with hanging_command("window 2", inputs, outputs, late=True) as process:
         code, said = process.wait(), process.stderr.read()
     assert code == 1, said
-    assert "case a was left behind: time was up in the step 'segment'" in said
+    assert "case a was abandoned: time was up in the step 'segment'" in said
     for name in "ab":
         np.testing.assert_array_equal(read_output(outputs / f"{name}.npz"), FOUND)
 

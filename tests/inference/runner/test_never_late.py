@@ -75,7 +75,7 @@ def test_an_output_is_there_before_the_deadline(
     """A third of the runs for each way that costs come.
 
     At the end of every one the clock is before the deadline and a label map of the volume's shape is on disk.
-    Most cases end by themselves: they are only left behind in a window that nobody could know to take so
+    Most cases end by themselves: they are only abandoned in a window that nobody could know to take so
     long.
     """
     ends: Counter[str] = Counter()
@@ -92,8 +92,8 @@ def test_an_output_is_there_before_the_deadline(
         assert result is None or np.array_equal(labels, result.labels), seed
         # Where every window costs the same, only the first can come as a surprise.
         assert result is not None or make_cost is not constant or net.count == 1, seed
-        ends["left behind" if result is None else "ladder" if result.ladder else "whole"] += 1
-    assert ends["left behind"] < runs / 20, ends
+        ends["abandoned" if result is None else "ladder" if result.ladder else "whole"] += 1
+    assert ends["abandoned"] < runs / 20, ends
     assert ends["ladder"] > runs / 20 and ends["whole"] > runs / 20, ends
 
 
