@@ -103,13 +103,13 @@ def run_network(weights: Path) -> None:
     from vesal.inference.families.nano import NanoModel
     from vesal.inference.planning.profile import read_profile
     from vesal.inference.runtime.choice import choose_runtime
-    from vesal.inference.stages.passes import MOST_QUERIES
+    from vesal.inference.stages.passes import MAX_QUERIES
 
     profile = read_profile(weights)
     model = NanoModel.open(profile, choose_runtime())
     side = round(profile.coarse.window_voxels ** (1 / 3) / 16) * 16
     with np.load(profile.bank) as archive:
-        text = archive["vectors"][:MOST_QUERIES].astype(np.float32)
+        text = archive["vectors"][:MAX_QUERIES].astype(np.float32)
     zeros = np.zeros(len(text), np.int64)
     model.predict(np.zeros((2, side, side, side), np.float32), None, Embedding(text, zeros, zeros), 0)
 

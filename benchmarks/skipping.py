@@ -105,9 +105,9 @@ def nothing_idle() -> Iterator[None]:
     def never(image: np.ndarray, prompt: np.ndarray | None) -> bool:
         return False
 
-    before = sliding_window.is_idle
-    sliding_window.is_idle = view_task.is_idle = never
+    before = sliding_window.is_skippable
+    sliding_window.is_skippable = view_task.is_skippable = never
     try:
         yield
     finally:
-        sliding_window.is_idle = view_task.is_idle = before
+        sliding_window.is_skippable = view_task.is_skippable = before

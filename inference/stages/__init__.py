@@ -1,1 +1,1 @@
-"""The coarse and the fine stage: passes over views, sliding windows, regions, what is kept of a result."""
+"""The coarse and the fine stage: view passes, sliding windows, regions, packed results."""

@@ -1,4 +1,4 @@
-"""One case on its way through the stages: coarse, region, fine, filter, label map (docs/design.md)."""
+"""One case through the stages: coarse, region, fine, filter, label map (docs/design.md)."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ class Segmentation:
     """The result of a case."""
 
     labels: np.ndarray
-    """(D, H, W) unsigned: prompt ids, or object ids where instances are asked for"""
+    """(D, H, W) unsigned: prompt ids, or object ids for instances"""
     prompts: dict[int, PromptResult]
     stages: list[StageReport]
     ladder: list[LadderStep]
     fallbacks: list[str]
     probabilities: dict[int, list[ViewProbability]] = field(default_factory=dict)
-    """prompt id -> what the last stage gave for it; empty where it was not to be kept"""
+    """prompt id -> probabilities of the last stage; empty unless they are kept"""
     reversed_axes: tuple[int, ...] = ()
-    """axes of (D, H, W) along which the case was reversed for the network; ``probabilities`` lie so"""
+    """axes of (D, H, W) along which the case was reversed for the network, and ``probabilities`` still are"""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def planned_stages(plan: Plan) -> list[PlannedStage]:
 
 
 class CaseRun:
-    """State of one case on its way; `coarse` holds the results of the coarse stage, one a batch."""
+    """State of one case; `coarse` holds the results of the coarse stage, one a batch."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class CaseRun:
             clock: the case's.
             mask_stage: stage that takes a user's mask as spatial prompt, see ``data.terms``.
             costs: what calls of the network took in other cases.
-            progress: told after every window.
+            progress: called after every window.
             keep_probabilities: of the last stage, for ``Segmentation.probabilities``.
         """
         self.case, self.plan = case, plan
@@ -122,7 +122,7 @@ class CaseRun:
         self.ladder = Ladder(self.forecast, planned_stages(plan), progress)
         self.mask = StageMask(MaskPrompt.of(case.mask), mask_stage)
         self.coarse: list[StageResult | None] = []
-        # One for both stages: in one of its own the fine stage's result would cost a volume's memory more.
+        # One for both stages: a second one would cost the memory of another volume.
         self.result = LabelMap(case.image.shape, max(case.sentences, default=1))
         self.stages: list[StageReport] = []
         self.fallbacks: list[str] = []
@@ -132,18 +132,18 @@ class CaseRun:
 
     @property
     def progress(self) -> Progress:
-        """What ran so far; it is filled as the case goes on."""
+        """What ran so far; it is filled while the case runs."""
         return Progress(self.stages, self.ladder.steps, self.fallbacks)
 
     def run_coarse_stage(self, save: Save) -> None:
-        """Run every batch over the whole volume, and put the result on disk before anything is refined.
+        """Run every batch over the whole volume, and write the result before the fine stage.
 
-        Also where no batch has a coarse stage, and the map is empty: so the clock learns what writing costs.
+        Also where no batch has a coarse stage, and the map is empty: the time to write it is measured.
         """
         tasks = [self._coarse_tasks(batch) for batch in self.plan.batches]
-        self.ladder.plan(COARSE, [task for some in tasks for task in some])
-        for batch, some in zip(self.plan.batches, tasks, strict=True):
-            self.coarse.append(self._run_coarse(batch, some) if some else None)
+        self.ladder.plan(COARSE, [task for of_batch in tasks for task in of_batch])
+        for batch, of_batch in zip(self.plan.batches, tasks, strict=True):
+            self.coarse.append(self._run_coarse(batch, of_batch) if of_batch else None)
         if not self.plan.batches:
             return
         with self.forecast.ending(empty=not any(self.coarse)):
@@ -153,7 +153,7 @@ class CaseRun:
             self._remove_specks()
             self._keep_labels(self.result)
             self._filter(self.result)
-            save(self._as_asked(self.result.labels))
+            save(self._output_labels(self.result.labels))
         self.result.clear()
 
     def _coarse_tasks(self, batch: Batch) -> list[ViewTask]:
@@ -169,39 +169,39 @@ class CaseRun:
         return result
 
     def _remove_specks(self) -> None:
-        """Take the specks out of a coarse result whose rules have no use for them."""
+        """Remove specks from the coarse result, where the fine stage's layout says so."""
         for batch in self.plan.batches:
             solid = None if batch.fine.layout is None else batch.fine.layout.solid(self.result.labels)
             if solid is not None:
                 self.result.keep(solid)
 
     def _keep_labels(self, first: LabelMap) -> None:
-        """Let the fine stage have the coarse label map, before components are chosen, where it wants it."""
+        """Keep the unfiltered coarse label map for a fine stage with a layout."""
         self.coarse = [
             replace(result, labels=first.labels.copy()) if result and batch.fine.layout else result
             for batch, result in zip(self.plan.batches, self.coarse, strict=True)
         ]
 
     def run_fine_stage(self) -> None:
-        """Look again around each group of targets while there is time; what is not refined stays coarse."""
+        """Run the fine stage on each group of targets while there is time; the others stay coarse."""
         views = self._fine_views()
         self.ladder.plan(FINE, [view.task for view in views])
         refined: list[set[int]] = [set() for _ in self.plan.batches]
         late: list[str] = []
-        with bar(len(views), "fine stage", "view") as shown:
+        with bar(len(views), "fine stage", "view") as progress_bar:
             for view in views:
                 if not self._may_begin(view):
                     self.ladder.begin(view.task)
                     late += [q.name for q in view.queries]
                 elif self._run_fine(view):
                     refined[view.batch].update(view.index)
-                shown.update()
+                progress_bar.update()
         if late:
             self.fallbacks.append(f"time ran short, not refined: {', '.join(late)}")
         self._keep_coarse(refined)
 
     def _fine_views(self) -> list[_FineView]:
-        """Every view of the fine stage, with its region; not those without one."""
+        """The views of the fine stage that have a region."""
         views = []
         for number, (batch, coarse) in enumerate(zip(self.plan.batches, self.coarse, strict=True)):
             if batch.fine.skip:
@@ -218,12 +218,12 @@ class CaseRun:
         return views
 
     def _may_begin(self, view: _FineView) -> bool:
-        """Whether the next view is to be run at all; the ladder may take steps for all that is upcoming."""
+        """Whether to run the next view; the ladder may take steps for all upcoming ones."""
         self.ladder.fits()
         return view.task.is_wanted(self.ladder.effort, 0)
 
     def _run_fine(self, view: _FineView) -> bool:
-        """Run one fine view and add its classes to the result; False where it was not seen to its end."""
+        """Run one fine view and add its classes to the result; False where it was not completed."""
         result = run_fine(view.task, view.why, self.ladder)
         self._report(FINE, result, view.queries, [q.name for q in view.queries])
         if result.dropped and self.coarse[view.batch] is not None:
@@ -240,7 +240,7 @@ class CaseRun:
                 left = [i for i in range(len(batch.queries)) if i not in done]
                 self._add(coarse, left, batch.queries, batch.coarse.threshold, final=True)
         if not any(refined):
-            self._remove_specks()  # a layout runs all queries in one view: nothing of it is a fine result
+            self._remove_specks()  # a layout runs all queries in one view, so none has a fine result
 
     def _add(
         self,
@@ -274,23 +274,23 @@ class CaseRun:
             self._stages_of[id_].append(stage)
 
     def _filter(self, result: LabelMap) -> None:
-        """Choose components; where objects are asked for, each of them is one."""
+        """Choose components; not with instances, where each component is an object."""
         if not self.case.instance:
             queries = [q for batch in self.plan.batches for q in batch.queries]
             filter_components(result, queries, self.plan.filters)
 
-    def _as_asked(self, labels: np.ndarray) -> np.ndarray:
+    def _output_labels(self, labels: np.ndarray) -> np.ndarray:
         """(D, H, W) prompt ids, or one id per object where the case asks for instances."""
         if not self.case.instance:
             return labels
         return split_into_objects(labels, self.plan.filters.min_object_voxels)
 
     def finish(self, prompts: Sequence[Prompt]) -> Segmentation:
-        """Filter components, split objects, and tell what came of each prompt."""
+        """Filter components, split objects, and make the result of each prompt."""
         self._filter(self.result)
-        labels = self._as_asked(self.result.labels)
-        told = prompt_results(prompts, self.plan, self.result, labels, self.case, self._stages_of)
+        labels = self._output_labels(self.result.labels)
+        results = prompt_results(prompts, self.plan, self.result, labels, self.case, self._stages_of)
         steps = [f"time ran short at {s.at_s:.1f} s: {s.step} ({s.why})" for s in self.ladder.steps]
         return Segmentation(
-            labels, told, self.stages, self.ladder.steps, self.fallbacks + steps, self.probabilities
+            labels, results, self.stages, self.ladder.steps, self.fallbacks + steps, self.probabilities
         )

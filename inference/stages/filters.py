@@ -1,6 +1,4 @@
-"""Step 7 of a case: what the profile's rules remove from the result; the rules themselves live in
-postprocess.
-"""
+"""Apply the profile's filter rules to results; the filters themselves are in postprocess."""
 
 from __future__ import annotations
 
@@ -18,10 +16,10 @@ from vesal.inference.stages.stage_result import StageResult
 
 
 def filter_pass(result: StageResult, queries: Sequence[Query], rule: FilterRule) -> StageResult:
-    """Empty slices without presence, and let the sides of one concept compete slice by slice.
+    """Empty slices without presence, and suppress overlapping sides of one concept slice by slice.
 
-    Slices run along the view's thick axis. The given result is not touched; it is returned where nothing is
-    to be removed. Classes are taken up alone, or with their rivals, so that packed ones stay packed.
+    Slices run along the view's thick axis. The given result is not changed; it is returned where nothing is
+    removed. Classes are unpacked alone, or with the sides they compete with.
     """
     axis = 1 + result.view.thick_axis
     rivals = _rivals(queries) if rule.slice_nms_iou > 0 else []
@@ -40,7 +38,7 @@ def filter_pass(result: StageResult, queries: Sequence[Query], rule: FilterRule)
 
 
 def _slices_to_keep(planes: np.ndarray, presence: np.ndarray, rule: FilterRule, compete: bool) -> np.ndarray:
-    """(n, slices) bool for (n, slices, h, w) probabilities: present (BiomedParse-V), and not outdone."""
+    """(n, slices) bool for (n, slices, h, w) probabilities: present (BiomedParse-V), and not suppressed."""
     keep = np.ones(planes.shape[:2], bool)
     if rule.presence_threshold > 0:
         from vesal.postprocess.slices import present_slices
@@ -65,12 +63,12 @@ def _rivals(queries: Sequence[Query]) -> list[list[int]]:
 def filter_components(result: LabelMap, queries: Sequence[Query], rule: FilterRule) -> None:
     """Choose the components of the classes that the rule asks for (Medal S algorithm 3), in place.
 
-    Each class is filtered inside its own box. A prompt that was run as two sides is left alone: its two
-    parts are no rivals.
+    Each class is filtered inside its own box. A prompt that was run as two sides is not filtered: both
+    components are wanted.
     """
-    asked = Counter(q.prompt_id for q in queries)
+    n_queries = Counter(q.prompt_id for q in queries)
     wanted = {q.prompt_id for q in queries if q.kind in rule.component_kinds} | set(rule.component_ids)
-    ids = sorted(id_ for id_ in wanted if asked[id_] == 1)
+    ids = sorted(id_ for id_ in wanted if n_queries[id_] == 1)
     found = {id_: box for id_ in ids if (box := result.box(id_)) is not None}
     if not found:
         return

@@ -1,7 +1,7 @@
-"""Half precision (11 significant bits) on integers: what numpy does for halves one number at a time.
+"""float16 (11 significant bits) as integers: numpy converts it one number at a time.
 
-Probabilities leave the windows with this precision, and the label map compares them with it, so it does not
-matter where on the way they were stored, cut into slabs or compressed.
+Probabilities are rounded to this precision once and compared in it, so storing, cutting into slabs and
+compressing do not change the result.
 """
 
 from __future__ import annotations
@@ -9,20 +9,19 @@ from __future__ import annotations
 import numpy as np
 
 MIN_NORMAL = 2.0**-14
-"""The smallest normal number of half precision; a probability below this is none."""
+"""The smallest normal number of float16; a probability below it counts as 0."""
 
 _BIAS = 112 << 23
-"""Between the exponents of single (127) and half precision (15), at the place of the former."""
+"""Difference of the exponent biases of float32 (127) and float16 (15), in float32's exponent bits."""
 _DROPPED = 13
-"""Bits of the fraction that half precision has less."""
+"""Bits by which float16's fraction is shorter."""
 _HALFWAY = 1 << (_DROPPED - 1)
 
 
 def float16_bits(values: np.ndarray) -> np.ndarray:
-    """Numbers of ``MIN_NORMAL`` or more, any shape, as half precision (nearest, ties up) read as uint16.
+    """Numbers of ``MIN_NORMAL`` or more, any shape, as float16 (nearest, ties up) read as uint16.
 
-    Read so they keep their order, and integers compare and multiply many at a time. Less than ``MIN_NORMAL``
-    gives nonsense.
+    Integers keep the order, and numpy compares and multiplies them faster. Undefined below ``MIN_NORMAL``.
     """
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     bits = bits - np.uint32(_BIAS - _HALFWAY)
@@ -31,7 +30,7 @@ def float16_bits(values: np.ndarray) -> np.ndarray:
 
 
 def round_to_float16(values: np.ndarray) -> np.ndarray:
-    """Probabilities of any shape to the precision of halves: float32; 0 where below ``MIN_NORMAL`` or NaN."""
+    """Probabilities of any shape rounded to float16, as float32; 0 where below ``MIN_NORMAL`` or NaN."""
     values = np.ascontiguousarray(values, np.float32)
     bits = values.view(np.uint32) + np.uint32(_HALFWAY)
     bits >>= np.uint32(_DROPPED)
@@ -41,7 +40,7 @@ def round_to_float16(values: np.ndarray) -> np.ndarray:
 
 
 def to_bits(values: np.ndarray) -> np.ndarray:
-    """What ``round_to_float16`` gave, any shape, as half precision read as uint16: no loss, 0 stays 0."""
+    """What ``round_to_float16`` gave, any shape, as float16 read as uint16: no loss, 0 stays 0."""
     bits = values.view(np.uint32) - np.uint32(_BIAS)
     bits >>= np.uint32(_DROPPED)
     bits *= values > 0

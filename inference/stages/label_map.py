@@ -23,17 +23,17 @@ class LabelMap:
         self.labels = np.zeros(shape, np.uint8 if largest_id < 256 else np.uint16)
         self.probability = np.zeros(shape, np.float16)
         self.boxes: dict[int, tuple[slice, slice, slice]] = {}
-        """of the classes that were added: label -> a box outside of which it does not occur"""
+        """label -> a box that contains all of its voxels"""
 
     def clear(self) -> None:
-        """Make all background again; touches what classes were added to and no more."""
+        """Make all background again; only inside the boxes of the classes."""
         for box in self.boxes.values():
             self.labels[box] = 0
             self.probability[box] = 0
         self.boxes.clear()
 
     def keep(self, solid: np.ndarray) -> None:
-        """Make background of everything outside of a mask (D, H, W) bool."""
+        """Set everything outside of a mask (D, H, W) bool to background."""
         for box in self.boxes.values():
             self.labels[box] *= solid[box]
             self.probability[box] *= solid[box]
@@ -59,7 +59,7 @@ class LabelMap:
         planes, rows, columns = (side.stop - side.start for side in box)
 
         def reduce(slab: slice) -> None:
-            # Once more its own box: few classes are as wide everywhere as they are somewhere.
+            # The box of this slab alone, which is smaller than that of the class.
             taps = depth.part(slab)
             here = projection.native_box(view, self.labels.shape, taps.used)
             if here is None:
@@ -71,9 +71,9 @@ class LabelMap:
         in_parallel(reduce, in_slabs(planes, SLAB_VOXELS // (rows * columns)))
 
     def box(self, label: int) -> tuple[slice, slice, slice] | None:
-        """A box outside of which a class does not occur, None where it occurs nowhere.
+        """A box that contains all voxels of a class, None where it has none.
 
-        That is known of maps that `add` has filled; of others it is the whole map.
+        The whole map where it was not filled by `add`.
         """
         if self.boxes:
             return self.boxes.get(label)
@@ -102,10 +102,10 @@ class LabelMap:
     def _let_win(
         self, bits: np.ndarray, at: tuple[slice, slice, slice], label: int, limit: np.unsignedinteger
     ) -> None:
-        """Take over the voxels ``at`` where ``bits`` (half precision) are above ``limit`` and the winner.
+        """Take over the voxels ``at`` where ``bits`` (float16) are above ``limit`` and the winner.
 
-        Numbers of half precision from 0 on keep their order when read as integers, and integers compare and
-        multiply many at a time where numpy converts halves one by one, and assigns by a mask one by one.
+        float16 numbers from 0 on keep their order when read as integers. numpy compares and multiplies
+        integers faster than it converts float16 or assigns by a mask.
         """
         best, labels = self.probability.view(np.uint16)[at], self.labels[at]
         wins = bits > limit
@@ -121,7 +121,7 @@ class LabelMap:
 
 @dataclass(frozen=True)
 class _Projection:
-    """A mask (d, h, w) seen along its last two axes: enough for the box of any of its planes."""
+    """A mask (d, h, w) projected along each of its last two axes: enough for the box of any of its planes."""
 
     rows: np.ndarray
     """(d, h) bool"""
@@ -130,14 +130,14 @@ class _Projection:
 
     @classmethod
     def of(cls, mask: np.ndarray) -> _Projection:
-        """That of a mask (d, h, w) bool."""
+        """Project a mask (d, h, w) bool."""
         return cls(np.asarray(mask.any(axis=2)), np.asarray(mask.any(axis=1)))
 
     def native_box(
         self, view: View, shape: tuple[int, ...], planes: slice = slice(None)
     ) -> tuple[slice, slice, slice] | None:
-        """Native voxels that linear interpolation can lift above the threshold: the mask's box and one voxel
-        more; that of some planes of the view. None where the mask is empty.
+        """Native voxels that linear interpolation can raise above the threshold: the box of the mask in some
+        planes of the view, and one voxel more. None where the mask is empty.
         """
         depth = np.zeros(len(self.rows), bool)
         depth[planes] = self.rows[planes].any(axis=1)
@@ -149,7 +149,7 @@ class _Projection:
                 return None
             low = view.start[axis] + (int(hit[0]) - 1) * view.step[axis]
             high = view.start[axis] + (int(hit[-1]) + 2) * view.step[axis]
-            # A class at the view's border must not spill past it: nothing was predicted there.
+            # Not beyond the view's border: nothing was predicted there.
             low = max(low, view.start[axis], 0.0)
             high = min(high, view.start[axis] + view.shape[axis] * view.step[axis], float(shape[axis]))
             first, last = int(np.floor(low + 1e-6)), int(np.ceil(high - 1e-6))

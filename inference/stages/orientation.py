@@ -1,10 +1,10 @@
-"""The orientation of a case: the challenge's npz does not say, and some targets are known in one only.
+"""The orientation of a case: the challenge's npz does not store it, and some targets need the trained one.
 
-In a head nothing but its orientation tells left from right, so the network was trained on heads as the
-training set stores them (``any_orientation`` is false). One that is reversed along an axis, face down instead
-of up, comes out nearly empty. A network is confident of what it knows; so where it is not, the coarse stage
-is run on the case reversed along one axis or several, and the orientation with the highest mean confidence is
-taken. Where two look alike, as a head and its mirror image do, the one with fewer reversed axes is.
+In a head only the orientation separates left from right, so the network was trained on heads as the training
+set stores them (``any_orientation`` is false). A head reversed along an axis gives a nearly empty result.
+Where the confidence is low, the coarse stage is run on the case reversed along one or more axes, and the
+orientation with the highest mean confidence is taken. Of two that are equal, as a head and its mirror image,
+it is the one with fewer reversed axes.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from vesal.inference.stages.view_task import Volume
 from vesal.inference.timing.ladder import Effort, Ladder
 
 Axes = tuple[int, ...]
-"""Axes of (D, H, W) along which a case is reversed; none where it is taken as it is stored."""
+"""Axes of (D, H, W) along which a case is reversed; empty: as stored."""
 
 AXES = "DHW"
 """Names of the axes of a volume."""
 REVERSALS: tuple[Axes, ...] = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
-"""All other orientations than the stored one, fewest axes first."""
-MIN_BOUND_TARGETS = 2
-"""Targets that are known in one orientation only, from which on others are tried: of one alone that is not
-there something may be found in some orientation."""
+"""All orientations but the stored one, fewest axes first."""
+MIN_ORIENTED_TARGETS = 2
+"""Fewest targets trained in one orientation for others to be tried: a single absent target may give a false
+positive in some orientation."""
 TIME_SHARE = 0.1
-"""Of the time that a case has left, how much the other orientations may take."""
+"""Share of the remaining time that the other orientations may take."""
 
 
 @dataclass(frozen=True)
 class OrientationFound:
-    """The orientation that was taken, and what it took to find it."""
+    """The chosen orientation, its reason and its cost."""
 
     axes: Axes
     why: str
@@ -61,16 +61,16 @@ def reverse_axes(volume: np.ndarray, axes: Axes) -> np.ndarray:
 
 
 def depends_on_orientation(plan: Plan) -> bool:
-    """Whether some of a plan's queries, and at least half of them, were learned in one orientation only."""
+    """Whether enough of a plan's queries, at least half, were trained in one orientation only."""
     queries = [query for batch in plan.batches for query in batch.queries]
-    return sum(not query.any_orientation for query in queries) >= max(MIN_BOUND_TARGETS, len(queries) / 2)
+    return sum(not query.any_orientation for query in queries) >= max(MIN_ORIENTED_TARGETS, len(queries) / 2)
 
 
 def mean_confidence(passes: Sequence[StageResult]) -> float:
     """Confidence of the coarse stage in its targets, 0 to 1: the mean over its queries.
 
-    Of one query it is the mean probability, weighted by itself, of the voxels on its view: probabilities of 0
-    and 1 give 1, a blur gives what it has. It is 0 where no voxel is more probable than not.
+    For one query it is the mean probability of the voxels on its view, weighted by itself: 1 for
+    probabilities of 0 and 1 only. It is 0 where no voxel is above 0.5.
     """
     return float(np.mean([_confidence_of(p) for result in passes for p in result.probability]))
 
@@ -90,18 +90,18 @@ def find_orientation(
     stored: Sequence[StageResult],
     ladder: Ladder,
 ) -> OrientationFound | None:
-    """Run the coarse stage in every orientation, if the confidence is low as it is stored.
+    """Run the coarse stage in every orientation, if the confidence as stored is low.
 
     Args:
         volume: as it is stored.
         model: the network of the coarse stage.
-        plan: what is asked for.
-        rule: below which confidence others are tried, and which one another has to reach.
+        plan: of the case.
+        rule: thresholds of the confidence.
         stored: results of the coarse stage, of the batches that have one.
-        ladder: the case's, of which no step was taken; none is.
+        ladder: the case's, with no step taken; it is not changed.
 
     Returns:
-        what was tried; None where nothing had to be, or where there was not the time for all of it.
+        the orientation found; None where none was tried, or time was too short for all of them.
     """
     if not stored or not depends_on_orientation(plan):
         return None
@@ -109,15 +109,15 @@ def find_orientation(
     took_s = sum(result.seconds for result in stored)
     if as_stored >= rule.low_confidence or took_s * len(REVERSALS) > TIME_SHARE * ladder.forecast.usable_s():
         return None
-    # On a ladder of its own: what these passes would have to give up ends them, and not the case.
-    own = ladder.without_steps("orientation")
+    # On a ladder of its own: a step that it takes ends the search, and does not change the case.
+    own_ladder = ladder.without_steps("orientation")
     batches = [batch for batch in plan.batches if not batch.coarse.skip]
     started, windows, best = ladder.forecast.now(), 0, Axes()
     for axes in REVERSALS:
-        # A view of the volume, no copy: only the orientation that is taken is worth one.
-        seen = replace(volume, image=np.flip(volume.image, axes))
-        passes = [_run_coarse(seen, model, batch, plan.filters, own) for batch in batches]
-        if own.effort != Effort() or any(result.dropped for result in passes):
+        # A numpy view, not a copy: only the chosen orientation is copied.
+        reversed_volume = replace(volume, image=np.flip(volume.image, axes))
+        passes = [_run_coarse(reversed_volume, model, batch, plan.filters, own_ladder) for batch in batches]
+        if own_ladder.effort != Effort() or any(result.dropped for result in passes):
             return None
         windows += sum(result.windows for result in passes)
         confidence = mean_confidence(passes)

@@ -1,10 +1,9 @@
-"""Probabilities of several classes between the stages: compressed, and read back where they are needed.
+"""Compressed probabilities of several classes between the stages.
 
-Results of one stage are kept without loss. What waits for the next stage, all classes of it, is kept to the
-precision of halves. Bytes of the same place are packed together (exponents repeat, ends of fractions do not)
-with zlib, which every Python has. blosc2 was weighed and left out: it packs such bytes no smaller
-(`python -m benchmarks.keeping`), its import takes as long as half a case, and with what it imports it adds
-35 MB to an image of 475.
+Results within a stage are kept without loss, those for the next stage in float16. Bytes of the same
+significance are packed together (exponents repeat, ends of fractions do not) with zlib, which every Python
+has. blosc2 was measured and not used: it packs such bytes no smaller (`python -m benchmarks.keeping`), its
+import takes as long as half a case, and with its dependencies it adds 35 MB to an image of 475.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from vesal.inference.runtime.threads import in_parallel
 from vesal.inference.stages.float16_bits import from_bits, round_to_float16, to_bits
 
 LEVEL = 1
-"""zlib's fastest: what higher levels gain here is a few percent."""
+"""zlib's fastest: higher levels gain a few percent here."""
 TRIAL_BYTES = 1 << 14
-"""From the middle of some bytes, to see whether packing them is worth its time."""
+"""Sample from the middle, packed first to see whether packing all is worth its time."""
 WORTH_PACKING = 0.75
-"""Bytes that the trial does not shrink to this share stay as they are."""
+"""Bytes are packed if the sample shrinks at least to this share."""
 DENSE_BYTES = 32 << 20
 """Up to this size probabilities are not worth packing: it would take longer than it saves."""
 
@@ -38,7 +37,7 @@ class PackedProbability:
     ndim = 4
 
     def __init__(self, classes: int, plane: tuple[int, int], as_float16: bool = False) -> None:
-        """Nothing yet; ``plane`` is (H, W); with ``as_float16`` what comes is rounded to half precision."""
+        """Empty; ``plane`` is (H, W); ``as_float16`` rounds to float16."""
         self._plane, self.as_float16 = plane, as_float16
         self._rows: list[list[Packed]] = [[] for _ in range(classes)]
         self._edges = [0]
@@ -60,11 +59,11 @@ class PackedProbability:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes packed."""
+        """Packed size in bytes."""
         return sum(len(content) for row in self._rows for packed in row for content, _ in packed)
 
     def append(self, slab: np.ndarray) -> None:
-        """Take in the next planes, (N, d, H, W) float32."""
+        """Append the next planes, (N, d, H, W) float32."""
         self._band = None
         packed = in_parallel(lambda part: _pack(part, self.as_float16), list(slab))
         for row, content in zip(self._rows, packed, strict=True):
@@ -72,10 +71,10 @@ class PackedProbability:
         self._edges.append(self._edges[-1] + slab.shape[1])
 
     def extend(self, other: PackedProbability) -> None:
-        """Take in another's classes, which must have the same planes, slabs and precision."""
+        """Append another's classes, which must have the same planes, slabs and precision."""
         mine, theirs = ((packed._edges, packed._plane, packed.as_float16) for packed in (self, other))
         if mine != theirs:
-            raise ValueError(f"slabs, planes and halves are {theirs}; wanted {mine}")
+            raise ValueError(f"slabs, planes and as_float16 are {theirs}; wanted {mine}")
         self._band = None
         self._rows += other._rows
 
@@ -100,14 +99,14 @@ class PackedProbability:
         return self._row(int(index))  # type: ignore[arg-type]
 
     def __setitem__(self, rows: Sequence[int], values: np.ndarray) -> None:
-        """Put other values (n, D, H, W) in the place of some classes."""
+        """Replace the values (n, D, H, W) of some classes."""
         self._band = None
         for row, value in zip(rows, values, strict=True):
             slabs = zip(self._edges, self._edges[1:], strict=False)
             self._rows[row] = [_pack(value[first:last], self.as_float16) for first, last in slabs]
 
     def copy(self) -> PackedProbability:
-        """Another one with the same classes; what is packed is shared until it is replaced."""
+        """A copy; packed bytes are shared until they are replaced."""
         other = PackedProbability(0, self._plane, self.as_float16)
         other._rows, other._edges = list(self._rows), self._edges
         return other
@@ -120,9 +119,9 @@ class PackedProbability:
         return self._read_rows([number], 0, self.shape[1])[0]
 
     def _read_band(self, first: int, last: int) -> np.ndarray:
-        """Planes of all classes; those read last stay unpacked, as windows side by side want the same."""
+        """Planes of all classes; the last ones stay unpacked, as neighbouring windows need the same."""
         if self._band is None or (first, last) != self._band[:2]:
-            self._band = None  # let go of the old band before the new one is made
+            self._band = None  # free the old band before the new one is made
             self._band = (first, last, self._read(first, last))
         return self._band[2]
 
@@ -151,7 +150,7 @@ Probabilities = np.ndarray | PackedProbability
 def join_classes(parts: Sequence[Probabilities]) -> Probabilities:
     """The classes of results (n, D, H, W) on one view as one (N, D, H, W), for the next stage.
 
-    Where they are many they are packed, to the precision of halves.
+    Above ``DENSE_BYTES`` they are packed, in float16.
     """
     if sum(4 * math.prod(part.shape) for part in parts) <= DENSE_BYTES:
         if len(parts) == 1:
@@ -164,7 +163,7 @@ def join_classes(parts: Sequence[Probabilities]) -> Probabilities:
 
 
 Packed = tuple[tuple[bytes, bool], ...]
-"""The first bytes of all numbers, the second ones and so on, each with whether zlib has packed them."""
+"""The first bytes of all numbers, the second ones and so on, each with whether zlib packed it."""
 
 
 def _pack(values: np.ndarray, as_float16: bool) -> Packed:

@@ -1,4 +1,4 @@
-"""The two passes over a case: coarse over the whole volume, fine around what the coarse one found.
+"""The two passes over a case: coarse over the whole volume, fine around the coarse result.
 
 Medal S 2.6 (two stages), 2.3 and 2.4 (the coarse result is the spatial prompt), SegVol (zoom out, zoom in).
 """
@@ -32,9 +32,9 @@ from vesal.inference.stages.view_pass import ViewPass
 from vesal.inference.stages.view_task import ViewTask, Volume
 from vesal.inference.timing.ladder import Ladder
 
-MOST_QUERIES = 16
-"""Queries in one pass of the coarse stage, where they do not see each other: bounds memory, costs one encoder
-pass more for every 16."""
+MAX_QUERIES = 16
+"""Queries in one pass of the coarse stage without a layout: bounds memory, costs one encoder pass for every
+16."""
 
 
 def coarse_tasks(
@@ -49,35 +49,35 @@ def coarse_tasks(
     Args:
         volume: of the case.
         model: the network.
-        queries: any number, run in passes of ``MOST_QUERIES``, or in one where a layout lays the views; those
-            with a mask apart from the others.
+        queries: any number, run in passes of ``MAX_QUERIES``, or in one with a layout; those with
+            a mask in passes of their own.
         rule: the coarse stage's.
         mask: the user's, where this stage takes it.
     """
     box = whole(volume.image.shape) if rule.layout else foreground_box(volume.image)
     once = coarse_rule(rule)
     tasks = []
-    most = len(queries) if rule.layout else MOST_QUERIES
-    for group in split_by_mask(queries, mask, most):
+    max_queries = len(queries) if rule.layout else MAX_QUERIES
+    for group in split_by_mask(queries, mask, max_queries):
         prompt = prompt_from_probabilities(group, mask) if has_mask(mask, group[0]) else None
         tasks.append(ViewTask(volume, model, group, box, once, first=True, spatial_prompt=prompt))
     return tasks
 
 
 def coarse_rule(rule: StageRule) -> StageRule:
-    """A coarse rule as it is run: one round, as there is no spatial prompt that a later one could refine.
+    """A coarse rule as it is run: one round, as there is no spatial prompt to refine.
 
-    Rules with a layout say themselves how often a result is refined by itself.
+    A rule with a layout keeps its own number of rounds.
     """
     return rule if rule.layout else structs.replace(rule, rounds=1, complementary_block=0)
 
 
 def run_coarse(tasks: Sequence[ViewTask], ladder: Ladder) -> StageResult:
-    """See the whole volume at once, without spatial prompts but the user's.
+    """Run the coarse stage over the whole volume; the only spatial prompt is the user's mask.
 
     Args:
         tasks: see ``coarse_tasks``; at least one. They are upcoming on the ladder, or not known to it.
-        ladder: asked before every window.
+        ladder: checked before every window.
     """
     started = ladder.forecast.now()
     done = [_run(task, ladder) for task in tasks]
@@ -140,9 +140,9 @@ def fine_task(
         queries: those of one fine view.
         rule: the fine stage's.
         region: of these queries, with a box.
-        coarse: result of the coarse stage, or None where it was left out.
+        coarse: result of the coarse stage, or None where it was skipped.
         index: rows of ``queries`` in ``coarse``.
-        mask: the user's, where this stage takes it; stands in for the coarse result of its prompts.
+        mask: the user's, where this stage takes it; replaces the coarse result of its prompts.
     """
     assert region.box is not None
     windows = rule.max_windows if region.found or coarse is None else rule.max_windows_if_empty
@@ -172,12 +172,12 @@ def fine_task(
 
 
 def run_fine(task: ViewTask, why: str, ladder: Ladder) -> StageResult:
-    """Look again at the region of some queries, round by round.
+    """Run the fine stage on the region of some queries, round by round.
 
     Args:
         task: see ``fine_task``; upcoming on the ladder, or not known to it.
         why: reason for the region.
-        ladder: asked before every window.
+        ladder: checked before every window.
     """
     started = ladder.forecast.now()
     view_pass, result, done = _run(task, ladder)

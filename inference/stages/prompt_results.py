@@ -1,4 +1,4 @@
-"""What the report says of stages and prompts, counted from the finished label map."""
+"""Report entries of stages and prompts, counted from the final label map."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def stage_report(
     spacing_dhw_mm: tuple[float, float, float],
     peak_mb: float,
 ) -> StageReport:
-    """The report of one pass; ``targets`` name what a fine view was laid around."""
+    """The report of one pass; ``targets`` are those of a fine view."""
     return StageReport(
         name=" ".join([stage, ", ".join(targets)]).rstrip(),
         stage=stage,
@@ -45,23 +45,23 @@ def prompt_results(
     case: Case,
     ran: Mapping[int, Sequence[str]],
 ) -> dict[int, PromptResult]:
-    """What came of each prompt.
+    """The result of each prompt.
 
     Args:
         prompts: all of the case.
-        plan: says which were run, and why.
+        plan: which were run, and why.
         result: prompt ids and probabilities per voxel, before objects were split.
         labels: (D, H, W) as written.
-        case: gives the voxel's volume and whether objects were asked for.
+        case: for the voxel's volume and whether instances are wanted.
         ran: prompt id -> stages.
     """
     voxel_ml = math.prod(case.spacing_dhw_mm) / 1000
-    told = {}
+    results = {}
     for prompt in prompts:
         covered = prompt.id in plan.covered
-        # Small objects dropped are no longer in what is written: count that, not the map before.
+        # Count in the labels as written: small objects were dropped from them.
         voxels, total = result.totals(prompt.id, labels)
-        told[prompt.id] = PromptResult(
+        results[prompt.id] = PromptResult(
             id=prompt.id,
             text=prompt.text,
             target=prompt.target,
@@ -75,7 +75,7 @@ def prompt_results(
             stages=tuple(ran.get(prompt.id, ())),
             objects=_objects(labels, result.labels == prompt.id) if case.instance and covered else None,
         )
-    return told
+    return results
 
 
 def _objects(labels: np.ndarray, mine: np.ndarray) -> int:

@@ -25,11 +25,11 @@ class FineRegion:
     """native voxel edges; None where it is not run"""
     why: str
     found: bool = False
-    """whether the coarse stage pointed there"""
+    """whether it comes from a coarse result or mask; else it is the whole volume"""
     uncertain: bool = True
-    """whether the coarse stage left something open; True where there was none"""
+    """whether the coarse result is uncertain; True without a coarse stage"""
     from_user: bool = False
-    """whether the user did"""
+    """whether it comes from the user's mask"""
     labels: np.ndarray | None = None
     """(D, H, W) prompt ids: the spatial prompt, where the rule's layout samples it"""
 
@@ -50,9 +50,9 @@ def find_regions(
     Args:
         volume: of the case.
         rule: of the fine stage; one with a layout runs all queries in one view.
-        coarse: result of the coarse stage for ``queries``, row by row; None where it was left out.
+        coarse: result of the coarse stage for ``queries``, row by row; None where it was skipped.
         queries: in prompt order.
-        mask: the user's, where this stage takes it; counts beside what was found.
+        mask: the user's, where this stage takes it; its box is joined with the coarse result's.
     """
     if not queries:
         return []
@@ -76,7 +76,7 @@ def find_regions(
 
 
 def _regions(coarse: StageResult | None, count: int, shape: Sides, low_threshold: float) -> list[Box | None]:
-    """The box of each query's coarse foreground, or else of what reaches ``low_threshold``."""
+    """The box of each query's coarse foreground; if empty, at ``low_threshold``."""
     if coarse is None:
         return [None] * count
     boxes: list[Box | None] = []
@@ -141,5 +141,5 @@ def _laid_region(
     given = any(has_mask(mask, query) for query in queries)
     if given:
         why += ", the user's mask laid over it"
-    # A label map is never uncertain: where the time is too short for all of it, it stands.
+    # A label map is never uncertain: where time is short, it is not refined.
     return FineRegion(box, why, found, given, given, labels if found else None)

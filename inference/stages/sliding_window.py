@@ -1,9 +1,8 @@
-"""Run a model over a view: cut it into windows, skip the idle ones, blend with a Gaussian, slab by slab.
+"""Sliding-window inference over a view: skip empty windows, blend with a Gaussian, slab by slab.
 
-A view that fits one window is run as it is. Else windows go through the view from the first planes to the
-last, one in flight at a time. Planes that no later window touches are finished: they are packed (see
-``stages.packed_probability``), and their floats make room for the next ones. So floats grow with the
-window's depth, not with the view's.
+A view that fits one window is run as it is. Else windows run one by one from the first planes to the last.
+Planes that no later window touches are packed (see ``stages.packed_probability``) and their floats reused, so
+memory grows with the window's depth, not with the view's.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ log = logging.getLogger("vesal")
 
 SIGMA_SHARE = 0.125
 """Standard deviation of the blending weight as a share of the window's side (nnU-Net and Medal S use 1/8)."""
-LEAST_WEIGHT = 1e-3
-"""Floor of the blending weight, so that a corner seen by one window only does not lose its precision."""
-IDLE_PROMPT = 0.02
-"""A window whose spatial prompt stays below this holds nothing of the targets and is skipped."""
+MIN_WEIGHT = 1e-3
+"""Floor of the blending weight, so that a corner covered by one window only does not lose precision."""
+MIN_PROMPT = 0.02
+"""A window is skipped where its spatial prompt is below this everywhere."""
 
 Predict = Callable[[np.ndarray, np.ndarray | None, int], tuple[np.ndarray, np.ndarray]]
 """image (C, d, h, w), prompt (N, d, h, w) or None, degree -> probability (N, d, h, w), presence (N, d); the
@@ -48,20 +47,20 @@ class Blended:
     """(N, D, H, W) float32 of the view's shape, packed where there were several windows; 0 where every window
     was skipped"""
     presence: np.ndarray
-    """(N, n) float32 per slice of the view's thick axis; 1 where nothing measured it"""
+    """(N, n) float32 per slice of the view's thick axis; 1 where it was not predicted"""
     windows: int
     skipped: int
     dropped: int = 0
-    """windows that were left out because the time was over"""
+    """windows not run because time ran out"""
     note: str = ""
-    """what had to be given up for want of memory, for the report"""
+    """that windows are smaller as the GPU ran out of memory, for the report"""
 
 
 def window_shape(view: View, voxels: int) -> tuple[int, int, int]:
     """The largest window of at most ``voxels`` voxels for ``view``: its longest sides are cut first.
 
-    Sides stay multiples of what the network halves. A thick axis counts its voxels at their length. A view
-    with a tiling has its own window.
+    Sides stay multiples of the network's downsampling factor. Voxels of a thick axis count at their length. A
+    view with a tiling has its own window.
     """
     if view.tiling is not None:
         return view.tiling.window
@@ -81,13 +80,13 @@ def window_shape(view: View, voxels: int) -> tuple[int, int, int]:
 
 
 def gaussian_weight(shape: tuple[int, int, int]) -> np.ndarray:
-    """Blending weight (d, h, w) float32, 1 in the middle, ``LEAST_WEIGHT`` at least."""
+    """Blending weight (d, h, w) float32, 1 in the middle, ``MIN_WEIGHT`` at least."""
     weight = np.ones((1, 1, 1), np.float64)
     for axis, n in enumerate(shape):
         x = (np.arange(n) - (n - 1) / 2) / (n * SIGMA_SHARE)
         side = np.exp(-0.5 * x**2)
         weight = weight * side.reshape([-1 if a == axis else 1 for a in range(3)])
-    return np.maximum(weight / weight.max(), LEAST_WEIGHT).astype(np.float32)
+    return np.maximum(weight / weight.max(), MIN_WEIGHT).astype(np.float32)
 
 
 def run_windows(
@@ -98,41 +97,43 @@ def run_windows(
     voxels: int,
     overlap: float,
     classes: int,
-    may_go_on: Callable[[], bool] = lambda: True,
+    may_continue: Callable[[], bool] = lambda: True,
 ) -> Blended:
     """Slide windows of at most ``voxels`` voxels over a sampled view.
 
-    Where a window does not fit into the memory of a GPU, the view is begun again with windows of half the
-    size, as often as the network can halve them, and ``Blended.note`` says so.
+    When the GPU runs out of memory, the view is restarted with windows of half the size, as often as they can
+    be halved, and ``Blended.note`` says so.
 
     Args:
         predict: runs one window, see ``Predict``.
-        image: (C, D, H, W) float32 sampled on ``view``; channel 0 is -1 where nothing is (black).
+        image: (C, D, H, W) float32 sampled on ``view``; channel 0 is -1 where the image is black.
         prompt: (N, D, H, W) float32, packed or not, or None.
         view: gives degree and thick axis.
-        voxels: most voxels of a window.
+        voxels: upper limit of a window.
         overlap: share of a side that neighbouring windows have in common.
         classes: N.
-        may_go_on: asked before every window; where it says no, the rest is left out.
+        may_continue: called before every window; on False the remaining windows are not run.
 
     Returns:
         see ``Blended``. The order of windows is fixed, so the same input gives the same bytes.
 
     Raises:
-        OutOfDeviceMemoryError: where even the smallest window does not fit.
+        OutOfDeviceMemoryError: even the smallest window does not fit.
     """
     note = ""
     while True:
         size = window_shape(view, voxels)
         try:
-            result = _run_size(predict, image, prompt, view, size, overlap, classes, may_go_on)
+            result = _run_size(predict, image, prompt, view, size, overlap, classes, may_continue)
             return replace(result, note=note)
         except OutOfDeviceMemoryError:
             voxels = math.prod(size) // 2
             smaller = window_shape(view, voxels)
             if math.prod(smaller) >= math.prod(size):
                 raise
-            note = f"windows of {_sides(smaller)} voxels, as those of {_sides(size)} do not fit into the GPU"
+            note = (
+                f"windows of {_sides(smaller)} voxels, as those of {_sides(size)} do not fit into GPU memory"
+            )
             log.warning("%s", note)
 
 
@@ -144,7 +145,7 @@ def _run_size(
     size: Corner,
     overlap: float,
     classes: int,
-    may_go_on: Callable[[], bool],
+    may_continue: Callable[[], bool],
 ) -> Blended:
     """All windows of one size."""
     thick = view.thick_axis
@@ -155,18 +156,18 @@ def _run_size(
     presence = np.full((classes, view.shape[thick]), -1.0, np.float32)
     ran = skipped = 0
     for corner in corners:
-        if not may_go_on():
+        if not may_continue():
             break
         at = slices_of(corner, size)
         part = image[at]
-        shown = None if prompt is None else prompt[at]
-        if is_idle(part, None if view.tiling else shown):
+        prompt_part = None if prompt is None else prompt[at]
+        if is_skippable(part, None if view.tiling else prompt_part):
             slabs.add(at, None)
             skipped += 1
             continue
-        if shown is not None:
-            shown = _thick_first(shown, thick)
-        p, present = predict(_thick_first(part, thick), shown, view.degree)
+        if prompt_part is not None:
+            prompt_part = _thick_first(prompt_part, thick)
+        p, present = predict(_thick_first(part, thick), prompt_part, view.degree)
         slabs.add(at, np.moveaxis(p, 1, 1 + thick))
         ran += 1
         rows = presence[:, at[1 + thick]]
@@ -176,19 +177,19 @@ def _run_size(
 
 
 class _Slabs:
-    """Weighted sums over the planes that windows still touch; finished planes are packed."""
+    """Weighted sums over the planes that later windows touch; finished planes are packed."""
 
     def __init__(self, classes: int, shape: Corner, size: Corner, weight: np.ndarray) -> None:
         """Sums of (N, window's depth, H, W) floats, whatever the depth of the view of ``shape``."""
         self._packed = PackedProbability(classes, (shape[1], shape[2]))
         self._size, self._depth = size, shape[0]
-        self._weight, self._least = weight, float(weight.min())
+        self._weight, self._min_weight = weight, float(weight.min())
         self._total = np.zeros((classes, size[0], *shape[1:]), np.float32)
         self._weights = np.zeros((size[0], *shape[1:]), np.float32)
         self._first = 0
 
     def add(self, at: Slices, probability: np.ndarray | None) -> None:
-        """Blend in a window of (N, D, H, W), (N, d, h, w); None counts as a no. D never goes back."""
+        """Blend in a window (N, d, h, w) of (N, D, H, W); None counts as zeros. D must not decrease."""
         first, rest = at[1].start, (slice(None), *at[2:])
         if first > self._first:
             self._finish_up_to(first)
@@ -198,16 +199,16 @@ class _Slabs:
                 total[rest] += values * self._weight
 
     def finish(self) -> PackedProbability:
-        """All planes, those that no window reached as zeros."""
+        """All planes; zeros where no window ran."""
         self._finish_up_to(self._depth)
         return self._packed
 
     def _finish_up_to(self, plane: int) -> None:
-        """Let go of the planes before ``plane``, a window's depth at a time at most."""
+        """Pack the planes before ``plane``, at most a window's depth at a time."""
         while self._first < plane:
             count = min(plane - self._first, self._size[0])
             done = self._total[:, :count]
-            done /= np.maximum(self._weights[:count], self._least)
+            done /= np.maximum(self._weights[:count], self._min_weight)
             self._packed.append(done)
             for sums, axis in ((self._total, 1), (self._weights, 0)):
                 _shift(sums, count, axis)
@@ -254,16 +255,16 @@ def slices_of(corner: Corner, size: Corner) -> Slices:
     return slice(None), slice(z, z + d), slice(y, y + h), slice(x, x + w)
 
 
-def is_idle(image: np.ndarray, prompt: np.ndarray | None) -> bool:
-    """Whether a window can hold nothing: all black, or away from the coarse result.
+def is_skippable(image: np.ndarray, prompt: np.ndarray | None) -> bool:
+    """Whether a window is skipped: all black, or outside of the coarse result.
 
     Args:
-        image: (C, d, h, w) float32; channel 0 is -1 where nothing is.
+        image: (C, d, h, w) float32; channel 0 is -1 where it is black.
         prompt: (N, d, h, w) spatial prompt, or None.
     """
     if not (image[0] > -1.0).any():
         return True
-    return prompt is not None and float(prompt.max(initial=0.0)) < IDLE_PROMPT
+    return prompt is not None and float(prompt.max(initial=0.0)) < MIN_PROMPT
 
 
 def _thick_first(values: np.ndarray, thick: int) -> np.ndarray:
@@ -272,6 +273,6 @@ def _thick_first(values: np.ndarray, thick: int) -> np.ndarray:
 
 def _single(predict: Predict, image: np.ndarray, prompt: Probabilities | None, view: View) -> Blended:
     thick = view.thick_axis
-    shown = None if prompt is None else _thick_first(np.asarray(prompt), thick)
-    p, present = predict(_thick_first(image, thick), shown, view.degree)
+    prompt_part = None if prompt is None else _thick_first(np.asarray(prompt), thick)
+    p, present = predict(_thick_first(image, thick), prompt_part, view.degree)
     return Blended(np.moveaxis(p, 1, 1 + thick), present, 1, 0)

@@ -23,11 +23,11 @@ PromptSampler = Callable[[View], np.ndarray]
 
 @dataclass(frozen=True)
 class MaskPrompt(UserMask):
-    """A user's mask as the stages use it: where it lies, and what of it a view shows."""
+    """A user's mask as the stages use it: its boxes, and sampled on views."""
 
     @classmethod
     def of(cls, mask: UserMask | None) -> MaskPrompt | None:
-        """That of a case's mask; None where there is none."""
+        """Of a case's mask; None where there is none."""
         return None if mask is None else cls(mask.labels, mask.ids, mask.source)
 
     def box(self, ids: Collection[int]) -> Box | None:
@@ -50,8 +50,8 @@ class MaskPrompt(UserMask):
     def sampled(self, prompt_id: int, view: View) -> np.ndarray:
         """(d,h,w) float32 on `view`: the share of each view voxel that belongs to a prompt.
 
-        Of a stroke so thin that it fills half of no view voxel, or falls between the samples of a tiling,
-        shares by area are raised until it fills one: it would count as nothing.
+        For a stroke so thin that it fills half of no view voxel, or falls between the samples of a tiling,
+        shares by area are scaled to a maximum of 1: else it would be lost.
         """
         mine = (self.labels == prompt_id).view(np.uint8)
         shares = to_view(mine, view)
@@ -65,19 +65,19 @@ class MaskPrompt(UserMask):
 
 @dataclass(frozen=True)
 class StageMask:
-    """A case's mask, if there is one, and the stage that it is meant for."""
+    """A case's mask, if there is one, and the stage that takes it."""
 
     mask: MaskPrompt | None
     stage: str
     """`coarse`, `fine` or `off`."""
 
     def for_coarse(self, batch: Batch) -> MaskPrompt | None:
-        """The mask where the coarse stage takes it: asked to, or because there is no fine stage."""
+        """The mask if the coarse stage takes it: by ``stage``, or as there is no fine stage."""
         takes = self.stage == COARSE or (self.stage == FINE and batch.fine.skip)
         return self.mask if takes and not batch.coarse.skip else None
 
     def for_fine(self, batch: Batch) -> MaskPrompt | None:
-        """The mask where the fine stage takes it: asked to, or because there is no coarse stage."""
+        """The mask if the fine stage takes it: by ``stage``, or as there is no coarse stage."""
         takes = self.stage == FINE or (self.stage == COARSE and batch.coarse.skip)
         return self.mask if takes and not batch.fine.skip else None
 
@@ -87,14 +87,16 @@ def has_mask(mask: MaskPrompt | None, query: Query) -> bool:
     return mask is not None and query.prompt_id in mask.ids
 
 
-def split_by_mask(queries: Sequence[Query], mask: MaskPrompt | None, most: int) -> list[Sequence[Query]]:
-    """Queries in their order, cut where one with a mask meets one without, and after every `most`.
+def split_by_mask(
+    queries: Sequence[Query], mask: MaskPrompt | None, max_queries: int
+) -> list[Sequence[Query]]:
+    """Queries in order, split between those with and without a mask, and after every ``max_queries``.
 
-    So those without a mask are asked exactly as they would be if there were none.
+    So queries without a mask run exactly as in a case without one.
     """
     runs: list[list[Query]] = []
     for query in queries:
-        if runs and len(runs[-1]) < most and has_mask(mask, query) == has_mask(mask, runs[-1][0]):
+        if runs and len(runs[-1]) < max_queries and has_mask(mask, query) == has_mask(mask, runs[-1][0]):
             runs[-1].append(query)
         else:
             runs.append([query])
@@ -102,9 +104,9 @@ def split_by_mask(queries: Sequence[Query], mask: MaskPrompt | None, most: int) 
 
 
 def union_box(given: Box, found: Box | None) -> Box:
-    """The box of the user's mask together with what the coarse stage found, if anything.
+    """The box of the user's mask together with the coarse result's, if any.
 
-    Together, because a mask may be a part of the target only: a stroke in one slice.
+    Both, as a mask may cover only a part of the target: a stroke in one slice.
     """
     return given if found is None else bounding_box([given, found])
 
@@ -112,7 +114,7 @@ def union_box(given: Box, found: Box | None) -> Box:
 def overlay_mask(
     labels: np.ndarray | None, queries: Sequence[Query], mask: MaskPrompt | None
 ) -> np.ndarray | None:
-    """A coarse label map (D,H,W) with the user's masks in the place of what it says of their prompts.
+    """A coarse label map (D,H,W) in which the user's masks replace their prompts' labels.
 
     None where there is neither.
     """
@@ -134,7 +136,7 @@ def prompt_from_labels(
         queries: N of them.
         labels: prompt ids, the user's ``mask`` laid over them.
         layout: of the view.
-        mask: a part of it that is too thin for the layout's samples stays where its largest share is.
+        mask: a part too thin for the layout's samples is kept where its share is largest.
     """
 
     def prompt(view: View) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What one stage gives for some queries, on its view."""
+"""Result of one stage for some queries, on its view."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class StageResult:
     seconds: float
     why: str
     dropped: int = 0
-    """windows left out because the time was over; the result is then good for nothing but what was seen"""
+    """windows not run because time ran out; their part of the result is then missing"""
     labels: np.ndarray | None = None
-    """(D, H, W) prompt ids that it makes of the volume, where a layout of the fine stage wants them"""
+    """(D, H, W) prompt ids, where a layout of the fine stage needs them"""
     note: str = ""
-    """what had to be given up for want of memory"""
+    """that windows are smaller as the GPU ran out of memory"""

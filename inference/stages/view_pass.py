@@ -1,7 +1,7 @@
-"""One view pass: a view over a region, its windows, and the rounds that refine it, as far as time allows.
+"""One view pass: a view over a region, its windows and its refinement rounds, as far as time allows.
 
-The ladder is asked before every window. A step that changes the grid begins the round again on the new one;
-every other step holds from the next window on.
+The ladder is checked before every window. A step that changes the grid restarts the round on the new one;
+any other step applies from the next window on.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from vesal.inference.stages.packed_probability import Probabilities
 from vesal.inference.stages.sliding_window import Blended, Corner, run_windows, slices_of
 from vesal.inference.stages.view_task import (
     ViewTask,
-    busy_windows,
     cost_of_rounds,
     passes_of,
     windows_of,
+    windows_to_run,
 )
 from vesal.inference.timing.forecast import Approval, CostEstimate
 from vesal.inference.timing.ladder import Effort, FineScope, Ladder
@@ -31,7 +31,7 @@ Prediction = tuple[np.ndarray, np.ndarray]
 
 
 class ViewPass:
-    """Carries out one task; `view` is the grid that its result lies on."""
+    """Runs one task; `view` is the grid of its result."""
 
     def __init__(self, task: ViewTask, ladder: Ladder) -> None:
         """Nothing is run yet. ``task`` is no longer upcoming on the ladder."""
@@ -46,14 +46,14 @@ class ViewPass:
         """Run round by round.
 
         Returns:
-            the last result that was seen to its end, with the windows of all rounds; and how many rounds.
+            the last complete result, with the windows of all rounds; and the number of rounds.
         """
         result = self._run_first_round()
         ran, skipped, done = result.windows, result.skipped, 1
         while not result.dropped and self._task.is_wanted(self._ladder.effort, done):
             again = self._run_round(done, result.probability)
             ran, skipped = ran + again.windows, skipped + again.skipped
-            if again.dropped:  # the round before is whole, or no worse
+            if again.dropped:  # the previous round is complete
                 break
             result, done = again, done + 1
         return replace(result, windows=ran, skipped=skipped), done
@@ -68,13 +68,13 @@ class ViewPass:
             return task.cost(effort)
         left = self._windows_left(effort)
         if self._voxels != math.prod(self._size):
-            left = max(1, left)  # for want of memory there are more and smaller windows than were counted
+            left = max(1, left)  # out of GPU memory: more and smaller windows than were counted
         passes = passes_of(rule, self._prompt is not None)
         mine = [CostEstimate(self.view.degree, self._voxels, left, 1, passes)] if left else []
         return [*mine, *cost_of_rounds(self.view, self._size, rule, rule.rounds - self._round - 1)]
 
     def _run_first_round(self) -> Blended:
-        """Run the windows of the first round; those for which there is no time are left out."""
+        """Run the windows of the first round that there is time for."""
         task = self._task
         while True:
             with self._ladder.forecast.sampling():
@@ -89,7 +89,7 @@ class ViewPass:
             self.view = task.volume.lay(task.box, rule)
 
     def _run_round(self, number: int, prompt: Probabilities | None) -> Blended:
-        """Run one round; none of its windows where there is no time for the first.
+        """Run one round; no window where there is no time for the first.
 
         Args:
             number: 0 is the first.
@@ -115,19 +115,19 @@ class ViewPass:
     def _begin_round(self, number: int, prompt: Probabilities | None) -> None:
         self._round, self._prompt = number, prompt
         self._size, self._corners = windows_of(self.view, self._rule.window_voxels, self._rule.overlap)
-        self._asked, self._voxels = 0, math.prod(self._size)
-        self._busy: list[Corner] | None = None
+        self._n_run, self._voxels = 0, math.prod(self._size)
+        self._to_run: list[Corner] | None = None
         self._approval = Approval()
 
     def _may_begin_window(self) -> bool:
-        """Whether the next window may be run on this grid; asks the ladder, which may take steps."""
+        """Whether the next window may be run on this grid; the ladder may take steps."""
         ladder = self._ladder
         if ladder.forecast.now() < self._approval.until:
             return True
         if ladder.fits(self):
             self._approval = ladder.approve(self)
         elif not ladder.fits(self, alone=True):
-            # Where not even the least effort makes room for everything, this view goes first.
+            # If the lowest effort does not fit either, this view is dropped first.
             ladder.omit(self)
             return False
         task, effort = self._task, ladder.effort
@@ -135,52 +135,52 @@ class ViewPass:
         return task.is_wanted(effort, self._round) and _grid_of(self._adapted) == _grid_of(self._rule)
 
     def _windows_left(self, effort: Effort) -> int:
-        if self._busy is None:
+        if self._to_run is None:
             prompt = self._prompt if self.view.tiling is None else None
-            self._busy = busy_windows(self._image, prompt, self._size, self._corners)
-            if not self._round and self._task.busy_share is None:
-                self._task.busy_share = len(self._busy) / len(self._corners)
-        waiting = self._busy[self._asked :]
+            self._to_run = windows_to_run(self._image, prompt, self._size, self._corners)
+            if not self._round and self._task.share_to_run is None:
+                self._task.share_to_run = len(self._to_run) / len(self._corners)
+        waiting = self._to_run[self._n_run :]
         if self._prompt is None or not self._may_settle(effort):
             return len(waiting)
         return sum(is_uncertain(self._prompt[slices_of(corner, self._size)]) for corner in waiting)
 
     def _may_settle(self, effort: Effort) -> bool:
-        """Whether windows with a certain coarse result keep it; a user's mask is no result."""
+        """Whether windows with a confident coarse result keep it; a user's mask is no result."""
         task = self._task
-        return effort.fine is FineScope.UNSURE and not (task.first or task.from_user or self._round)
+        return effort.fine is FineScope.UNCERTAIN and not (task.first or task.from_user or self._round)
 
     def _predict(self, image: np.ndarray, prompt: np.ndarray | None, degree: int) -> Prediction:
-        """One window's prediction; with complementary masks, of two that see one half each (see the rule).
+        """One window's prediction; with complementary masks, merged from one for each half (see the rule).
 
         Args:
             image: (C, d, h, w) float32, thick axis first.
             prompt: (N, d, h, w) float32 0..1 or bool, or None.
             degree: of anisotropy.
         """
-        self._asked, self._voxels = self._asked + 1, image[0].size
+        self._n_run, self._voxels = self._n_run + 1, image[0].size
         prediction = self._predict_window(image, prompt, degree)
         if self._ladder.progress is not None:
-            self._ladder.tell(self)
+            self._ladder.report_progress(self)
         return prediction
 
     def _predict_window(self, image: np.ndarray, prompt: np.ndarray | None, degree: int) -> Prediction:
         rule = self._adapted
         if prompt is None:
             return self._call(image, None, degree)
-        if self._ladder.effort.fine is FineScope.UNSURE and self._is_settled(prompt):
+        if self._ladder.effort.fine is FineScope.UNCERTAIN and self._is_settled(prompt):
             prompt = prompt.astype(np.float32, copy=False)
             return prompt, prompt.max((2, 3))
         if rule.binary_prompts:
-            prompt = prompt > 0.5  # a byte a voxel: of many prompts the floats would be most of the memory
+            prompt = prompt > 0.5  # 1 byte a voxel: floats of many prompts would dominate the memory
         if not rule.complementary_block:
             return self._call(image, prompt, degree)
         block = rule.refinement_block if self._round and rule.refinement_block else rule.complementary_block
-        seen = half_of_blocks(prompt.shape[1:], block)
-        first, present_first = self._call(image, prompt * seen, degree)
-        second, present_second = self._call(image, prompt * ~seen, degree)
+        half = half_of_blocks(prompt.shape[1:], block)
+        first, present_first = self._call(image, prompt * half, degree)
+        second, present_second = self._call(image, prompt * ~half, degree)
         if rule.merge_unprompted:
-            np.copyto(first, second, where=seen)
+            np.copyto(first, second, where=half)
         else:
             first += second
             first /= 2
@@ -200,5 +200,5 @@ class ViewPass:
 
 
 def _grid_of(rule: StageRule) -> tuple[int, int, float]:
-    """What of a rule decides where the windows lie."""
+    """The fields of a rule that set the grid of the windows."""
     return rule.window_voxels, rule.max_windows, rule.overlap

@@ -1,4 +1,4 @@
-"""The volume as the stages see it, and views that are still to be run on it, with what they cost."""
+"""A case's volume, and views that are still to be run on it, with their cost."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from vesal.inference.geometry.resample import to_view
 from vesal.inference.geometry.views import Box, Sides, View, fit_view
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.packed_probability import Probabilities
-from vesal.inference.stages.sliding_window import Corner, corners_of, is_idle, slices_of, window_shape
+from vesal.inference.stages.sliding_window import Corner, corners_of, is_skippable, slices_of, window_shape
 from vesal.inference.stages.spatial_prompt import PromptSampler
 from vesal.inference.timing.forecast import CostEstimate
 from vesal.inference.timing.ladder import Effort, FineScope
 
 _fit = lru_cache(maxsize=1024)(fit_view)
-"""The same views are weighed again and again."""
+"""The cost of the same views is estimated many times."""
 
 
 @lru_cache(maxsize=1024)
@@ -34,7 +34,7 @@ def windows_of(view: View, voxels: int, overlap: float) -> tuple[Sides, tuple[Co
 
 @dataclass(frozen=True)
 class Volume:
-    """The volume as the stages see it."""
+    """A case's volume and its intensity statistics."""
 
     image: np.ndarray
     """(D, H, W) uint8"""
@@ -47,7 +47,7 @@ class Volume:
         return image_channels(to_view(self.image, view), self.statistics)
 
     def lay(self, box: Box, rule: StageRule) -> View:
-        """The view that ``rule`` lays over ``box``."""
+        """The view over ``box`` by ``rule``."""
         voxels = rule.window_voxels * rule.max_windows
         if rule.layout is not None:
             return rule.layout.view(box, voxels)
@@ -64,15 +64,15 @@ class ViewTask:
     box: Box
     rule: StageRule
     first: bool
-    """whether nothing coarser is known of the volume: then the view is always run, and may be coarser"""
+    """whether there is no coarse result: then the view is always run, and may get coarser"""
     uncertain: bool = True
-    """whether the coarse stage left something open"""
+    """whether the coarse result is uncertain"""
     spatial_prompt: PromptSampler | None = None
-    """gives that of the first round"""
+    """of the first round"""
     from_user: bool = False
-    """whether the user gave that prompt: it is no result, so no window is settled by it"""
-    busy_share: float | None = None
-    """of windows that hold something, on the first grid on which they were counted; None before that"""
+    """whether the prompt is the user's mask: no result, so its windows are always run"""
+    share_to_run: float | None = None
+    """share of windows not skipped, on the first grid on which they were counted; None before"""
 
     def is_wanted(self, effort: Effort, round_: int) -> bool:
         """Whether this effort still runs the round (0 is the first)."""
@@ -80,7 +80,7 @@ class ViewTask:
             return False
         if self.first or effort.fine is FineScope.EVERYWHERE:
             return True
-        return effort.fine is FineScope.UNSURE and self.uncertain
+        return effort.fine is FineScope.UNCERTAIN and self.uncertain
 
     def cost(self, effort: Effort) -> list[CostEstimate]:
         """What running it from the beginning costs."""
@@ -89,23 +89,23 @@ class ViewTask:
         rule = effort.of(self.rule, self.first)
         view = self.volume.lay(self.box, rule)
         size, corners = windows_of(view, rule.window_voxels, rule.overlap)
-        count = (lambda: self._count_busy(view, rule)) if len(corners) > 1 else None
+        count = (lambda: self._count_to_run(view, rule)) if len(corners) > 1 else None
         passes = passes_of(rule, self.spatial_prompt is not None)
         first = CostEstimate(view.degree, math.prod(size), len(corners), 1, passes, 1, count)
         return [first, *cost_of_rounds(view, size, rule, rule.rounds - 1)]
 
-    def _count_busy(self, view: View, rule: StageRule) -> int:
-        """Windows of a view that hold something: counted on one grid, about as many of another."""
+    def _count_to_run(self, view: View, rule: StageRule) -> int:
+        """Windows of a view that are not skipped: counted on the first grid, estimated on others."""
         size, corners = windows_of(view, rule.window_voxels, rule.overlap)
-        if self.busy_share is None:
+        if self.share_to_run is None:
             image = self.volume.channels(view)
             prompt = self.spatial_prompt(view) if self.spatial_prompt and view.tiling is None else None
-            self.busy_share = len(busy_windows(image, prompt, size, corners)) / len(corners)
-        return math.ceil(len(corners) * self.busy_share - 1e-6)
+            self.share_to_run = len(windows_to_run(image, prompt, size, corners)) / len(corners)
+        return math.ceil(len(corners) * self.share_to_run - 1e-6)
 
 
 def cost_of_rounds(view: View, size: Sides, rule: StageRule, times: int) -> list[CostEstimate]:
-    """Later rounds. Of several windows none is promised: which are skipped depends on the round before."""
+    """Cost of later rounds. Several windows count as none: which are skipped depends on the round before."""
     if times <= 0 or size != view.shape:
         return []
     return [CostEstimate(view.degree, math.prod(size), 1, times, passes_of(rule, True))]
@@ -116,10 +116,10 @@ def passes_of(rule: StageRule, prompted: bool) -> int:
     return 2 if rule.complementary_block and prompted else 1
 
 
-def busy_windows(
+def windows_to_run(
     image: np.ndarray, prompt: Probabilities | None, size: Sides, corners: Sequence[Corner]
 ) -> list[Corner]:
-    """The windows that will not be skipped; a single one never is.
+    """The windows that are not skipped; a single one never is.
 
     Args:
         image: (C, D, H, W) float32 on a view.
@@ -130,4 +130,4 @@ def busy_windows(
     if len(corners) == 1:
         return list(corners)
     at = {corner: slices_of(corner, size) for corner in corners}
-    return [c for c in corners if not is_idle(image[at[c]], None if prompt is None else prompt[at[c]])]
+    return [c for c in corners if not is_skippable(image[at[c]], None if prompt is None else prompt[at[c]])]

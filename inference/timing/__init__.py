@@ -1,1 +1,1 @@
-"""How much time a case has, what the next step will take, and what is left out to be done in time."""
+"""The time limit of a case, cost estimates, and what is dropped to meet the limit."""

@@ -1,4 +1,4 @@
-"""What one call of the network costs: measured on the way, by degree of anisotropy and size of the window."""
+"""Measured seconds of network calls, by degree of anisotropy and window size."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterable, Mapping
 from threading import Lock
 
 RECENT = 32
-"""Calls of one degree and size that are remembered: a machine that was slow once may be fast again."""
+"""Calls of one degree and size that are kept: a machine that was slow once may be fast again."""
 MAX_GROWTH = 2.0
-"""Where every call takes longer than the one before, the next is held to grow as the last, but no faster."""
+"""Upper limit of the growth from call to call that is extrapolated to the next one."""
 
 Point = tuple[int, float]
 """voxels of a window, seconds of a call"""
 
 
 class CallCosts:
-    """Seconds of the calls seen so far; several threads may record and ask.
+    """Seconds of the calls so far; several threads may record and read.
 
-    The first call of each degree compiles its graph. It is held for typical only while there is no other, and
-    then only by `slowest_s`, which must not be too low.
+    The first call of each degree compiles its graph. It counts only while there is no other, and only in
+    `slowest_s`, which must not be too low.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class CallCosts:
         self._lock = Lock()
 
     def record(self, degree: int, voxels: int, seconds: float) -> None:
-        """Take in one call on a window of so many voxels."""
+        """Record one call on a window of ``voxels`` voxels."""
         with self._lock:
             if degree not in self._first:
                 self._first[degree] = (voxels, seconds)
@@ -36,10 +36,10 @@ class CallCosts:
             self._seen.setdefault(degree, {}).setdefault(voxels, deque(maxlen=RECENT)).append(seconds)
 
     def mean_s(self, degree: int, voxels: int) -> float:
-        """Mean seconds of a call; 0 where nothing but first calls was seen.
+        """Mean seconds of a call; 0 where only first calls were recorded.
 
-        For sums over what is planned, where a wrong guess is mended by the next measurement: a window larger
-        than any seen is held to cost no more than that one, a smaller one less in proportion.
+        For sums over the plan, where the next measurement corrects an error: a window larger than any
+        recorded is assumed to cost no more than that one, a smaller one less in proportion.
         """
         with self._lock:
             means = [(v, sum(s) / len(s)) for v, s in (self._seen.get(degree) or self._pooled()).items()]
@@ -49,10 +49,10 @@ class CallCosts:
         return smallest[1] * voxels / smallest[0] if voxels < smallest[0] else _between(means, voxels)
 
     def slowest_s(self, degree: int, voxels: int) -> float:
-        """Seconds that the next call may take, judged by the slowest recent ones; 0 where none was seen.
+        """Seconds that the next call may take, by the slowest recent ones; 0 where none was recorded.
 
-        For the decision to begin a call: a window smaller than any seen is held to cost no less, a larger one
-        no more. Where that is too little the case is ended at its deadline with what is on disk.
+        For the decision to begin a call: a window smaller than any recorded is assumed to cost no less, a
+        larger one no more. If that is too low, the case is ended at its deadline with what is on disk.
         """
         with self._lock:
             if degree in self._first:
@@ -71,7 +71,7 @@ class CallCosts:
 
 
 def _slowest(seen: Mapping[int, Iterable[float]]) -> list[Point]:
-    """The slowest call of each size, grown where they grow."""
+    """The slowest call of each size, extrapolated where they grow."""
     return [(voxels, max(seconds) * _growth(seconds)) for voxels, seconds in seen.items()]
 
 
@@ -84,7 +84,7 @@ def _growth(seconds: Iterable[float]) -> float:
 
 
 def _between(points: Iterable[Point], voxels: int) -> float:
-    """Linear interpolation between the dearest point of each size; the outermost ones hold beyond."""
+    """Linear interpolation between the slowest point of each size; constant outside."""
     dearest: dict[int, float] = {}
     for size, seconds in points:
         dearest[size] = max(seconds, dearest.get(size, 0.0))

@@ -1,4 +1,4 @@
-"""The clock of a case: how much of its time is gone, counted from where the organizers start counting."""
+"""The clock of a case, counted from where the organizers start counting."""
 
 import os
 import time
@@ -15,9 +15,9 @@ made before this process nor what comes after the last line (ending the process 
 machine)."""
 
 LEAVE_S = 0.25
-"""Kept at the end of a case for what follows its last file: telling the report and going on."""
+"""Reserved at the end of a case, after its last file, for the report."""
 LEAVE_SHARE = 0.02
-"""... but no more than this share of the budget, so that a short one is not spent on its own end."""
+"""... but at most this share of the budget."""
 
 _LONGEST_START_S = 120.0
 """A process older than this was something else before (`exec` in an open shell): its age says nothing."""
@@ -27,8 +27,7 @@ _LONGEST_START_S = 120.0
 class Clock:
     """Time of one case: `budget_s` seconds from the moment `started` of the clock `now`.
 
-    `write_s` is what writing the first file, zeros, took: a result is held to cost as much until one was
-    written.
+    `write_s` is what writing the first file, zeros, took: the estimate for a result until one was written.
     """
 
     budget_s: float

@@ -1,4 +1,4 @@
-"""Whether what is still to come fits into the time left: sums over costs that were measured on the way."""
+"""Whether the remaining work fits into the remaining time, from costs measured so far."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from vesal.inference.timing.call_costs import MAX_GROWTH, CallCosts
 from vesal.inference.timing.clock import Clock
 
 PLAN_MARGIN = 1.15
-"""On the sum of what is to come; below 1.2, so that a plan that has a fifth to spare is run as it is."""
+"""Factor on the remaining work; below 1.2, so that a plan with a fifth to spare is run unchanged."""
 CALL_MARGIN = 1.15
-"""On the slowest call so far, before another one is begun."""
+"""Factor on the slowest call so far, before another one is begun."""
 END_MARGIN = 1.25
-"""On what finishing the coarse result took, for finishing the final one: its classes have finer borders."""
+"""Factor on finishing the coarse result, for the final one: its classes have finer borders."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class CostEstimate:
     times: int = 1
     """Rounds, or views like this one."""
     passes: int = 1
-    """Calls of the network for each window; the clock is asked before the first of them."""
+    """Calls of the network for each window; the clock is checked before the first of them."""
     views: int = 0
     """Views that have to be sampled for them."""
     count: Callable[[], int] | None = None
-    """Counts the windows that hold something, where some may not; costs as much as sampling the view."""
+    """Counts the windows that are not skipped; costs as much as sampling the view."""
 
     def counted(self) -> CostEstimate:
         """The same with the true number of windows."""
@@ -44,10 +44,10 @@ NEVER = float("-inf")
 
 
 class Approval:
-    """That a plan fits, and how long this holds as its windows are run, without weighing all of it again.
+    """That a plan fits, and until when, so that it is not estimated again before every window.
 
     `until` is the moment up to which it holds: as long as no call takes longer than the mean at the time, no
-    estimate rises. Whoever runs the windows tells each call by `called`.
+    estimate rises. Every call is to be reported to `called`.
     """
 
     def __init__(self, expected_s: float = 0.0, plan_until: float = NEVER, call_until: float = NEVER) -> None:
@@ -63,7 +63,7 @@ class Approval:
         self.until = min(plan_until, call_until)
 
     def called(self, seconds: float) -> None:
-        """Take in one call of the network."""
+        """Record one call of the network."""
         if seconds > self._expected_s:
             self.until = NEVER
         elif self.until > NEVER:
@@ -75,13 +75,13 @@ class Forecast:
     """Keeps the clock of one case and what its parts cost."""
 
     def __init__(self, clock: Clock, known: CallCosts | None = None) -> None:
-        """`known` outlives a case: what others measured says whether the first window may be begun.
+        """`known` are costs of other cases, which decide whether the first window may be begun.
 
-        It does not enter sums: other cases ask for other numbers of classes on other windows.
+        They do not enter sums: other cases have other numbers of classes on other windows.
         """
         self._clock = clock
         self.now = clock.now
-        """The case's clock; everything that is measured for it is measured by this one."""
+        """The case's clock, for all measurements."""
         self._costs = CallCosts()
         self._known = known or CallCosts()
         self._end_s: float | None = None
@@ -91,7 +91,7 @@ class Forecast:
         self._calls_s = 0.0
 
     def anew(self) -> Forecast:
-        """Another one on the same clock that has measured nothing of this case."""
+        """Another one on the same clock, without this case's measurements."""
         return Forecast(self._clock, self._known)
 
     def usable_s(self) -> float:
@@ -103,7 +103,7 @@ class Forecast:
         return self._clock.spent_s()
 
     def record_call(self, degree: int, voxels: int, seconds: float) -> None:
-        """Take in one call of the network on a window of so many voxels."""
+        """Record one call of the network on a window of ``voxels`` voxels."""
         self._calls_s += seconds
         self._costs.record(degree, voxels, seconds)
         self._known.record(degree, voxels, seconds)
@@ -124,9 +124,9 @@ class Forecast:
 
     @contextmanager
     def ending(self, empty: bool = False) -> Iterator[None]:
-        """Measure making, filtering and writing a label map: what still has to follow whatever is run.
+        """Measure making, filtering and writing a label map, which every case ends with.
 
-        An ``empty`` one tells only what writing costs.
+        An ``empty`` one measures only the writing.
         """
         started = self.now()
         yield
@@ -159,7 +159,7 @@ class Forecast:
         """Whether ``estimates`` and the end of the case fit, and the next window even if it is a slow one."""
         if not estimates or self._fits(estimates):
             return True
-        # Before anything is given up, windows that hold nothing are left out of the count.
+        # Before a step is taken, skipped windows are subtracted.
         return any(n.count for n in estimates) and self._fits([n.counted() for n in estimates])
 
     def approve(self, estimates: Sequence[CostEstimate]) -> Approval:
@@ -179,7 +179,7 @@ class Forecast:
         return PLAN_MARGIN * self.needs_s(estimates) < left and CALL_MARGIN * self.next_s(estimates) < left
 
     def why_not(self, estimates: Sequence[CostEstimate]) -> str:
-        """The reason for the report: what is left, and what it would take."""
+        """The reason for the report: time left and time needed."""
         estimates = [n.counted() for n in estimates]
         windows = sum(n.windows * n.times for n in estimates)
         return (

@@ -1,7 +1,7 @@
-"""What is given up when time runs short, and in which order (docs/design.md, Time).
+"""What is dropped when time runs short, and in which order (docs/design.md, Time).
 
-A rung is data: what it changes of the effort. The effort says what it makes of a stage's rule, so the cost of
-a plan under a rung is the cost of its changed rules, and nothing here knows a window or a network.
+A rung is data: fields of the effort that it changes. The effort changes a stage's rule, so the cost of a plan
+under a rung is the cost of its changed rules; nothing here depends on windows or networks.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ from vesal.inference.timing.progress import ProgressCallback, WindowProgress
 
 
 class FineScope(Enum):
-    """Which views of the fine stage are run where a coarse stage has seen the volume before."""
+    """Which views of the fine stage are run after a coarse stage."""
 
     EVERYWHERE = "everywhere"
-    UNSURE = "where the coarse stage was unsure"
+    UNCERTAIN = "where the coarse stage was uncertain"
     NOWHERE = "nowhere"
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much of the plan is run; all of it at first."""
+    """How much of the plan is run; by default all."""
 
     rounds: int | None = None
-    """most refinement rounds; None leaves them to the rule"""
+    """maximum of refinement rounds; None: the rule's"""
     complementary: bool = True
     """whether the complementary pass is run"""
     overlap: float = 1.0
-    """most overlap of windows"""
+    """maximum overlap of windows"""
     fine: FineScope = FineScope.EVERYWHERE
     share: float = 1.0
-    """of the voxels of a view that sees the whole volume for the first time"""
+    """share of the voxels of the first view over the volume"""
 
     def of(self, rule: StageRule, first: bool) -> StageRule:
         """The rule as this effort runs it.
 
         Args:
             rule: the profile's.
-            first: whether its view sees the volume first, so that nothing coarser is known of it. Only such
-                a view is made coarser: fewer windows, and then fewer voxels in the last one.
+            first: whether there is no coarse result before its view. Only such a view is made coarser: fewer
+                windows, and then fewer voxels in the last one.
         """
         return _reduced(self, rule, first)
 
 
 @lru_cache(maxsize=1024)
 def _reduced(effort: Effort, rule: StageRule, first: bool) -> StageRule:
-    """Asked before every window, for all that is still to come."""
+    """Cached: called before every window, for all remaining views."""
     voxels, windows = rule.window_voxels, rule.max_windows
     if first and effort.share < 1:
         windows = max(1, int(rule.max_windows * effort.share))
@@ -75,7 +75,7 @@ def _reduced(effort: Effort, rule: StageRule, first: bool) -> StageRule:
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """One stage of a plan: its rule, and whether it sees the volume first."""
+    """One stage of a plan: its rule, and whether it is the first over the volume."""
 
     rule: StageRule
     first: bool
@@ -91,13 +91,13 @@ class Rung:
 
 def rungs(stages: Sequence[PlannedStage]) -> Iterator[Rung]:
     """The whole ladder for a plan, first step first."""
-    most = max((stage.rule.rounds for stage in stages), default=1)
-    for rounds in range(most - 1, 0, -1):
+    max_rounds = max((stage.rule.rounds for stage in stages), default=1)
+    for rounds in range(max_rounds - 1, 0, -1):
         yield Rung(f"fewer refinement rounds: {rounds}", {"rounds": rounds})
     yield Rung("no complementary pass", {"complementary": False})
     for overlap in (0.25, 0.0):
         yield Rung(f"overlap {overlap:g}", {"overlap": overlap})
-    yield Rung("fine stage only where the coarse stage was unsure", {"fine": FineScope.UNSURE})
+    yield Rung("fine stage only where the coarse stage was uncertain", {"fine": FineScope.UNCERTAIN})
     yield Rung("coarse only", {"fine": FineScope.NOWHERE})
     largest = max((s.rule.window_voxels * s.rule.max_windows for s in stages if s.first), default=0)
     share = 0.5
@@ -107,16 +107,16 @@ def rungs(stages: Sequence[PlannedStage]) -> Iterator[Rung]:
 
 
 class Costed(Protocol):
-    """Something that is still to be run."""
+    """Work that is still to be done."""
 
     def cost(self, effort: Effort) -> list[CostEstimate]:
-        """What is left of it under an effort, its next window first; nothing where it is not run at all."""
+        """Remaining cost under an effort, the next window first; empty where it is not run."""
 
 
 class Ladder:
-    """Walks down as far as the clock demands, and never up again.
+    """Takes steps down as the clock demands, and never up again.
 
-    `upcoming` is what follows the view that is run at present: whoever begins a view takes it out.
+    `upcoming` are the views after the current one; `begin` removes one.
     """
 
     def __init__(
@@ -125,9 +125,9 @@ class Ladder:
         stages: Sequence[PlannedStage] = (),
         progress: ProgressCallback | None = None,
     ) -> None:
-        """``stages`` are those of the plan: a rung that changes none of them is passed without a word.
+        """``stages`` are those of the plan: a rung that changes none of them is not reported.
 
-        ``progress`` is told of every window, see ``tell``.
+        ``progress`` is called after every window, see ``report_progress``.
         """
         self.forecast = forecast
         self.progress = progress
@@ -139,7 +139,7 @@ class Ladder:
         self._stage, self._windows = "", 0
 
     def without_steps(self, stage: str) -> Ladder:
-        """Another one for a stage of its own: same clock, but what it gives up changes nothing here."""
+        """Another one for a stage of its own: same clock, but its steps change nothing here."""
         own = Ladder(self.forecast.anew(), (), self.progress)
         own.plan(stage, ())
         return own
@@ -150,20 +150,20 @@ class Ladder:
         self.upcoming = list(tasks)
 
     def begin(self, task: Costed) -> None:
-        """Take what is run from now on out of what is upcoming."""
+        """Remove a view that is begun from the upcoming ones."""
         if task in self.upcoming:
             self.upcoming.remove(task)
 
     def fits(self, current: Costed | None = None, alone: bool = False) -> bool:
-        """Whether what is to come can go on, if need be with less effort.
+        """Whether the remaining work fits, if need be with less effort.
 
         Args:
-            current: what is run at present; its next window comes first.
-            alone: leave out what is upcoming.
+            current: the current view; its next window comes first.
+            alone: without the upcoming views.
 
         Returns:
-            False where not even the lowest rung fits; then the effort stays as it was, and what is to come
-            has to be left out.
+            False where not even the lowest rung fits; then the effort stays as it was, and the view must be
+            dropped.
         """
         if self.forecast.fits(self._costs(self.effort, current, alone)):
             return True
@@ -175,16 +175,16 @@ class Ladder:
                 return True
         return False
 
-    def tell(self, current: Costed) -> None:
-        """Tell ``progress`` that a window of ``current`` was run. Raises CancelledError where it says so."""
+    def report_progress(self, current: Costed) -> None:
+        """Call ``progress`` after a window of ``current``. Raises CancelledError where it returns False."""
         if self.progress is None:
             return
         self._windows += 1
         left = sum(n.windows * n.times for n in self._costs(self.effort, current, False))
-        told = WindowProgress(self._stage, self._windows, self._windows + left, self.forecast.spent_s())
-        if self.progress(told) is False:
+        status = WindowProgress(self._stage, self._windows, self._windows + left, self.forecast.spent_s())
+        if self.progress(status) is False:
             raise CancelledError(
-                f"The case was cancelled after window {self._windows} of the {told.stage} stage."
+                f"The case was cancelled after window {self._windows} of the {status.stage} stage."
             )
 
     def approve(self, current: Costed) -> Approval:
@@ -192,7 +192,7 @@ class Ladder:
         return self.forecast.approve(self._costs(self.effort, current, False))
 
     def omit(self, current: Costed) -> None:
-        """Note what is below the ladder: what is left of ``current`` is not run at all."""
+        """Report that the remaining windows of ``current`` are not run."""
         estimates = [n.counted() for n in current.cost(self.effort)]
         windows = sum(n.windows * n.times for n in estimates)
         why = self.forecast.why_not(estimates)
@@ -205,7 +205,7 @@ class Ladder:
     def _take(self, count: int, why: str) -> None:
         for number, rung in enumerate(self._rungs[:count]):
             lower = replace(self.effort, **rung.change)
-            # Of several halvings at once the last one says it all.
+            # Of several halvings at once only the last one is reported.
             is_on_the_way = "share" in rung.change and number + 1 < count
             if self._changes(lower) and not is_on_the_way:
                 self.steps.append(LadderStep(rung.step, why, self.forecast.spent_s()))
@@ -213,7 +213,7 @@ class Ladder:
         del self._rungs[:count]
 
     def _changes(self, lower: Effort) -> bool:
-        """Whether a step down from the present effort makes a difference to any stage of the plan."""
+        """Whether a step down changes any stage of the plan."""
         if lower.fine is not self.effort.fine:
             return any(not stage.first for stage in self._stages)
         return any(lower.of(s.rule, s.first) != self.effort.of(s.rule, s.first) for s in self._stages)

@@ -1,4 +1,4 @@
-"""What a caller is told after every window, and may answer."""
+"""The progress callback, called after every window."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ class WindowProgress:
 
 
 ProgressCallback = Callable[[WindowProgress], bool | None]
-"""Returns False to cancel the case; anything else goes on."""
+"""Returns False to cancel the case."""

@@ -373,4 +373,4 @@ def test_windows_that_were_halved_for_want_of_memory_are_told() -> None:
     expected[CUBE] = 1
     np.testing.assert_array_equal(result.labels, expected)
     assert [f.partition(":")[0] for f in result.fallbacks] == ["coarse", "fine liver"]
-    assert all("do not fit into the GPU" in f for f in result.fallbacks)
+    assert all("do not fit into GPU memory" in f for f in result.fallbacks)

@@ -61,7 +61,7 @@ def test_without_time_for_the_fine_stage_the_coarse_result_stays() -> None:
     assert len(slow.calls) == 1
     np.testing.assert_array_equal(result.labels, saved.maps[0])
     assert result.labels[80, 50, 110] == 1
-    assert steps(result) == ["fine stage only where the coarse stage was unsure", "coarse only"]
+    assert steps(result) == ["fine stage only where the coarse stage was uncertain", "coarse only"]
     (step, _) = result.ladder
     assert step.at_s == 59.5
     assert step.why.startswith("0.50 s of 60 s left, 1 more windows take 0.00 s, the next up to 59.50 s")
@@ -98,7 +98,7 @@ def test_what_was_refined_in_time_stays_refined() -> None:
         4: ("coarse",),
     }
     assert result.fallbacks[0] == "time ran short, not refined: spleen, left kidney, right kidney"
-    assert steps(result) == ["fine stage only where the coarse stage was unsure", "coarse only"]
+    assert steps(result) == ["fine stage only where the coarse stage was uncertain", "coarse only"]
     assert {step.at_s for step in result.ladder} == {40.0}
     assert set(np.unique(result.labels)) == {0, 1, 2, 3, 4}
 
@@ -175,7 +175,7 @@ def test_a_coarser_coarse_stage_has_no_fine_one() -> None:
         "no complementary pass",
         "overlap 0.25",
         "overlap 0",
-        "fine stage only where the coarse stage was unsure",
+        "fine stage only where the coarse stage was uncertain",
         "coarse only",
         "coarser spacing: 1/4 of the voxels",
     ]

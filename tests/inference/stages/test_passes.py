@@ -11,7 +11,7 @@ from vesal.inference.data.prompt import Query
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.geometry.views import Box, View
 from vesal.inference.planning.rules import StageRule
-from vesal.inference.stages.passes import MOST_QUERIES, coarse_tasks, fine_task, run_coarse, run_fine
+from vesal.inference.stages.passes import MAX_QUERIES, coarse_tasks, fine_task, run_coarse, run_fine
 from vesal.inference.stages.regions import find_regions
 from vesal.inference.stages.stage_result import StageResult
 from vesal.inference.stages.view_task import Volume
@@ -103,9 +103,9 @@ def test_many_queries_are_asked_in_passes(ladder: Ladder) -> None:
     """35 queries: 16, 16 and 3; the odd ones are spleens, and each row belongs to its query."""
     bright = Bright()
     image = made_image((16, 16, 16), (LOW, 200))
-    queries = [(LIVER, SPLEEN)[i % 2] for i in range(2 * MOST_QUERIES + 3)]
+    queries = [(LIVER, SPLEEN)[i % 2] for i in range(2 * MAX_QUERIES + 3)]
     result = run_coarse(coarse_tasks(volume_of(image), model_of(bright), queries, RULE), ladder)
-    assert [c["text"].shape[1] for c in bright.calls] == [MOST_QUERIES, MOST_QUERIES, 3]
+    assert [c["text"].shape[1] for c in bright.calls] == [MAX_QUERIES, MAX_QUERIES, 3]
     assert result.probability.any((1, 2, 3)).tolist() == [i % 2 == 0 for i in range(len(queries))]
     assert result.presence.shape == (len(queries), 16)
 

@@ -13,11 +13,11 @@ from vesal.inference.geometry.views import SIDE_MULTIPLE, View
 from vesal.inference.stages.label_map import LabelMap
 from vesal.inference.stages.packed_probability import PackedProbability
 from vesal.inference.stages.sliding_window import (
-    IDLE_PROMPT,
-    LEAST_WEIGHT,
+    MIN_PROMPT,
+    MIN_WEIGHT,
     Predict,
     gaussian_weight,
-    is_idle,
+    is_skippable,
     run_windows,
     window_corners,
     window_shape,
@@ -129,7 +129,7 @@ def test_the_weight_is_one_in_the_middle_and_never_zero() -> None:
     """An eighth of a side off the middle is one standard deviation: exp(-1/2)."""
     weight = gaussian_weight((17, 17, 17))
     assert weight[8, 8, 8] == 1
-    assert weight[0, 0, 0] == np.float32(LEAST_WEIGHT)
+    assert weight[0, 0, 0] == np.float32(MIN_WEIGHT)
     np.testing.assert_allclose(weight, weight[::-1, ::-1, ::-1])
     assert gaussian_weight((9, 8, 17))[4, 0, 8] == pytest.approx(gaussian_weight((9, 8, 17))[4, 7, 8])
     wide = gaussian_weight((81, 1, 1)).ravel()
@@ -184,15 +184,15 @@ def test_windows_away_from_the_coarse_result_are_not_asked() -> None:
         (-1.0, None, True),
         (-0.99, None, False),
         (0.5, 0.0, True),
-        (0.5, IDLE_PROMPT / 2, True),
-        (0.5, IDLE_PROMPT * 2, False),
+        (0.5, MIN_PROMPT / 2, True),
+        (0.5, MIN_PROMPT * 2, False),
         (-1.0, 1.0, True),
     ],
 )
 def test_what_counts_as_idle(level: float, spatial_prompt: float | None, idle: bool) -> None:
     image = np.full((2, 4, 4, 4), level, np.float32)
     prompt = None if spatial_prompt is None else np.full((1, 4, 4, 4), spatial_prompt, np.float32)
-    assert is_idle(image, prompt) is idle
+    assert is_skippable(image, prompt) is idle
 
 
 def test_windows_left_out_are_counted_and_stay_empty() -> None:
@@ -241,7 +241,7 @@ def plain(
             None if prompt is None else prompt[(slice(None), *at)],
         )
         weights[at] += weight
-        if is_idle(part, spatial_prompt):
+        if is_skippable(part, spatial_prompt):
             continue
         # In one piece, as `run_windows` hands them over: numpy's sums hang on the order in memory.
         turned = (
@@ -253,7 +253,7 @@ def plain(
         total[(slice(None), *at)] += np.moveaxis(p, 1, 1 + thick) * weight
         presence[:, at[thick]] = np.maximum(presence[:, at[thick]], present)
     presence[presence < 0] = 1.0
-    return total / np.maximum(weights, LEAST_WEIGHT), presence
+    return total / np.maximum(weights, MIN_WEIGHT), presence
 
 
 def wavy(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
@@ -341,7 +341,7 @@ def test_a_window_too_large_for_the_gpu_is_cut_smaller() -> None:
     result = run_windows(small, image, None, view_of(shape), 64**3, 0.5, CLASSES)
     np.testing.assert_allclose(np.asarray(result.probability)[0], 2 * image[0], atol=1e-4)
     assert max(map(math.prod, small.sizes)) <= 64**3 // 4
-    assert "do not fit into the GPU" in result.note
+    assert "do not fit into GPU memory" in result.note
     assert run_windows(Small(64**3), image, None, view_of(shape), 64**3, 0.5, CLASSES).note == ""
 
 

@@ -257,7 +257,7 @@ def test_a_mask_is_no_result_where_time_runs_short(given):
     box = whole((32, 32, 32))
     task = ViewTask(volume, model, [query], box, rule, False, True, lambda view: sure, given)
     ladder = Ladder(Forecast(Clock(60.0, 0.0, lambda: 0.0)), [PlannedStage(rule, False)])
-    ladder.effort = Effort(fine=FineScope.UNSURE)
+    ladder.effort = Effort(fine=FineScope.UNCERTAIN)
     probability = np.asarray(ViewPass(task, ladder).run()[0].probability)
     assert len(graph.calls) == (8 if given else 0)
     assert probability.max() == pytest.approx(0.25 if given else 1.0, rel=1e-3)

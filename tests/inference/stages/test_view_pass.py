@@ -12,7 +12,7 @@ from vesal.inference.families.contract import StageModel
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.geometry.views import View, whole
 from vesal.inference.planning.rules import StageRule
-from vesal.inference.stages.passes import MOST_QUERIES, coarse_tasks, run_coarse
+from vesal.inference.stages.passes import MAX_QUERIES, coarse_tasks, run_coarse
 from vesal.inference.stages.view_pass import ViewPass
 from vesal.inference.stages.view_task import ViewTask, Volume
 from vesal.inference.timing.clock import Clock
@@ -72,7 +72,7 @@ def refine(timed: Timed, ladder: Ladder, given: bool = False) -> np.ndarray:
 def test_only_windows_that_the_coarse_stage_left_open_are_run() -> None:
     timed = Timed(Constant(0.25), lambda n: 0.0)
     ladder = timed.ladder(60.0, EIGHT, False)
-    ladder.effort = Effort(complementary=False, fine=FineScope.UNSURE)
+    ladder.effort = Effort(complementary=False, fine=FineScope.UNCERTAIN)
     probability = refine(timed, ladder)
     assert timed.count == 4
     np.testing.assert_allclose(probability[: SIDE // 2], 1.0, rtol=1e-3)
@@ -108,7 +108,7 @@ def test_complementary_results_are_averaged_or_taken_from_the_half_not_shown(
 def test_masks_that_leave_nothing_open_are_the_result() -> None:
     timed = Timed(Constant(0.25), lambda n: 0.0)
     ladder = timed.ladder(60.0, EIGHT, False)
-    ladder.effort = Effort(complementary=False, fine=FineScope.UNSURE)
+    ladder.effort = Effort(complementary=False, fine=FineScope.UNCERTAIN)
     volume, box = volume_of(made_image((SIDE,) * 3)), whole((SIDE,) * 3)
     task = ViewTask(volume, model_of(timed), [LIVER], box, EIGHT, False, spatial_prompt=half_marked)
     probability = np.asarray(ViewPass(task, ladder).run()[0].probability)[0]
@@ -121,7 +121,7 @@ def test_what_a_user_marked_is_no_result() -> None:
     """Their mask is sure everywhere; every window is run."""
     timed = Timed(Constant(0.25), lambda n: 0.0)
     ladder = timed.ladder(60.0, EIGHT, False)
-    ladder.effort = Effort(complementary=False, fine=FineScope.UNSURE)
+    ladder.effort = Effort(complementary=False, fine=FineScope.UNCERTAIN)
     np.testing.assert_allclose(refine(timed, ladder, given=True), 0.25, rtol=1e-3)
     assert timed.count == 8
 
@@ -167,7 +167,7 @@ def test_a_pass_that_becomes_coarser_takes_the_earlier_ones_along() -> None:
     image = made_image((SIDE,) * 3, (cut, 200))
     timed = Timed(Bright(), lambda n: 1.0 if n <= 8 else 5.0)
     ladder = timed.ladder(40.0, EIGHT, True)
-    queries = [(LIVER, SPLEEN)[i % 2] for i in range(MOST_QUERIES + 4)]
+    queries = [(LIVER, SPLEEN)[i % 2] for i in range(MAX_QUERIES + 4)]
     result = run_coarse(coarse_tasks(volume_of(image), model_of(timed), queries, EIGHT), ladder)
     assert ladder.steps and ladder.steps[-1].step.startswith("coarser spacing")
     assert np.prod(result.view.shape) < SIDE**3 and result.dropped == 0
@@ -176,7 +176,7 @@ def test_a_pass_that_becomes_coarser_takes_the_earlier_ones_along() -> None:
     middle = found[:, result.view.shape[0] // 2, result.view.shape[1] // 2, result.view.shape[2] // 2]
     assert [bool(value > 0.5) for value in middle] == [i % 2 == 0 for i in range(len(queries))]
     assert result.presence.shape == (len(queries), result.view.shape[0])
-    assert (result.presence[:MOST_QUERIES] == 1).all(), "not measured on these slices"
+    assert (result.presence[:MAX_QUERIES] == 1).all(), "not measured on these slices"
 
 
 def test_windows_halved_for_want_of_memory_still_ask_the_clock() -> None:

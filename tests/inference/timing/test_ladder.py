@@ -46,7 +46,7 @@ def test_the_order_of_the_rungs() -> None:
         "no complementary pass",
         "overlap 0.25",
         "overlap 0",
-        "fine stage only where the coarse stage was unsure",
+        "fine stage only where the coarse stage was uncertain",
         "coarse only",
         "coarser spacing: 1/2 of the voxels",
         "coarser spacing: 1/4 of the voxels",
@@ -114,7 +114,7 @@ def test_a_rung_that_changes_nothing_is_passed_in_silence() -> None:
     ladder = Ladder(Watch(60.0).forecast, plain)
     assert ladder.fits(Windows(lambda effort: 100 if effort.fine is not FineScope.NOWHERE else 1))
     assert [step.step for step in ladder.steps] == [
-        "fine stage only where the coarse stage was unsure",
+        "fine stage only where the coarse stage was uncertain",
         "coarse only",
     ]
 
