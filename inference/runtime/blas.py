@@ -10,17 +10,17 @@ from typing import Any
 
 
 class _OneThread:
-    """Counts who wants BLAS on one thread: the first one sets it, the last one puts the old number back."""
+    """Counts users of the limit: the first one sets it, the last one restores the old number."""
 
     def __init__(self) -> None:
-        """Nobody does yet."""
+        """No user yet."""
         self._lock = threading.Lock()
         self._controller: Any = None
         self._limiter: Any = None
         self._users = 0
 
     def enter(self) -> None:
-        """One more does."""
+        """Add a user."""
         with self._lock:
             if not self._users:
                 libraries = self._libraries()
@@ -28,14 +28,14 @@ class _OneThread:
             self._users += 1
 
     def leave(self) -> None:
-        """One less does."""
+        """Remove a user."""
         with self._lock:
             self._users -= 1
             if not self._users:
                 _in_a_thread(self._limiter.restore_original_limits)
 
     def _libraries(self) -> Any:
-        """What controls the BLAS libraries that are loaded by now, numpy's among them."""
+        """The controller of the BLAS libraries loaded by now, numpy's among them."""
         if self._controller is None:
             from threadpoolctl import ThreadpoolController  # 5 ms, which a mere import of ours need not take
 
@@ -46,8 +46,8 @@ class _OneThread:
 def _in_a_thread(work: Callable[[], Any]) -> Any:
     """Run in a thread that ends at once.
 
-    From 3.8 on threadpoolctl lets nobody else change OpenBLAS's number while the thread that set it lives,
-    and says nothing. Here the last user may be another thread than the first.
+    From 3.8 on threadpoolctl silently lets no other thread change OpenBLAS's number while the thread that set
+    it lives. Here the last user may be another thread than the first.
     """
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work).result()
@@ -61,8 +61,8 @@ def one_blas_thread() -> Iterator[None]:
     """Keep numpy's BLAS to one thread inside; it holds for the whole process until the last user has left.
 
     Two of our threads that multiplied (96,512) by (512,96) float32 took ten times as long on two processors
-    where each of them called a BLAS of two threads. Where the program itself holds a limit of
-    threadpoolctl's, that one stays.
+    where each of them called a BLAS of two threads. A limit that the program itself set with threadpoolctl
+    stays.
     """
     _one_thread.enter()
     try:

@@ -13,7 +13,7 @@ def check_names(path: Path, wanted: tuple[str, ...], given: Mapping[str, np.ndar
     if set(given) != set(wanted):
         raise ProfileError(
             f"{path} takes the inputs {', '.join(wanted)}; {', '.join(sorted(given)) or 'none'} came. "
-            "Weights and family do not belong together."
+            "Weights and family do not match."
         )
 
 

@@ -19,7 +19,7 @@ from vesal.inference.runtime.machine import available_threads
 log = logging.getLogger("vesal")
 
 _GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/nvidia0"), Path("/dev/dxg"))
-"""What a container sees that was given an NVIDIA GPU; the last one is Windows' subsystem for Linux."""
+"""Devices in a container with an NVIDIA GPU; the last one is Windows' subsystem for Linux."""
 
 
 class Graph(Protocol):
@@ -59,22 +59,22 @@ def choose_runtime(prefer: str | None = None, threads: int | None = None) -> Run
     """Open the runtime that suits the machine, or the one that `prefer` names.
 
     `prefer` is None or `auto`, `openvino`, `onnxruntime` or `cuda`; `threads` an upper limit. With `auto` a
-    runtime that is installed but does not start is passed over, and the reason says so; a named one raises
+    runtime that is installed but does not start is skipped, and the reason says so; a named one raises
     RuntimeChoiceError.
     """
     limit = available_threads(threads)
     if prefer not in (None, "auto"):
         assert prefer is not None
-        return _open(prefer, limit, "it was asked for")
-    passed: list[str] = []
+        return _open(prefer, limit, "requested")
+    skipped: list[str] = []
     for name, reason in _candidates():
         try:
-            return _open(name, limit, "; ".join([reason, *passed]))
+            return _open(name, limit, "; ".join([reason, *skipped]))
         except RuntimeChoiceError as error:
             log.warning("%s", error)
-            passed.append(str(error))
+            skipped.append(str(error))
     raise RuntimeChoiceError(
-        "No runtime for the networks is installed or starts" + "".join(f"; {text}" for text in passed) + ". "
+        "No runtime for the networks is installed or starts" + "".join(f"; {text}" for text in skipped) + ". "
         "Install openvino (CPU), onnxruntime-gpu (NVIDIA) or onnxruntime."
     )
 
@@ -88,7 +88,7 @@ def _candidates() -> list[tuple[str, str]]:
     if openvino:
         found.append(("openvino", "the fastest on a CPU of those installed"))
     if onnx:
-        found.append(("onnxruntime", "neither a usable GPU nor OpenVINO is here"))
+        found.append(("onnxruntime", "no usable GPU, no usable OpenVINO"))
     return found
 
 
@@ -105,8 +105,7 @@ def _open(name: str, threads: int, reason: str) -> Runtime:
         )
     try:
         return openers[name](threads, reason)
-    # A package built for another processor or system fails in ways of its own; each means that it cannot be
-    # used.
+    # A package built for another processor or system may fail with any of these.
     except (ImportError, OSError, RuntimeError) as error:
         raise RuntimeChoiceError(f"The runtime {name} cannot be used here: {error}") from error
 

@@ -1,6 +1,6 @@
-"""What the machine gives this process: instruction sets, processors, memory, and its container's limits.
+"""What this process may use: instruction sets, processors, memory, within its container's limits.
 
-A container sees all processors and all memory of its host in `/proc`; what it may use stands in its control
+A container sees all processors and all memory of its host in `/proc`; its limits are in its control
 group. Both generations are read: version 2 (`cpu.max`, `memory.max`) and version 1 (`cpu.cfs_quota_us`,
 `memory.limit_in_bytes`).
 """
@@ -67,7 +67,7 @@ def available_threads(requested: int | None = None) -> int:
 def cpu_quota(root: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> float | None:
     """Processors' worth of time that the tightest control group allows; None without a limit.
 
-    The groups of this process are read once: threads are asked for before every piece of work.
+    The groups of this process are read once: threads are counted before every parallel call.
     """
     return _quota_here() if (root, membership) == (_CGROUPS, _MEMBERSHIP) else _tightest(root, membership)
 
@@ -102,9 +102,9 @@ def memory_limit(root: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int |
 
 
 def peak_mb(status: Path = Path("/proc/self/status")) -> float:
-    """Largest resident memory of this process since it began its program, in MB.
+    """Peak resident memory of this process since it began its program, in MB.
 
-    The kernel's `VmHWM`; `ru_maxrss`, which stands in where there is none, is never below that of the process
+    The kernel's `VmHWM`; `ru_maxrss`, the fallback, is never below that of the process
     that started this one.
     """
     try:
@@ -166,7 +166,7 @@ def _cpu_facts() -> dict[str, str]:
 
 
 def _read(path: Path) -> str:
-    """The text of a small file of the kernel; empty where it is absent or closed to us."""
+    """The text of a small file of the kernel; empty where it cannot be read."""
     try:
         return path.read_text()
     except (OSError, ValueError):

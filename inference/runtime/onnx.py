@@ -21,7 +21,7 @@ _DTYPES = {
     "tensor(bool)": np.bool_,
 }
 _ERRORS_ONLY = 3
-"""ONNX Runtime's severity: its warnings speak of moved graph nodes, which nobody here can change."""
+"""ONNX Runtime's severity: its warnings are about moved graph nodes only."""
 
 _OUT_OF_MEMORY = (
     "Failed to allocate memory for requested buffer of size",
@@ -32,11 +32,11 @@ _OUT_OF_MEMORY = (
 )
 """How ONNX Runtime says that the GPU is full; it has no type of its own for it (microsoft/onnxruntime issues
 9939, 16307 and 22702). The first two are the arena's (onnxruntime/core/framework/bfc_arena.cc), the others
-those of CUDA's libraries when the arena grows or a convolution wants room to work."""
+those of CUDA's libraries when the arena grows or a convolution needs workspace."""
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error of ONNX Runtime says that memory ran out, and not that anything is wrong."""
+    """Whether an error of ONNX Runtime means out of memory."""
     return any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
@@ -66,7 +66,7 @@ class OnnxRuntime:
         """Read an ONNX graph."""
         if precision not in (None, "fp32"):
             raise RuntimeChoiceError(
-                f"Precision {precision!r} was asked for; {self.name} runs graphs in fp32 only."
+                f"Precision {precision!r} was requested; {self.name} runs graphs in fp32 only."
             )
         options = self._package.SessionOptions()
         options.intra_op_num_threads = self.threads
@@ -102,7 +102,7 @@ class CudaRuntime(OnnxRuntime):
             raise RuntimeChoiceError(
                 "The installed ONNX Runtime has no CUDA; install onnxruntime-gpu in its place."
             )
-        # CUDA's libraries come as pip packages, which the loader does not search by itself.
+        # CUDA's libraries are pip packages, which the loader does not search by itself.
         self._package.preload_dlls()
 
     def _session(self, path: Path, options: Any) -> Any:
@@ -130,8 +130,8 @@ class OnnxGraph:
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run on arrays of the graph's shapes; see `runtime.choice.Graph`.
 
-        Raises OutOfDeviceMemoryError where the device's memory does not do.
-        Inputs and results lie in the host's memory; what is summed up of them never takes the GPU's.
+        Raises OutOfDeviceMemoryError where the device is out of memory.
+        Inputs and results are in host memory, and so are sums over windows.
         """
         check_names(self._path, self.inputs, inputs)
         arrays: dict[str, np.ndarray] = {

@@ -45,9 +45,9 @@ def threads_allowed() -> int:
 def in_parallel(work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
     """``[work(part) for part in parts]``, on as many threads as are allowed.
 
-    Which thread takes which part is left to chance, so ``work`` must not depend on it; results keep the order
-    of ``parts``. The first error of any part is raised, after all threads have stopped; the parts that nobody
-    has begun by then are left out. ``work`` may call this again.
+    Which thread takes which part is not fixed, so ``work`` must not depend on it; results keep the order of
+    ``parts``. The first error of any part is raised, after all threads have stopped; parts not begun by then
+    are not run. ``work`` may call this again.
     """
     helpers = min(threads_allowed(), len(parts)) - 1
     if helpers < 1:
