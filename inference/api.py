@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from vesal.inference.prompts.sentence_encoder import SentenceEncoder
 
 NAME = "image"
-"""What messages call a volume that came from no file."""
+"""Name of a volume without a file, in messages."""
 NO_LIMIT = float("inf")
 
 
@@ -72,7 +72,7 @@ def load(
 
 
 class Model:
-    """Loaded weights. All that belongs to one volume is kept in its call, so threads do not mix."""
+    """Loaded weights. The state of a volume lives in its call, so threads may share a model."""
 
     def __init__(self, engine: Engine, threads: int | None = None) -> None:
         """`load` makes one; ``threads`` is the upper limit for work beside the network."""
@@ -126,8 +126,7 @@ class Model:
                 sentence, which keeps its ids; one sentence alone will do. A dict may hold `instance_label`.
             modality: CT, MR, US, PET or Microscopy; None: as the sentences say, else by the intensities.
             instances: give every object its own value 1..n instead of its prompt's id.
-            seconds: time for this volume: where it runs short less is done, in a fixed order that the report
-                tells. None: as long as it takes.
+            seconds: time limit for this volume; the report lists what is dropped to meet it. None: no limit.
             progress: called after every window with a `WindowProgress`; returning False cancels.
 
         Raises:
@@ -141,17 +140,17 @@ class Model:
             raise UsageError(f"seconds is {seconds}; give a number above 0, or None.")
         started = time.monotonic()
         clock = Clock(NO_LIMIT if seconds is None else float(seconds), started)
-        found = self.segment_case(case, understood, clock, progress=progress, keep_probabilities=True)
+        segmentation = self.segment_case(case, understood, clock, progress=progress, keep_probabilities=True)
         by_id = isinstance(prompts, Mapping)
         keys = list(case.sentences) if by_id else list(range(len(understood)))
-        results = PromptResults([found.prompts[p.id] for p in understood], keys)
-        report = self._report(case, choice, found, time.monotonic() - started)
-        return Result(found.labels, results, report, found)
+        results = PromptResults([segmentation.prompts[p.id] for p in understood], keys)
+        report = self._report(case, choice, segmentation, time.monotonic() - started)
+        return Result(segmentation.labels, results, report, segmentation)
 
     def understand(
         self, case: Case, modality: str | None = None
     ) -> tuple[tuple[Prompt, ...], ModalityChoice]:
-        """What a case's sentences ask for, and its modality.
+        """Parse a case's sentences into prompts, and find its modality.
 
         Args:
             case: the volume with its sentences.
@@ -179,9 +178,9 @@ class Model:
         Args:
             case: the volume.
             prompts: see ``understand``; at least one.
-            clock: the case's; None: no limit of time.
-            save: is given the coarse label map (D, H, W) as soon as there is one.
-            watch: is given what ran so far, see ``Engine.segment``.
+            clock: the case's; None: no time limit.
+            save: called with the coarse label map (D, H, W) as soon as there is one.
+            watch: called with the case's progress object, see ``Engine.segment``.
             progress: called after every window.
             keep_probabilities: of the last stage.
         """
@@ -198,16 +197,16 @@ class Model:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Limit threads while this model works: its own to what was asked for, BLAS to one.
+        """Limit threads while this model works: its own to the given limit, BLAS to one.
 
-        Arrays are split over our own threads, and each of them calls BLAS: with threads of BLAS below, a
+        Arrays are split over our own threads, and each of them calls BLAS: with several BLAS threads a
         script took 1.7 times as long as the command.
         """
         with thread_limit(self.threads), one_blas_thread():
             yield
 
     def runtime_report(self) -> dict[str, Any]:
-        """What runs the network, and why, as reports name it."""
+        """The runtime and the reason for it, for reports."""
         runtime = self.runtime
         return {
             "name": runtime.name,
@@ -217,7 +216,7 @@ class Model:
         }
 
     def _report(
-        self, case: Case, choice: ModalityChoice, found: Segmentation, seconds: float
+        self, case: Case, choice: ModalityChoice, segmentation: Segmentation, seconds: float
     ) -> dict[str, Any]:
         return to_json(
             {
@@ -231,10 +230,10 @@ class Model:
                 "modality_source": choice.source,
                 "modality_why": choice.why,
                 "notes": case.notes,
-                "prompts": tuple(found.prompts.values()),
-                "stages": found.stages,
-                "ladder": found.ladder,
-                "fallbacks": found.fallbacks,
+                "prompts": tuple(segmentation.prompts.values()),
+                "stages": segmentation.stages,
+                "ladder": segmentation.ladder,
+                "fallbacks": segmentation.fallbacks,
                 "seconds": seconds,
             }
         )
@@ -260,7 +259,7 @@ def _numbered(prompts: str | Sequence[str]) -> dict[int, str]:
 
 
 def _check_volume(volume: np.ndarray) -> None:
-    """Refuse what is no volume (D, H, W) of real numbers."""
+    """Raise a CaseError unless it is a volume (D, H, W) of real numbers."""
     if volume.dtype.kind not in "buif":
         raise IntensityError(f"image has dtype {volume.dtype}; real numbers are wanted, best uint8.")
     if volume.ndim != 3:

@@ -1,4 +1,4 @@
-"""One set of weights, loaded once, and the way of a case through it (docs/design.md)."""
+"""One set of weights, loaded once, and the order in which a case runs through it (docs/design.md)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 TEXT_WEIGHTS = WEIGHTS / "text"
 
 Watch = Callable[[Progress], None]
-"""Is given what ran of a case so far, when it begins; the lists in it are filled as the case goes on."""
+"""Called with a case's `Progress` when the case begins; its lists are filled while the case runs."""
 
 
 class Engine:
@@ -60,14 +60,14 @@ class Engine:
         """Load a set of weights.
 
         Args:
-            weights: name of ours, or path of a folder with a manifest.
+            weights: name of a folder in Vesal's weights, or path of a folder with a manifest.
             runtime: `auto`, `openvino`, `onnxruntime` or `cuda`.
             threads: upper limit; None leaves it to affinity and container.
             mask_stage: see above.
 
         Raises:
             ProfileError: no such weights, or they cannot be read.
-            RuntimeChoiceError: the runtime is not here, or does not start.
+            RuntimeChoiceError: the runtime is not installed, or does not start.
         """
         profile = read_profile(weights_folder(weights))
         opened = choose_runtime(runtime, threads)
@@ -96,23 +96,23 @@ class Engine:
         Args:
             case: the volume.
             prompts: at least one.
-            clock: the case's; where it runs short the ladder is walked down, see ``timing.ladder``.
+            clock: the case's; where it runs short, steps of the ladder are taken, see ``timing.ladder``.
             save: writes a label map (D, H, W) as the case's output at once; called with the coarse result.
-            watch: is given what ran so far, for whoever ends the case before it is done.
-            progress: is told after every window.
+            watch: called with the progress object, for the report of a case that is ended early.
+            progress: called after every window.
             keep_probabilities: of the last stage.
 
         Returns:
             labels on the case's grid, and what the report needs.
 
         Raises:
-            CancelledError: ``progress`` said so.
+            CancelledError: ``progress`` returned False.
         """
         plan = self.model.plan(prompts, self.profile, case)
 
-        def begin(seen: Case, before: Sequence[StageReport] = ()) -> CaseRun:
+        def begin(oriented: Case, before: Sequence[StageReport] = ()) -> CaseRun:
             run = CaseRun(
-                seen,
+                oriented,
                 plan,
                 self.model,
                 clock,
@@ -122,7 +122,7 @@ class Engine:
                 keep_probabilities=keep_probabilities,
             )
             run.stages += before
-            if seen.mask is not None and self.mask_stage == OFF:
+            if oriented.mask is not None and self.mask_stage == OFF:
                 run.fallbacks.append(
                     f"the user's mask is not used: the weights {self.profile.name} take none"
                 )
@@ -141,9 +141,9 @@ class Engine:
         return replace(result, labels=reverse_axes(result.labels, axes), reversed_axes=axes)
 
     def _orientation(self, run: CaseRun, plan: Plan) -> Axes:
-        """Axes along which the case is to be reversed, where its targets were learned in another orientation.
+        """Axes along which to reverse the case, where its targets were trained in another orientation.
 
-        Where a user's mask went into the coarse stage, its confidence says nothing of the case.
+        Not with a user's mask in the coarse stage: its confidence then comes from the mask.
         """
         rule = self.profile.orientation
         if rule is None or run.ladder.steps or any(run.mask.for_coarse(batch) for batch in plan.batches):

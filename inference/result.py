@@ -1,4 +1,4 @@
-"""What came of one volume, for who calls from Python."""
+"""The result of one volume, for callers from Python."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from vesal.inference.stages.case_run import Segmentation, ViewProbability
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one volume."""
+    """The result of one volume."""
 
     labels: np.ndarray
     """(D, H, W) unsigned: ids of prompts, 0 elsewhere; with instances a value for each object"""
     prompts: PromptResults
-    """what was understood and found of each prompt"""
+    """one result for each prompt"""
     report: dict[str, Any]
-    """plain values for JSON: runtime, notes, stages, what was given up for want of time"""
-    _found: Segmentation
+    """plain values for JSON: runtime, notes, stages, steps taken because time ran short"""
+    _segmentation: Segmentation
 
     def probability(self, i: int) -> np.ndarray:
         """Probability of one prompt, (D, H, W) float32 0..1 on the volume's grid, before classes compete.
 
-        It is what the last stage gave: 0 outside of the region of the fine stage, and everywhere where the
+        From the last stage: 0 outside of the region of the fine stage, and everywhere where the
         weights do not cover the target.
 
         Args:
@@ -37,11 +37,11 @@ class Result:
         Raises:
             LookupError: there is no such prompt.
         """
-        views = self._found.probabilities.get(self.prompts[i].id, [])
+        views = self._segmentation.probabilities.get(self.prompts[i].id, [])
         out = np.zeros(self.labels.shape, np.float32)
         for view in views:
             _take_larger(out, view)
-        axes = self._found.reversed_axes
+        axes = self._segmentation.reversed_axes
         return np.ascontiguousarray(np.flip(out, axes)) if axes else out
 
 
@@ -72,9 +72,9 @@ class PromptResults(Sequence[PromptResult]):
         return repr(list(self))
 
 
-def _take_larger(out: np.ndarray, seen: ViewProbability) -> None:
-    """Raise ``out`` (D, H, W) float32 to a probability (d, h, w) where its view lies."""
-    probability, view = seen
+def _take_larger(out: np.ndarray, view_probability: ViewProbability) -> None:
+    """Maximum of ``out`` (D, H, W) float32 and a probability (d, h, w) on its view, in place."""
+    probability, view = view_probability
     box = view.box
     first = [max(0, round(a)) for a in box.start]
     stop = [min(n, round(b)) for n, b in zip(out.shape, box.stop, strict=True)]
