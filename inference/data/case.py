@@ -1,4 +1,4 @@
-"""A case as every room knows it: volume, spacing, sentences, and what the user gave beside them."""
+"""A case: volume, spacing, sentences, and the user's mask."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Named errors: each message says what came, what was wanted and what to do about it.
 
 `VesalError` catches everything the project raises on purpose. `CaseError` concerns one case only: the loop
-over cases writes a fallback for it and goes on with the next one.
+over cases writes a fallback for it and continues with the next one.
 """
 
 import reprlib
@@ -12,23 +12,23 @@ class VesalError(Exception):
 
 
 class UsageError(VesalError, ValueError):
-    """The command line asks for something that cannot be done."""
+    """The command line is invalid."""
 
 
 class ProfileError(VesalError, ValueError):
-    """A weights folder is incomplete, changed, or says something impossible."""
+    """A weights folder is incomplete, changed or invalid."""
 
 
 class RuntimeChoiceError(VesalError, RuntimeError):
-    """No runtime can be used here, or not the one that was asked for."""
+    """No runtime can be used, or not the requested one."""
 
 
 class OutOfDeviceMemoryError(VesalError, MemoryError):
-    """A window does not fit into the memory of the GPU; the engine answers it with less at a time."""
+    """Out of GPU memory; the engine retries with smaller windows or fewer queries."""
 
 
 class CancelledError(VesalError):
-    """The caller's progress function answered False."""
+    """The caller's progress function returned False."""
 
 
 class CaseError(VesalError, ValueError):
@@ -104,7 +104,7 @@ class PromptError(CaseError):
 
 
 class UnsafePickleError(PromptError):
-    """A pickle asks for something that no prompt needs; nothing of it was run."""
+    """A pickle uses something that no prompt needs; nothing of it was run."""
 
 
 class PromptFileError(PromptError):
@@ -124,7 +124,7 @@ class InstanceLabelError(PromptError):
 
 
 class NoPromptsError(PromptError):
-    """Nobody says what to segment."""
+    """There are no prompts."""
 
 
 class LabelMapError(VesalError, ValueError):
@@ -143,4 +143,4 @@ def shown(value: object, limit: int = 80) -> str:
 
 
 class CaseAbandoned(BaseException):
-    """The work goes on without this thread. Not an Exception: there is nothing to be mended."""
+    """The case was abandoned, and its thread must stop. Not an Exception: it is no error."""

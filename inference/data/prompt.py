@@ -1,4 +1,4 @@
-"""What is asked for: prompts as they were understood, and the queries that a network is given for them."""
+"""Parsed prompts, and the queries that are run for them."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class Prompt:
     concept: str | None
     """The target without its side: `kidney`."""
     side: str | None
-    """`left`, `right` or None; None too where both sides are asked for at once."""
+    """`left`, `right` or None; also None for both sides at once."""
     kind: str
     """organ, bone, lesion ... as in vocabulary.json; empty if unknown."""
     found_by: str
     """`term`, `encoder` or `none`."""
     similarity: float | None
-    """Cosine to the nearest known text, where the encoder was asked."""
+    """Cosine to the nearest known text, where the encoder was run."""
     why: str
     """One sentence for the report."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """One thing asked of the network for one prompt; a prompt for both sides makes two."""
+    """One class that the network is run for; a prompt for both sides may make two."""
 
     prompt_id: int
     name: str
@@ -53,6 +53,6 @@ class Query:
     modality: str
     kind: str
     sentence: str = ""
-    """The prompt's own words, where the network is to read them instead of the target's name."""
+    """The prompt's text, where the network reads it instead of the target's name."""
     any_orientation: bool = False
-    """Whether it is found whichever way the case lies (``CoveredTarget.turned``)."""
+    """Whether it is found in any orientation of the case (``CoveredTarget.any_orientation``)."""

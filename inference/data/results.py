@@ -1,4 +1,4 @@
-"""What a run tells of its cases, stages and prompts: plain dataclasses, which `output.report` writes."""
+"""Report of a run, its cases, stages and prompts: plain dataclasses, written by `output.report`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,9 +12,8 @@ class StageReport:
     """One pass over a region at one spacing.
 
     `name` is its `stage` (coarse, orientation or fine) with the `targets` of a fine view; `grid` is the
-    (D, H, W) that was sampled, `windows` the windows the network saw, `skipped` those it could
-    be spared, `peak_mb` the process's largest resident memory by then, `why` the reason for spacing and
-    window.
+    (D, H, W) that was sampled, `windows` the windows that were run, `skipped` those
+    that were skipped, `peak_mb` the process's peak memory by then, `why` the reason for spacing and window.
     """
 
     name: str
@@ -31,9 +30,9 @@ class StageReport:
 
 @dataclass(frozen=True)
 class LadderStep:
-    """Something of the plan that was given up because time ran short.
+    """Something of the plan that was dropped because time ran short.
 
-    `why` tells the time left and what it was needed for, `at_s` the second of the case at which it was.
+    `why` gives the time left and the time needed, `at_s` the second of the case.
     """
 
     step: str
@@ -43,10 +42,10 @@ class LadderStep:
 
 @dataclass(frozen=True)
 class PromptResult:
-    """What became of one prompt.
+    """Result of one prompt.
 
-    `covered` says whether the weights know the target, `objects` counts instances where they were asked for.
-    None stands for what was never found out because the case fell back before.
+    `covered` says whether the weights cover the target, `objects` counts instances where wanted. None:
+    unknown, as the case fell back before.
     """
 
     id: int
@@ -69,7 +68,7 @@ class CaseReport:
 
     `state` is `ok`, `fell back` or `not run`; `written` says in words what the output file holds;
     `seconds_of` holds the steps of the case beside the stages (read, prompts, engine, ...), `ladder` what was
-    given up to stay within the budget.
+    dropped to stay within the budget.
     """
 
     name: str

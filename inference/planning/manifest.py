@@ -1,4 +1,4 @@
-"""``manifest.json`` as it is written: what every family's holds, field by field."""
+"""``manifest.json``: the fields of every family."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class CoveredTarget(Struct, frozen=True, forbid_unknown_fields=True):
     dsc: Share | None = None
     """Mean Dice on validation cases; None where there was none to measure on."""
     any_orientation: bool = False
-    """Whether training showed it turned half about any axis; what was not is bound to the way its set stores
-    it (``inference/stages/orientation.py``)."""
+    """Whether it was trained with half turns about any axis; if not, it needs the orientation of its
+    training set (``inference/stages/orientation.py``)."""
 
 
 class OverrideEntry(Struct, frozen=True, forbid_unknown_fields=True):
-    """What differs from the stage rules for some targets."""
+    """Changes of the stage rules for some targets."""
 
     modality: Modality | None = None
     kind: str | None = None
@@ -53,7 +53,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     family: str
     licence: str
     graphs: dict[str, FileName | dict[str, FileName]]
-    """Graph files, by what the family tells them apart by."""
+    """Graph files, by the family's own keys."""
     bank: FileName
     files: dict[str, FileEntry]
     coarse: StageRule
@@ -63,19 +63,19 @@ class Manifest(Struct, frozen=True, kw_only=True):
     filters: FilterRule = FilterRule()
     hybrid: Annotated[str, one_of(MASK_STAGES)] = FINE
     orientation: OrientationRule | None = None
-    # What follows only people read, and training.
+    # The rest is for people and for training only.
     version: int = 1
     about: str = ""
     source: Any = None
     sources: Any = None
     not_covered: tuple[CoveredTarget, ...] = ()
-    """Targets that were trained on and are not good enough to be answered."""
+    """Targets that were trained, with a Dice too low to be used."""
 
     def used_files(self) -> list[str]:
-        """Names of the files that cannot be done without."""
+        """Names of the required files."""
         graphs = [[entry] if isinstance(entry, str) else entry.values() for entry in self.graphs.values()]
         return [*(name for names in graphs for name in names), self.bank]
 
 
 COMMON = frozenset(field.encode_name for field in structs.fields(Manifest)) - {"graphs"}
-"""Fields that a family's own part does not repeat; which graphs it has is its own affair."""
+"""Fields that a family's own struct does not repeat; it defines its own graphs."""

@@ -1,6 +1,6 @@
-"""What will be asked of the network, and together with what: prompts -> queries -> batches.
+"""The plan of a case: prompts -> queries -> batches.
 
-Every decision carries its reason, which the report repeats.
+Every decision has its reason, for the report.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run, and what not."""
+    """What is run, and what not."""
 
     batches: tuple[Batch, ...]
     covered: dict[int, str]
-    """prompt id -> why and as what it is run"""
+    """prompt id -> why it is run"""
     refused: dict[int, str]
     """prompt id -> why its class stays empty"""
     filters: FilterRule = FilterRule()
@@ -37,7 +37,7 @@ class Plan:
 
 
 Knows = Callable[[str | None], bool]
-"""Whether a model can be asked for a concept."""
+"""Whether a model can be run for a concept."""
 
 
 def make_plan(prompts: Sequence[Prompt], profile: Profile, knows: Knows) -> Plan:

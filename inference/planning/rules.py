@@ -22,43 +22,43 @@ SomeShare = Annotated[float, Meta(gt=0, le=1)]
 
 
 class StageLayout(Protocol):
-    """How one stage of one case lays its views, where that is not left to ``geometry.views.fit_view``."""
+    """How one stage of one case lays its views, instead of ``geometry.views.fit_view``."""
 
     def view(self, box: Box, allowed: int) -> View:
         """The view over ``box`` (native voxel edges) for at most ``allowed`` voxels of all its windows."""
 
     def solid(self, labels: np.ndarray) -> np.ndarray | None:
-        """(D, H, W) bool: what of a coarse label map (D, H, W) counts; None where all of it does."""
+        """(D, H, W) bool: which voxels of a coarse label map (D, H, W) count; None: all."""
 
     def region(self, labels: np.ndarray) -> tuple[Box, bool, str]:
-        """Where the fine stage looks by a coarse label map (D, H, W), whether it shows anything, and why."""
+        """Region of the fine stage by a coarse label map (D, H, W), whether it has any, and the reason."""
 
     def prompt_labels(self, labels: np.ndarray, view: View) -> np.ndarray:
         """A label map (D, H, W) on ``view``: (d, h, w) of the same type, for spatial prompts."""
 
 
 class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
-    """How one stage looks at a case; the spacing is as fine as voxels and windows allow (Medal S 2.5)."""
+    """How one stage is run; the spacing is as fine as voxels and windows allow (Medal S 2.5)."""
 
     window_voxels: Annotated[int, Meta(ge=16**3)]
-    """Most voxels of one window."""
+    """Maximum voxels of one window."""
     max_windows: Count = 1
     """Windows that the view may be cut into; more give a finer spacing, never finer than acquired."""
     overlap: Annotated[float, Meta(ge=0, lt=1)] = 0.5
     """Share of a side that neighbouring windows have in common."""
     min_spacing_mm: Length = 0.0
-    """No spacing finer than this; 0 leaves it to the acquisition."""
+    """No spacing finer than this; 0: the acquired one."""
     margin_factor: Factor = 1.0
     """Factor on the extent of the region before a view is laid around it."""
     low_threshold: Annotated[float, Meta(gt=0, le=0.5)] = 0.5
-    """Of a fine stage: where nothing of a target is more probable than not, it looks where the coarse stage
-    gave at least this; 0.5 leaves such a target out."""
+    """Of a fine stage: threshold of the region where no coarse probability is above 0.5; 0.5 skips such a
+    target."""
     rounds: Count = 1
     """Passes; each later one takes the result before it as spatial prompt (Medal S algorithm 2)."""
     complementary_block: CountOrOff = 0
     """Side in view voxels of the blocks of complementary prompt masks (Medal S 2.4); 0 switches them off."""
     max_targets_per_view: Count = 8
-    """Most targets that share a view."""
+    """Maximum of targets in one view."""
     max_spacing_ratio: Annotated[float, Meta(ge=1)] = 2.5
     """Targets share a view as long as it is at most this much coarser than the finest that one of them would
     have alone (``geometry.view_groups``)."""
@@ -67,7 +67,7 @@ class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
     threshold: SomeShare = 0.5
     """Probability from which a voxel belongs to a class."""
     skip: bool = False
-    """The stage is left out."""
+    """The stage is not run."""
     refinement_block: CountOrOff = 0
     """Side of the complementary blocks in later rounds; 0 takes that of the first."""
     merge_unprompted: bool = False
@@ -106,7 +106,7 @@ class FilterRule(Struct, frozen=True, forbid_unknown_fields=True):
     high_probability: Share = 0.86
     """Mean probability above which several components may be kept."""
     min_size_ratio: Share | None = 0.6
-    """Share of the largest component's voxels that a surer one must have; null leaves the ratio out."""
+    """Share of the largest component's voxels that one of higher probability must have; null: no limit."""
 
     @property
     def component_ids(self) -> tuple[int, ...]:
@@ -121,11 +121,11 @@ class CaseFilterRule(FilterRule, frozen=True, kw_only=True):
 
 
 class OrientationRule(Struct, frozen=True, forbid_unknown_fields=True):
-    """When a case is looked at in other ways than it is stored (``stages.orientation``)."""
+    """When a case is run in other orientations than the stored one (``stages.orientation``)."""
 
     low_confidence: SomeShare
     """Mean confidence of the coarse stage below which other orientations are tried."""
     min_gain: Annotated[float, Meta(gt=0, lt=1)]
     """By how much the confidence in another orientation has to be higher."""
     min_confidence: SomeShare
-    """Confidence that another orientation has to reach: what is not there at all may be seen dimly in any."""
+    """Confidence that another orientation has to reach: an absent target may give a faint one in any."""
