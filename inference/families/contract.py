@@ -79,10 +79,10 @@ class Model(Protocol):
         """As the fine stage uses it."""
 
     def knows(self, concept: str | None) -> bool:
-        """Whether something can be asked for."""
+        """Whether a concept can be segmented."""
 
     def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
-        """What is asked of the network for a case, and by which rules.
+        """The plan of a case: its queries and their rules.
 
         Args:
             prompts: of the case.

@@ -59,7 +59,7 @@ class NanoModel:
         self._graphs = graphs
         self._bank = bank
         # What fits for one thread does for all.
-        self._most_queries: int | None = None
+        self._max_queries: int | None = None
 
     @classmethod
     def open(cls, profile: Profile, runtime: Loader) -> NanoModel:
@@ -115,20 +115,20 @@ class NanoModel:
         n = len(embedding.side)
         if prompt is not None:
             return self._run(image, prompt, embedding, degree)
-        most = min(n, self._most_queries or n)
+        n_max = min(n, self._max_queries or n)
         while True:
             try:
                 parts = [
-                    self._run(image, None, embedding.part(slice(first, first + most)), degree)
-                    for first in range(0, n, most)
+                    self._run(image, None, embedding.part(slice(first, first + n_max)), degree)
+                    for first in range(0, n, n_max)
                 ]
                 break
             except OutOfDeviceMemoryError:
-                if most <= 1:
+                if n_max <= 1:
                     raise
-                fewer = (most + 1) // 2
-                log.warning("%d queries at once do not fit into the GPU; %d are run at a time", most, fewer)
-                self._most_queries = most = fewer
+                fewer = (n_max + 1) // 2
+                log.warning("%d queries do not fit into GPU memory; %d are run at a time", n_max, fewer)
+                self._max_queries = n_max = fewer
         if len(parts) == 1:
             return parts[0]
         return np.concatenate([p for p, _ in parts]), np.concatenate([p for _, p in parts])

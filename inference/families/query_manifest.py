@@ -60,7 +60,7 @@ class QueryFields(Struct, frozen=True, forbid_unknown_fields=True):
     graphs: dict[Stage, StageGraphs]
     network: dict[Stage, NetworkFacts]
     text: TextFiles | None = None
-    """None: only what the bank holds can be asked for."""
+    """None: only targets of the bank can be run."""
     rules: dict[str, Any] | None = None
     """See ``published.rules.read_rules``; None: the stages are run by the profile's rules alone."""
     names: FileName | None = None
@@ -80,9 +80,9 @@ def published_rules(profile: Profile, fields: QueryFields) -> PublishedRules | N
 
 
 def _with_networks(rules: Rules, fields: QueryFields) -> Rules:
-    """Window and spacing of each stage's network, where the conversion tells them, win over the rules'."""
+    """Window and spacing of each stage's network from the conversion, if any, override the rules'."""
     for stage, facts in fields.network.items():
-        told = {"crop": facts.window_dhw, "target_mm": facts.spacing_dhw_mm}
-        given = {name: value for name, value in told.items() if value is not None}
+        values = {"crop": facts.window_dhw, "target_mm": facts.spacing_dhw_mm}
+        given = {name: value for name, value in values.items() if value is not None}
         rules = structs.replace(rules, **{stage: structs.replace(rules.grid(stage), **given)})
     return rules

@@ -1,4 +1,4 @@
-"""One stage of Medal S or SAT: a window on its way into the graph and back."""
+"""One stage of Medal S or SAT: inputs and outputs of its graph for a window."""
 
 from __future__ import annotations
 

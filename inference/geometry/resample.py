@@ -81,7 +81,7 @@ def _apply(volume: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
             slice(chunk.start + s.start, chunk.start + s.stop)
             for s in in_slabs(chunk.stop - chunk.start, SLAB_VOXELS // plane)
         ]
-        # Summed up here and not by the threads: in one order, whoever is first.
+        # Summed here and not by the threads: always in the same order.
         out += wd[:, chunk] @ np.concatenate(in_parallel(squeeze, slabs))
     return out.reshape(wd.shape[0], wh.shape[0], ww.shape[0])
 

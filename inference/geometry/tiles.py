@@ -66,7 +66,7 @@ def _line(n: int) -> np.ndarray:
 
 
 def without_padding(probability: np.ndarray, view: View) -> tuple[np.ndarray, View]:
-    """A class (d,h,w) and its view without the zeros that a tiling appended: nothing was seen there."""
+    """A class (d,h,w) and its view without the zeros that a tiling appended: nothing was predicted there."""
     if view.tiling is None:
         return probability, view
     grid = view.tiling.grid

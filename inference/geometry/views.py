@@ -64,7 +64,7 @@ class Tiling:
     grid: Sides
     """The view's voxels without the zeros that are appended up to a window."""
     source: Sides
-    """Native voxels from the view's start on that are brought to ``grid``; nothing around them is seen."""
+    """Native voxels from the view's start on that are resampled to ``grid``; nothing around them is used."""
     nearest_axis: int | None
     """Axis that is sampled by nearest neighbour; the others are linear, without a filter."""
     corners: bool = False

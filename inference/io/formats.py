@@ -33,7 +33,7 @@ class CaseReader(Protocol):
     def shape(self) -> tuple[int, ...] | None:
         """Of the volume, in array order; None where it cannot be known, or is too large to be believed.
 
-        It is asked first and does not raise: even a broken case gets zeros of its shape.
+        It is read first and does not raise: even a broken case gets zeros of its shape.
         """
         ...
 

@@ -22,7 +22,7 @@ PACKED_BYTES = 1 << 16
 class Inflated(io.RawIOBase):
     """The content of one member, as a stream.
 
-    No more is inflated than is asked for or than the archive's table promises, whatever the member holds.
+    No more is inflated than is requested, or than the archive's table gives as the member's size.
     """
 
     def __init__(self, file: IO[bytes], info: zipfile.ZipInfo) -> None:

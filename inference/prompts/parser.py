@@ -1,4 +1,4 @@
-"""Sentences to prompts: what is asked for, on which side, in which modality. No sentence makes it fail."""
+"""Sentences to prompts: target, side and modality. No sentence makes it fail."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class VocabularyError(VesalError, ValueError):
 
 @dataclass(frozen=True)
 class Concept:
-    """One thing that can be asked for."""
+    """One target that a prompt can name."""
 
     name: str
     """Canonical name, lower case, without a side."""
@@ -46,7 +46,7 @@ class Concept:
     bears: Mapping[str, str] = field(default_factory=dict)
     """Class of a generic word (`tumor`, `lesion`, `cyst`) to the concept it means together with this one."""
     target: bool = True
-    """Whether it can be segmented; a region only tells where a lesion lies."""
+    """Whether it can be segmented; a region only locates a lesion."""
 
 
 @dataclass(frozen=True)

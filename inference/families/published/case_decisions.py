@@ -52,7 +52,7 @@ def decide(
         sentences: prompt id to (sentence, target, modality) of the prompts that are run.
         shape: of the volume, (D,H,W).
         spacing_dhw_mm: of the volume.
-        instance: objects are asked for.
+        instance: instances are wanted.
         ruled: of the profile.
     """
     rules = ruled.rules
@@ -88,7 +88,7 @@ def _named(sentence: str, target: str | None, modality: str, instance: bool, nam
 
 
 def one_modality(modalities: Sequence[str]) -> str:
-    """The modality that all prompts of a case are asked in: that of most, the first seen of equals."""
+    """The modality that all prompts of a case are run in: that of most, of equals the first."""
     chosen = majority(modalities)
     assert chosen is not None
     return chosen

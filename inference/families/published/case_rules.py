@@ -32,10 +32,10 @@ class CaseRules:
     spacing_mm: Triple
     """as the rules take it, (D,H,W); see `spacing.plausible_spacing`"""
     classes: tuple[str, ...]
-    """`CT_Liver` of all that is asked for"""
+    """`CT_Liver` of all prompts that are run"""
     instance: bool
     modality: str = ""
-    """that all is asked in"""
+    """that all prompts are run in"""
 
     def grid(self, shape: Sides, stage: str, share: float) -> Grid:
         """The rules' grid over a region, on about `share` of its voxels."""

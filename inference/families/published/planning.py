@@ -31,7 +31,7 @@ def plan_by_rules(
     Args:
         prompts: of the case.
         profile: what the rules do not speak of is as it says.
-        knows: what the model can be asked for.
+        knows: what the model can be run for.
         case: its shape, spacing and whether it asks for objects count.
         published: the rules.
     """
@@ -48,7 +48,7 @@ def plan_by_rules(
         published,
     )
     modality = one_modality([p.modality for p in asked])
-    # Both sides of a thing are one sentence: it is asked once.
+    # Both sides of a thing are one sentence, which is run once.
     queries = tuple(
         replace(
             found[p.id][0][0],

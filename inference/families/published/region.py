@@ -1,4 +1,4 @@
-"""The box that the fine stage looks at, from the coarse foreground (rules 27, 29 and 31)."""
+"""The region of the fine stage, from the coarse foreground (rules 27, 29 and 31)."""
 
 from __future__ import annotations
 

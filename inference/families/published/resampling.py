@@ -36,7 +36,7 @@ def resample_labels(labels: np.ndarray, shape: Sides, separate_axis: int | None 
     best = np.full(shape, -1.0, np.float16)
     for label in np.unique(labels):
         value = _apply((labels == label) * np.float32(LABEL_SCALE), matrices).astype(np.float16)
-        # A certain voxel goes to the last label that is sure of it, an uncertain one to the first best.
+        # A certain voxel goes to the last label certain of it, an uncertain one to the first of the highest.
         wins = (value > CERTAIN) | ((value > best) & ~(best > CERTAIN))
         out[wins] = label
         best[wins] = value[wins]

@@ -107,7 +107,7 @@ class StageRules(Struct, frozen=True, forbid_unknown_fields=True):
     """Which stages run (rules 5, 30, 39)."""
 
     skip_coarse: tuple[str, ...] = ()
-    """With one of these classes the fine stage looks at the whole volume at once."""
+    """With one of these classes the fine stage runs on the whole volume at once."""
     skip_fine: tuple[str, ...] = ()
     """With one of these classes the coarse result stands."""
     least_component: Count = 10
