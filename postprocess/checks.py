@@ -1,4 +1,4 @@
-"""Guards for array arguments: what came, what was wanted."""
+"""Guards for array arguments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class ArrayShapeError(ValueError):
-    """An array does not have the shape that its partner or the function needs."""
+    """An array does not have the shape that is needed."""
 
 
 def require_ndim(name: str, array: np.ndarray, ndim: int, axes: str) -> None:
@@ -16,6 +16,6 @@ def require_ndim(name: str, array: np.ndarray, ndim: int, axes: str) -> None:
 
 
 def require_same_shape(name: str, array: np.ndarray, other_name: str, shape: tuple[int, ...]) -> None:
-    """Raise `ArrayShapeError` unless `array`, of any shape, has that of its partner."""
+    """Raise `ArrayShapeError` unless `array`, of any shape, has the shape of `other_name`."""
     if array.shape != tuple(shape):
         raise ArrayShapeError(f"{name} has shape {array.shape}, but {other_name} needs {tuple(shape)}")

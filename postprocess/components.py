@@ -1,6 +1,6 @@
 """Connected components chosen by probability and size (Medal S, algorithm 3, section 2.9).
 
-Labels and probabilities are (D,H,W). A class is looked at only inside its own bounding box, and all its
+Labels and probabilities are (D,H,W). A class is filtered only inside its own bounding box, and all its
 components are measured in one labelling: cost grows with the boxes, not with the number of components.
 """
 
@@ -14,25 +14,25 @@ import numpy as np
 from vesal.postprocess.checks import require_ndim, require_same_shape
 from vesal.postprocess.instances import hits_by_axis
 
-# Means of float32 probabilities are summed in float64; what is left of the float32 rounding near 1 is about
-# 6e-8. A mean closer than this to a border counts as lying on it: no choice hangs on the last bit.
+# Means of float32 probabilities are summed in float64; the float32 rounding near 1 is about 6e-8. A mean
+# closer than this to a border counts as on it, so no choice depends on the last bit.
 BORDER = 1e-6
 
 WORTH_TAKING = 0.9
-"""A copy without empty planes is made where at most this share of an axis is left."""
+"""Empty planes are cut out where at most this share of an axis remains."""
 
 MIN_CONFIDENT = 2
-"""Fewest components of high probability for all of them to be kept; of a single one the next rule decides."""
+"""From so many components of high probability on, all of them are kept; else the next rule decides."""
 
 CANDIDATES = 2
-"""The component of the highest probability replaces the largest one only if it is one of so many largest."""
+"""The component of the highest probability replaces the largest one only if it is among this many largest."""
 
 Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
 class ComponentRules:
-    """What decides which components of one class stay (defaults: Medal S, algorithm 3)."""
+    """Which components of one class are kept (defaults: Medal S, algorithm 3)."""
 
     max_components: int = 3
     """Components considered, by size; anything smaller is always dropped. The paper takes three."""
@@ -78,10 +78,10 @@ def _voxels_to_remove(mask: np.ndarray, probability: np.ndarray, rules: Componen
     components, count = cc3d.connected_components(near, connectivity=6, return_N=True)
     if count <= 1:
         return np.empty(0, np.intp)
-    inside = components[near].astype(np.intp)  # few of the box's voxels: all that follows costs by them
+    inside = components[near].astype(np.intp)  # few of the box's voxels, so the rest is cheap
     sizes = np.bincount(inside, minlength=count + 1)
     weights = probability[mask]
-    if weights.dtype == np.float16:  # exact, and from there to doubles it is several times as fast
+    if weights.dtype == np.float16:  # exact, and several times as fast to float64
         weights = weights.astype(np.float32)
     sums = np.bincount(inside, weights=weights, minlength=count + 1)
     order = _by_size(sizes, rules.max_components)
@@ -93,7 +93,7 @@ def _voxels_to_remove(mask: np.ndarray, probability: np.ndarray, rules: Componen
 
 
 def _without_gaps(mask: np.ndarray) -> np.ndarray:
-    """A (D,H,W) bool mask of which one empty plane is left wherever there are several side by side.
+    """A (D,H,W) bool mask in which adjacent empty planes are reduced to one.
 
     Components, their sizes and the raster order of the voxels stay the same; stray specks far from an organ
     make its box several times as large as what lies in it.

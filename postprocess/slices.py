@@ -1,7 +1,7 @@
 """Filters that work slice by slice: presence, and competition between classes (BiomedParse-V).
 
 Slices lie along axis 0 of a (D,H,W) volume. `presence` is (N,D), one row a class: the probability that the
-class is in that slice at all, from the model's presence head. NaN: nothing measured it; the slice is kept.
+class is in that slice at all, from the model's presence head. NaN: not predicted; the slice is kept.
 """
 
 from __future__ import annotations
