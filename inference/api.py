@@ -7,27 +7,27 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from vesal import __version__
-from vesal.inference.data.case import Case
-from vesal.inference.data.errors import (
-    EmptyVolumeError,
-    IntensityError,
-    SpacingError,
-    UsageError,
-    VolumeShapeError,
+from vesal.inference.call_arguments import (
+    NO_LIMIT,
+    check_mask_stage,
+    check_progress,
+    choice_of,
+    make_case,
+    named_modality,
+    thread_count,
+    time_limit,
+    weights_name,
 )
+from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import ModalityChoice, Prompt
+from vesal.inference.data.terms import RUNTIMES
 from vesal.inference.engine import Engine, Watch
-from vesal.inference.geometry.views import Triple, triple
-from vesal.inference.io.intensity import to_uint8
-from vesal.inference.io.prompt_files import INSTANCE_KEY, parse_prompts_dict
 from vesal.inference.output.report import to_json
 from vesal.inference.planning.profile import Profile
-from vesal.inference.prompts.modality import modality_of
 from vesal.inference.prompts.parser import parse_case
 from vesal.inference.result import PromptResults, Result
 from vesal.inference.runtime.blas import one_blas_thread
@@ -40,13 +40,9 @@ from vesal.inference.timing.progress import ProgressCallback
 if TYPE_CHECKING:
     from vesal.inference.prompts.sentence_encoder import SentenceEncoder
 
-NAME = "image"
-"""Name of a volume without a file, in messages."""
-NO_LIMIT = float("inf")
-
 
 def load(
-    weights: str = "nano",
+    weights: str | PathLike[str] = "nano",
     *,
     threads: int | None = None,
     runtime: str = "auto",
@@ -58,17 +54,18 @@ def load(
         weights: name of a folder in Vesal's weights, or path of a folder with a manifest.json.
         threads: upper limit of CPU threads; None: all that affinity and container allow.
         runtime: `auto`, `openvino`, `onnxruntime` or `cuda`.
-        mask_stage: stage that takes a mask of the user as spatial prompt: `coarse`, `fine` or `off`; None: as
-            the weights say.
+        mask_stage: stage that takes the mask of a `Case` as spatial prompt (``segment_case``): `coarse`,
+            `fine` or `off`; None: as the weights say.
 
     Raises:
-        UsageError: ``threads`` is below 1.
+        UsageError: an argument cannot be used.
         ProfileError: there are no such weights, or they cannot be read.
         RuntimeChoiceError: the runtime is not installed, or does not start.
     """
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads is {threads}; give 1 or more, or None.")
-    return Model(Engine.open(weights, runtime, threads, mask_stage), threads)
+    limit = thread_count(threads)
+    choice_of("runtime", runtime, RUNTIMES)
+    check_mask_stage(mask_stage)
+    return Model(Engine.open(weights_name(weights), runtime, limit, mask_stage), limit)
 
 
 class Model:
@@ -112,7 +109,7 @@ class Model:
         prompts: str | Sequence[str] | Mapping[Any, Any],
         *,
         modality: str | None = None,
-        instances: bool = False,
+        instances: bool | None = None,
         seconds: float | None = None,
         progress: ProgressCallback | None = None,
     ) -> Result:
@@ -125,25 +122,24 @@ class Model:
             prompts: sentences, of which the i-th has the value i + 1 in the label map, or a dict of id ->
                 sentence, which keeps its ids; one sentence alone will do. A dict may hold `instance_label`.
             modality: CT, MR, US, PET or Microscopy; None: as the sentences say, else by the intensities.
-            instances: give every object its own value 1..n instead of its prompt's id.
-            seconds: time limit for this volume; the report lists what is dropped to meet it. None: no limit.
+            instances: give every object its own value 1..n instead of its prompt's id; None: as
+                `instance_label` in a dict says, else not.
+            seconds: time limit for this call; the report lists what is dropped to meet it. None: no limit.
             progress: called after every window with a `WindowProgress`; returning False cancels.
 
         Raises:
+            UsageError: ``seconds`` or ``progress`` cannot be used.
             CaseError: image, spacing, prompts or modality cannot be used; the message says what is wanted.
             CancelledError: ``progress`` returned False.
         """
-        given = prompts if isinstance(prompts, Mapping) else _numbered(prompts)
-        case = make_case(image, spacing_mm, given, instances)
-        understood, choice = self.understand(case, modality)
-        if seconds is not None and not seconds > 0:
-            raise UsageError(f"seconds is {seconds}; give a number above 0, or None.")
         started = time.monotonic()
-        clock = Clock(NO_LIMIT if seconds is None else float(seconds), started)
+        clock = Clock(time_limit(seconds), started)
+        check_progress(progress)
+        case = make_case(image, spacing_mm, prompts, instances)
+        understood, choice = self.understand(case, modality)
         segmentation = self.segment_case(case, understood, clock, progress=progress, keep_probabilities=True)
         by_id = isinstance(prompts, Mapping)
-        keys = list(case.sentences) if by_id else list(range(len(understood)))
-        results = PromptResults([segmentation.prompts[p.id] for p in understood], keys)
+        results = PromptResults([segmentation.prompts[p.id] for p in understood], by_id)
         report = self._report(case, choice, segmentation, time.monotonic() - started)
         return Result(segmentation.labels, results, report, segmentation)
 
@@ -159,8 +155,8 @@ class Model:
         Raises:
             ModalityError: there is no such modality.
         """
-        named = None if modality is None else modality_of(modality)
-        return parse_case(case, lambda: self.text_encoder, named)
+        with self.working():
+            return parse_case(case, lambda: self.text_encoder, named_modality(modality))
 
     def segment_case(
         self,
@@ -237,46 +233,3 @@ class Model:
                 "seconds": seconds,
             }
         )
-
-
-def make_case(image: Any, spacing_mm: Sequence[float], prompts: Mapping[Any, Any], instances: bool) -> Case:
-    """A checked case of a volume in memory, see `Model.segment`. Raises CaseError."""
-    volume = np.asarray(image)
-    _check_volume(volume)
-    wanted = dict(prompts)
-    if instances or INSTANCE_KEY not in wanted:
-        wanted[INSTANCE_KEY] = int(instances)
-    checked = parse_prompts_dict(wanted, "prompts")
-    spacing = _checked_spacing(spacing_mm)
-    grey, note = to_uint8(NAME, volume)
-    notes = (*((note,) if note else ()), *checked.notes)
-    return Case(NAME, np.ascontiguousarray(grey), spacing, checked.sentences, checked.instance, None, notes)
-
-
-def _numbered(prompts: str | Sequence[str]) -> dict[int, str]:
-    """A list of sentences as a dict of ids from 1 on."""
-    return dict(enumerate([prompts] if isinstance(prompts, str) else prompts, 1))
-
-
-def _check_volume(volume: np.ndarray) -> None:
-    """Raise a CaseError unless it is a volume (D, H, W) of real numbers."""
-    if volume.dtype.kind not in "buif":
-        raise IntensityError(f"image has dtype {volume.dtype}; real numbers are wanted, best uint8.")
-    if volume.ndim != 3:
-        raise VolumeShapeError(
-            f"image has {volume.ndim} axes, shape {volume.shape}; three, (D, H, W), are wanted. Give one "
-            "grey volume, without channel or time axis."
-        )
-    if volume.size == 0:
-        raise EmptyVolumeError(f"image has shape {volume.shape}, so no voxel; 1 or more are wanted.")
-
-
-def _checked_spacing(spacing_mm: Sequence[float]) -> Triple:
-    wanted = "three positive lengths in mm, ordered like the array (D, H, W), are wanted."
-    try:
-        d, h, w = triple(float(length) for length in spacing_mm)
-    except (TypeError, ValueError):
-        raise SpacingError(f"spacing_mm is {spacing_mm!r}; {wanted}") from None
-    if not all(0 < length < float("inf") for length in (d, h, w)):
-        raise SpacingError(f"spacing_mm is ({d:g}, {h:g}, {w:g}); {wanted}")
-    return d, h, w

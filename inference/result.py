@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from vesal.inference.geometry.resample import to_native
 from vesal.inference.stages.case_run import Segmentation, ViewProbability
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """The result of one volume."""
 
@@ -48,9 +49,10 @@ class Result:
 class PromptResults(Sequence[PromptResult]):
     """Results in the order of the prompts; indexed by position for a list of prompts, by id for a dict."""
 
-    def __init__(self, results: Sequence[PromptResult], keys: Sequence[int]) -> None:
-        """``keys`` are the indices, one for each result."""
-        self._results = dict(zip(keys, results, strict=True))
+    def __init__(self, results: Sequence[PromptResult], by_id: bool) -> None:
+        """``by_id``: the prompts came as a dict."""
+        self._results = list(results)
+        self._by_id = {result.id: result for result in results} if by_id else None
 
     def __len__(self) -> int:
         """How many prompts there were."""
@@ -58,14 +60,25 @@ class PromptResults(Sequence[PromptResult]):
 
     def __iter__(self) -> Iterator[PromptResult]:
         """Each result in turn."""
-        return iter(self._results.values())
+        return iter(self._results)
+
+    def __reversed__(self) -> Iterator[PromptResult]:
+        """Each result, the last one first."""
+        return reversed(self._results)
+
+    def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
+        """Position of a result. Raises ValueError where it is none of these."""
+        return self._results.index(value, start, len(self) if stop is None else stop)
 
     def __getitem__(self, i: Any) -> Any:
         """The result of one prompt. Raises IndexError where there is none."""
-        key = i + len(self) if i not in self._results and -len(self) <= i < 0 else i
-        if key not in self._results:
-            raise IndexError(f"There is no prompt {i}; there are {list(self._results)}.")
-        return self._results[key]
+        try:
+            if self._by_id is not None:
+                return self._by_id[int(i) if isinstance(i, str) else operator.index(i)]
+            return self._results[i]
+        except (IndexError, KeyError, TypeError, ValueError):
+            keys = list(range(len(self))) if self._by_id is None else list(self._by_id)
+            raise IndexError(f"There is no prompt {i!r}; there are {keys}.") from None
 
     def __repr__(self) -> str:
         """As a list."""

@@ -43,3 +43,8 @@ def __getattr__(name: str) -> _Any:
     if module is not None:
         return getattr(_import_module(module), name)
     raise AttributeError(f"module 'vesal' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    """What there is to call, also before it was imported."""
+    return sorted(__all__)

@@ -8,3 +8,5 @@ STAGES = COARSE, FINE = "coarse", "fine"
 OFF = "off"
 MASK_STAGES = (*STAGES, OFF)
 """Which stage takes a user's mask as spatial prompt (Medal S, hybrid mode); `off`: none."""
+RUNTIMES = ("auto", "openvino", "onnxruntime", "cuda")
+"""What may be asked to run the networks; `auto` chooses."""

@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from vesal.inference.data.errors import UsageError
-from vesal.inference.data.terms import MASK_STAGES
+from vesal.inference.data.terms import MASK_STAGES, RUNTIMES
 from vesal.inference.planning.weights_folder import WEIGHTS
-
-RUNTIMES = ("auto", "openvino", "onnxruntime", "cuda")
 
 
 def _setting(default: Any, text: str) -> Any:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+
+_SET_BY_IMPORT = "KMP_DUPLICATE_LIB_OK"
+"""Variable that threadpoolctl leaves in the environment of whoever imports it."""
 
 
 class _OneThread:
@@ -37,8 +41,11 @@ class _OneThread:
     def _libraries(self) -> Any:
         """The controller of the BLAS libraries loaded by now, numpy's among them."""
         if self._controller is None:
+            before = os.environ.get(_SET_BY_IMPORT)
             from threadpoolctl import ThreadpoolController  # 5 ms, which a mere import of ours need not take
 
+            if before is None:
+                os.environ.pop(_SET_BY_IMPORT, None)
             self._controller = ThreadpoolController()
         return self._controller
 

@@ -12,6 +12,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Protocol
 
+import numpy as np
 from msgspec import structs
 
 from vesal.inference.data.errors import CancelledError
@@ -182,7 +183,8 @@ class Ladder:
         self._windows += 1
         left = sum(n.windows * n.times for n in self._costs(self.effort, current, False))
         status = WindowProgress(self._stage, self._windows, self._windows + left, self.forecast.spent_s())
-        if self.progress(status) is False:
+        answer = self.progress(status)
+        if isinstance(answer, (bool, np.bool_)) and not answer:
             raise CancelledError(
                 f"The case was cancelled after window {self._windows} of the {status.stage} stage."
             )

@@ -14,10 +14,12 @@ from vesal.inference.api import Model
 from vesal.inference.data.errors import (
     CancelledError,
     EmptyVolumeError,
+    InstanceLabelError,
     IntensityError,
     ModalityError,
     NoPromptsError,
     ProfileError,
+    PromptError,
     PromptIdError,
     PromptTextError,
     SpacingError,
@@ -61,9 +63,19 @@ def test_a_dict_keeps_its_ids(model: Model, image: np.ndarray) -> None:
     assert set(np.unique(result.labels)) == {0, 7, 300} and result.labels.dtype == np.uint16
     assert result.prompts[300].target == "spleen" and [p.id for p in result.prompts] == [7, 300]
     assert result.probability(300)[SPLEEN].mean() > 0.9
-    for lookup in (lambda: result.prompts[0], lambda: result.probability(1)):
-        with pytest.raises(IndexError, match=r"no prompt \d; there are \[7, 300\]"):
-            lookup()
+    assert [p.id for p in reversed(result.prompts)] == [300, 7] and result.prompts.index(
+        result.prompts[7]
+    ) == 0
+    for i in (0, 1, -1, None, "x", [7]):
+        with pytest.raises(IndexError, match=r"no prompt .*; there are \[7, 300\]"):
+            result.probability(i)
+
+
+def test_ids_may_be_of_numpy(model: Model, image: np.ndarray) -> None:
+    """As `np.unique` of a label map gives them."""
+    prompts = dict(zip(np.array([3, 9]), ["liver", "spleen"], strict=True))
+    result = model.segment(image, SPACING, prompts, modality="CT")
+    assert result.prompts[np.int64(9)].target == "spleen" and set(np.unique(result.labels)) == {0, 3, 9}
 
 
 def test_one_sentence_alone_will_do(model: Model, image: np.ndarray) -> None:
@@ -162,12 +174,15 @@ def test_progress_is_called_per_window_and_ends_at_what_was_planned(image: np.nd
     assert all(a.seconds <= b.seconds for a, b in zip(told, told[1:], strict=False))
 
 
+@pytest.mark.parametrize("false", [False, np.False_])
 @pytest.mark.parametrize("after", [1, 2, 3])
-def test_returning_false_cancels(image: np.ndarray, after: int) -> None:
+def test_returning_false_cancels(image: np.ndarray, after: int, false: Any) -> None:
     network = Bright()
     model = make_model(network, coarse=StageRule(window_voxels=16**3, max_windows=8, overlap=0.0))
     with pytest.raises(CancelledError, match=f"cancelled after window {after} of the coarse stage"):
-        model.segment(image, SPACING, ["liver"], modality="CT", progress=lambda p: p.windows < after)
+        model.segment(
+            image, SPACING, ["liver"], modality="CT", progress=lambda p: false if p.windows >= after else None
+        )
     assert len(network.calls) == after
     assert model.segment(image, SPACING, ["liver"], modality="CT").labels.any(), "the model goes on"
 
@@ -200,12 +215,32 @@ def test_the_report_is_plain_values(model: Model, image: np.ndarray) -> None:
         ({"spacing_mm": (1.0, 0.0, 1.0)}, SpacingError, r"\(1, 0, 1\)"),
         ({"spacing_mm": 1.0}, SpacingError, "three positive lengths"),
         ({"spacing_mm": ("a", "b", "c")}, SpacingError, "ordered like the array"),
+        ({"spacing_mm": "111"}, SpacingError, "'111'"),
+        ({"spacing_mm": {3.0, 1.0, 2.0}}, SpacingError, "ordered like the array"),
+        ({"spacing_mm": (10**400, 1, 1)}, SpacingError, "three positive"),
+        ({"spacing_mm": (1e160, 1, 1)}, SpacingError, "1e\\+160"),
+        ({"image": [[[1, 2], [3]]]}, IntensityError, "cannot be taken as an array"),
+        ({"image": np.ma.masked_greater(np.ones((2, 2, 2)), 0)}, IntensityError, "filled"),
+        ({"image": np.full((2, 2, 2), np.longdouble("1e4000"))}, IntensityError, "8 infinite"),
+        ({"prompts": None}, PromptError, "None; a list of sentences"),
+        ({"prompts": b"liver"}, PromptError, "a list of sentences"),
+        ({"prompts": {"liver", "spleen"}}, PromptError, "in their order"),
+        ({"instances": "no"}, InstanceLabelError, "'no'; True, False or None"),
+        (
+            {"prompts": {1: "cell", "instance_label": 1}, "instances": False},
+            InstanceLabelError,
+            "one of them",
+        ),
+        ({"modality": 5}, ModalityError, "5; a word"),
+        ({"seconds": "5"}, UsageError, "'5'; a number above 0"),
+        ({"seconds": float("nan")}, UsageError, "nan; a number above 0"),
+        ({"progress": 5}, UsageError, "5; a function"),
         ({"prompts": []}, NoPromptsError, "no prompt"),
         ({"prompts": ["liver", " "]}, PromptTextError, "2"),
         ({"prompts": [3]}, PromptTextError, "1"),
         ({"prompts": {0: "liver"}}, PromptIdError, "0"),
         ({"modality": "X-ray film"}, ModalityError, "CT, MR, US, PET, Microscopy"),
-        ({"seconds": 0}, UsageError, "above 0"),
+        ({"seconds": 0}, UsageError, "a number above 0"),
     ],
 )
 def test_bad_input_is_a_named_error(
@@ -219,11 +254,22 @@ def test_bad_input_is_a_named_error(
 def test_load_names_what_is_wrong() -> None:
     with pytest.raises(ProfileError, match="no/such/weights"):
         vesal.load("no/such/weights")
-    with pytest.raises(UsageError, match="threads is 0"):
-        vesal.load(threads=0)
+    for threads in (0, 1.5, "2", True):
+        with pytest.raises(UsageError, match=f"threads is {threads!r}; a whole number"):
+            vesal.load(threads=threads)
+    with pytest.raises(UsageError, match="mask_stage is 'nope'; one of coarse, fine, off"):
+        vesal.load(mask_stage="nope")
+    with pytest.raises(UsageError, match="runtime is 'tpu'; one of auto"):
+        vesal.load(runtime="tpu")
+    for weights in (None, "", "a\0b"):
+        with pytest.raises(UsageError, match="a name of weights or a path"):
+            vesal.load(weights)
+    with pytest.raises(ProfileError, match="absent"):
+        vesal.load(Path("absent"))
 
 
 def test_the_package_says_what_it_has() -> None:
+    assert dir(vesal) == sorted(vesal.__all__)
     assert all(getattr(vesal, name) is not None for name in vesal.__all__)
     assert vesal.Model is Model and vesal.CancelledError is CancelledError
     with pytest.raises(AttributeError, match="it has .*load"):

@@ -1,0 +1,174 @@
+"""Arguments of a call from Python, checked: each error says what came and what is wanted."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vesal.inference.data.case import Case
+from vesal.inference.data.errors import (
+    EmptyVolumeError,
+    InstanceLabelError,
+    IntensityError,
+    ModalityError,
+    PromptError,
+    SpacingError,
+    UsageError,
+    VolumeShapeError,
+    shown,
+)
+from vesal.inference.data.terms import MASK_STAGES
+from vesal.inference.geometry.views import Triple, triple
+from vesal.inference.io.intensity import to_uint8
+from vesal.inference.io.prompt_files import INSTANCE_KEY, parse_prompts_dict
+from vesal.inference.prompts.modality import modality_of
+
+NAME = "image"
+"""Name of a volume without a file, in messages."""
+NO_LIMIT = float("inf")
+MIN_LENGTH_MM, MAX_LENGTH_MM = 1e-6, 1e6
+"""Of a voxel: from a nanometre to a kilometre."""
+
+
+def weights_name(weights: str | os.PathLike[str]) -> str:
+    """Name or path of weights as text. Raises UsageError."""
+    if isinstance(weights, os.PathLike):
+        weights = str(Path(weights).absolute())  # a path stays one, even without a slash in it
+    if not isinstance(weights, str) or not weights or "\0" in weights:
+        raise UsageError(f"weights is {shown(weights)}; a name of weights or a path of a folder is wanted.")
+    return weights
+
+
+def thread_count(threads: Any) -> int | None:
+    """A limit of threads, 1 or more, or None. Raises UsageError."""
+    if threads is None:
+        return None
+    try:
+        count = operator.index(threads)
+    except TypeError:
+        count = 0
+    if count < 1 or isinstance(threads, bool):
+        raise UsageError(f"threads is {shown(threads)}; a whole number from 1 on, or None, is wanted.")
+    return count
+
+
+def choice_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise UsageError unless ``value`` is one of ``choices``."""
+    if not isinstance(value, str) or value not in choices:
+        raise UsageError(f"{name} is {shown(value)}; one of {', '.join(choices)} is wanted.")
+
+
+def check_mask_stage(stage: Any) -> None:
+    """Raise UsageError unless ``stage`` is None or one of `terms.MASK_STAGES`."""
+    if stage is not None:
+        choice_of("mask_stage", stage, MASK_STAGES)
+
+
+def time_limit(seconds: Any) -> float:
+    """Seconds above 0, or infinity for None. Raises UsageError."""
+    if seconds is None:
+        return NO_LIMIT
+    try:
+        limit = 0.0 if isinstance(seconds, (str, bytes)) else float(seconds)
+    except (TypeError, ValueError, OverflowError):
+        limit = 0.0
+    if not limit > 0:
+        raise UsageError(f"seconds is {shown(seconds)}; a number above 0, or None, is wanted.")
+    return limit
+
+
+def check_progress(progress: Any) -> None:
+    """Raise UsageError unless it can be called, or is None."""
+    if progress is not None and not callable(progress):
+        raise UsageError(f"progress is {shown(progress)}; a function of one argument, or None, is wanted.")
+
+
+def named_modality(modality: Any) -> str | None:
+    """A modality under our name, or None. Raises ModalityError."""
+    if modality is not None and not isinstance(modality, str):
+        raise ModalityError(f"modality is {shown(modality)}; a word such as CT, or None, is wanted.")
+    return None if modality is None else modality_of(modality)
+
+
+def make_case(image: Any, spacing_mm: Any, prompts: Any, instances: Any = None) -> Case:
+    """A checked case of a volume in memory, see `Model.segment`. Raises CaseError."""
+    volume = _volume(image)
+    checked = parse_prompts_dict(_numbered(prompts) | _instance_label(prompts, instances), "prompts")
+    spacing = _spacing(spacing_mm)
+    grey, note = to_uint8(NAME, volume)
+    notes = (*((note,) if note else ()), *checked.notes)
+    return Case(NAME, np.ascontiguousarray(grey), spacing, checked.sentences, checked.instance, None, notes)
+
+
+def _numbered(prompts: Any) -> dict[Any, Any]:
+    """Prompts as a dict: a list gets ids from 1 on."""
+    if isinstance(prompts, Mapping):
+        return {int(k) if isinstance(k, np.integer) else k: v for k, v in prompts.items()}
+    if isinstance(prompts, np.ndarray):
+        prompts = prompts.tolist()
+    if isinstance(prompts, str):
+        return {1: prompts}
+    if not isinstance(prompts, Iterable) or isinstance(prompts, (bytes, set, frozenset)):
+        raise PromptError(
+            f"prompts is {shown(prompts)}; a list of sentences in their order, or a dict of id -> sentence, "
+            "is wanted."
+        )
+    return dict(enumerate(prompts, 1))
+
+
+def _instance_label(prompts: Any, instances: Any) -> dict[str, Any]:
+    """Whether objects are wanted, as the key of a dict of prompts: the argument's word, else the dict's."""
+    if instances is not None and not (isinstance(instances, (bool, np.bool_)) or instances in (0, 1)):
+        raise InstanceLabelError(f"instances is {shown(instances)}; True, False or None is wanted.")
+    in_dict = isinstance(prompts, Mapping) and INSTANCE_KEY in prompts
+    if instances is None:
+        return {} if in_dict else {INSTANCE_KEY: 0}
+    if in_dict and str(prompts[INSTANCE_KEY]) != str(int(instances)):
+        raise InstanceLabelError(
+            f"instances is {instances}, but {INSTANCE_KEY} of the prompts is {shown(prompts[INSTANCE_KEY])}; "
+            "give one of them."
+        )
+    return {INSTANCE_KEY: int(instances)}
+
+
+def _volume(image: Any) -> np.ndarray:
+    """A volume (D, H, W) of real numbers."""
+    if isinstance(image, np.ma.MaskedArray):
+        raise IntensityError("image is a masked array; give image.filled(VALUE) with a value for the masked.")
+    try:
+        volume = np.asarray(image)
+    except Exception as error:  # whatever an array-like of another library raises
+        raise IntensityError(
+            f"image cannot be taken as an array ({error}); a numpy array is wanted."
+        ) from error
+    if volume.dtype.kind not in "buif":
+        raise IntensityError(f"image has dtype {volume.dtype}; real numbers are wanted, best uint8.")
+    if volume.ndim != 3:
+        raise VolumeShapeError(
+            f"image has {volume.ndim} axes, shape {volume.shape}; three, (D, H, W), are wanted. Give one "
+            "grey volume, without channel or time axis."
+        )
+    if volume.size == 0:
+        raise EmptyVolumeError(f"image has shape {volume.shape}, so no voxel; 1 or more are wanted.")
+    if volume.dtype.kind == "f" and volume.dtype.itemsize > 8:
+        with np.errstate(over="ignore"):  # what float64 cannot hold becomes infinite, and is refused as such
+            return volume.astype(np.float64)
+    return volume
+
+
+def _spacing(spacing_mm: Any) -> Triple:
+    wanted = "three positive lengths in mm, ordered like the array (D, H, W), are wanted."
+    try:
+        if isinstance(spacing_mm, (str, bytes, set, frozenset, Mapping)):
+            raise TypeError
+        d, h, w = triple(float(length) for length in spacing_mm)
+    except (TypeError, ValueError, OverflowError):
+        raise SpacingError(f"spacing_mm is {shown(spacing_mm)}; {wanted}") from None
+    if not all(MIN_LENGTH_MM <= length <= MAX_LENGTH_MM for length in (d, h, w)):
+        raise SpacingError(f"spacing_mm is ({d:g}, {h:g}, {w:g}); {wanted}")
+    return d, h, w
