@@ -10,6 +10,8 @@ from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from msgspec import to_builtins
+
 from vesal import __version__
 from vesal.inference.call_arguments import (
     NO_LIMIT,
@@ -85,6 +87,12 @@ class Model:
     def profile(self) -> Profile:
         """How the weights are run, and what they were trained on."""
         return self.engine.profile
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the weights come from, for reports; see ``planning.manifest.Provenance``."""
+        told: dict[str, Any] = to_builtins(self.profile.provenance)
+        return told
 
     @property
     def runtime(self) -> Runtime:
@@ -218,6 +226,7 @@ class Model:
             {
                 "version": __version__,
                 "weights": self.name,
+                "provenance": self.provenance,
                 "runtime": self.runtime_report(),
                 "shape": case.image.shape,
                 "spacing_dhw_mm": case.spacing_dhw_mm,

@@ -97,7 +97,11 @@ class CaseReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """One run of the container."""
+    """One run of the container.
+
+    `provenance` says where the weights come from (`planning.manifest.Provenance`); it is empty where they were
+    never opened.
+    """
 
     version: str
     weights: str
@@ -110,3 +114,4 @@ class RunReport:
     exit_code: int
     ended: str
     cases: tuple[CaseReport, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -15,6 +15,8 @@ MANIFEST = "manifest.json"
 Modality = Annotated[str, one_of(MODALITIES)]
 Side = Annotated[str, one_of(SIDES)]
 FileName = Annotated[str, Meta(min_length=1)]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+"""SHA-256, hexadecimal."""
 
 
 class CoveredTarget(Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,10 +42,36 @@ class OverrideEntry(Struct, frozen=True, forbid_unknown_fields=True):
     fine: dict[str, Any] = {}
 
 
+class SourceFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """A file that the weights were made of."""
+
+    file: str
+    """Its name, without a folder."""
+    sha256: Digest | None = None
+    step: int | None = None
+    """Training step that the file states."""
+
+
+class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where weights come from; None where it is not known."""
+
+    paper: str | None = None
+    repository: str | None = None
+    """Of the code; of the weights where only that is known; `this one` for Vesal's own."""
+    commit: Annotated[str, Meta(pattern="^[0-9a-f]{7,40}$")] | None = None
+    """State of the repository that the facts about the weights were taken from."""
+    code_licence: str | None = None
+    weights_licence: str | None = None
+    files: dict[str, SourceFile] = {}
+    """By their role; empty for weights that were trained here."""
+    modalities: tuple[Modality, ...] = ()
+    """Those that the network was trained on."""
+
+
 class FileEntry(Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of a file of the folder."""
 
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    sha256: Digest
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
@@ -63,6 +91,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     filters: FilterRule = FilterRule()
     hybrid: Annotated[str, one_of(MASK_STAGES)] = FINE
     orientation: OrientationRule | None = None
+    provenance: Provenance = Provenance()
     # The rest is for people and for training only.
     version: int = 1
     about: str = ""

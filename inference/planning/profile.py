@@ -18,7 +18,14 @@ from msgspec import structs
 from vesal.inference.data.errors import ProfileError
 from vesal.inference.data.terms import FINE
 from vesal.inference.planning.checked import checked, read_json
-from vesal.inference.planning.manifest import COMMON, MANIFEST, CoveredTarget, Manifest, OverrideEntry
+from vesal.inference.planning.manifest import (
+    COMMON,
+    MANIFEST,
+    CoveredTarget,
+    Manifest,
+    OverrideEntry,
+    Provenance,
+)
 from vesal.inference.planning.rules import FilterRule, OrientationRule, StageRule
 
 T = TypeVar("T")
@@ -53,6 +60,8 @@ class Profile:
     """Stage that takes a user's mask as spatial prompt: `coarse`, `fine` or `off`."""
     orientation: OrientationRule | None = None
     """When other orientations are tried; None: never."""
+    provenance: Provenance = Provenance()
+    """Where the weights come from."""
     family_fields: Mapping[str, Any] = field(default_factory=dict)
     """The manifest's ``graphs``, and what not every family has: parsed JSON, which the family checks."""
 
@@ -114,6 +123,7 @@ def read_profile(folder: Path, check_digests: bool = True) -> Profile:
         targets=manifest.targets,
         hybrid=manifest.hybrid,
         orientation=manifest.orientation,
+        provenance=manifest.provenance,
         family_fields={name: value for name, value in content.items() if name not in COMMON},
     )
 

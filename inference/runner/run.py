@@ -300,6 +300,7 @@ def _run_report(
         exit_code=code,
         ended=ended,
         cases=tuple(cases),
+        provenance=model.model.provenance if model.model else {},
     )
 
 

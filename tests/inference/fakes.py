@@ -47,6 +47,7 @@ class FakeModel:
     """
 
     name = "cubes"
+    provenance = {"paper": "none"}
     text_encoder = None
 
     def __init__(self) -> None:

@@ -198,6 +198,7 @@ def test_the_report_is_plain_values(model: Model, image: np.ndarray) -> None:
     result = model.segment(image, SPACING, ["liver"], modality="CT")
     told = json.loads(json.dumps(result.report))
     assert told["weights"] == "fakes" and told["version"] == vesal.__version__
+    assert told["provenance"]["files"] == {}
     assert told["spacing_dhw_mm"] == list(SPACING) and told["shape"] == list(image.shape)
     assert [stage["stage"] for stage in told["stages"]] == ["coarse", "fine"]
     assert told["prompts"][0]["target"] == "liver"
