@@ -21,6 +21,7 @@ JUNK = (
     "inference/__pycache__/engine.cpython-311.pyc",
     "weights/medal-s/fine.onnx",
     "weights/sat/manifest.json",
+    "weights/nano/.digests.json",
     "vesal.egg-info/PKG-INFO",
 )
 """What use leaves behind in a checkout."""

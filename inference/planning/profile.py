@@ -6,7 +6,6 @@ name.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +17,7 @@ from msgspec import structs
 from vesal.inference.data.errors import ProfileError
 from vesal.inference.data.terms import FINE
 from vesal.inference.planning.checked import checked, read_json
+from vesal.inference.planning.digests import Digests
 from vesal.inference.planning.manifest import (
     COMMON,
     MANIFEST,
@@ -100,6 +100,9 @@ class Profile:
 def read_profile(folder: Path, check_digests: bool = True) -> Profile:
     """Read ``folder/manifest.json`` and check it, and that the files are those that it lists.
 
+    What was hashed is kept in the folder, see ``digests.Digests``; without ``check_digests`` files only have
+    to be there.
+
     Raises:
         ProfileError: no such folder or manifest, not JSON, a field missing, unknown, of a wrong type or out
             of range (``checked.checked``), a file missing or changed. The fields that are the family's own
@@ -144,6 +147,7 @@ def _check_files(folder: Path, manifest: Manifest, digests: bool) -> None:
     for used in manifest.used_files():
         if used not in manifest.files:
             raise ProfileError(f"{folder / MANIFEST} uses {used} but gives no sha256 for it; export again.")
+    seen = Digests(folder)
     for name, entry in manifest.files.items():
         path = folder / name
         if not path.is_file():
@@ -151,10 +155,10 @@ def _check_files(folder: Path, manifest: Manifest, digests: bool) -> None:
                 f"{path} is missing; {folder / MANIFEST} lists it. Fetch or export the weights again."
             )
         if digests:
-            with path.open("rb") as handle:  # not read whole: converted weights have hundreds of megabytes
-                came = hashlib.file_digest(handle, "sha256").hexdigest()
+            came = seen.of(name)
             if came != entry.sha256:
                 raise ProfileError(
                     f"{path} has sha256 {came[:12]}..., {folder / MANIFEST} says {entry.sha256[:12]}...; "
                     "the file was changed or cut. Fetch or export the weights again."
                 )
+    seen.keep()

@@ -15,6 +15,7 @@ from tests.weights.made import Made, make  # noqa: E402
 from vesal.inference.data.errors import ProfileError  # noqa: E402
 from vesal.inference.families.network_input import image_channels  # noqa: E402
 from vesal.inference.families.query import QueryModel  # noqa: E402
+from vesal.inference.planning.digests import KEPT  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
 from vesal.inference.runtime.onnx import OnnxRuntime  # noqa: E402
 from vesal.weights.convert import verify  # noqa: E402
@@ -138,8 +139,8 @@ def test_queries_are_text_plus_modality(medal_s: Made) -> None:
 
 def test_the_manifest_tells_sources_and_digests(medal_s: Made) -> None:
     told = manifest(medal_s)
-    names = {path.name for path in medal_s.out.iterdir() if path.is_file()} - {"manifest.json"}
-    assert names <= set(told["files"]) and not list(medal_s.out.glob(".*"))
+    names = {path.name for path in medal_s.out.iterdir() if path.is_file()} - {"manifest.json", KEPT}
+    assert names <= set(told["files"]) and not list(medal_s.out.glob(".converting-*"))
     for name, entry in told["files"].items():
         assert hashlib.sha256((medal_s.out / name).read_bytes()).hexdigest() == entry["sha256"]
     assert told["source"]["coarse"]["step"] == 7 and len(told["source"]["text"]["sha256"]) == 64
