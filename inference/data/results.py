@@ -99,8 +99,8 @@ class CaseReport:
 class RunReport:
     """One run of the container.
 
-    `provenance` says where the weights come from (`planning.manifest.Provenance`); it is empty where they were
-    never opened.
+    `provenance` says where the weights come from (`planning.manifest.Provenance`); empty where they
+    were never opened.
     """
 
     version: str

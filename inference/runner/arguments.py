@@ -6,6 +6,7 @@ A field's name is its flag (`--dataset`), and where it is one of `FROM_ENVIRONME
 
 import argparse
 import os
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ FROM_ENVIRONMENT = ("seconds", "threads", "weights", "runtime", "hybrid")
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings out of command line and environment.
 
-    `-h` and `--version` print and raise SystemExit(0). Raises UsageError for invalid arguments.
+    `-h`, `--version` and `--list` print and raise SystemExit(0). Raises UsageError for invalid arguments.
     """
     given = vars(make_parser().parse_args(list(arguments)))
     verbosity = given.pop("verbose") - given.pop("quiet")
@@ -56,6 +57,15 @@ def make_parser() -> argparse.ArgumentParser:
             parser.add_argument("--" + field.name, type=kind, metavar=metavar, help=text)
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more")
     parser.add_argument("-q", "--quiet", action="count", default=0, help="log warnings only, no bar")
+    parser.add_argument(
+        "--list",
+        action=_List,
+        default=argparse.SUPPRESS,
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="list the weights that are there, or the targets of one with synonyms and measured Dice",
+    )
     parser.add_argument("--version", action="version", version=f"vesal {__version__}")
     return parser
 
@@ -66,6 +76,28 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> typing.NoReturn:
         """Raise UsageError with argparse's message and a hint."""
         raise UsageError(f"{message}; `{self.prog} --help` lists the options.")
+
+
+class _List(argparse.Action):
+    """`--list [NAME]`: prints and ends, as `--version` does; UsageError where there are no such weights."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Print; imported here, as a run needs none of it."""
+        from vesal.inference.runner.listing import list_weights
+
+        text = list_weights(values)
+        try:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # `vesal --list | head`; what Python flushes at its end goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        parser.exit()
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

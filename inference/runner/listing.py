@@ -1,0 +1,122 @@
+"""What `vesal --list` prints: the weights that are there, or the targets of one of them, as aligned text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vesal.inference.data.errors import ProfileError, UsageError
+from vesal.inference.planning.checked import read_json
+from vesal.inference.planning.manifest import MANIFEST, CoveredTarget, Provenance
+from vesal.inference.planning.profile import Profile, read_profile
+from vesal.inference.planning.weights_folder import WEIGHTS, weights_folder
+from vesal.inference.prompts.vocabulary import Vocabulary, load_vocabulary
+
+UNKNOWN = "-"
+"""Stands for what is not known, or was not measured."""
+GAP = "  "
+
+
+def list_weights(name: str = "", weights: Path = WEIGHTS) -> str:
+    """The text for `--list` (without ``name``: all profiles below ``weights``) or `--list NAME`.
+
+    Raises:
+        UsageError: there are no weights of that name, or their manifest cannot be used.
+    """
+    return _one(name, weights) if name else _all(weights)
+
+
+def _all(weights: Path) -> str:
+    rows = [("name", "family", "modalities", "targets", "licence", "size", "paper")]
+    broken = []
+    for folder in _folders(weights):
+        try:
+            profile = read_profile(folder, check_digests=False)
+        except ProfileError as error:
+            broken.append(f"{folder.name} cannot be used: {error}")
+            continue
+        rows.append(
+            (
+                profile.name,
+                profile.family,
+                ", ".join(profile.provenance.modalities) or UNKNOWN,
+                str(len(profile.targets)),
+                profile.licence,
+                f"{_size_mb(profile):.1f} MB",
+                profile.provenance.paper or UNKNOWN,
+            )
+        )
+    return "\n".join([*_aligned(rows), *broken])
+
+
+def _one(name: str, weights: Path) -> str:
+    folder = weights / name if (weights / name / MANIFEST).is_file() else weights_folder(name)
+    if not (folder / MANIFEST).is_file():
+        known = ", ".join(path.name for path in _folders(weights)) or "none"
+        raise UsageError(
+            f"There are no weights {name!r}; known are: {known}. Give one of these, or the path of a folder "
+            f"with a {MANIFEST}; `python -m vesal.weights.convert --list` tells what can be converted."
+        )
+    try:
+        profile = read_profile(folder, check_digests=False)
+    except ProfileError as error:
+        raise UsageError(str(error)) from error
+    vocabulary = load_vocabulary()
+    rows = [("target", "modality", "Dice", "synonyms")]
+    rows += sorted((_row(target, vocabulary) for target in profile.targets), key=lambda row: row[:2])
+    return "\n".join([*_aligned(_facts(profile)), "", *_aligned(rows)])
+
+
+def _row(target: CoveredTarget, vocabulary: Vocabulary) -> tuple[str, str, str, str]:
+    """One target with its side, modality, measured Dice and the other words for it."""
+    concept = vocabulary.concepts.get(target.concept)
+    name = f"{target.side} {target.concept}" if target.side else target.concept
+    dice = UNKNOWN if target.dsc is None else f"{target.dsc:.3f}"
+    return name, target.modality, dice, ", ".join(concept.terms if concept else ()) or UNKNOWN
+
+
+def _facts(profile: Profile) -> list[tuple[str, str]]:
+    """Name and value of what is said above the targets."""
+    told: Provenance = profile.provenance
+    facts: list[tuple[str, str | None]] = [
+        ("name", profile.name),
+        ("family", profile.family),
+        ("folder", str(profile.folder)),
+        ("size", f"{_size_mb(profile):.1f} MB"),
+        ("licence", profile.licence),
+        ("paper", told.paper),
+        ("repository", told.repository),
+        ("commit", told.commit),
+        ("licence of the code", told.code_licence),
+        ("licence of the weights", told.weights_licence),
+        ("modalities", ", ".join(told.modalities)),
+        *((f"made of ({role})", f"{f.file}, sha256 {f.sha256 or UNKNOWN}") for role, f in told.files.items()),
+    ]
+    return [(name, value or UNKNOWN) for name, value in facts]
+
+
+def _folders(weights: Path) -> list[Path]:
+    """Folders of profiles below ``weights``: the text encoder's manifest names no family."""
+    return [path.parent for path in sorted(weights.glob(f"*/{MANIFEST}")) if _is_profile(path)]
+
+
+def _is_profile(manifest: Path) -> bool:
+    try:
+        content = read_json(manifest, "")
+    except ProfileError:
+        return True  # is told as one that cannot be used
+    return isinstance(content, dict) and "family" in content
+
+
+def _size_mb(profile: Profile) -> float:
+    """Of the graphs, their weights, the bank and the text encoder."""
+    files = (path for path in profile.folder.iterdir() if path.is_file())
+    return sum(f.stat().st_size for f in files if f.suffix != ".md" and not f.name.startswith(".")) / 1e6
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Rows of cells as lines with aligned columns; the last one is not padded."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        padded = (cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))
+        yield GAP.join([*padded, row[-1]])
