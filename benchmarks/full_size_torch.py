@@ -33,6 +33,7 @@ from vesal.networks.sat import Sizes
 from vesal.weights.convert.checkpoint import Checkpoint
 from vesal.weights.convert.folder import Options, convert
 from vesal.weights.convert.keymap import load
+from vesal.weights.convert.systems.medal_s import MEDAL_S as SYSTEM
 
 BLOCK = 8
 """Voxels a side of the blocks of complementary prompts in the fine stage (docs/medal_s.md 7)."""
@@ -72,7 +73,7 @@ def make_network(folder: Path, window: Sequence[int], narrow: int, store: str) -
     (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
     asked = tuple(a.sentence for a in questions(len(load_vocabulary().concepts)))
     options = Options(store, "fast", asked, keep_text=False)
-    convert("medal-s", files, folder / "text.pth", folder, folder / "converted", options)
+    convert(SYSTEM, files, folder / "text.pth", folder, folder / "converted", options)
 
 
 def narrowed(by: int) -> Sizes:
@@ -159,7 +160,7 @@ def _blocks(window: tuple[int, int, int]) -> Tensor:
 
 def _network(folder: Path, stage: str) -> MedalS:
     (file,) = folder.glob(f"{stage}_crop_size_*.pth")
-    network = load(Checkpoint(file), "medal-s")
+    network = load(Checkpoint(file), SYSTEM.network)
     assert isinstance(network, MedalS)
     return network
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vesal.inference.data.errors import ProfileError, UsageError
+from vesal.inference.output.text_table import aligned
 from vesal.inference.planning.checked import read_json
-from vesal.inference.planning.manifest import MANIFEST, CoveredTarget, Provenance
+from vesal.inference.planning.manifest import MANIFEST, CoveredTarget, SourceFile
 from vesal.inference.planning.profile import Profile, read_profile
 from vesal.inference.planning.weights_folder import WEIGHTS, weights_folder
 from vesal.inference.prompts.vocabulary import Vocabulary, load_vocabulary
-
-UNKNOWN = "-"
-"""Stands for what is not known, or was not measured."""
-GAP = "  "
 
 
 def list_weights(name: str = "", weights: Path = WEIGHTS) -> str:
@@ -27,7 +23,9 @@ def list_weights(name: str = "", weights: Path = WEIGHTS) -> str:
 
 
 def _all(weights: Path) -> str:
-    rows = [("name", "family", "modalities", "targets", "licence", "size", "paper")]
+    rows: list[tuple[str | None, ...]] = [
+        ("name", "family", "modalities", "targets", "licence", "size", "paper")
+    ]
     broken = []
     for folder in _folders(weights):
         try:
@@ -39,14 +37,14 @@ def _all(weights: Path) -> str:
             (
                 profile.name,
                 profile.family,
-                ", ".join(profile.provenance.modalities) or UNKNOWN,
+                ", ".join(profile.provenance.modalities) or None,
                 str(len(profile.targets)),
                 profile.licence,
                 f"{_size_mb(profile):.1f} MB",
-                profile.provenance.paper or UNKNOWN,
+                profile.provenance.paper,
             )
         )
-    return "\n".join([*_aligned(rows), *broken])
+    return "\n".join([*aligned(rows), *broken])
 
 
 def _one(name: str, weights: Path) -> str:
@@ -62,23 +60,23 @@ def _one(name: str, weights: Path) -> str:
     except ProfileError as error:
         raise UsageError(str(error)) from error
     vocabulary = load_vocabulary()
-    rows = [("target", "modality", "Dice", "synonyms")]
-    rows += sorted((_row(target, vocabulary) for target in profile.targets), key=lambda row: row[:2])
-    return "\n".join([*_aligned(_facts(profile)), "", *_aligned(rows)])
+    found = sorted((_row(target, vocabulary) for target in profile.targets), key=lambda row: row[:2])
+    rows = [("target", "modality", "Dice", "synonyms"), *found]
+    return "\n".join([*aligned(_facts(profile)), "", *aligned(rows)])
 
 
-def _row(target: CoveredTarget, vocabulary: Vocabulary) -> tuple[str, str, str, str]:
+def _row(target: CoveredTarget, vocabulary: Vocabulary) -> tuple[str, str, str | None, str | None]:
     """One target with its side, modality, measured Dice and the other words for it."""
     concept = vocabulary.concepts.get(target.concept)
     name = f"{target.side} {target.concept}" if target.side else target.concept
-    dice = UNKNOWN if target.dsc is None else f"{target.dsc:.3f}"
-    return name, target.modality, dice, ", ".join(concept.terms if concept else ()) or UNKNOWN
+    dice = None if target.dsc is None else f"{target.dsc:.3f}"
+    return name, target.modality, dice, ", ".join(concept.terms if concept else ()) or None
 
 
-def _facts(profile: Profile) -> list[tuple[str, str]]:
+def _facts(profile: Profile) -> list[tuple[str, str | None]]:
     """Name and value of what is said above the targets."""
-    told: Provenance = profile.provenance
-    facts: list[tuple[str, str | None]] = [
+    told = profile.provenance
+    return [
         ("name", profile.name),
         ("family", profile.family),
         ("folder", str(profile.folder)),
@@ -89,10 +87,13 @@ def _facts(profile: Profile) -> list[tuple[str, str]]:
         ("commit", told.commit),
         ("licence of the code", told.code_licence),
         ("licence of the weights", told.weights_licence),
-        ("modalities", ", ".join(told.modalities)),
-        *((f"made of ({role})", f"{f.file}, sha256 {f.sha256 or UNKNOWN}") for role, f in told.files.items()),
+        ("modalities", ", ".join(told.modalities) or None),
+        *((f"made of ({role})", _source(file)) for role, file in told.files.items()),
     ]
-    return [(name, value or UNKNOWN) for name, value in facts]
+
+
+def _source(file: SourceFile) -> str:
+    return f"{file.file}, sha256 {file.sha256}" if file.sha256 else file.file
 
 
 def _folders(weights: Path) -> list[Path]:
@@ -112,11 +113,3 @@ def _size_mb(profile: Profile) -> float:
     """Of the graphs, their weights, the bank and the text encoder."""
     files = (path for path in profile.folder.iterdir() if path.is_file())
     return sum(f.stat().st_size for f in files if f.suffix != ".md" and not f.name.startswith(".")) / 1e6
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Rows of cells as lines with aligned columns; the last one is not padded."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        padded = (cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))
-        yield GAP.join([*padded, row[-1]])

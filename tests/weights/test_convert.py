@@ -21,7 +21,7 @@ from vesal.inference.runtime.onnx import OnnxRuntime  # noqa: E402
 from vesal.weights.convert import verify  # noqa: E402
 from vesal.weights.convert.__main__ import main  # noqa: E402
 from vesal.weights.convert.errors import CheckpointError, ConversionError, TokenizerError  # noqa: E402
-from vesal.weights.convert.folder import geometry_of  # noqa: E402
+from vesal.weights.convert.systems import SYSTEMS  # noqa: E402
 from vesal.weights.convert.text import encode, read_sentences, write_tokenizer  # noqa: E402
 
 CLOSE = 1e-4
@@ -93,7 +93,7 @@ def test_the_engine_gets_the_networks_numbers(medal_s: Made, stage: str, count: 
     hint = masks.astype(np.float32) if prompted else None
     probability, presence = network.predict(image_channels(image, (100.0, 50.0)), hint, embedding)
     boxes = masks[None].astype(np.float32) if prompted else None
-    wanted = verify.network_logits(
+    wanted = SYSTEMS["medal-s"].logits(
         medal_s.networks[stage], image[None, None].astype(np.float32), embedding.text, boxes
     )
     assert presence.shape == (count, 32) and (presence == 1).all()
@@ -108,7 +108,7 @@ def test_graphs_agree_with_networks(medal_s: Made) -> None:
         graphs = {role: medal_s.out / name for role, name in manifest(medal_s)["graphs"][stage].items()}
         assert set(graphs) == {"plain", "prompted"}
         queries = opened(medal_s).fine.embed(QUERIES).text
-        found = verify.measure(network, graphs, queries, (32, 64, 64))
+        found = verify.measure(SYSTEMS["medal-s"].run_of(network), graphs, queries, (32, 64, 64))
         assert found["fp32"].worst < CLOSE and found["fp32"].share > 0.9999
 
 
@@ -122,7 +122,7 @@ def test_openvino_agrees_with_networks(medal_s: Made) -> None:
     graph = OpenVino(1, "a test").load(medal_s.out / "fine-prompted.onnx", "fp32")
     logits = graph({"image": image, "text": queries[None], "prompt": boxes})["logits"][0]
     found = verify.agreement_of(
-        logits, verify.network_logits(medal_s.networks["fine"], image, queries, boxes)
+        logits, SYSTEMS["medal-s"].logits(medal_s.networks["fine"], image, queries, boxes)
     )
     assert found.share > 0.9999 and found.worst < 10 * CLOSE
 
@@ -143,7 +143,7 @@ def test_the_manifest_tells_sources_and_digests(medal_s: Made) -> None:
     assert names <= set(told["files"]) and not list(medal_s.out.glob(".converting-*"))
     for name, entry in told["files"].items():
         assert hashlib.sha256((medal_s.out / name).read_bytes()).hexdigest() == entry["sha256"]
-    assert told["source"]["coarse"]["step"] == 7 and len(told["source"]["text"]["sha256"]) == 64
+    assert told["provenance"]["files"]["coarse"]["step"] == 7
     assert told["network"]["coarse"]["window_dhw"] == [32, 64, 64]
     assert told["network"]["coarse"]["spacing_dhw_mm"] == [3.0, 1.5, 1.5]
     assert told["network"]["fine"]["window_dhw"] == [192, 192, 192], "the published one: no name tells"
@@ -172,7 +172,7 @@ def test_sat_has_one_network_and_no_spatial_prompts(sat: Made) -> None:
     embedding = model.fine.embed(QUERIES[:2])
     channels = image_channels(image, (100.0, 50.0))
     probability, _ = model.fine.predict(channels, None, embedding)
-    wanted = verify.network_logits(
+    wanted = SYSTEMS["sat"].logits(
         sat.networks["fine"], image[None, None].astype(np.float32), embedding.text, None
     )
     free = np.abs(wanted) < 8
@@ -212,10 +212,10 @@ def test_networks_and_encoder_of_different_widths_do_not_open(
 
 def test_windows_and_spacings_are_read_from_names() -> None:
     name = "nano_UNet_CVPR2025_crop_size_192_160_96_spacing_1.0_1.25_2.0_step_341300.pth"
-    found = geometry_of("medal-s", "fine", Path(name))
+    found = SYSTEMS["medal-s"].geometry_of("fine", Path(name))
     assert found.window_dhw == (96, 192, 160) and found.spacing_dhw_mm == (2.0, 1.0, 1.25)
-    assert geometry_of("medal-s", "coarse", Path("x.pth")).window_dhw == (128, 224, 224)
-    assert geometry_of("sat", "fine", Path("nano.pth")).window_dhw == (96, 288, 288)
+    assert SYSTEMS["medal-s"].geometry_of("coarse", Path("x.pth")).window_dhw == (128, 224, 224)
+    assert SYSTEMS["sat"].geometry_of("fine", Path("nano.pth")).window_dhw == (96, 288, 288)
 
 
 def test_a_graph_that_is_off_is_refused() -> None:

@@ -19,7 +19,10 @@ from vesal.weights.convert.errors import (  # noqa: E402
     MissingTensorsError,
     UnsafeCheckpointError,
 )
-from vesal.weights.convert.keymap import KINDS, load, our_names  # noqa: E402
+from vesal.weights.convert.keymap import Part, load, our_names  # noqa: E402
+from vesal.weights.convert.parts import BIOLORD_TEXT  # noqa: E402
+from vesal.weights.convert.systems.medal_s import MEDAL_S as SYSTEM  # noqa: E402
+from vesal.weights.convert.systems.sat import SAT  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ def text_file(shared: Path) -> Path:
 @torch.no_grad()
 def test_the_published_container_gives_the_recorded_logits(published: Path) -> None:
     checkpoint = Checkpoint(published)
-    network = load(checkpoint, "medal-s")
+    network = load(checkpoint, SYSTEM.network)
     assert checkpoint.step == 358600 and isinstance(network, MedalS)
     stored = np.load(published.parent / "expected_forward.npz")
     image = torch.from_numpy(stored["image"].astype(np.float32))[None, None]
@@ -70,7 +73,7 @@ def test_a_cut_file_names_what_is_missing(published: Path, tmp_path: Path, bytes
     cut = tmp_path / "cut.pth"
     cut.write_bytes(published.read_bytes()[:bytes_left])
     with pytest.raises(MissingTensorsError, match="was cut short") as caught:
-        load(Checkpoint(cut), "medal-s")
+        load(Checkpoint(cut), SYSTEM.network)
     early, late = "backbone.encoder.stages.0.0.convs.0.conv.weight", "fusion_conv.convs.0.norm.bias"
     assert late in caught.value.missing and early not in caught.value.missing
     assert caught.value.missing[0] in str(caught.value)
@@ -89,7 +92,7 @@ def test_a_file_without_its_end_is_refused_though_no_tensor_is_missing(
     cut = tmp_path / "cut.pth"
     cut.write_bytes(published.read_bytes()[:-50])
     with pytest.raises(MissingTensorsError, match="only the end of the archive"):
-        load(Checkpoint(cut), "medal-s")
+        load(Checkpoint(cut), SYSTEM.network)
 
 
 def test_a_damaged_tensor_is_named(published: Path, tmp_path: Path) -> None:
@@ -99,7 +102,7 @@ def test_a_damaged_tensor_is_named(published: Path, tmp_path: Path) -> None:
     data[entry.header_offset + 300] ^= 0xFF
     (tmp_path / "damaged.pth").write_bytes(data)
     with pytest.raises(CheckpointError, match=r"data/8, module\.\S+, is damaged"):
-        load(Checkpoint(tmp_path / "damaged.pth"), "medal-s")
+        load(Checkpoint(tmp_path / "damaged.pth"), SYSTEM.network)
 
 
 def test_a_compressed_tensor_that_is_damaged_is_named(published: Path, tmp_path: Path) -> None:
@@ -108,13 +111,13 @@ def test_a_compressed_tensor_that_is_damaged_is_named(published: Path, tmp_path:
         for entry in old.infolist():
             new.writestr(entry.filename, old.read(entry))
         (hit,) = (i for i in new.infolist() if i.filename.endswith("/data/8"))
-    load(Checkpoint(path), "medal-s")
+    load(Checkpoint(path), SYSTEM.network)
     data = bytearray(path.read_bytes())
     first = hit.header_offset + 30 + len(hit.filename)
     data[first : first + 8] = bytes(8 * [0xFF])
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match=r"data/8, module\.\S+, is damaged"):
-        load(Checkpoint(path), "medal-s")
+        load(Checkpoint(path), SYSTEM.network)
 
 
 def test_an_archive_with_its_end_that_lacks_a_tensor_names_it(published: Path, tmp_path: Path) -> None:
@@ -124,17 +127,17 @@ def test_an_archive_with_its_end_that_lacks_a_tensor_names_it(published: Path, t
             if not entry.filename.endswith("/data/8"):
                 new.writestr(entry, old.read(entry))
     with pytest.raises(MissingTensorsError, match="was cut short") as caught:
-        load(Checkpoint(path), "medal-s")
+        load(Checkpoint(path), SYSTEM.network)
     assert len(caught.value.missing) == 1 and caught.value.missing[0] in str(caught.value)
 
 
 def test_another_networks_file_is_told_apart(published: Path, text_file: Path) -> None:
     with pytest.raises(CheckpointError, match=r"fusion_conv.*that SAT has not"):
-        load(Checkpoint(published), "sat")
+        load(Checkpoint(published), SAT.network)
     with pytest.raises(MissingTensorsError, match="word_embeddings"):
-        load(Checkpoint(published), "text")
+        load(Checkpoint(published), BIOLORD_TEXT)
     with pytest.raises(MissingTensorsError, match="backbone.encoder.stages.0.0.convs.0.conv.weight"):
-        load(Checkpoint(text_file), "medal-s")
+        load(Checkpoint(text_file), SYSTEM.network)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +152,7 @@ def test_single_tensors_that_are_missing_are_named(published: Path, tmp_path: Pa
     }
     torch.save({"step": 1, "model_state_dict": state}, tmp_path / "less.pth")
     with pytest.raises(MissingTensorsError, match=rf"lacks {lost} \(1\)"):
-        load(Checkpoint(tmp_path / "less.pth"), "medal-s")
+        load(Checkpoint(tmp_path / "less.pth"), SYSTEM.network)
 
 
 @pytest.mark.parametrize(
@@ -167,17 +170,23 @@ def test_a_whole_part_that_is_missing_is_named(
     state = {o: torch.from_numpy(checkpoint.read(t).copy()) for o, t in names.items() if lost not in o}
     torch.save({"model_state_dict": state}, tmp_path / "less.pth")
     with pytest.raises(MissingTensorsError) as caught:
-        load(Checkpoint(tmp_path / "less.pth"), "medal-s")
+        load(Checkpoint(tmp_path / "less.pth"), SYSTEM.network)
     assert set(caught.value.missing) == {name for name in names if lost in name}
     assert first in caught.value.missing
 
 
 @pytest.mark.parametrize(
-    ("kind", "pattern", "published", "told_by", "width"),
+    ("part", "pattern", "published", "told_by", "width"),
     [
-        ("medal-s", "transformer_decoder.layers.{}.", MEDAL_S.layers, "projection_layer.2.weight", (768, 1)),
         (
-            "text",
+            SYSTEM.network,
+            "transformer_decoder.layers.{}.",
+            MEDAL_S.layers,
+            "projection_layer.2.weight",
+            (768, 1),
+        ),
+        (
+            BIOLORD_TEXT,
             "text_tower.biolord.encoder.layer.{}.",
             BIOLORD.layers,
             "text_tower.biolord.embeddings.word_embeddings.weight",
@@ -186,12 +195,12 @@ def test_a_whole_part_that_is_missing_is_named(
     ],
 )
 def test_a_last_layer_is_missed_by_the_published_width(
-    kind: str, pattern: str, published: int, told_by: str, width: tuple[int, int]
+    part: Part, pattern: str, published: int, told_by: str, width: tuple[int, int]
 ) -> None:
     """Nothing else in the file tells of it; a network of another width has as many as there are."""
     shapes = {pattern.format(i) + "linear1.weight": (1, 1) for i in range(published - 1)}
     for shape, layers in ((width, published), ((48, 48), published - 1)):
-        expected = KINDS[kind][1](shapes | {told_by: shape})
+        expected = part.expected(shapes | {told_by: shape})
         assert any(pattern.format(layers - 1) in name for name in expected)
         assert not any(pattern.format(layers) in name for name in expected)
 
@@ -204,7 +213,7 @@ def test_numbers_that_are_none_are_refused(published: Path, tmp_path: Path) -> N
     state[7] = torch.zeros(2)  # a key that is no name is not looked at
     torch.save({"model_state_dict": state}, tmp_path / "nan.pth")
     with pytest.raises(CheckpointError, match=r"mask_embed_proj.2.bias \(1\) hold NaN"):
-        load(Checkpoint(tmp_path / "nan.pth"), "medal-s")
+        load(Checkpoint(tmp_path / "nan.pth"), SYSTEM.network)
 
 
 DUPLICATED, FROM_MEMO = b")" + b"2\x86" * 200, b")q\x00" + b"h\x00h\x00\x86q\x00" * 200
@@ -241,7 +250,7 @@ def test_shapes_that_contradict_each_other_are_named(published: Path, tmp_path: 
     state["mask_embed_proj.2.bias"] = torch.zeros(99)
     torch.save({"model_state_dict": state}, tmp_path / "odd.pth")
     with pytest.raises(CheckpointError, match=r"mask_embed_proj.2.bias \(99,\)"):
-        load(Checkpoint(tmp_path / "odd.pth"), "medal-s")
+        load(Checkpoint(tmp_path / "odd.pth"), SYSTEM.network)
 
 
 def test_tensors_of_every_layout_are_read_as_torch_reads_them(tmp_path: Path) -> None:
@@ -289,7 +298,7 @@ def test_a_tensor_outside_of_its_storage_is_refused(published: Path, tmp_path: P
             data = archive.read(entry)
             short.writestr(entry.filename, data[:16] if entry.filename.endswith("/data/8") else data)
     with pytest.raises(CheckpointError, match="does not lie in its storage"):
-        load(Checkpoint(tmp_path / "short.pth"), "medal-s")
+        load(Checkpoint(tmp_path / "short.pth"), SYSTEM.network)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from vesal.networks.medal_s import MedalS, prompt_union  # noqa: E402
 from vesal.networks.sat import Sat, Sizes, sizes_of  # noqa: E402
 from vesal.weights.convert import verify  # noqa: E402
 from vesal.weights.convert.graphs import ViewGraph, save_graphs, view_graph  # noqa: E402
+from vesal.weights.convert.systems.medal_s import MEDAL_S  # noqa: E402
 from vesal.weights.text.export import read_safetensors  # noqa: E402
 
 CLOSE = 1e-4
@@ -160,7 +161,7 @@ def test_taking_the_mean_off_brings_bf16_twice_nearer(shared: Path) -> None:
     model = network(shared, "medals")
     wanted = case["logits_zero_prompt"]
     with torch.autocast("cpu", torch.bfloat16):
-        published = verify.network_logits(model, case["image"], case["text"][0], None)
+        published = MEDAL_S.logits(model, case["image"], case["text"][0], None)
         image, text = torch.from_numpy(case["image"]), torch.from_numpy(case["text"])
         exported = ViewGraph(model, False)(image, text)[0].float().numpy()
     off = [float(np.sqrt(np.mean((np.moveaxis(x, 1, -1) - wanted) ** 2))) for x in (published, exported)]

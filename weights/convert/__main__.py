@@ -6,6 +6,7 @@
         --text text_encoder.pth --tokenizer BioLORD-2023-C -o weights/medal-s
     python -m vesal.weights.convert sat --model nano.pth --text nano_text_encoder.pth \\
         --tokenizer BioLORD-2023-C -o weights/sat
+    python -m vesal.weights.convert --list
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import sys
 from pathlib import Path
 
 from vesal.inference.data.errors import VesalError
+from vesal.inference.output.text_table import aligned
 from vesal.weights.convert.errors import MissingTensorsError
 from vesal.weights.convert.folder import Options, convert
+from vesal.weights.convert.systems import SYSTEMS
 from vesal.weights.convert.text import read_sentences
 
 log = logging.getLogger("vesal")
@@ -26,13 +29,12 @@ log = logging.getLogger("vesal")
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m vesal.weights.convert", description=__doc__.split("\n")[0])
-    systems = top.add_subparsers(dest="system", required=True)
-    medal_s = systems.add_parser("medal-s", help="Medal S: two networks")
-    medal_s.add_argument("--stage1", type=Path, required=True, help="coarse network, .pth")
-    medal_s.add_argument("--stage2", type=Path, required=True, help="fine network, .pth")
-    sat = systems.add_parser("sat", help="SAT, nano or Pro: one network")
-    sat.add_argument("--model", type=Path, required=True, help="the network, .pth")
-    for system in (medal_s, sat):
+    top.add_argument("--list", action="store_true", help="list what can be converted, and from which files")
+    systems = top.add_subparsers(dest="system")
+    for known in SYSTEMS.values():
+        system = systems.add_parser(known.name, help=known.title)
+        for file in known.files:
+            system.add_argument(f"--{file.argument}", type=Path, required=True, help=file.help)
         system.add_argument("--text", type=Path, required=True, help="its text encoder, .pth")
         system.add_argument("--tokenizer", type=Path, required=True, help="the folder BioLORD-2023-C")
         system.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
@@ -53,19 +55,37 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def table() -> str:
+    """What can be converted: a row for every file, with paper and licences in a system's first."""
+    rows: list[tuple[str | None, ...]] = [
+        ("system", "option", "published as", "licence of code", "of weights", "paper")
+    ]
+    for system in SYSTEMS.values():
+        told = system.provenance
+        first = (told.code_licence, told.weights_licence, told.paper)
+        files = [(f"--{file.argument}", file.published_as) for file in system.files]
+        files += [("--text", "its text encoder, .pth"), ("--tokenizer", "the folder BioLORD-2023-C")]
+        for number, file in enumerate(files):
+            rows.append(("", *file, "", "", "") if number else (system.name, *file, *first))
+    return "\n".join(aligned(rows))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Convert; returns 0, or 2 where a file is not what is wanted, which the log explains."""
-    parsed = parser().parse_args(arguments)
+    command = parser()
+    parsed = command.parse_args(arguments)
+    if parsed.list:
+        print(table())
+        return 0
+    if parsed.system is None:
+        command.error(f"name a system, one of {', '.join(SYSTEMS)}; --list tells more")
+    system = SYSTEMS[parsed.system]
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    stages = (
-        {"coarse": parsed.stage1, "fine": parsed.stage2}
-        if parsed.system == "medal-s"
-        else {"fine": parsed.model}
-    )
+    stages = {file.stage: getattr(parsed, file.argument) for file in system.files}
     try:
         sentences = tuple(read_sentences(parsed.sentences)) if parsed.sentences else ()
         options = Options(parsed.store, parsed.precision, sentences, not parsed.no_text)
-        manifest = convert(parsed.system, stages, parsed.text, parsed.tokenizer, parsed.output, options)
+        manifest = convert(system, stages, parsed.text, parsed.tokenizer, parsed.output, options)
     except MissingTensorsError as error:
         log.error("%s\nMissing: %s", error, ", ".join(error.missing) or "all")
         return 2

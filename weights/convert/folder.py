@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,42 +12,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from vesal.inference.data.terms import MODALITIES, STAGES
 from vesal.inference.families.registry import QUERY
+from vesal.inference.planning.manifest import SourceFile
 from vesal.inference.prompts.vocabulary import load_vocabulary
-from vesal.networks.medal_s import MedalS
 from vesal.networks.mpnet_text import MPNetText
-from vesal.networks.sat import Sat
 from vesal.weights.convert import text, verify
 from vesal.weights.convert.checkpoint import Checkpoint
-from vesal.weights.convert.graphs import save_graphs, view_graph
-from vesal.weights.convert.keymap import TITLES, load
+from vesal.weights.convert.graphs import save_graphs
+from vesal.weights.convert.keymap import load
+from vesal.weights.convert.system import Geometry, StageNetwork, System
 from vesal.weights.digest import sha256
 
 log = logging.getLogger("vesal")
 
 MANIFEST, PROFILE = "manifest.json", "profile"
-PROFILES = Path(__file__).resolve().parent.parent
-FILE_NAME = re.compile(r"crop_size_(\d+)_(\d+)_(\d+)_spacing_([\d.]+)_([\d.]+)_([\d.]+?)(?:_step|\.pth|$)")
-"""Window and spacing in (h, w, d), as the names of Medal S's files tell them (``docs/checkpoints.md`` 8)."""
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Window and spacing that one network was trained at."""
-
-    window_dhw: tuple[int, int, int]
-    spacing_dhw_mm: tuple[float, float, float]
-
-
-PUBLISHED = {
-    ("medal-s", "coarse"): Geometry((128, 224, 224), (3.0, 1.5, 1.5)),
-    ("medal-s", "fine"): Geometry((192, 192, 192), (1.0, 1.0, 1.0)),
-    ("sat", "fine"): Geometry((96, 288, 288), (3.0, 1.0, 1.0)),
-}
-"""Of published files whose name does not tell (``docs/checkpoints.md`` 8 and 9, ``docs/sat.md`` 5)."""
 
 
 @dataclass(frozen=True)
@@ -65,24 +46,14 @@ class Options:
     """Whether the text encoder goes along, for sentences that the bank does not hold."""
 
 
-def geometry_of(system: str, stage: str, path: Path) -> Geometry:
-    """Window and spacing, from the file's name where it tells them."""
-    match = FILE_NAME.search(path.name)
-    if match is None:
-        return PUBLISHED[system, stage]
-    h, w, d = (int(n) for n in match.groups()[:3])
-    sh, sw, sd = (float(n) for n in match.groups()[3:])
-    return Geometry((d, h, w), (sd, sh, sw))
-
-
 def convert(
-    system: str, stages: Mapping[str, Path], text_file: Path, tokenizer: Path, out: Path, options: Options
+    system: System, stages: Mapping[str, Path], text_file: Path, tokenizer: Path, out: Path, options: Options
 ) -> dict[str, Any]:
     """Write a folder that the engine opens.
 
     Args:
-        system: ``medal-s`` or ``sat``.
-        stages: published file by stage, ``coarse`` and ``fine`` (SAT: ``fine``).
+        system: one of ``systems.SYSTEMS``.
+        stages: published file by stage, as ``system.files`` lists them.
         text_file: published file of the text encoder.
         tokenizer: folder with ``tokenizer.json`` or ``vocab.txt``.
         out: where to write; files of an earlier conversion are replaced when everything is done.
@@ -99,8 +70,8 @@ def convert(
     with tempfile.TemporaryDirectory(dir=out, prefix=".converting-") as scratch:
         work = Path(scratch)
         manifest = _convert(system, stages, text_file, tokenizer, work, options)
-        rules = PROFILES / system / PROFILE
-        if rules.is_dir() and out.resolve() != rules.parent:
+        rules = system.profile
+        if rules is not None and out.resolve() != rules.parent:
             shutil.copytree(rules, out / PROFILE, dirs_exist_ok=True)
         written = sorted(path.name for path in work.iterdir())
         for name in written:
@@ -114,22 +85,20 @@ def convert(
 
 
 def _convert(
-    system: str, stages: Mapping[str, Path], text_file: Path, tokenizer: Path, work: Path, options: Options
+    system: System, stages: Mapping[str, Path], text_file: Path, tokenizer: Path, work: Path, options: Options
 ) -> dict[str, Any]:
     # The text encoder first: it is small, and a wrong folder for its tokenizer should not cost the rest.
     encoder_file = Checkpoint(text_file)
-    encoder = load(encoder_file, "text")
-    assert isinstance(encoder, MPNetText)
+    encoder = load(encoder_file, system.text)
     tokens = text.write_tokenizer(tokenizer, work)
     vectors = text.write_bank(work / text.BANK, encoder, tokens, options.sentences)
     modalities = MODALITIES[: encoder.modality_embed.num_embeddings]
     manifest: dict[str, Any] = {
-        "name": system,
+        "name": system.name,
         "version": 1,
         "family": QUERY,
         "licence": "that of the published weights",
-        "about": f"Converted from the published weights of {TITLES[system]}; their digests stand below.",
-        "source": {"text": source(encoder_file), "tokenizer": {"folder": tokenizer.name}},
+        "about": f"Converted from the published weights of {system.title}; their digests stand below.",
         "graphs": {},
         "network": {},
         "bank": text.BANK,
@@ -139,37 +108,39 @@ def _convert(
     queries = vectors[some][: verify.N_QUERIES]
     modality = encoder.modality_embed.weight.detach().numpy()[0]
     with_modality = queries + modality
+    sources = {"text": source(encoder_file), "tokenizer": SourceFile(tokenizer.name)}
     for stage, path in stages.items():
         checkpoint = Checkpoint(path)
-        loaded = load(checkpoint, system)
-        assert isinstance(loaded, Sat)
-        network = loaded
-        geometry = geometry_of(system, stage, path)
-        manifest["source"][stage] = source(checkpoint)
-        manifest["graphs"][stage], facts = _stage(
-            network, stage, geometry, _queries(network, checkpoint, with_modality), work, options
+        network = load(checkpoint, system.network)
+        sources[stage] = source(checkpoint)
+        asked = _queries(network, checkpoint, with_modality)
+        manifest["graphs"][stage], manifest["network"][stage] = _stage(
+            system, network, stage, system.geometry_of(stage, path), asked, work, options
         )
-        manifest["network"][stage] = facts
     if options.keep_text:
-        manifest["text"] = _text(encoder, names, queries, modality, network, work, options)
+        manifest["text"] = _text(system, encoder, names, queries, modality, network, work, options)
     else:
         (work / text.TOKENIZER).unlink()
     (work / "traced").unlink(missing_ok=True)
+    told = msgspec.structs.replace(system.provenance, files=sources, modalities=modalities)
+    manifest["provenance"] = msgspec.to_builtins(told)
     return {**manifest, **rules_of(system, manifest["network"], modalities)}
 
 
 def _text(
+    system: System,
     encoder: MPNetText,
     names: Sequence[str],
     queries: np.ndarray,
     modality: np.ndarray,
-    network: Sat,
+    network: StageNetwork,
     work: Path,
     options: Options,
 ) -> dict[str, Any]:
     """Write the text encoder's graph, stored as the stages are; returns what the manifest tells of it.
 
     Args:
+        system: of the network.
         encoder: whose graph it is.
         names: some texts.
         queries: (N, E) what the encoder makes of them.
@@ -185,7 +156,7 @@ def _text(
         if network.sizes.query != queries.shape[1]:
             return None
         return verify.query_agreement(
-            network, work / text.GRAPH, work / text.TOKENIZER, names, queries, modality
+            system.run_of(network), work / text.GRAPH, work / text.TOKENIZER, names, queries, modality
         )
 
     stored = "fp32" if options.store == "fp32" else "fp16"
@@ -200,7 +171,7 @@ def _text(
     return {"graph": text.GRAPH, "tokenizer": text.TOKENIZER, "stored": stored, "agreement": agreement}
 
 
-def _queries(network: Sat, checkpoint: Checkpoint, real: np.ndarray) -> np.ndarray:
+def _queries(network: StageNetwork, checkpoint: Checkpoint, real: np.ndarray) -> np.ndarray:
     """Queries (N, E) to compare a graph with: ``real`` (N, E), or random ones where these have another width.
 
     Such a pair is converted all the same, for who has only one of the two; the engine refuses to open it.
@@ -219,25 +190,29 @@ def _queries(network: Sat, checkpoint: Checkpoint, real: np.ndarray) -> np.ndarr
 
 
 def _stage(
-    network: Sat, stage: str, geometry: Geometry, queries: np.ndarray, work: Path, options: Options
+    system: System,
+    network: StageNetwork,
+    stage: str,
+    geometry: Geometry,
+    queries: np.ndarray,
+    work: Path,
+    options: Options,
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Write the graphs of one stage, compared with their network for queries (N, E).
 
     Returns:
         their file names by role, and the stage's entry of the manifest.
     """
-    roles = {"plain": f"{stage}-plain.onnx"}
-    if isinstance(network, MedalS):
-        roles["prompted"] = f"{stage}-prompted.onnx"
+    roles = {role: f"{stage}-{role}.onnx" for role in system.roles}
     paths = {role: work / name for role, name in roles.items()}
     stored = "fp32" if options.store == "fp32" else "fp16"
-    found = _write(network, paths, geometry, queries, stored)
+    found = _write(system, network, paths, geometry, queries, stored)
     if stored == "fp16" and found["fp32"].share < verify.MIN_AGREEMENT:
         changed = 1 - found["fp32"].share
         log.warning("%s stage: weights in fp16 change the class of %.2f %% of voxels", stage, 100 * changed)
         if options.store == "auto":
             stored = "fp32"
-            found = _write(network, paths, geometry, queries, stored)
+            found = _write(system, network, paths, geometry, queries, stored)
     if stored == "fp32":
         verify.check(f"the {stage} stage", found["fp32"])
     precision, why = verify.choose_precision(options.precision, found)
@@ -245,7 +220,7 @@ def _stage(
     facts = {
         **{key: list(value) for key, value in asdict(geometry).items()},
         "multiple": network.sizes.side_multiple,
-        "prompts": isinstance(network, MedalS),
+        "prompts": system.takes_prompts,
         "query": network.sizes.query,
         "parameters": sum(p.numel() for p in network.parameters()),
         "stored": stored,
@@ -257,20 +232,23 @@ def _stage(
 
 
 def _write(
-    network: Sat, paths: Mapping[str, Path], geometry: Geometry, queries: np.ndarray, stored: str
+    system: System,
+    network: StageNetwork,
+    paths: Mapping[str, Path],
+    geometry: Geometry,
+    queries: np.ndarray,
+    stored: str,
 ) -> dict[str, verify.Agreement]:
     """Write the graphs of one stage by role; returns their agreement for queries (N, E), by precision."""
     (folder,) = {path.parent for path in paths.values()}
     stage = next(iter(paths.values())).name.split("-")[0]
-    graphs = {
-        path.name: view_graph(network, role == "prompted", folder / "traced") for role, path in paths.items()
-    }
+    graphs = {path.name: system.graph(network, role, folder / "traced") for role, path in paths.items()}
     save_graphs(graphs, folder, f"{stage}.bin", stored == "fp16")
     del graphs
-    return verify.measure(network, paths, queries, geometry.window_dhw)
+    return verify.measure(system.run_of(network), paths, queries, geometry.window_dhw)
 
 
-def rules_of(system: str, network: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, Any]:
+def rules_of(system: System, network: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, Any]:
     """What the engine needs besides: a window per stage, all targets; the profile's own rules come first."""
     targets = [
         {"concept": c.name, "side": side, "modality": modality}
@@ -279,17 +257,17 @@ def rules_of(system: str, network: Mapping[str, Any], modalities: Sequence[str])
         for side in ((None, "left", "right") if c.sided else (None,))
         for modality in modalities
     ]
-    path = PROFILES / system / PROFILE / "profile.json"
-    own = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    path = system.profile / "profile.json" if system.profile else None
+    own = json.loads(path.read_text(encoding="utf-8")) if path else {}
     rules = {"filters": {}, "targets": targets, **own}
     for stage in STAGES:
-        # One window is what the network was trained to see; SAT has no coarse stage.
-        window = network.get(stage, network["fine"])["window_dhw"]
+        # One window is what the network was trained to see; a stage without a network is skipped.
+        window = network.get(stage, next(iter(network.values())))["window_dhw"]
         missing = {} if stage in network else {"skip": True}
         rules[stage] = {**own.get(stage, {}), "window_voxels": math.prod(window), **missing}
     return rules
 
 
-def source(checkpoint: Checkpoint) -> dict[str, Any]:
+def source(checkpoint: Checkpoint) -> SourceFile:
     """Where weights came from."""
-    return {"file": checkpoint.path.name, "sha256": sha256(checkpoint.path), "step": checkpoint.step}
+    return SourceFile(checkpoint.path.name, sha256(checkpoint.path), checkpoint.step)

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from vesal.inference.data.errors import RuntimeChoiceError
 from vesal.inference.families.query_text import QueryTextEncoder
 from vesal.inference.runtime.choice import Runtime, choose_runtime
-from vesal.networks.medal_s import MedalS, prompt_union
-from vesal.networks.sat import Sat
 from vesal.weights.convert.errors import ConversionError
+from vesal.weights.convert.system import PROMPTED, RunNetwork
 
 MIN_AGREEMENT = 0.999
 """Share of voxels of a window whose class must be the network's."""
@@ -83,39 +80,10 @@ def synthetic_window(window_dhw: tuple[int, int, int], prompts: int) -> tuple[np
     return image[None, None], boxes[None]
 
 
-@torch.no_grad()
-def network_logits(
-    network: Sat, image: np.ndarray, queries: np.ndarray, boxes: np.ndarray | None
-) -> np.ndarray:
-    """Logits of the network itself, with the graph's axes.
-
-    Args:
-        network: with axes (h, w, d).
-        image: (1, 1, d, h, w) float32.
-        queries: (N, E) float32.
-        boxes: spatial prompts (1, N, d, h, w) float32, 0 or 1; None means zeros.
-
-    Returns:
-        (N, d, h, w) float32.
-    """
-
-    def to_hwd(values: np.ndarray) -> Tensor:
-        """(1, C, d, h, w) -> (1, C, h, w, d)."""
-        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(values, -3, -1)))
-
-    window, text = to_hwd(image), torch.from_numpy(queries)[None]
-    if isinstance(network, MedalS):
-        prompt = torch.zeros(1, len(queries), *window.shape[2:]) if boxes is None else to_hwd(boxes)
-        logits = network(window, text, prompt, prompt_union(prompt))
-    else:
-        logits = network(window, text)
-    return np.moveaxis(logits[0].float().numpy(), -1, -3)
-
-
 def measure(
-    network: Sat, graphs: Mapping[str, Path], queries: np.ndarray, window_dhw: tuple[int, int, int]
+    network: RunNetwork, graphs: Mapping[str, Path], queries: np.ndarray, window_dhw: tuple[int, int, int]
 ) -> dict[str, Agreement]:
-    """Agreement of ``plain`` and ``prompted`` graphs for queries (N, E), the worse of both, by precision.
+    """Agreement of graphs by role with their network for queries (N, E), the worst of them, by precision.
 
     ``fp32`` is ONNX Runtime's; ``bf16`` OpenVINO's, where this processor has it.
     """
@@ -126,8 +94,8 @@ def measure(
         runtimes["bf16"] = fast
     found: dict[str, list[Agreement]] = {name: [] for name in runtimes}
     for role, path in graphs.items():
-        prompt = boxes if role == "prompted" else None
-        wanted = network_logits(network, image, queries, prompt)
+        prompt = boxes if role == PROMPTED else None
+        wanted = network(image, queries, prompt)
         inputs = {"image": image, "text": queries[None]} | ({} if prompt is None else {"prompt": prompt})
         for name, runtime in runtimes.items():
             found[name].append(agreement_of(runtime.load(path)(inputs)["logits"][0], wanted))
@@ -138,7 +106,7 @@ def measure(
 
 
 def query_agreement(
-    network: Sat,
+    network: RunNetwork,
     graph: Path,
     tokenizer: Path,
     names: Sequence[str],
@@ -157,8 +125,8 @@ def query_agreement(
     """
     image, _ = synthetic_window((MAX_SIDE,) * 3, len(names))
     rounded = QueryTextEncoder(graph, tokenizer, choose_runtime("onnxruntime")).encode(list(names))
-    wanted = network_logits(network, image, queries + modality, None)
-    return agreement_of(network_logits(network, image, rounded + modality, None), wanted)
+    wanted = network(image, queries + modality, None)
+    return agreement_of(network(image, rounded + modality, None), wanted)
 
 
 def _with_bf16() -> Runtime | None:

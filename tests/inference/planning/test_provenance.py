@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.inference.fakes import FakeModel, write_case
+from tests.inference.fakes import FakeModel, Opener, write_case
 from tests.inference.planning.test_profile import manifest, refusal, write
 from vesal.inference.planning.manifest import Provenance, SourceFile
 from vesal.inference.planning.profile import read_profile
@@ -63,5 +63,5 @@ def test_the_report_of_a_run_names_it(tmp_path: Path) -> None:
     write_case(tmp_path / "case.npz")
     report = tmp_path / "report.json"
     settings = Settings(inputs=tmp_path / "case.npz", outputs=tmp_path / "out", report=report)
-    run(settings, open_model=lambda _: FakeModel(), now=lambda: 0.0)
+    run(settings, open_model=Opener(), now=lambda: 0.0)
     assert json.loads(report.read_text())["provenance"] == FakeModel.provenance

@@ -1,0 +1,11 @@
+"""The published systems that can be converted: one file and one line of this registry each."""
+
+from vesal.weights.convert.system import System
+from vesal.weights.convert.systems.medal_s import MEDAL_S
+from vesal.weights.convert.systems.sat import SAT
+
+SYSTEMS: dict[str, System] = {
+    MEDAL_S.name: MEDAL_S,
+    SAT.name: SAT,
+}
+"""By the name that the command takes."""
