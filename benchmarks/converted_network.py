@@ -1,0 +1,135 @@
+"""What `benchmarks.converted` compares: a network in torch, the graphs made of it, and inputs for both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from vesal.inference.data.terms import MODALITIES
+from vesal.inference.planning.weights_folder import WEIGHTS
+from vesal.networks.nano import Nano, widths_of
+from vesal.weights.convert.graphs import save_graphs
+from vesal.weights.convert.system import PROMPTED, StageNetwork, System
+from vesal.weights.convert.systems import SYSTEMS
+from vesal.weights.text.export import read_safetensors
+
+WINDOW_DHW = (96, 128, 128)
+"""Voxels of the window: a multiple of what every network asks for, and long enough to be timed."""
+SEED = 4
+SATURATED = 8.0
+"""Logits are compared up to this size where a graph gives probabilities: fp32 has no digits for more."""
+FIXTURES = {"medal-s": "medals", "sat": "sat"}
+"""Folders with the reduced networks, of random weights, whose outputs the published code recorded."""
+GRAPH, GRAPH_FP16 = "graph.onnx", "graph16.onnx"
+
+Inputs = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One network with one way to ask it."""
+
+    what: str
+    """For the table."""
+    inputs: Inputs
+    """Of the graph, by name."""
+    network: Callable[[], np.ndarray]
+    """Logits (N, d, h, w) float32 of the network in torch, for these inputs."""
+    write: Callable[[Path], Path]
+    """Writes the graph with weights in fp32 to a folder, or tells where it lies; beside it ``GRAPH_FP16``, if
+    there is one to compare."""
+    logits: Callable[[Inputs], np.ndarray]
+    """Outputs of the graph -> logits (N, d, h, w) float32."""
+
+
+def subjects(profile: str, shared: Path) -> list[Subject]:
+    """What there is to compare of ``nano``, ``medal-s`` or ``sat``; ``shared`` holds the fixtures."""
+    if profile not in SYSTEMS:
+        return [_nano(degree) for degree in range(3)]
+    system, folder = SYSTEMS[profile], shared / "fixtures" / FIXTURES[profile]
+    tensors = read_safetensors((folder / "model_small.safetensors").read_bytes())
+    names = system.network.our_names(tensors)
+    state = {ours: tensors[theirs] for ours, theirs in names.items()}
+    network = system.network.build({name: tuple(value.shape) for name, value in state.items()})
+    network.load_state_dict(state)
+    with np.load(folder / "forward_A.npz") as recorded:
+        queries = recorded["queries"]
+    return [_of_system(system, network.eval(), role, queries) for role in system.roles]
+
+
+def _of_system(system: System, network: StageNetwork, role: str, queries: np.ndarray) -> Subject:
+    """One role of a system's graphs, for queries (N, E)."""
+    image, boxes = made_window(len(queries))
+    prompt = boxes if role == PROMPTED else None
+
+    def write(folder: Path) -> Path:
+        for name, as_fp16 in ((GRAPH, False), (GRAPH_FP16, True)):
+            graph = system.graph(network, role, folder / "traced")
+            save_graphs({name: graph}, folder, f"{name}.bin", as_fp16)
+        return folder / GRAPH
+
+    return Subject(
+        what=f"reduced network, {role}, {len(queries)} prompts",
+        inputs={"image": image, "text": queries[None]} | ({} if prompt is None else {"prompt": prompt}),
+        network=partial(system.run_of(network), image, queries, prompt),
+        write=write,
+        logits=lambda outputs: outputs["logits"][0],
+    )
+
+
+def _nano(degree: int) -> Subject:
+    """The shipped graph of one degree, and the network with the weights that stand in it."""
+    path = WEIGHTS / "nano" / f"degree{degree}.onnx"
+    stored = {i.name: onnx.numpy_helper.to_array(i) for i in _initializers(path)}
+    state = {
+        name.removeprefix("model.").removesuffix(".fp16"): torch.from_numpy(values.astype(np.float32))
+        for name, values in stored.items()
+    }
+    network = Nano(widths_of(state))
+    # Each degree's graph holds only what it uses.
+    network.load_state_dict(state, strict=False)
+    network.eval()
+    image, boxes = made_window(3)
+    with np.load(WEIGHTS / "nano" / "bank.npz") as bank:
+        text = bank["vectors"][[list(bank["names"]).index(name) for name in ("liver", "spleen", "kidney")]]
+    inputs = {
+        "image": np.concatenate([image / 127.5 - 1, (image - image.mean()) / image.std()], 1),
+        "prompt": boxes,
+        "text": text[None].astype(np.float32),
+        "side": np.array([[0, 0, 1]], np.int64),
+        "modality": np.full((1, 3), MODALITIES.index("CT"), np.int64),
+    }
+
+    def run() -> np.ndarray:
+        with torch.no_grad():
+            logits, _ = network(*(torch.from_numpy(inputs[name]) for name in inputs), degree=degree)
+        return logits[0].numpy()
+
+    def logits(outputs: Inputs) -> np.ndarray:
+        p = np.clip(outputs["probability"][0].astype(np.float64), 1e-7, 1 - 1e-7)
+        return np.log(p / (1 - p)).astype(np.float32)
+
+    return Subject(f"degree {degree}, 3 prompts", inputs, run, lambda folder: path, logits)
+
+
+def _initializers(path: Path) -> list[onnx.TensorProto]:
+    return list(onnx.load(str(path)).graph.initializer)
+
+
+def made_window(prompts: int) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth, noisy image (1, 1, d, h, w) of whole numbers 0..255, and boxes (1, N, d, h, w); seeded."""
+    rng = np.random.default_rng(SEED)
+    axes = np.meshgrid(*(np.linspace(0, 6, n, dtype=np.float32) for n in WINDOW_DHW), indexing="ij")
+    image = sum(np.sin(axis * rng.uniform(1, 3)) for axis in axes) * 40 + 127
+    image = np.clip(image + rng.normal(0, 10, WINDOW_DHW), 0, 255).astype(np.uint8).astype(np.float32)
+    boxes = np.zeros((1, prompts, *WINDOW_DHW), np.float32)
+    for box in boxes[0]:
+        low = [int(rng.integers(0, n // 2)) for n in WINDOW_DHW]
+        box[tuple(slice(a, a + n // 3) for a, n in zip(low, WINDOW_DHW, strict=True))] = 1
+    return image[None, None], boxes
