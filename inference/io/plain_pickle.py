@@ -1,4 +1,4 @@
-"""The prompts' pickle, read without running anything that it asks for.
+"""A pickle of prompts, read without running anything that it asks for.
 
 numpy stores a dict in an npz as the pickle of an object array. A pickle is a program, so only the few globals
 that such an array needs are known here, and even these are not numpy's own: a forged dtype state can make
@@ -19,14 +19,15 @@ _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")  # numpy 1 and
 _NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
 _PLAIN_DTYPE = re.compile(r"[biufSU]\d{1,6}")
 _PLAIN_TYPES = (str, int, float, bool, type(None))
+PROMPTS_DICT = "a dict {'1': 'sentence', 'instance_label': 0}, or give them in a JSON file"
 
 
-def load_plain(data: bytes, source: str = "The prompts") -> Any:
+def load_plain(data: bytes, source: str = "The prompts", wanted: str = PROMPTS_DICT) -> Any:
     """Return what the pickle `data` holds, as dict, list, tuple, str, int, float, bool and None only.
 
-    numpy scalars become Python numbers, numpy arrays become lists (a 0-d array becomes its element). Raises
-    UnsafePickleError, naming the global, when the pickle asks for anything else, and PromptError when it is
-    damaged. `source` begins the message.
+    numpy scalars become Python numbers, numpy arrays become nested lists (a 0-d array becomes its element).
+    Raises UnsafePickleError, naming the global, when the pickle asks for anything else, and PromptError when
+    it is damaged. `source` begins the message, `wanted` says what should be saved.
     """
     try:
         return _Plain().convert(PickleReader(_find).read(data))
@@ -35,8 +36,8 @@ def load_plain(data: bytes, source: str = "The prompts") -> Any:
     except Exception as error:  # a damaged pickle may raise almost anything
         detail = f"{type(error).__name__}: {error}"[:200]
         raise PromptError(
-            f"{source}: the pickle cannot be read ({detail}). Save them again as an object array holding a "
-            "dict {'1': 'sentence', 'instance_label': 0}, or give them in a JSON file."
+            f"{source}: the pickle cannot be read ({detail}). Save them again as an object array holding "
+            f"{wanted}."
         ) from error
 
 
@@ -67,11 +68,12 @@ class _ArrayRecord:
     def __init__(self) -> None:
         self.shape: Any = (0,)
         self.dtype: Any = None
+        self.is_fortran: Any = False
         self.content: Any = []
 
     def set_state(self, state: Any) -> None:
         """Take the state that numpy pickles."""
-        _, self.shape, self.dtype, _, self.content = state
+        _, self.shape, self.dtype, self.is_fortran, self.content = state
 
     def elements(self) -> list[Any]:
         """Return the elements in storage order."""
@@ -80,6 +82,21 @@ class _ArrayRecord:
         if isinstance(self.content, list):
             return self.content
         return np.frombuffer(self.content, self.dtype.numpy()).tolist()
+
+    def nested(self, elements: list[Any]) -> Any:
+        """Return elements in storage order as lists within lists by shape; of a 0-d array the element."""
+        if not elements or len(self.shape) == 1:
+            return elements
+        # An array of positions: elements that are lists themselves must not become further axes.
+        positions = np.arange(len(elements)).reshape(self.shape, order="F" if self.is_fortran else "C")
+        return _picked(positions.tolist(), elements)
+
+
+def _picked(positions: Any, elements: list[Any]) -> Any:
+    """Elements in the place of their positions, which are nested at most as deep as numpy has axes."""
+    if isinstance(positions, list):
+        return [_picked(position, elements) for position in positions]
+    return elements[positions]
 
 
 def _scalar(dtype: _DtypeRecord, raw: bytes) -> Any:
@@ -156,8 +173,7 @@ class _Plain:
         if type(value) in (list, tuple):
             return type(value)(self.convert(item) for item in value)
         if type(value) is _ArrayRecord:
-            elements = [self.convert(item) for item in value.elements()]
-            return elements[0] if value.shape == () and len(elements) == 1 else elements
+            return value.nested([self.convert(item) for item in value.elements()])
         raise PromptError(
             f"the pickled prompts hold a {type(value).__name__.lstrip('_')}; only dict, list, text, numbers "
             "and None are read. Save them again as a plain dict."

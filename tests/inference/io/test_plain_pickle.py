@@ -69,6 +69,10 @@ def test_numpy_1_spelling_built_by_hand():
         (np.str_("Leber"), "Leber"),
         (np.array([3, 4], ">i2"), [3, 4]),
         (np.array("x"), "x"),
+        (np.arange(6).reshape(2, 3), [[0, 1, 2], [3, 4, 5]]),
+        (np.asfortranarray(np.arange(6).reshape(2, 3)), [[0, 1, 2], [3, 4, 5]]),
+        (np.array([[[1], "a"], [None, 2]], object), [[[1], "a"], [None, 2]]),
+        (np.zeros((10**9, 0)), []),
         (None, None),
         ((1, [2.5]), (1, [2.5])),
     ],
@@ -156,6 +160,17 @@ def test_self_containing_dict_is_refused():
 def test_types_that_no_prompt_has_are_refused(value):
     with pytest.raises(PromptError):
         load_plain(pickled({"1": value}))
+
+
+def test_a_shape_that_does_not_fit_its_elements_is_refused():
+    data = pickled({"a": np.arange(6).reshape(2, 3)})
+    with pytest.raises(PromptError, match="reshape"):
+        load_plain(data.replace(b"K\x02K\x03\x86", b"K\x02K\x05\x86"))
+
+
+def test_what_is_wanted_is_said():
+    with pytest.raises(PromptError, match="here: .* holding lists of boxes"):
+        load_plain(b"", "here", "lists of boxes")
 
 
 def test_cut_pickle_is_a_prompt_error_at_every_length():
