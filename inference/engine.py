@@ -11,6 +11,7 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.data.results import StageReport
 from vesal.inference.data.terms import OFF
+from vesal.inference.data.user_prompts import MASK
 from vesal.inference.families.contract import Model
 from vesal.inference.families.registry import open_model
 from vesal.inference.output.logs import log_stage
@@ -21,6 +22,7 @@ from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.case_run import CaseRun, Progress, Save, Segmentation
 from vesal.inference.stages.orientation import Axes, find_orientation, reverse_axes, reversed_case
+from vesal.inference.stages.user_prompts import usable
 from vesal.inference.timing.call_costs import CallCosts
 from vesal.inference.timing.clock import Clock
 from vesal.inference.timing.progress import ProgressCallback
@@ -80,6 +82,11 @@ class Engine:
 
         return SentenceEncoder(TEXT_WEIGHTS, self.runtime)
 
+    @property
+    def _user_prompts(self) -> tuple[str, ...]:
+        """The kinds of user prompts that this engine uses."""
+        return () if self.mask_stage == OFF else (MASK,)
+
     def segment(
         self,
         case: Case,
@@ -108,6 +115,8 @@ class Engine:
         Raises:
             CancelledError: ``progress`` returned False.
         """
+        user, unused = usable(case.user, self._user_prompts, self.profile.name)
+        case = replace(case, user=user)
         plan = self.model.plan(prompts, self.profile, case)
 
         def begin(oriented: Case, before: Sequence[StageReport] = ()) -> CaseRun:
@@ -122,10 +131,7 @@ class Engine:
                 keep_probabilities=keep_probabilities,
             )
             run.stages += before
-            if oriented.mask is not None and self.mask_stage == OFF:
-                run.fallbacks.append(
-                    f"the user's mask is not used: the weights {self.profile.name} take none"
-                )
+            run.fallbacks += unused
             if watch is not None:
                 watch(run.progress)
             return run

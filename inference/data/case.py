@@ -1,4 +1,4 @@
-"""A case: volume, spacing, sentences, and the user's mask."""
+"""A case: volume, spacing, sentences, and what the user gave beside them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class UserMask:
-    """A mask that the user gave beside the text, checked."""
-
-    labels: np.ndarray
-    """(D,H,W) unsigned, prompt ids, 0 elsewhere"""
-    ids: tuple[int, ...]
-    """Prompts that have voxels, ascending."""
-    source: str
-    """Where it was found, for the report."""
+from vesal.inference.data.user_prompts import UserPrompts
 
 
 @dataclass(frozen=True)
@@ -25,7 +15,7 @@ class Case:
 
     `name` is the file's stem, `image` uint8 0..255 and C-contiguous, `sentences` go by prompt id in the order
     given, `instance` asks for one label per object, `dataset` is the challenge's key when known, `notes`
-    belong in the report, `mask` is the user's, where one was given.
+    belong in the report, `user` holds the mask, boxes and points that the user gave.
     """
 
     name: str
@@ -35,4 +25,4 @@ class Case:
     instance: bool
     dataset: str | None
     notes: tuple[str, ...]
-    mask: UserMask | None = None
+    user: UserPrompts = UserPrompts()

@@ -83,8 +83,12 @@ class NiftiError(CaseError):
     """A file is no NIfTI-1 volume that can be read, or not of the shape that is wanted."""
 
 
-class MaskError(CaseError):
-    """The mask that a user gave cannot be used; the case runs without it."""
+class UserPromptError(CaseError):
+    """A mask, boxes or points that a user gave cannot be used; a case from a file runs without them."""
+
+
+class MaskError(UserPromptError):
+    """A mask cannot be used."""
 
 
 class MaskShapeError(MaskError):
@@ -97,6 +101,14 @@ class MaskTypeError(MaskError):
 
 class MaskIdError(MaskError):
     """A mask's values are not ids of prompts."""
+
+
+class BoxError(UserPromptError):
+    """A box is no box of whole voxels that meets the volume, or belongs to no prompt."""
+
+
+class PointError(UserPromptError):
+    """A point is no voxel of the volume, has no label, or belongs to no prompt."""
 
 
 class PromptError(CaseError):

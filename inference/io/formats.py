@@ -12,10 +12,10 @@ from typing import IO, Protocol, Self
 
 import numpy as np
 
-from vesal.inference.data.case import Case, UserMask
+from vesal.inference.data.case import Case
 from vesal.inference.io.npz import NpzReader
 from vesal.inference.io.npz_labels import write_npz_labels
-from vesal.inference.io.user_mask import MARK
+from vesal.inference.io.user_prompts import MARK, FoundUserPrompts
 
 
 class CaseReader(Protocol):
@@ -43,15 +43,17 @@ class CaseReader(Protocol):
         ...
 
     def read(self, prompts_file: Path | None = None, dataset: str | None = None) -> Case:
-        """The whole case, checked, without the user's mask; raises CaseError, or OSError of the system.
+        """The whole case, checked, without user prompts; raises CaseError, or OSError of the system.
 
         Prompts come from `prompts_file`, else from NAME.json beside the case, else from the case itself; the
         one chosen replaces the others whole. `dataset` picks the entry of a file keyed by dataset.
         """
         ...
 
-    def read_mask(self, ids: Collection[int], shape: tuple[int, int, int], instance: bool) -> UserMask | None:
-        """The user's mask beside or in the case; see `user_mask.read_user_mask`."""
+    def read_user_prompts(
+        self, ids: Collection[int], shape: tuple[int, int, int], instance: bool
+    ) -> FoundUserPrompts:
+        """What the user gave beside or in the case; see `user_prompts.read_user_prompts`."""
         ...
 
 
@@ -112,7 +114,7 @@ def open_case(path: Path) -> CaseReader:
 
 
 def read_case(path: Path, prompts_file: Path | None = None, dataset: str | None = None) -> Case:
-    """Read one case, without the user's mask; see `CaseReader.read`."""
+    """Read one case, without user prompts; see `CaseReader.read`."""
     with open_case(path) as reader:
         return reader.read(prompts_file, dataset)
 
@@ -128,7 +130,7 @@ def has_case(folder: Path, name: str) -> bool:
     return any((folder / (name + suffix)).exists() for suffix in suffixes())
 
 
-def is_mask_file(path: Path) -> bool:
-    """Whether a file's name says that it is the mask of the case beside it, and no case: NAME.prompt.npz."""
+def is_user_prompts_file(path: Path) -> bool:
+    """Whether a file's name, NAME.prompt.npz, says that it belongs to the case beside it and is no case."""
     name = case_name(path)
     return name.endswith(MARK) and has_case(path.parent, name.removesuffix(MARK))

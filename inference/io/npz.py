@@ -7,7 +7,7 @@ from typing import IO, Self
 
 import numpy as np
 
-from vesal.inference.data.case import Case, UserMask
+from vesal.inference.data.case import Case
 from vesal.inference.data.errors import (
     CaseError,
     EmptyVolumeError,
@@ -26,7 +26,7 @@ from vesal.inference.io.prompt_files import (
     parse_prompts_dict,
     parse_prompts_json,
 )
-from vesal.inference.io.user_mask import read_user_mask
+from vesal.inference.io.user_prompts import FoundUserPrompts, read_user_prompts
 
 # The challenge gives a container 32 GB; a volume of 8 GiB is the most that leaves room to work.
 MAX_VOLUME_BYTES = 8 * 1024**3
@@ -72,7 +72,7 @@ class NpzReader:
         return shape if shape is not None and math.prod(shape) <= MAX_VOXELS else None
 
     def read(self, prompts_file: Path | None = None, dataset: str | None = None) -> Case:
-        """Read the case; other arrays of the npz are never touched. Every defect raises a `CaseError`."""
+        """Read the case; other arrays of the npz are not touched. Every defect raises a `CaseError`."""
         archive, name = self._open(), self.path.name
         _check_volume_header(name, archive.header("imgs"))
         spacing_dhw_mm, spacing_notes = _read_spacing(archive)
@@ -85,9 +85,9 @@ class NpzReader:
             self.path.stem, image, spacing_dhw_mm, prompts.sentences, prompts.instance, known_dataset, notes
         )
 
-    def read_mask(self, ids: Collection[int], shape: Sides, instance: bool) -> UserMask | None:
-        """The mask beside the case, or `prev_pred` in it; see `user_mask.read_user_mask`."""
-        return read_user_mask(self.path, ids, shape, instance, self._open())
+    def read_user_prompts(self, ids: Collection[int], shape: Sides, instance: bool) -> FoundUserPrompts:
+        """What the user gave beside the case or in it; see `user_prompts.read_user_prompts`."""
+        return read_user_prompts(self.path, ids, shape, instance, self._open())
 
     def _open(self) -> NpzArchive:
         """The archive, opened once; where that failed, it fails again in the same way."""

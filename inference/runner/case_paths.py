@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vesal.inference.data.errors import UsageError
-from vesal.inference.io.formats import case_name, is_mask_file, suffix_of, suffixes
+from vesal.inference.io.formats import case_name, is_user_prompts_file, suffix_of, suffixes
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ def find_cases(inputs: Path, outputs: Path) -> tuple[CasePaths, ...]:
     """Pair every case with its output, sorted by name, and make the folder of the outputs.
 
     A folder gives the cases (`*.npz`) directly in it, without hidden and temporary ones (names that begin
-    with `.` or `~`) and without masks (`NAME.prompt.npz` beside `NAME.npz`); a single file may go into a
-    folder or to a name ending in .npz. Raises UsageError where that cannot work.
+    with `.` or `~`) and without user prompts (`NAME.prompt.npz` beside `NAME.npz`); a single file may go into
+    a folder or to a name ending in .npz. Raises UsageError where that cannot work.
     """
     cases = _find_cases(inputs)
     single = suffix_of(outputs) is not None and not outputs.is_dir()
@@ -69,7 +69,7 @@ def _find_cases(inputs: Path) -> list[Path]:
 
 def _is_case(path: Path) -> bool:
     """Whether an entry is a case: a file or a link, also a broken one, which is then reported."""
-    if suffix_of(path) is None or path.name[0] in ".~" or is_mask_file(path):
+    if suffix_of(path) is None or path.name[0] in ".~" or is_user_prompts_file(path):
         return False
     return path.is_file() or _is_broken_link(path)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from vesal import __version__
 from vesal.inference.data.case import Case
-from vesal.inference.data.errors import CaseError, VesalError
+from vesal.inference.data.errors import VesalError
 from vesal.inference.data.results import OK, CaseReport, RunReport
 from vesal.inference.data.terms import OFF
 from vesal.inference.io.formats import CaseReader, open_case, read_shape
@@ -180,10 +180,10 @@ def _stop_writing(records: Sequence[CaseRecord]) -> None:
 
 
 def _read(record: CaseRecord, reader: CaseReader, settings: Settings) -> Case:
-    """The case, with the user's mask where that is wanted."""
+    """The case, with what the user gave beside the text, unless that is not wanted."""
     case = record.case = reader.read(settings.prompts, settings.dataset)
     if settings.hybrid != OFF:
-        case = record.case = _with_mask(case, record, reader)
+        case = record.case = _with_user_prompts(case, record, reader)
     return case
 
 
@@ -217,17 +217,11 @@ def _segment(record: CaseRecord, case: Case, settings: Settings, model: LazyMode
     record.finished = True
 
 
-def _with_mask(case: Case, record: CaseRecord, reader: CaseReader) -> Case:
-    """The case with the user's mask, if there is one; an invalid one is reported and ignored."""
-    try:
-        mask = reader.read_mask(case.sentences, case.image.shape, case.instance)
-    except (CaseError, MemoryError) as error:
-        record.fallbacks.append(f"the user's mask is not used: {type(error).__name__}: {error}")
-        return case
-    if mask is None:
-        return case
-    note = f"a mask is given for the prompts {', '.join(map(str, mask.ids))} ({mask.source})"
-    return replace(case, mask=mask, notes=(*case.notes, note))
+def _with_user_prompts(case: Case, record: CaseRecord, reader: CaseReader) -> Case:
+    """The case with the user's mask, boxes and points; what is invalid is reported and ignored."""
+    found = reader.read_user_prompts(case.sentences, case.image.shape, case.instance)
+    record.fallbacks += found.fallbacks
+    return replace(case, user=found.user, notes=(*case.notes, *found.notes))
 
 
 def _log_end(record: CaseRecord, report: CaseReport) -> None:

@@ -47,7 +47,8 @@ class Settings:
     runtime: str = _setting("auto", "what runs the network: auto, openvino, onnxruntime or cuda")
     hybrid: str | None = _setting(
         None,
-        "stage that takes a user's mask as spatial prompt: coarse, fine or off; otherwise as the weights say",
+        "stage that takes a user's mask as spatial prompt: coarse or fine, otherwise as the weights say; "
+        "off: no mask, boxes or points are read",
     )
     verbosity: int = _setting(0, "1 logs more, -1 only warnings")
 

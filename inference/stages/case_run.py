@@ -120,7 +120,7 @@ class CaseRun:
         self.volume = Volume(case.image, case.spacing_dhw_mm, intensity_statistics(case.image))
         self.forecast = Forecast(clock, costs)
         self.ladder = Ladder(self.forecast, planned_stages(plan), progress)
-        self.mask = StageMask(MaskPrompt.of(case.mask), mask_stage)
+        self.mask = StageMask(MaskPrompt.of(case.user), mask_stage)
         self.coarse: list[StageResult | None] = []
         # One for both stages: a second one would cost the memory of another volume.
         self.result = LabelMap(case.image.shape, max(case.sentences, default=1))

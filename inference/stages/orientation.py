@@ -50,9 +50,9 @@ class OrientationFound:
 
 
 def reversed_case(case: Case, axes: Axes) -> Case:
-    """The case reversed along ``axes``, the user's mask with it."""
-    mask = case.mask and replace(case.mask, labels=reverse_axes(case.mask.labels, axes))
-    return replace(case, image=reverse_axes(case.image, axes), mask=mask)
+    """The case reversed along ``axes``, the user's mask, boxes and points with it."""
+    user = case.user.reversed(case.image.shape, axes)
+    return replace(case, image=reverse_axes(case.image, axes), user=user)
 
 
 def reverse_axes(volume: np.ndarray, axes: Axes) -> np.ndarray:

@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from vesal.inference.data.case import UserMask
 from vesal.inference.data.prompt import Query
 from vesal.inference.data.terms import COARSE, FINE
+from vesal.inference.data.user_prompts import UserMask, UserPrompts
 from vesal.inference.geometry.resample import to_view
 from vesal.inference.geometry.view_groups import bounding_box
 from vesal.inference.geometry.views import Box, View, triple
@@ -26,8 +26,9 @@ class MaskPrompt(UserMask):
     """A user's mask as the stages use it: its boxes, and sampled on views."""
 
     @classmethod
-    def of(cls, mask: UserMask | None) -> MaskPrompt | None:
-        """Of a case's mask; None where there is none."""
+    def of(cls, user: UserPrompts) -> MaskPrompt | None:
+        """The mask of a case's user prompts; None where there is none."""
+        mask = user.mask
         return None if mask is None else cls(mask.labels, mask.ids, mask.source)
 
     def box(self, ids: Collection[int]) -> Box | None:

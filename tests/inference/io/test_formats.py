@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.inference.fakes import CUBE, SHAPE, Opener, read_output, write_case
-from vesal.inference.data.case import Case, UserMask
+from vesal.inference.data.case import Case
 from vesal.inference.data.errors import (
     CaseError,
     MissingKeyError,
@@ -23,6 +23,7 @@ from vesal.inference.io import formats
 from vesal.inference.io.formats import CaseFormat, case_name, has_case, open_case, read_case, suffix_of
 from vesal.inference.io.label_writer import write_label_map
 from vesal.inference.io.prompt_files import find_prompts_file
+from vesal.inference.io.user_prompts import FoundUserPrompts
 from vesal.inference.runner.run import run
 from vesal.inference.runner.settings import Settings
 
@@ -147,8 +148,10 @@ class NpyReader:
         image = self._image.astype(np.uint8)
         return Case(name, image, (1.0, 1.0, 1.0), prompts.sentences, prompts.instance, None, ())
 
-    def read_mask(self, ids: Collection[int], shape: tuple[int, int, int], instance: bool) -> UserMask | None:
-        return None
+    def read_user_prompts(
+        self, ids: Collection[int], shape: tuple[int, int, int], instance: bool
+    ) -> FoundUserPrompts:
+        return FoundUserPrompts()
 
 
 def write_npy(file: IO[bytes], labels: np.ndarray, dtype: np.dtype, header: object) -> None:

@@ -1,23 +1,14 @@
-"""A user's mask: where it is found, what it may hold, and what is refused."""
+"""A user's mask: what it may hold, and what is refused."""
 
-import gzip
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.inference.io.test_nifti import nifti
-from vesal.inference.data.case import UserMask
-from vesal.inference.data.errors import (
-    CaseError,
-    MaskIdError,
-    MaskShapeError,
-    MaskTypeError,
-    MissingKeyError,
-    NiftiError,
-    NotAnArchiveError,
-)
-from vesal.inference.io.formats import is_mask_file, open_case
+from vesal.inference.data.errors import MaskIdError, MaskShapeError, MaskTypeError, UserPromptError
+from vesal.inference.data.user_prompts import UserMask
+from vesal.inference.io.npz_archive import NpzArchive
+from vesal.inference.io.user_mask import check_mask_header, make_mask, read_mask_array
 from vesal.inference.stages.spatial_prompt import MaskPrompt
 
 SHAPE = (3, 4, 5)
@@ -35,66 +26,47 @@ def mask_of(**voxels: tuple[int, int, int]) -> np.ndarray:
 MASK = mask_of(id1=(0, 1, 2), id7=(2, 3, 4))
 
 
-def case(folder: Path, **arrays) -> Path:
-    """A case with a volume and other arrays."""
-    path = folder / "some.npz"
-    np.savez(path, imgs=np.zeros(SHAPE, np.uint8), **arrays)
-    return path
+def checked(mask: np.ndarray, ids=IDS, instance: bool = False) -> UserMask | None:
+    """A mask that was in an array, checked."""
+    check_mask_header("here", mask.shape, mask.dtype, SHAPE)
+    return make_mask(mask, ids, instance, "here")
 
 
-def read(path: Path, ids=IDS, instance: bool = False) -> UserMask | None:
-    with open_case(path) as reader:
-        return reader.read_mask(ids, SHAPE, instance)
+def test_it_is_read_as_it_is_stored(tmp_path: Path):
+    np.savez(tmp_path / "a.npz", some=MASK.astype(np.int16))
+    with NpzArchive(tmp_path / "a.npz") as archive:
+        found = read_mask_array(archive, "some", SHAPE)
+        with pytest.raises(MaskShapeError, match=r"a\.npz: 'some' has shape \(3, 4, 5\)"):
+            read_mask_array(archive, "some", (3, 4, 6))
+    assert found.dtype == np.int16 and np.array_equal(found, MASK)
 
 
-def test_no_mask_is_none(tmp_path):
-    assert read(case(tmp_path)) is None
-
-
-def test_it_is_found_in_the_case(tmp_path):
-    found = read(case(tmp_path, prev_pred=MASK))
-    assert np.array_equal(found.labels, MASK)
-    assert (found.ids, found.source) == ((1, 7), "some.npz, 'prev_pred'")
-
-
-@pytest.mark.parametrize("key", ["mask", "prev_pred", "segs", "anything"])
-def test_it_is_found_beside_the_case_and_wins(tmp_path, key):
-    path = case(tmp_path, prev_pred=np.zeros(SHAPE, np.uint8))
-    np.savez_compressed(tmp_path / "some.prompt.npz", **{key: MASK})
-    found = read(path)
-    assert found.ids == (1, 7) and found.source == "some.prompt.npz"
-
-
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_it_is_found_beside_the_case_as_nifti(tmp_path, suffix):
-    content = nifti(MASK)
-    (tmp_path / f"some.prompt{suffix}").write_bytes(
-        gzip.compress(content) if suffix == ".nii.gz" else content
-    )
-    assert np.array_equal(read(case(tmp_path)).labels, MASK)
+def test_ids_and_source_are_kept():
+    found = checked(MASK)
+    assert np.array_equal(found.labels, MASK) and (found.ids, found.source) == ((1, 7), "here")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.uint64, np.float16, np.float64])
-def test_whole_numbers_of_every_type_will_do(tmp_path, dtype):
-    assert np.array_equal(read(case(tmp_path, prev_pred=MASK.astype(dtype))).labels, MASK)
+def test_whole_numbers_of_every_type_will_do(dtype):
+    assert np.array_equal(checked(MASK.astype(dtype)).labels, MASK)
 
 
-def test_an_empty_mask_is_none(tmp_path):
-    assert read(case(tmp_path, prev_pred=np.zeros(SHAPE, np.uint8))) is None
+def test_an_empty_mask_is_none():
+    assert checked(np.zeros(SHAPE, np.uint8)) is None
 
 
 @pytest.mark.parametrize("mask", [mask_of(id1=(0, 0, 0)), mask_of(id1=(0, 0, 0)) > 0])
-def test_with_one_prompt_ones_are_its_own(tmp_path, mask):
-    assert read(case(tmp_path, prev_pred=mask), ids=(5,)).ids == (5,)
+def test_with_one_prompt_ones_are_its_own(mask):
+    assert checked(mask, ids=(5,)).ids == (5,)
 
 
-def test_with_one_prompt_of_objects_all_values_are_its_own(tmp_path):
-    found = read(case(tmp_path, prev_pred=MASK), ids=(5,), instance=True)
+def test_with_one_prompt_of_objects_all_values_are_its_own():
+    found = checked(MASK, ids=(5,), instance=True)
     assert np.array_equal(found.labels, (MASK > 0) * 5)
 
 
-def test_the_largest_id_fits(tmp_path):
-    assert read(case(tmp_path, prev_pred=MASK.astype(np.uint16) * 9362), ids=(9362, 65534)).ids == (
+def test_the_largest_id_fits():
+    assert checked(MASK.astype(np.uint16) * 9362, ids=(9362, 65534)).ids == (
         9362,
         65534,
     )
@@ -117,36 +89,15 @@ def test_the_largest_id_fits(tmp_path):
         (mask_of(id2=(0, 0, 0)), MaskIdError, r"\[2\].*\[1, 7\]"),
     ],
 )
-def test_what_cannot_be_used_is_named(tmp_path, mask, error, said):
+def test_what_cannot_be_used_is_named(mask, error, said):
     with pytest.raises(error, match=said) as raised:
-        read(case(tmp_path, prev_pred=mask))
-    assert isinstance(raised.value, CaseError)
+        checked(mask)
+    assert isinstance(raised.value, UserPromptError)
 
 
-def test_several_values_of_one_semantic_prompt_are_refused(tmp_path):
+def test_several_values_of_one_semantic_prompt_are_refused():
     with pytest.raises(MaskIdError):
-        read(case(tmp_path, prev_pred=MASK), ids=(5,))
-
-
-def test_damaged_files_beside_the_case_are_named(tmp_path):
-    path = case(tmp_path, prev_pred=MASK)
-    nii = tmp_path / "some.prompt.nii"
-    nii.write_bytes(nifti(MASK[:2]))
-    with pytest.raises(NiftiError, match=r"\(2, 4, 5\)"):
-        read(path)
-    (tmp_path / "some.prompt.npz").write_bytes(b"no zip")
-    with pytest.raises(NotAnArchiveError, match="some.prompt.npz"):
-        read(path)
-    np.savez(tmp_path / "some.prompt.npz", one=MASK, two=MASK)
-    with pytest.raises(MissingKeyError, match="'one', 'two'"):
-        read(path)
-
-
-def test_a_mask_is_no_case_where_its_case_is(tmp_path):
-    case(tmp_path)
-    assert is_mask_file(tmp_path / "some.prompt.npz")
-    assert not is_mask_file(tmp_path / "other.prompt.npz")
-    assert not is_mask_file(tmp_path / "some.npz")
+        checked(MASK, ids=(5,))
 
 
 def test_the_box_holds_the_wanted_prompts():

@@ -16,8 +16,8 @@ from tests.inference.fake_models import (
     make_prompt,
     segment,
 )
-from vesal.inference.data.case import UserMask
 from vesal.inference.data.prompt import Query
+from vesal.inference.data.user_prompts import Point, UserMask, UserPrompts, VoxelBox
 from vesal.inference.engine import Engine
 from vesal.inference.geometry.views import View
 from vesal.inference.io.formats import read_case
@@ -164,7 +164,7 @@ def test_a_mask_in_the_coarse_stage_leaves_the_case_as_it_is_stored() -> None:
     case = make_case(image, [LIVER, SPLEEN])
     marked = UserMask((reverse_axes(truth(), (0,)) == 1).astype(np.uint16), (1,), "made")
     still = Clock(600.0, 0.0, lambda: 0.0)
-    result = engine.segment(replace(case, mask=marked), [LIVER, SPLEEN], still, Saved())
+    result = engine.segment(replace(case, user=UserPrompts(marked)), [LIVER, SPLEEN], still, Saved())
     assert "orientation" not in [stage.name for stage in result.stages]
 
 
@@ -181,14 +181,20 @@ def test_a_real_head_is_found_however_it_is_stored(shared: Path) -> None:
     np.testing.assert_array_equal(reverse_axes(face_down.labels, (1,)), as_stored.labels)
 
 
-def test_a_mask_turns_with_its_case() -> None:
+def test_user_prompts_turn_with_their_case() -> None:
     mask = UserMask(truth().astype(np.uint16), (1, 2), "made")
-    case = replace(make_case(IMAGE, [LIVER]), mask=mask)
+    box, voxel = VoxelBox((1, 2, 3), (4, 6, 9)), (5, 6, 7)
+    user = UserPrompts(mask, {1: (box,)}, {2: (Point(voxel, False),)})
+    case = replace(make_case(IMAGE, [LIVER]), user=user)
     turned = reversed_case(case, (1, 2))
-    assert turned.mask is not None
-    np.testing.assert_array_equal(turned.mask.labels, truth()[:, ::-1, ::-1])
+    assert turned.user.mask is not None
+    np.testing.assert_array_equal(turned.user.mask.labels, truth()[:, ::-1, ::-1])
     np.testing.assert_array_equal(turned.image, IMAGE[:, ::-1, ::-1])
-    assert reversed_case(replace(case, mask=None), (1,)).mask is None
+    found = turned.user.boxes[1][0]
+    inside = tuple(slice(a, b) for a, b in zip(found.start, found.stop, strict=True))
+    np.testing.assert_array_equal(turned.image[inside], IMAGE[1:4, 2:6, 3:9][:, ::-1, ::-1])
+    assert turned.image[turned.user.points[2][0].voxel] == IMAGE[voxel]
+    assert reversed_case(make_case(IMAGE, [LIVER]), (1,)).user == UserPrompts()
 
 
 def test_sureness_is_the_mean_over_queries_of_p_weighted_by_itself() -> None:

@@ -21,8 +21,8 @@ from tests.inference.fake_models import (
     make_prompt,
 )
 from tests.inference.fakes import Opener, write_case
-from vesal.inference.data.case import UserMask
 from vesal.inference.data.prompt import Query
+from vesal.inference.data.user_prompts import UserMask, UserPrompts
 from vesal.inference.engine import Engine
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.geometry.views import Box, whole
@@ -71,7 +71,7 @@ def segment(graph, prompts, mask, hybrid=None, image=None, **rules):
     case = make_case(made_image(SHAPE) if image is None else image, prompts)
     if mask is not None:
         ids = tuple(int(i) for i in np.unique(mask) if i)
-        case = replace(case, mask=UserMask(mask, ids, "here"))
+        case = replace(case, user=UserPrompts(UserMask(mask, ids, "here")))
     return engine.segment(case, prompts, Clock(600.0, 0.0, lambda: 0.0), Saved())
 
 
@@ -178,7 +178,7 @@ class Watched(Opener):
         inner = self.model.segment_case
 
         def segment_case(case, *rest, **more):
-            self.masks.append(case.mask)
+            self.masks.append(case.user.mask)
             return inner(case, *rest, **more)
 
         self.model.segment_case = segment_case
@@ -230,7 +230,7 @@ def test_the_default_weights_take_it():
 
     network.predict = watched
     image = np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)
-    case = replace(make_case(image, [LIVER], (3.0, 3.0, 3.0)), mask=UserMask(MASK, (1,), "here"))
+    case = replace(make_case(image, [LIVER], (3.0, 3.0, 3.0)), user=UserPrompts(UserMask(MASK, (1,), "here")))
     result = engine.segment(case, [LIVER], Clock(600.0, 0.0, lambda: 0.0), Saved())
     assert seen[0] is None and seen[-1] is not None
     assert seen[-1].max() == pytest.approx(1.0)

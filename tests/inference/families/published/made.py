@@ -17,7 +17,7 @@ from tests.inference.fake_models import (
     make_prompt,
 )
 from tests.inference.families.published.recorded import PROFILE, names
-from vesal.inference.data.case import UserMask
+from vesal.inference.data.user_prompts import UserMask, UserPrompts
 from vesal.inference.engine import Engine
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.families.published.case_decisions import PublishedRules
@@ -92,5 +92,6 @@ def run(
     engine = Engine(used, SimpleNamespace(name="fake"), model, hybrid)
     case = make_case(image, prompts, (1.0, 1.0, 1.0), instance)
     if mask is not None:
-        case = replace(case, mask=UserMask(mask, tuple(int(i) for i in np.unique(mask) if i), "here"))
+        given = UserMask(mask, tuple(int(i) for i in np.unique(mask) if i), "here")
+        case = replace(case, user=UserPrompts(given))
     return engine.segment(case, prompts, clock or Clock(600.0, 0.0, lambda: 0.0), Saved())

@@ -1,0 +1,90 @@
+"""Boxes that a user gives beside the text.
+
+A box is (d0, h0, w0, d1, h1, w1): its first voxel, and the first one behind it. Or it is the dict of the
+challenge's interactive track (CVPR 2025, `get_boxes.py` of JunMa11/CVPR-MedSegFMCompetition): z, y and x are
+D, H and W, and the last voxel belongs to the box. That script measures y and x in the slice `z_mid` alone, so
+the target may be larger in other slices; `z_mid` itself is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from vesal.inference.data.errors import BoxError, shown
+from vesal.inference.data.user_prompts import BOXES, Voxel, VoxelBox
+from vesal.inference.io.user_values import Notation
+
+FIRST = ("z_min", "z_mid_y_min", "z_mid_x_min")
+LAST = ("z_max", "z_mid_y_max", "z_mid_x_max")
+NOTATION = Notation(
+    BOXES,
+    (*FIRST, *LAST),
+    "whole numbers (d0, h0, w0, d1, h1, w1), the last three exclusive, or a dict with "
+    f"{', '.join((*FIRST, *LAST))}",
+    BoxError,
+)
+
+
+def parse_boxes(
+    values: Any, ids: Collection[int], shape: Sequence[int], source: str
+) -> tuple[dict[int, tuple[VoxelBox, ...]], tuple[str, ...]]:
+    """Boxes by prompt id, ascending, without the prompts that have none.
+
+    Args:
+        values: dicts, lists and numbers, see `user_values`; with a single prompt all boxes are its own.
+        ids: of the case's prompts.
+        shape: of its volume, (D,H,W).
+        source: where they were found, for messages.
+
+    Returns:
+        the boxes, clipped to the volume, and a note for each one that was.
+
+    Raises:
+        BoxError: no six whole numbers, no voxel, outside of the volume, or of no prompt.
+    """
+    found, notes = {}, []
+    for id_, rows in NOTATION.by_prompt(values, ids, source).items():
+        where = f"{source}, prompt {id_}"
+        given = [_box(row, where) for row in rows]
+        boxes = [_clipped(box, shape, where) for box in given]
+        notes += [
+            f"{where}: the box from {a.start} to {a.stop} is clipped to the volume, {tuple(shape)}"
+            for a, b in zip(given, boxes, strict=True)
+            if a != b
+        ]
+        if boxes:
+            found[id_] = tuple(boxes)
+    return found, tuple(notes)
+
+
+def _box(row: Any, source: str) -> VoxelBox:
+    start, stop = _corners(row, source)
+    if any(a >= b for a, b in zip(start, stop, strict=True)):
+        raise NOTATION.refused(source, f"the box {shown(row)} holds no voxel, from {start} to {stop}")
+    return VoxelBox(start, stop)
+
+
+def _corners(row: Any, source: str) -> tuple[Voxel, Voxel]:
+    """First voxel, and the first one behind."""
+    if isinstance(row, dict):
+        missing = [key for key in (*FIRST, *LAST) if key not in row]
+        if missing:
+            raise NOTATION.refused(source, f"a box without {', '.join(missing)}")
+        d, h, w = NOTATION.voxel([row[key] for key in LAST], source)
+        return NOTATION.voxel([row[key] for key in FIRST], source), (d + 1, h + 1, w + 1)
+    if not isinstance(row, (list, tuple)) or len(row) != 6:
+        raise NOTATION.refused(source, f"{shown(row)} is no box")
+    return NOTATION.voxel(row[:3], source), NOTATION.voxel(row[3:], source)
+
+
+def _clipped(box: VoxelBox, shape: Sequence[int], source: str) -> VoxelBox:
+    """The part of a box within the volume. Raises BoxError where there is none."""
+    d0, h0, w0 = (max(a, 0) for a in box.start)
+    d1, h1, w1 = (min(b, n) for b, n in zip(box.stop, shape, strict=True))
+    if d0 >= d1 or h0 >= h1 or w0 >= w1:
+        raise BoxError(
+            f"{source}: the box from {box.start} to {box.stop} lies outside of the volume, {tuple(shape)}. "
+            "Give voxels in the order (D,H,W)."
+        )
+    return VoxelBox((d0, h0, w0), (d1, h1, w1))

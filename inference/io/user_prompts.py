@@ -1,0 +1,186 @@
+"""What a user gives beside the text: where mask, boxes and points are looked for, and what cannot be used.
+
+They are in NAME.prompt.npz beside the case, in NAME.prompt.nii.gz or NAME.prompt.nii (a mask alone), or in
+the case itself where it is an npz; of each kind the first one found counts. The arrays of an npz are those of
+the challenge's interactive track, `prev_pred`, `boxes` and `clicks`; see `user_mask`, `user_boxes` and
+`user_points`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vesal.inference.data.errors import CaseError
+from vesal.inference.data.user_prompts import (
+    BOXES,
+    MASK,
+    POINTS,
+    Point,
+    UserMask,
+    UserPrompts,
+    VoxelBox,
+    not_used,
+)
+from vesal.inference.geometry.views import Sides
+from vesal.inference.io import user_boxes, user_points
+from vesal.inference.io.nifti import SUFFIXES, read_nifti
+from vesal.inference.io.npz_archive import NpzArchive
+from vesal.inference.io.plain_pickle import load_plain
+from vesal.inference.io.user_mask import make_mask, read_mask_array
+from vesal.inference.io.user_values import Notation
+
+MARK = ".prompt"
+"""Between the case's name and the suffix of a file beside it."""
+KEY_IN_CASE = "prev_pred"
+MASK_KEYS = ("mask", "prev_pred", "segs")
+"""Arrays of NAME.prompt.npz that hold the mask, best first; else its only array does."""
+BOX_KEYS = ("boxes",)
+POINT_KEYS = ("clicks", "points")
+"""Best first."""
+MAX_BYTES = 1024**2
+"""Of boxes, and of points: those of the challenge take 240 bytes each. A forged pickle may take 3 s."""
+
+
+@dataclass(frozen=True)
+class FoundUserPrompts:
+    """What a case has of user prompts, and what the report says of them."""
+
+    user: UserPrompts = UserPrompts()
+    notes: tuple[str, ...] = ()
+    fallbacks: tuple[str, ...] = ()
+    """What is there but cannot be used, and why."""
+
+
+class _Reader:
+    """Reads each kind by itself, so that a broken one does not take the others with it."""
+
+    def __init__(
+        self,
+        case: Path,
+        ids: Collection[int],
+        shape: Sides,
+        instance: bool,
+        beside: NpzArchive | None,
+        archive: NpzArchive | None,
+    ) -> None:
+        """`beside` is NAME.prompt.npz, `archive` the case itself; None where it is absent or no npz."""
+        self.case, self.ids, self.shape, self.instance = case, ids, shape, instance
+        self.beside, self.archive = beside, archive
+        self.notes: list[str] = []
+        self.fallbacks: list[str] = []
+
+    def read(self) -> FoundUserPrompts:
+        """All kinds."""
+        user = UserPrompts(self._mask(), self._boxes(), self._points())
+        return FoundUserPrompts(user, tuple(self.notes), tuple(self.fallbacks))
+
+    def _mask(self) -> UserMask | None:
+        with self._reported(MASK):
+            found = self._mask_values()
+            mask = found and make_mask(found[0], self.ids, self.instance, found[1])
+            if mask:
+                self._note(MASK, mask.ids, mask.source)
+            return mask
+        return None
+
+    def _boxes(self) -> Mapping[int, tuple[VoxelBox, ...]]:
+        with self._reported(BOXES):
+            values, source = self._values(BOX_KEYS, user_boxes.NOTATION)
+            boxes, notes = user_boxes.parse_boxes(values, self.ids, self.shape, source)
+            self._note(BOXES, boxes, source)
+            self.notes += notes
+            return boxes
+        return {}
+
+    def _points(self) -> Mapping[int, tuple[Point, ...]]:
+        with self._reported(POINTS):
+            values, source = self._values(POINT_KEYS, user_points.NOTATION)
+            points = user_points.parse_points(values, self.ids, self.shape, source)
+            self._note(POINTS, points, source)
+            return points
+        return {}
+
+    @contextmanager
+    def _reported(self, kind: str) -> Iterator[None]:
+        """What cannot be used is a fallback."""
+        try:
+            yield
+        except (CaseError, MemoryError) as error:
+            self.fallbacks.append(not_used(kind, f"{type(error).__name__}: {error}"))
+
+    def _note(self, kind: str, ids: Collection[int], source: str) -> None:
+        if ids:
+            what = "a mask is" if kind == MASK else f"{kind} are"
+            self.notes.append(f"{what} given for the prompts {', '.join(map(str, ids))} ({source})")
+
+    def _mask_values(self) -> tuple[np.ndarray, str] | None:
+        """(D,H,W) numbers as they are stored, and where."""
+        key = None if self.beside is None else _mask_key(self.beside)
+        if self.beside is not None and key is not None:
+            return read_mask_array(self.beside, key, self.shape), self.beside.path.name
+        for suffix in SUFFIXES:
+            file = self.case.with_name(f"{self.case.stem}{MARK}{suffix}")
+            if file.exists():
+                return read_nifti(file, self.shape), file.name
+        if self.archive is None or KEY_IN_CASE not in self.archive:
+            return None
+        return read_mask_array(self.archive, KEY_IN_CASE, self.shape), f"{self.case.name}, '{KEY_IN_CASE}'"
+
+    def _values(self, keys: Sequence[str], notation: Notation) -> tuple[Any, str]:
+        """Plain values of the first array there is, and where; None where there is none."""
+        for archive in filter(None, (self.beside, self.archive)):
+            key = next((key for key in keys if key in archive), None)
+            if key is not None:
+                source = f"{archive.path.name}, '{key}'"
+                return _plain_values(archive, key, source, notation), source
+        return None, ""
+
+
+def read_user_prompts(
+    case: Path, ids: Collection[int], shape: Sides, instance: bool, archive: NpzArchive | None = None
+) -> FoundUserPrompts:
+    """Find, read and check what a user gave beside the text of a case. What cannot be used raises nothing.
+
+    Args:
+        case: path NAME.npz of the case; files are looked for beside it.
+        ids: of the case's prompts.
+        shape: of its volume, (D,H,W).
+        instance: the case asks for objects; with a single prompt a mask's values are then objects of it.
+        archive: the case, open, where it is an npz and may hold user prompts itself.
+
+    Returns:
+        what can be used. Each kind that is there but broken is a fallback instead; the other kinds stay.
+    """
+    beside = case.with_name(f"{case.stem}{MARK}.npz")
+    try:
+        with NpzArchive(beside) if beside.exists() else nullcontext() as opened:
+            return _Reader(case, ids, shape, instance, opened, archive).read()
+    except CaseError as error:  # no archive: what it was to hold is not known
+        why = f"{type(error).__name__}: {error}"
+        return FoundUserPrompts(fallbacks=(f"what the user gave beside the text is not used: {why}",))
+
+
+def _mask_key(archive: NpzArchive) -> str | None:
+    """The array of NAME.prompt.npz that holds the mask; None where it holds other user prompts alone."""
+    key = next((key for key in MASK_KEYS if key in archive), None)
+    if key is not None or any(key in archive for key in (*BOX_KEYS, *POINT_KEYS)):
+        return key
+    if len(archive.keys) != 1:
+        raise archive.missing(MASK_KEYS[0], f"Save the mask as '{MASK_KEYS[0]}'.")
+    return archive.keys[0]
+
+
+def _plain_values(archive: NpzArchive, key: str, source: str, notation: Notation) -> Any:
+    """Lists, dicts and numbers of an array of numbers or of objects."""
+    dtype = archive.header(key).dtype
+    if dtype.hasobject:
+        return load_plain(archive.read_raw(key, MAX_BYTES)[1], source, notation.wanted)
+    if dtype.kind not in "iuf":
+        raise notation.refused(source, f"an array of dtype {dtype}")
+    return archive.read_array(key, MAX_BYTES).tolist()

@@ -1,0 +1,98 @@
+"""What weights can use of a case's user prompts, from a list of kinds to the whole command."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.inference.fake_models import Bright, make_model
+from vesal.inference.data.user_prompts import Point, UserMask, UserPrompts, VoxelBox
+from vesal.inference.runner.run import run
+from vesal.inference.runner.settings import Settings
+from vesal.inference.stages.user_prompts import usable
+
+SHAPE = (24, 32, 32)
+USER = UserPrompts(
+    UserMask(np.ones((2, 2, 2), np.uint16), (1,), "here"),
+    {1: (VoxelBox((0, 0, 0), (1, 1, 1)),)},
+    {1: (Point((0, 0, 0), True),)},
+)
+
+
+def test_kinds_that_cannot_be_used_are_left_out_and_told():
+    user, told = usable(USER, ("mask", "points"), "made")
+    assert user == USER.without(("boxes",))
+    assert told == ("the user's boxes are not used: the weights made take none",)
+
+
+def test_with_nothing_there_is_nothing_to_tell():
+    assert usable(UserPrompts(), (), "made") == (UserPrompts(), ())
+    assert usable(USER, ("mask", "boxes", "points"), "made") == (USER, ())
+
+
+def run_with(folder: Path, hybrid: str | None = None, **arrays: Any) -> tuple[bytes, int, dict[str, Any]]:
+    """One case through the command's loop with a fake network: the output, the exit code, the report."""
+    folder.mkdir()
+    image = np.full(SHAPE, 20, np.uint8)
+    image[8:16, 10:20, 4:14] = 200
+    prompts = np.array({"1": "Liver in abdominal CT", "instance_label": 0})
+    np.savez(folder / "a.npz", imgs=image, spacing=np.ones(3), text_prompts=prompts, **arrays)
+    settings = Settings(folder / "a.npz", folder / "out", hybrid=hybrid)
+    code = run(settings, lambda settings: make_model(Bright()), now=lambda: 0.0)
+    report = json.loads((folder / "report.json").read_text())["cases"][0]
+    return (folder / "out" / "a.npz").read_bytes(), code, report
+
+
+GIVEN: dict[str, Any] = {
+    "boxes": np.array([[8, 10, 4, 16, 20, 99]]),
+    "clicks": [{"fg": [[9, 11, 5]], "bg": []}],
+}
+
+
+def test_the_command_tells_what_is_not_used_and_labels_as_without(tmp_path):
+    plain, with_them = run_with(tmp_path / "plain"), run_with(tmp_path / "given", **GIVEN)
+    assert with_them[0] == plain[0] and (plain[1], with_them[1]) == (0, 1)
+    report = with_them[2]
+    assert report["fallbacks"] == [
+        "the user's boxes are not used: the weights fakes take none",
+        "the user's points are not used: the weights fakes take none",
+    ]
+    assert [note for note in report["notes"] if "given" in note or "clipped" in note] == [
+        "boxes are given for the prompts 1 (a.npz, 'boxes')",
+        "a.npz, 'boxes', prompt 1: the box from (8, 10, 4) to (16, 20, 99) is clipped to the volume, "
+        "(24, 32, 32)",
+        "points are given for the prompts 1 (a.npz, 'clicks')",
+    ]
+
+
+def test_broken_ones_do_not_lose_the_case(tmp_path):
+    output, code, report = run_with(tmp_path / "bad", boxes=np.zeros((1, 5)), clicks=[{"fg": [[99, 0, 0]]}])
+    assert output == run_with(tmp_path / "plain")[0] and code == 1 and report["written"] == "the labels"
+    assert [line.split(": ")[:2] for line in report["fallbacks"]] == [
+        ["the user's boxes are not used", "BoxError"],
+        ["the user's points are not used", "PointError"],
+    ]
+
+
+def test_off_reads_none_of_them(tmp_path):
+    _, code, report = run_with(tmp_path / "off", hybrid="off", prev_pred=np.zeros(3), **GIVEN)
+    assert code == 0 and not report["fallbacks"]
+    assert not any("given" in note for note in report["notes"])
+
+
+@pytest.mark.slow
+def test_the_shipped_weights_label_as_without(tmp_path):
+    """The whole command with nano, which takes masks alone."""
+    from vesal.inference.runner.command import main
+
+    outputs = []
+    for name, given in (("plain", {}), ("given", GIVEN)):
+        run_with(tmp_path / name, **given)
+        code = main([str(tmp_path / name / "a.npz"), str(tmp_path / f"{name}-nano"), "-q"])
+        report = json.loads((tmp_path / "report.json").read_text())["cases"][0]
+        outputs.append((tmp_path / f"{name}-nano" / "a.npz").read_bytes())
+        assert code == (1 if given else 0)
+        assert len(report["fallbacks"]) == len(given)
+    assert outputs[0] == outputs[1]
