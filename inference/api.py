@@ -56,8 +56,8 @@ def load(
         weights: name of a folder in Vesal's weights, or path of a folder with a manifest.json.
         threads: upper limit of CPU threads; None: all that affinity and container allow.
         runtime: `auto`, `openvino`, `onnxruntime` or `cuda`.
-        mask_stage: stage that takes the mask of a `Case` as spatial prompt (``segment_case``): `coarse`,
-            `fine` or `off`; None: as the weights say.
+        mask_stage: stage that takes a user's mask as spatial prompt: `coarse`, `fine` or `off`; None: as the
+            weights say.
 
     Raises:
         UsageError: an argument cannot be used.
@@ -120,6 +120,9 @@ class Model:
         instances: bool | None = None,
         seconds: float | None = None,
         progress: ProgressCallback | None = None,
+        mask: Any = None,
+        boxes: Mapping[Any, Any] | Sequence[Any] | None = None,
+        points: Mapping[Any, Any] | Sequence[Any] | None = None,
     ) -> Result:
         """Segment one volume.
 
@@ -134,16 +137,25 @@ class Model:
                 `instance_label` in a dict says, else not.
             seconds: time limit for this call; the report lists what is dropped to meet it. None: no limit.
             progress: called after every window with a `WindowProgress`; returning False cancels.
+            mask: (D, H, W) whole numbers on the volume's grid: each voxel the id of its prompt, as in the
+                label map, 0 elsewhere; with a single prompt True and False will do.
+            boxes: a dict of prompt id, as in the label map -> list of (d0, h0, w0, d1, h1, w1) in voxels, the
+                last three exclusive; with a single prompt the list alone will do.
+            points: likewise, lists of (d, h, w) or (d, h, w, label), label 1 for inside of the target (as
+                without one), 0 for outside.
+
+        Masks, boxes and points that the weights cannot use are left out; the report's `fallbacks` say so.
 
         Raises:
             UsageError: ``seconds`` or ``progress`` cannot be used.
-            CaseError: image, spacing, prompts or modality cannot be used; the message says what is wanted.
+            CaseError: image, spacing, prompts, modality, mask, boxes or points cannot be used; the message
+                says what is wanted.
             CancelledError: ``progress`` returned False.
         """
         started = time.monotonic()
         clock = Clock(time_limit(seconds), started)
         check_progress(progress)
-        case = make_case(image, spacing_mm, prompts, instances)
+        case = make_case(image, spacing_mm, prompts, instances, mask=mask, boxes=boxes, points=points)
         understood, choice = self.understand(case, modality)
         segmentation = self.segment_case(case, understood, clock, progress=progress, keep_probabilities=True)
         by_id = isinstance(prompts, Mapping)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from vesal.inference.data.errors import (
     EmptyVolumeError,
     InstanceLabelError,
     IntensityError,
+    MaskTypeError,
     ModalityError,
     PromptError,
     SpacingError,
@@ -23,14 +24,20 @@ from vesal.inference.data.errors import (
     shown,
 )
 from vesal.inference.data.terms import MASK_STAGES
+from vesal.inference.data.user_prompts import UserMask, UserPrompts
 from vesal.inference.geometry.views import Triple, triple
 from vesal.inference.io.intensity import to_uint8
 from vesal.inference.io.prompt_files import INSTANCE_KEY, parse_prompts_dict
+from vesal.inference.io.user_boxes import parse_boxes
+from vesal.inference.io.user_mask import check_mask_header, make_mask
+from vesal.inference.io.user_points import parse_points
 from vesal.inference.prompts.modality import modality_of
 
 NAME = "image"
 """Name of a volume without a file, in messages."""
 NO_LIMIT = float("inf")
+MAX_DEPTH = 5
+"""Of lists within lists of boxes and points: prompts, `fg` or `bg`, points, voxels, and one to spare."""
 MIN_LENGTH_MM, MAX_LENGTH_MM = 1e-6, 1e6
 """Of a voxel: from a nanometre to a kilometre."""
 
@@ -95,14 +102,54 @@ def named_modality(modality: Any) -> str | None:
     return None if modality is None else modality_of(modality)
 
 
-def make_case(image: Any, spacing_mm: Any, prompts: Any, instances: Any = None) -> Case:
+def make_case(
+    image: Any,
+    spacing_mm: Any,
+    prompts: Any,
+    instances: Any = None,
+    *,
+    mask: Any = None,
+    boxes: Any = None,
+    points: Any = None,
+) -> Case:
     """A checked case of a volume in memory, see `Model.segment`. Raises CaseError."""
     volume = _volume(image)
     checked = parse_prompts_dict(_numbered(prompts) | _instance_label(prompts, instances), "prompts")
     spacing = _spacing(spacing_mm)
     grey, note = to_uint8(NAME, volume)
-    notes = (*((note,) if note else ()), *checked.notes)
-    return Case(NAME, np.ascontiguousarray(grey), spacing, checked.sentences, checked.instance, None, notes)
+    ids, shape = checked.sentences.keys(), volume.shape
+    found, clipped = parse_boxes(_plain(boxes), ids, shape, "boxes")
+    user = UserPrompts(
+        _mask(mask, ids, shape, checked.instance), found, parse_points(_plain(points), ids, shape, "points")
+    )
+    notes = (*((note,) if note else ()), *checked.notes, *clipped)
+    image = np.ascontiguousarray(grey)
+    return Case(NAME, image, spacing, checked.sentences, checked.instance, None, notes, user)
+
+
+def _mask(mask: Any, ids: Collection[int], shape: tuple[int, ...], instance: bool) -> UserMask | None:
+    """A user's mask, checked; None for an empty one. Raises MaskError."""
+    if mask is None:
+        return None
+    try:
+        values = np.asarray(mask)
+    except Exception as error:  # whatever an array-like of another library raises
+        raise MaskTypeError(
+            f"mask cannot be taken as an array ({error}); a numpy array of prompt ids is wanted."
+        ) from error
+    check_mask_header("mask", values.shape, values.dtype, shape)
+    return make_mask(values, ids, instance, "mask")
+
+
+def _plain(values: Any, depth: int = MAX_DEPTH) -> Any:
+    """Dicts, lists and numbers of Python of mappings, arrays and sequences; anything else as it is."""
+    if hasattr(values, "tolist"):
+        return values.tolist()
+    if depth and isinstance(values, Mapping):
+        return {_plain(key, 0): _plain(value, depth - 1) for key, value in values.items()}
+    if depth and isinstance(values, (list, tuple)):
+        return [_plain(value, depth - 1) for value in values]
+    return values
 
 
 def _numbered(prompts: Any) -> dict[Any, Any]:

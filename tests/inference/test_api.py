@@ -11,13 +11,19 @@ import pytest
 import vesal
 from tests.inference.fake_models import Bright, dice, made_image, make_model
 from vesal.inference.api import Model
+from vesal.inference.call_arguments import make_case
 from vesal.inference.data.errors import (
+    BoxError,
     CancelledError,
     EmptyVolumeError,
     InstanceLabelError,
     IntensityError,
+    MaskIdError,
+    MaskShapeError,
+    MaskTypeError,
     ModalityError,
     NoPromptsError,
+    PointError,
     ProfileError,
     PromptError,
     PromptIdError,
@@ -26,6 +32,7 @@ from vesal.inference.data.errors import (
     UsageError,
     VolumeShapeError,
 )
+from vesal.inference.data.user_prompts import Point, UserPrompts, VoxelBox
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.timing.progress import WindowProgress
 
@@ -242,6 +249,21 @@ def test_the_report_is_plain_values(model: Model, image: np.ndarray) -> None:
         ({"prompts": {0: "liver"}}, PromptIdError, "0"),
         ({"modality": "X-ray film"}, ModalityError, "CT, MR, US, PET, Microscopy"),
         ({"seconds": 0}, UsageError, "a number above 0"),
+        ({"mask": np.zeros((4, 4, 4))}, MaskShapeError, r"mask has shape \(4, 4, 4\); the volume's, \(32, "),
+        ({"mask": np.full((32,) * 3, 0.5)}, MaskTypeError, "mask: holds 0.5; whole numbers"),
+        (
+            {"mask": np.full((32,) * 3, 2)},
+            MaskIdError,
+            r"\[2\], which are no prompt's .* case has \[1\]",
+        ),
+        ({"mask": "liver"}, MaskShapeError, r"mask has shape \(\)"),
+        ({"mask": [[1], [1, 2]]}, MaskTypeError, "mask cannot be taken as an array"),
+        ({"boxes": {2: [(0, 0, 0, 1, 1, 1)]}}, BoxError, r"boxes: 2 is no prompt's id; the case has \[1\]"),
+        ({"boxes": [(0, 0, 0, 1, 1)]}, BoxError, "no box; wanted are whole numbers"),
+        ({"boxes": [(40, 0, 0, 41, 1, 1)]}, BoxError, "outside of the volume"),
+        ({"boxes": "box"}, BoxError, "'box'; wanted are"),
+        ({"points": {1: [(0, 0, 32)]}}, PointError, r"\(0, 0, 32\) lies outside of the volume"),
+        ({"points": np.full((1, 4), np.nan)}, PointError, "nan is no label"),
     ],
 )
 def test_bad_input_is_a_named_error(
@@ -250,6 +272,38 @@ def test_bad_input_is_a_named_error(
     given: dict[str, Any] = {"image": image, "spacing_mm": SPACING, "prompts": ["liver"], "modality": "CT"}
     with pytest.raises(error, match=message):
         model.segment(**(given | changes))
+
+
+def test_a_mask_is_the_spatial_prompt(image: np.ndarray) -> None:
+    """Of the fine stage, as with the command; with a single prompt True and False will do."""
+    plain = make_model(Bright()).segment(image, SPACING, ["liver"], modality="CT")
+    result = make_model(Bright()).segment(image, SPACING, ["liver"], modality="CT", mask=image == 200)
+    assert "user's mask" in result.report["stages"][1]["why"]
+    assert "user's mask" not in plain.report["stages"][1]["why"] and not result.report["fallbacks"]
+
+
+@pytest.mark.parametrize("array", [list, np.array, lambda rows: tuple(map(tuple, rows))])
+def test_boxes_and_points_go_by_the_ids_of_the_label_map(array: Callable[[Any], Any]) -> None:
+    boxes, points = array([[0, 1, 2, 3, 4, 5]]), array([[1, 2, 3, 0]])
+    given: dict[str, Any] = {"boxes": {np.int64(2): boxes}, "points": {"1": points, 2: [np.array([3, 2, 1])]}}
+    image = np.zeros((8, 8, 8), np.uint8)
+    user = make_case(image, SPACING, ["liver", "spleen"], **given).user
+    clicks = {1: (Point((1, 2, 3), False),), 2: (Point((3, 2, 1), True),)}
+    assert user == UserPrompts(None, {2: (VoxelBox((0, 1, 2), (3, 4, 5)),)}, clicks)
+    alone = make_case(image, SPACING, {7: "liver"}, boxes=boxes, points=points).user
+    assert (set(alone.boxes), set(alone.points)) == ({7}, {7})
+
+
+def test_what_the_weights_cannot_use_is_told(model: Model, image: np.ndarray) -> None:
+    plain = model.segment(image, SPACING, ["liver"], modality="CT")
+    given: dict[str, Any] = {"boxes": [(4, 4, 4, 14, 14, 99)], "points": [(5, 5, 5)]}
+    result = model.segment(image, SPACING, ["liver"], modality="CT", **given)
+    np.testing.assert_array_equal(result.labels, plain.labels)
+    assert result.report["fallbacks"] == [
+        "the user's boxes are not used: the weights fakes take none",
+        "the user's points are not used: the weights fakes take none",
+    ]
+    assert "clipped to the volume" in result.report["notes"][-1]
 
 
 def test_load_names_what_is_wrong() -> None:
