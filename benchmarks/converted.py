@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.converted_run import INPUTS
+from benchmarks.converted_run import INPUTS, Step, chain, fp16_of
 from benchmarks.measure import ROOT
 from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.machine import available_threads, processor
@@ -70,10 +70,10 @@ def table(profile: str, shared: Path, threads: int) -> str:
     for number, subject in enumerate(subjects(profile, shared)):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            graph = subject.write(folder)
+            steps = subject.write(folder)
             np.savez(folder / INPUTS, **subject.inputs)  # type: ignore[arg-type]
-            costs = ratios(profile, number, graph, folder, shared, threads)
-            rows.append((subject.what, *agreements(subject, graph, folder, runtime), *costs, versions()))
+            costs = ratios(profile, number, steps, folder, shared, threads)
+            rows.append((subject.what, *agreements(subject, steps, runtime), *costs, versions()))
     lines = [COLUMNS, tuple("---" for _ in COLUMNS), *rows]
     window = " x ".join(map(str, WINDOW_DHW))
     return "\n".join(
@@ -87,26 +87,26 @@ def table(profile: str, shared: Path, threads: int) -> str:
     )
 
 
-def agreements(subject: Any, graph: Path, folder: Path, runtime: Runtime) -> tuple[str, str, str]:
+def agreements(subject: Any, steps: Sequence[Step], runtime: Runtime) -> tuple[str, str, str]:
     """The three columns of results."""
-    from benchmarks.converted_network import GRAPH_FP16, SATURATED
+    from benchmarks.converted_network import SATURATED
     from vesal.weights.convert.verify import agreement_of
 
     wanted = subject.network()
     exact = OnnxRuntime(runtime.threads, "a second opinion")
 
-    def logits(path: Path, by: Runtime) -> np.ndarray:
-        found: np.ndarray = subject.logits(by.load(path)(subject.inputs))
+    def logits(of: Sequence[Step], by: Runtime) -> np.ndarray:
+        found: np.ndarray = subject.logits(chain(of, by)(subject.inputs))
         return found
 
-    plain = logits(graph, exact)
-    if "probability" in exact.load(graph).outputs:
+    plain = logits(steps, exact)
+    if "probability" in exact.load(steps[-1].path).outputs:
         worst = np.abs(np.clip(plain, -SATURATED, SATURATED) - np.clip(wanted, -SATURATED, SATURATED)).max()
     else:
         worst = np.abs(plain - wanted).max()
-    bf16 = agreement_of(logits(graph, runtime), wanted).share if runtime.precision == "bf16" else None
-    fp16 = folder / GRAPH_FP16
-    stored = agreement_of(logits(fp16, exact), wanted).share if fp16.exists() else None
+    bf16 = agreement_of(logits(steps, runtime), wanted).share if runtime.precision == "bf16" else None
+    fp16 = [Step(fp16_of(step.path), step.inputs) for step in steps]
+    stored = agreement_of(logits(fp16, exact), wanted).share if fp16[0].path.exists() else None
     return f"{worst:.1e} of {np.abs(wanted).max():.1f}", percent(bf16), percent(stored)
 
 
@@ -116,14 +116,15 @@ def percent(share: float | None) -> str:
 
 
 def ratios(
-    profile: str, row: int, graph: Path, folder: Path, shared: Path, threads: int, times: int = 3
+    profile: str, row: int, steps: Sequence[Step], folder: Path, shared: Path, threads: int, times: int = 3
 ) -> tuple[str, str]:
-    """Time and memory of the graph over those of torch, each the least of processes that take turns."""
+    """Time and memory of the graphs over those of torch, each the least of processes that take turns."""
     common = ["--profile", profile, "--row", str(row), "--folder", str(folder), "--shared", str(shared)]
     common += ["--threads", str(threads)]
     sides: list[list[dict[str, float]]] = [[], []]
+    graphs = [text for step in steps for text in ("--graph", str(step))]
     for _ in range(times):
-        for side, more in zip(sides, (["--graph", str(graph)], []), strict=True):
+        for side, more in zip(sides, (graphs, []), strict=True):
             side.append(_run([*common, *more]))
     ours, theirs = ({key: min(run[key] for run in side) for key in ("seconds", "mb")} for side in sides)
     return tuple(f"{ours[key] / theirs[key]:.2f}" for key in ("seconds", "mb"))  # type: ignore[return-value]

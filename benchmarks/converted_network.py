@@ -11,10 +11,11 @@ import numpy as np
 import onnx
 import torch
 
+from benchmarks.converted_run import Inputs, Step, fp16_of
 from vesal.inference.data.terms import MODALITIES
 from vesal.inference.planning.weights_folder import WEIGHTS
 from vesal.networks.nano import Nano, widths_of
-from vesal.weights.convert.graphs import save_graphs
+from vesal.weights.convert.graphs import fusion_of, save_graphs
 from vesal.weights.convert.system import PROMPTED, StageNetwork, System
 from vesal.weights.convert.systems import SYSTEMS
 from vesal.weights.text.export import read_safetensors
@@ -26,9 +27,9 @@ SATURATED = 8.0
 """Logits are compared up to this size where a graph gives probabilities: fp32 has no digits for more."""
 FIXTURES = {"medal-s": "medals", "sat": "sat"}
 """Folders with the reduced networks, of random weights, whose outputs the published code recorded."""
-GRAPH, GRAPH_FP16 = "graph.onnx", "graph16.onnx"
-
-Inputs = dict[str, np.ndarray]
+PLAIN_STEPS = {"encoder": ("image",), "embed": ("tokens", "positions", "text")}
+PROMPTED_STEPS = {PROMPTED: ("image", "text", "prompt")}
+"""Graphs by role in the order in which they are run for a window, and their inputs."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Subject:
     """Of the graph, by name."""
     network: Callable[[], np.ndarray]
     """Logits (N, d, h, w) float32 of the network in torch, for these inputs."""
-    write: Callable[[Path], Path]
-    """Writes the graph with weights in fp32 to a folder, or tells where it lies; beside it ``GRAPH_FP16``, if
-    there is one to compare."""
+    write: Callable[[Path], tuple[Step, ...]]
+    """Writes the graphs with weights in fp32 to a folder, or tells where they lie, in the order in which they
+    are run; beside them those with weights in fp16 (``fp16_of``), if there are some to compare."""
     logits: Callable[[Inputs], np.ndarray]
-    """Outputs of the graph -> logits (N, d, h, w) float32."""
+    """Outputs of the graphs -> logits (N, d, h, w) float32."""
 
 
 def subjects(profile: str, shared: Path) -> list[Subject]:
@@ -60,26 +61,32 @@ def subjects(profile: str, shared: Path) -> list[Subject]:
     network.load_state_dict(state)
     with np.load(folder / "forward_A.npz") as recorded:
         queries = recorded["queries"]
-    return [_of_system(system, network.eval(), role, queries) for role in system.roles]
+    ways = (False,) if fusion_of(network) is None else (False, True)
+    return [_of_system(system, network.eval(), prompted, queries) for prompted in ways]
 
 
-def _of_system(system: System, network: StageNetwork, role: str, queries: np.ndarray) -> Subject:
-    """One role of a system's graphs, for queries (N, E)."""
+def _of_system(system: System, network: StageNetwork, prompted: bool, queries: np.ndarray) -> Subject:
+    """A system's graphs without or with spatial prompts, for queries (N, E)."""
     image, boxes = made_window(len(queries))
-    prompt = boxes if role == PROMPTED else None
+    prompt = boxes if prompted else None
 
-    def write(folder: Path) -> Path:
-        for name, as_fp16 in ((GRAPH, False), (GRAPH_FP16, True)):
-            graph = system.graph(network, role, folder / "traced")
-            save_graphs({name: graph}, folder, f"{name}.bin", as_fp16)
-        return folder / GRAPH
+    def write(folder: Path) -> tuple[Step, ...]:
+        steps = PROMPTED_STEPS if prompted else PLAIN_STEPS
+        for as_fp16 in (False, True):
+            graphs = system.graphs(network, folder / "traced")
+            paths = [
+                fp16_of(folder / f"{role}.onnx") if as_fp16 else folder / f"{role}.onnx" for role in steps
+            ]
+            named = {path.name: graphs[role] for path, role in zip(paths, steps, strict=True)}
+            save_graphs(named, folder, f"weights{16 if as_fp16 else 32}.bin", as_fp16)
+        return tuple(Step(folder / f"{role}.onnx", names) for role, names in steps.items())
 
     return Subject(
-        what=f"reduced network, {role}, {len(queries)} prompts",
+        what=f"reduced network, {PROMPTED if prompted else 'plain'}, {len(queries)} prompts",
         inputs={"image": image, "text": queries[None]} | ({} if prompt is None else {"prompt": prompt}),
         network=partial(system.run_of(network), image, queries, prompt),
         write=write,
-        logits=lambda outputs: outputs["logits"][0],
+        logits=lambda outputs: np.tensordot(outputs["masks"][0], outputs["features"][0], 1),
     )
 
 
@@ -115,7 +122,8 @@ def _nano(degree: int) -> Subject:
         p = np.clip(outputs["probability"][0].astype(np.float64), 1e-7, 1 - 1e-7)
         return np.log(p / (1 - p)).astype(np.float32)
 
-    return Subject(f"degree {degree}, 3 prompts", inputs, run, lambda folder: path, logits)
+    steps = (Step(path, tuple(inputs)),)
+    return Subject(f"degree {degree}, 3 prompts", inputs, run, lambda folder: steps, logits)
 
 
 def _initializers(path: Path) -> list[onnx.TensorProto]:

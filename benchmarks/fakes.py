@@ -85,7 +85,7 @@ class NoRuntime:
     precision: str = "fp32"
     threads: int = 1
 
-    def load(self, path: Path, precision: str | None = None) -> Graph:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> Graph:
         """Nothing is to be loaded."""
         raise AssertionError(path)
 
@@ -95,7 +95,7 @@ def covering(folder: Path) -> Profile:
     that it may lie.
     """
     profile = read_profile(folder)
-    with np.load(profile.bank) as archive:
+    with np.load(profile.bank_path()) as archive:
         names = archive["names"].tolist()
     targets = (
         CoveredTarget(n, side, m, any_orientation=True)
@@ -108,7 +108,7 @@ def covering(folder: Path) -> Profile:
 
 def fake_model(profile: Profile, graph: Callable[..., dict[str, np.ndarray]]) -> Model:
     """A model with the rules and the bank of a profile, and one made-up network for all degrees."""
-    with np.load(profile.bank) as archive:
+    with np.load(profile.bank_path()) as archive:
         bank = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
     graphs = dict.fromkeys(graph_paths(profile), graph)
-    return Model(Engine(profile, NoRuntime(), NanoModel(graphs, bank)))
+    return Model(Engine(profile, NoRuntime(), NanoModel(graphs, bank, profile)))

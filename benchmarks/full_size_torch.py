@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from benchmarks.full_size import SEED, SPACING_DHW_MM, questions
 from benchmarks.measure import now
 from vesal.inference.families.query import QueryModel
-from vesal.inference.geometry.tiles import blending_weight, tiles
+from vesal.inference.geometry.tilings import blending_weight, tiles
 from vesal.inference.io.formats import read_case
 from vesal.inference.planning.profile import read_profile
 from vesal.inference.prompts.vocabulary import load_vocabulary
@@ -106,17 +106,17 @@ def run_plain(case: Path, folder: Path, window: Sequence[int]) -> dict[str, floa
     started = now()
     read = read_case(case)
     asked = questions(len(read.sentences))
-    bank = QueryModel.open(read_profile(folder / "converted", check_digests=False), _NoRuntime()).fine
-    queries = torch.from_numpy(bank.embed(asked).text)[None]
+    model = QueryModel.open(read_profile(folder / "converted", check_digests=False), _NoRuntime())
+    queries = torch.from_numpy(model.encode_prompts(asked).text)[None]
     # (h, w, d), as the published network sees it
     volume = torch.from_numpy(read.image.transpose(1, 2, 0).astype(np.float32))[None, None]
     h, w, d = window[1], window[2], window[0]
     labels, passes = None, 0
     for stage in ("coarse", "fine"):
-        model = _network(folder, stage)
-        labels, ran = plain_stage(model, volume, queries, labels, (h, w, d))
+        network = _network(folder, stage)
+        labels, ran = plain_stage(network, volume, queries, labels, (h, w, d))
         passes += ran
-        del model
+        del network
     assert labels is not None
     np.savez(folder / "plain.npz", labels=labels.numpy().transpose(2, 0, 1))
     return {"seconds": now() - started, "peak_mb": peak_mb(), "passes": passes}
@@ -168,7 +168,7 @@ def _network(folder: Path, stage: str) -> MedalS:
 class _NoRuntime:
     """The bank is all that the plain way needs of the converted folder."""
 
-    def load(self, path: Path, precision: str | None = None) -> Graph:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> Graph:
         """Nothing is to be loaded."""
         raise AssertionError(path)
 

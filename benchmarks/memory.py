@@ -99,19 +99,21 @@ def network_row(weights: Path) -> Row:
 
 def run_network(weights: Path) -> None:
     """One coarse window of the real weights."""
-    from vesal.inference.families.contract import Embedding
-    from vesal.inference.families.nano import NanoModel
+    from vesal.inference.data.terms import COARSE
+    from vesal.inference.families.contract import Window
+    from vesal.inference.families.nano import NanoModel, NanoPrompts
     from vesal.inference.planning.profile import read_profile
     from vesal.inference.runtime.choice import choose_runtime
-    from vesal.inference.stages.passes import MAX_QUERIES
 
     profile = read_profile(weights)
     model = NanoModel.open(profile, choose_runtime())
-    side = round(profile.coarse.window_voxels ** (1 / 3) / 16) * 16
-    with np.load(profile.bank) as archive:
-        text = archive["vectors"][:MAX_QUERIES].astype(np.float32)
+    rule = profile.stage(COARSE)
+    side = round(rule.window_voxels ** (1 / 3) / 16) * 16
+    with np.load(profile.bank_path()) as archive:
+        text = archive["vectors"][: rule.max_queries].astype(np.float32)
     zeros = np.zeros(len(text), np.int64)
-    model.predict(np.zeros((2, side, side, side), np.float32), None, Embedding(text, zeros, zeros), 0)
+    window = model.encode(Window(np.zeros((2, side, side, side), np.float32), degree=0))
+    model.decode(window, NanoPrompts(text, zeros, zeros), None, None)
 
 
 def sentences(count: int, weights: Path) -> dict[str, str]:

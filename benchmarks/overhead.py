@@ -34,7 +34,7 @@ STEPS: dict[str, tuple[Callable[..., Any], ...]] = {
     "sampling views": (resample.to_view, network_input.image_channels),
     "spatial prompts": (resample.between,),
     "classes to labels": (label_map.LabelMap.add,),
-    "filtering": (filters.filter_pass, filters.filter_components, filters.split_into_objects),
+    "filtering": (filters.filter_pass, filters.filter_classes, filters.split_into_objects),
     "regions": (region.region_of,),
     "what the report counts": (prompt_results.prompt_results,),
 }
@@ -49,9 +49,9 @@ def rows(path: Path, weights: Path, folder: Path, times: int) -> list[Row]:
     """Engine beside numpy, its steps, the network beside bare runs, and a large network."""
     profile, runtime = covering(weights), choose_runtime()
     graphs = {degree: Timed(runtime.load(path)) for degree, path in graph_paths(profile).items()}
-    with np.load(profile.bank) as archive:
+    with np.load(profile.bank_path()) as archive:
         bank = dict(zip(archive["names"].tolist(), archive["vectors"].astype(np.float32), strict=True))
-    model = Model(Engine(profile, runtime, NanoModel(graphs, bank)))
+    model = Model(Engine(profile, runtime, NanoModel(graphs, bank, profile)))
     once = in_process(path, folder, model)
     once()  # compiles, and reads everything once
     with np.load(folder / "out" / path.name) as archive:

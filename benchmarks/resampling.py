@@ -8,8 +8,10 @@ import numpy as np
 
 from benchmarks.measure import side_by_side
 from benchmarks.tables import Row
+from vesal.inference.data.terms import COARSE
+from vesal.inference.geometry.fit import fit_view
 from vesal.inference.geometry.resample import labels_to_view, to_native, to_view
-from vesal.inference.geometry.views import fit_view, triple, whole
+from vesal.inference.geometry.views import triple, whole
 from vesal.inference.planning.profile import read_profile
 from vesal.inference.stages.label_map import LabelMap
 
@@ -24,7 +26,7 @@ def rows(case: Path, weights: Path, threads: int, times: int) -> list[Row]:
     torch.set_num_threads(threads)
     with np.load(case) as archive:
         image, spacing = archive["imgs"], triple(float(s) for s in archive["spacing"][::-1])
-    view = fit_view(whole(image.shape), spacing, read_profile(weights).coarse.window_voxels)
+    view = fit_view(whole(image.shape), spacing, read_profile(weights).stage(COARSE).window_voxels)
     rng = np.random.default_rng(0)
     values = rng.random(view.shape, np.float32)
     labels = made_labels(image.shape)

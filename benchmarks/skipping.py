@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from msgspec import structs
@@ -17,7 +18,7 @@ from vesal.inference.api import Model, load
 from vesal.inference.io.formats import read_case
 from vesal.inference.planning.profile import Profile
 from vesal.inference.planning.rules import StageRule
-from vesal.inference.stages import sliding_window, view_task
+from vesal.inference.stages.view_task import ViewTask
 
 MOST_LOST = 1e-4
 """Mean Dice that skipping may cost: less than a table shows. In a window skipped because the coarse stage
@@ -33,22 +34,25 @@ def rows(cases: list[Path], weights: Path, finer: int = FINER) -> list[Row]:
     model = load(str(weights.resolve()))
     found = _compare("default rules", cases, model)
     finer_profile = with_windows(model.profile, finer)
-    cut = model.with_profile(
-        coarse=finer_profile.coarse, fine=finer_profile.fine, overrides=finer_profile.overrides
-    )
+    cut = model.with_profile(stages=finer_profile.stages, overrides=finer_profile.overrides)
     return found + _compare(f"views of {finer} windows in both stages", cases, cut)
 
 
 def with_windows(profile: Profile, count: int) -> Profile:
     """The profile with so many smaller windows in both stages of every target: the grid stays as it is."""
 
-    def cut(rule: StageRule) -> StageRule:
-        return structs.replace(
-            rule, window_voxels=max(16**3, rule.window_voxels // count), max_windows=rule.max_windows * count
+    def cut(rules: tuple[StageRule, ...]) -> tuple[StageRule, ...]:
+        return tuple(
+            structs.replace(
+                rule,
+                window_voxels=max(rule.layout.min_voxels, rule.window_voxels // count),
+                max_windows=rule.max_windows * count,
+            )
+            for rule in rules
         )
 
-    overrides = tuple(replace(o, coarse=cut(o.coarse), fine=cut(o.fine)) for o in profile.overrides)
-    return replace(profile, coarse=cut(profile.coarse), fine=cut(profile.fine), overrides=overrides)
+    overrides = tuple(replace(o, stages=cut(o.stages)) for o in profile.overrides)
+    return replace(profile, stages=cut(profile.stages), overrides=overrides)
 
 
 def _compare(what: str, cases: list[Path], model: Model) -> list[Row]:
@@ -102,12 +106,8 @@ def _truth_of(case: Path) -> Path:
 def nothing_idle() -> Iterator[None]:
     """Run every window."""
 
-    def never(image: np.ndarray, prompt: np.ndarray | None) -> bool:
+    def never(task: ViewTask, image: np.ndarray, prompt: np.ndarray | None) -> bool:
         return False
 
-    before = sliding_window.is_skippable
-    sliding_window.is_skippable = view_task.is_skippable = never
-    try:
+    with mock.patch.object(ViewTask, "skips", never):
         yield
-    finally:
-        sliding_window.is_skippable = view_task.is_skippable = before

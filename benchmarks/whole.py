@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -90,26 +89,22 @@ def covering_copy(weights: Path, folder: Path) -> Path:
     folder.mkdir()
     for file in weights.iterdir():
         if file.is_file() and file.name != "manifest.json":
-            _link(file, folder / file.name)
+            # Not linked: onnx reads no weights that have several links.
+            shutil.copy2(file, folder / file.name)
     manifest = json.loads((weights / "manifest.json").read_text(encoding="utf-8"))
     manifest["targets"] = [structs.asdict(target) for target in covering(weights).targets]
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return folder
 
 
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system
-        shutil.copy2(source, target)
-
-
 def network_rows(case: Path, weights: Path, times: int) -> list[Row]:
     """One pass of the network with all queries of a case beside one with a single query, on one view."""
     from benchmarks.measure import side_by_side
-    from vesal.inference.families.contract import Embedding
-    from vesal.inference.families.nano import NanoModel
-    from vesal.inference.geometry.views import fit_view, triple, whole
+    from vesal.inference.data.terms import COARSE
+    from vesal.inference.families.contract import Window
+    from vesal.inference.families.nano import NanoModel, NanoPrompts
+    from vesal.inference.geometry.fit import fit_view
+    from vesal.inference.geometry.views import triple, whole
     from vesal.inference.planning.profile import read_profile
     from vesal.inference.runtime.choice import choose_runtime
 
@@ -118,15 +113,16 @@ def network_rows(case: Path, weights: Path, times: int) -> list[Row]:
     with np.load(case) as content:
         spacing = triple(float(s) for s in content["spacing"][::-1])
     profile = read_profile(weights)
-    view = fit_view(whole((d, h, w)), spacing, profile.coarse.window_voxels)
+    view = fit_view(whole((d, h, w)), spacing, profile.stage(COARSE).window_voxels)
     model = NanoModel.open(profile, choose_runtime())
     count = len(read_case(case).sentences)
-    with np.load(profile.bank) as archive_:
+    with np.load(profile.bank_path()) as archive_:
         text = archive_["vectors"][:count].astype(np.float32)
     zeros = np.zeros(count, np.int64)
     image = np.zeros((2, *np.moveaxis(np.empty(view.shape, bool), view.thick_axis, 0).shape), np.float32)
-    many, one = (Embedding(text[:n], zeros[:n], zeros[:n]) for n in (count, 1))
-    calls = [lambda e=e: model.predict(image, None, e, view.degree) for e in (many, one)]
+    window = model.encode(Window(image, view.degree))
+    many, one = (NanoPrompts(text[:n], zeros[:n], zeros[:n]) for n in (count, 1))
+    calls = [lambda p=p: model.decode(window, p, None, None) for p in (many, one)]
     side_by_side(calls, 1)
     ms = side_by_side(calls, times)
     than = "with 1 query"

@@ -28,6 +28,7 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import ModalityChoice, Prompt
 from vesal.inference.data.terms import RUNTIMES
 from vesal.inference.engine import Engine, Watch
+from vesal.inference.families.contract import Capabilities
 from vesal.inference.output.report import to_json
 from vesal.inference.planning.profile import Profile
 from vesal.inference.prompts.parser import parse_case
@@ -35,7 +36,7 @@ from vesal.inference.result import PromptResults, Result
 from vesal.inference.runtime.blas import one_blas_thread
 from vesal.inference.runtime.choice import Runtime
 from vesal.inference.runtime.threads import thread_limit
-from vesal.inference.stages.case_run import Save, Segmentation
+from vesal.inference.stages.segmentation import Save, Segmentation
 from vesal.inference.timing.clock import Clock
 from vesal.inference.timing.progress import ProgressCallback
 
@@ -93,6 +94,11 @@ class Model:
         """Where the weights come from, for reports; see ``planning.manifest.Provenance``."""
         told: dict[str, Any] = to_builtins(self.profile.provenance)
         return told
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the weights can do: open vocabulary, masks, boxes, points, presence, edges."""
+        return self.engine.model.capabilities
 
     @property
     def runtime(self) -> Runtime:
@@ -246,7 +252,7 @@ class Model:
                 "modality": choice.modality,
                 "modality_source": choice.source,
                 "modality_why": choice.why,
-                "notes": case.notes,
+                "notes": (*case.notes, *segmentation.notes),
                 "prompts": tuple(segmentation.prompts.values()),
                 "stages": segmentation.stages,
                 "ladder": segmentation.ladder,

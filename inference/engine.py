@@ -12,7 +12,7 @@ from vesal.inference.data.prompt import Prompt
 from vesal.inference.data.results import StageReport
 from vesal.inference.data.terms import OFF
 from vesal.inference.data.user_prompts import MASK
-from vesal.inference.families.contract import Model
+from vesal.inference.families.contract import Family
 from vesal.inference.families.registry import open_model
 from vesal.inference.output.logs import log_stage
 from vesal.inference.planning.plan import Plan
@@ -20,8 +20,9 @@ from vesal.inference.planning.profile import Profile, read_profile
 from vesal.inference.planning.weights_folder import WEIGHTS, weights_folder
 from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.machine import peak_mb
-from vesal.inference.stages.case_run import CaseRun, Progress, Save, Segmentation
+from vesal.inference.stages.case_run import CaseRun
 from vesal.inference.stages.orientation import Axes, find_orientation, reverse_axes, reversed_case
+from vesal.inference.stages.segmentation import Progress, Save, Segmentation
 from vesal.inference.stages.user_prompts import usable
 from vesal.inference.timing.call_costs import CallCosts
 from vesal.inference.timing.clock import Clock
@@ -40,7 +41,7 @@ class Engine:
     """One set of weights for any number of cases, one after the other or in several threads."""
 
     def __init__(
-        self, profile: Profile, runtime: Runtime, model: Model, mask_stage: str | None = None
+        self, profile: Profile, runtime: Runtime, model: Family, mask_stage: str | None = None
     ) -> None:
         """``mask_stage``: the stage that takes a user's mask; the profile's where it is None, or where its
         weights take none.
@@ -83,9 +84,10 @@ class Engine:
         return SentenceEncoder(TEXT_WEIGHTS, self.runtime)
 
     @property
-    def _user_prompts(self) -> tuple[str, ...]:
-        """The kinds of user prompts that this engine uses."""
-        return () if self.mask_stage == OFF else (MASK,)
+    def user_prompts(self) -> tuple[str, ...]:
+        """Kinds of user prompts that are used, of ``data.user_prompts.KINDS``."""
+        taken = self.model.capabilities.user_prompts()
+        return tuple(kind for kind in taken if kind != MASK or self.mask_stage != OFF)
 
     def segment(
         self,
@@ -104,7 +106,8 @@ class Engine:
             case: the volume.
             prompts: at least one.
             clock: the case's; where it runs short, steps of the ladder are taken, see ``timing.ladder``.
-            save: writes a label map (D, H, W) as the case's output at once; called with the coarse result.
+            save: writes a label map (D, H, W) as the case's output at once; called with the coarse result,
+                and with what is refined after every fine view but the last.
             watch: called with the progress object, for the report of a case that is ended early.
             progress: called after every window.
             keep_probabilities: of the last stage.
@@ -115,7 +118,7 @@ class Engine:
         Raises:
             CancelledError: ``progress`` returned False.
         """
-        user, unused = usable(case.user, self._user_prompts, self.profile.name)
+        user, unused, notes = usable(case.user, self.user_prompts, self.profile.name)
         case = replace(case, user=user)
         plan = self.model.plan(prompts, self.profile, case)
 
@@ -137,25 +140,28 @@ class Engine:
             return run
 
         run = begin(case)
-        run.run_coarse_stage(save)
+        run.locate(save)
         axes = self._orientation(run, plan)
         if axes:
             run = begin(reversed_case(case, axes), run.stages)
-            run.run_coarse_stage(lambda labels: save(reverse_axes(labels, axes)))
-        run.run_fine_stage()
+            run.locate(lambda labels: save(reverse_axes(labels, axes)))
+        run.refine(lambda labels: save(reverse_axes(labels, axes)))
         result = run.finish(prompts)
-        return replace(result, labels=reverse_axes(result.labels, axes), reversed_axes=axes)
+        labels = reverse_axes(result.labels, axes)
+        return replace(result, labels=labels, reversed_axes=axes, notes=notes)
 
     def _orientation(self, run: CaseRun, plan: Plan) -> Axes:
         """Axes along which to reverse the case, where its targets were trained in another orientation.
 
-        Not with a user's mask in the coarse stage: its confidence then comes from the mask.
+        Not with a user's mask in the coarse stage, or with boxes or points: its confidence then comes from
+        them.
         """
         rule = self.profile.orientation
-        if rule is None or run.ladder.steps or any(run.mask.for_coarse(batch) for batch in plan.batches):
+        masked = any(run.mask.of(batch, batch.stages[0]) for batch in plan.batches)
+        marked = run.case.user.boxes or run.case.user.points
+        if rule is None or run.ladder.steps or masked or marked:
             return ()
-        stored = [result for result in run.coarse if result]
-        found = find_orientation(run.volume, run.coarse_model, plan, rule, stored, run.ladder)
+        found = find_orientation(run.volume, self.model, plan, run.prompts, rule, run.located, run.ladder)
         if found is None:
             return ()
         stage = StageReport(

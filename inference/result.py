@@ -11,7 +11,7 @@ import numpy as np
 
 from vesal.inference.data.results import PromptResult
 from vesal.inference.geometry.resample import to_native
-from vesal.inference.stages.case_run import Segmentation, ViewProbability
+from vesal.inference.stages.segmentation import Segmentation, ViewProbability
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,22 @@ class Result:
         Raises:
             LookupError: there is no such prompt.
         """
-        views = self._segmentation.probabilities.get(self.prompts[i].id, [])
+        return self._on_grid(self._segmentation.probabilities.get(self.prompts[i].id, []))
+
+    def edges(self, i: int) -> np.ndarray:
+        """Probability that an object of one prompt ends there, (D, H, W) float32 0..1 on the volume's grid.
+
+        0 everywhere where the family tells no edges (``Model.capabilities``).
+
+        Args:
+            i: position of the prompt in a list, its id in a dict.
+
+        Raises:
+            LookupError: there is no such prompt.
+        """
+        return self._on_grid(self._segmentation.edges.get(self.prompts[i].id, []))
+
+    def _on_grid(self, views: Sequence[ViewProbability]) -> np.ndarray:
         out = np.zeros(self.labels.shape, np.float32)
         for view in views:
             _take_larger(out, view)

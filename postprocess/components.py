@@ -1,4 +1,4 @@
-"""Connected components chosen by probability and size (Medal S, algorithm 3, section 2.9).
+"""Rule ``components``: connected components by probability and size (Medal S, algorithm 3, section 2.9).
 
 Labels and probabilities are (D,H,W). A class is filtered only inside its own bounding box, and all its
 components are measured in one labelling: cost grows with the boxes, not with the number of components.
@@ -6,13 +6,13 @@ components are measured in one labelling: cost grows with the boxes, not with th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import ClassVar
 
-import cc3d
 import numpy as np
 
 from vesal.postprocess.checks import require_ndim, require_same_shape
 from vesal.postprocess.instances import hits_by_axis
+from vesal.postprocess.rule import ClassPart, ClassRule, Count, Share
 
 # Means of float32 probabilities are summed in float64; the float32 rounding near 1 is about 6e-8. A mean
 # closer than this to a border counts as on it, so no choice depends on the last bit.
@@ -30,27 +30,34 @@ CANDIDATES = 2
 Box = tuple[slice, slice, slice]
 
 
-@dataclass(frozen=True)
-class ComponentRules:
-    """Which components of one class are kept (defaults: Medal S, algorithm 3)."""
+class Components(ClassRule, frozen=True):
+    """Choose the components of a class (defaults: Medal S, algorithm 3)."""
 
-    max_components: int = 3
+    max_components: Count = 3
     """Components considered, by size; anything smaller is always dropped. The paper takes three."""
-
-    max_probability_drop: float = 0.1
-    """Mean probability may fall this much below the best one for a component to be kept beside it."""
-
-    high_probability: float = 0.86
+    max_probability_drop: Share = 0.1
+    """Mean probability may fall this much below the best one's for a component to be kept beside it."""
+    high_probability: Share = 0.86
     """Mean probability above which a component may be kept beside another one."""
-
-    min_size_ratio: float | None = 0.6
+    min_size_ratio: Share | None = 0.6
     """Share of the largest component's voxels that the one of the highest probability needs to replace it, as
     in the paper. None or 0 leaves the ratio out, as the authors' published code does: there a few voxels of
     high probability can replace an organ."""
 
+    one_object: ClassVar[bool] = True
+    only_removes: ClassVar[bool] = True
+
+    def apply(self, part: ClassPart) -> None:
+        """See ``filter_class``."""
+        filter_class(part.labels, part.probability, part.class_id, self)
+
+
+MEDAL_S = Components()
+"""As in the paper."""
+
 
 def filter_class(
-    labels: np.ndarray, probability: np.ndarray, class_id: int, rules: ComponentRules = ComponentRules()
+    labels: np.ndarray, probability: np.ndarray, class_id: int, rules: Components = MEDAL_S
 ) -> None:
     """Remove the components of one class that the rules do not choose, in place.
 
@@ -58,7 +65,7 @@ def filter_class(
         labels: (D,H,W) unsigned integers: a map, or the part of it that holds the whole class.
         probability: (D,H,W) float, of the class that won each voxel.
         class_id: the class; one that is absent changes nothing.
-        rules: see `ComponentRules`.
+        rules: see `Components`.
 
     Raises:
         ArrayShapeError: the arrays are not (D,H,W) or differ in shape.
@@ -71,8 +78,10 @@ def filter_class(
         labels[np.unravel_index(removed, labels.shape)] = 0
 
 
-def _voxels_to_remove(mask: np.ndarray, probability: np.ndarray, rules: ComponentRules) -> np.ndarray:
+def _voxels_to_remove(mask: np.ndarray, probability: np.ndarray, rules: Components) -> np.ndarray:
     """Return the (n,) flat indices of a contiguous mask's voxels whose component does not stay."""
+    import cc3d  # here and below: a profile is read without it
+
     near = _without_gaps(mask)
     # cc3d numbers in memory order: raster order breaks ties
     components, count = cc3d.connected_components(near, connectivity=6, return_N=True)
@@ -115,6 +124,8 @@ def class_boxes(labels: np.ndarray) -> dict[int, Box]:
         names, labels = np.unique(labels, return_inverse=True)
     if labels.dtype.kind != "u":  # cc3d wants unsigned integers
         labels = labels.astype(np.uint32)
+    import cc3d
+
     statistics = cc3d.statistics(np.ascontiguousarray(labels))
     counts, boxes = statistics["voxel_counts"], statistics["bounding_boxes"]
     return {int(names[i]): boxes[i] for i in np.flatnonzero(counts) if names[i] != 0}
@@ -125,7 +136,7 @@ def _by_size(sizes: np.ndarray, largest: int) -> np.ndarray:
     return 1 + np.argsort(-sizes[1:], kind="stable")[:largest]
 
 
-def _choose(sizes: np.ndarray, means: np.ndarray, rules: ComponentRules) -> np.ndarray:
+def _choose(sizes: np.ndarray, means: np.ndarray, rules: Components) -> np.ndarray:
     """(k,) positions to keep, from (n,) sizes in descending order and the (n,) means beside them."""
     near_best = means.max() - means <= rules.max_probability_drop + BORDER
     confident = np.flatnonzero(near_best & (means > rules.high_probability + BORDER))

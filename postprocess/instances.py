@@ -1,21 +1,32 @@
-"""Split a mask into instances: 6-connected objects, numbered by size."""
+"""Rule ``instances``: a label map split into 6-connected objects, numbered by size."""
 
 from __future__ import annotations
 
-import cc3d
 import numpy as np
 
 from vesal.postprocess.checks import require_ndim
+from vesal.postprocess.rule import Count, MapRule
 
 # The scorer casts ids to uint8: a 256th object would become background (docs/design.md, The contract).
 MAX_INSTANCES = 255
+
+
+class Instances(MapRule, frozen=True):
+    """Give every object its own id where objects are wanted."""
+
+    min_voxels: Count = 1
+    """Objects with fewer voxels are dropped."""
+
+    def split(self, labels: np.ndarray) -> np.ndarray:
+        """(D, H, W) prompt ids -> (D, H, W) uint8; what touches is two objects where it is two prompts'."""
+        return split_instances(labels, self.min_voxels)
 
 
 def split_instances(mask: np.ndarray, min_voxels: int = 1, max_instances: int = MAX_INSTANCES) -> np.ndarray:
     """Give every 6-connected object of a mask its own id, largest first.
 
     Args:
-        mask: (D,H,W) bool, or integers whose non-zero voxels are foreground.
+        mask: (D,H,W) bool, or integers: what touches is two objects where its values differ.
         min_voxels: objects with fewer voxels are dropped; 1 keeps all.
         max_instances: objects kept, the largest ones; 1..255.
 
@@ -34,9 +45,11 @@ def split_instances(mask: np.ndarray, min_voxels: int = 1, max_instances: int = 
         )
     if mask.size == 0:
         return np.zeros(mask.shape, dtype=np.uint8)
+    import cc3d  # a profile is read without it
+
     box = tight_box(mask)
     # cc3d numbers in memory order: raster order breaks ties
-    foreground = np.ascontiguousarray(mask[box] != 0)
+    foreground = np.ascontiguousarray(mask[box])
     components, count = cc3d.connected_components(foreground, connectivity=6, return_N=True)
     sizes = _sizes(components, count)
     order = np.argsort(-sizes, kind="stable")[:max_instances]

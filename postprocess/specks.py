@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cc3d
 import numpy as np
 
 from vesal.postprocess.checks import require_ndim
@@ -29,6 +28,8 @@ def remove_specks(mask: np.ndarray, min_voxels: int = 10) -> np.ndarray:
     spans = [np.flatnonzero(result.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     if not spans[0].size:
         return result
+    import cc3d  # only where there is a foreground
+
     # Only its box is labelled: the coarse foreground fills a small part of a volume.
     inside = result[tuple(slice(at[0], at[-1] + 1) for at in spans)]
     components, count = cc3d.connected_components(np.ascontiguousarray(inside), connectivity=6, return_N=True)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vesal.inference.geometry.views import fit_view
+from vesal.inference.geometry.fit import fit_view
 from vesal.training.anatomy import Anatomy
 from vesal.training.ideas import Ideas
 from vesal.training.store import SetRule, Target, Volume

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from vesal.inference.geometry.fit import fit_view
 from vesal.inference.geometry.region import grown_region, region_of
 from vesal.inference.geometry.resample import between
 from vesal.inference.geometry.view_groups import bounding_box, group
-from vesal.inference.geometry.views import fit_view
 from vesal.training.loop import Trainer
 from vesal.training.store import SetRule, Volume
 from vesal.training.views import COARSER, MOST_TARGETS, TOGETHER, Item, build, unpose

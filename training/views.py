@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from vesal.inference.families.network_input import image_channels
+from vesal.inference.geometry.fit import DEGREE_RATIOS, fit_view
 from vesal.inference.geometry.region import grown_region, region_of
 from vesal.inference.geometry.resample import between, labels_to_view, to_view
 from vesal.inference.geometry.view_groups import bounding_box, group
-from vesal.inference.geometry.views import DEGREE_RATIOS, Box, Triple, View, fit_view, triple
+from vesal.inference.geometry.views import Box, Triple, View, triple
 from vesal.training.augment import (
     MIRROR,
     bend,

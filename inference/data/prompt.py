@@ -47,8 +47,9 @@ class Query:
 
     prompt_id: int
     name: str
-    """For log and report: the target, with side."""
-    concept: str
+    """For log and report: the target with side, or the sentence."""
+    concept: str | None
+    """None where the vocabulary knows no target in the sentence, and the network reads it itself."""
     side: str | None
     modality: str
     kind: str

@@ -44,8 +44,10 @@ class LadderStep:
 class PromptResult:
     """Result of one prompt.
 
-    `covered` says whether the weights cover the target, `objects` counts instances where wanted. None:
-    unknown, as the case fell back before.
+    `covered` says whether the weights cover the target, `objects` counts instances where wanted. `asked_as`
+    is `target` where the network was given the vocabulary's target, `sentence` where its own text encoder
+    was given the user's sentence as it stands. None: unknown, as the case fell back before, or nothing was
+    asked.
     """
 
     id: int
@@ -60,6 +62,7 @@ class PromptResult:
     mean_probability: float | None
     stages: tuple[str, ...] = ()
     objects: int | None = None
+    asked_as: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,22 @@
-"""What the engine needs of a kind of network, and what a network needs of a runtime."""
+"""The family contract: what the engine needs of a kind of network, and what a network needs of a runtime.
+
+Everything that is true of one kind of network and not of all stands in its family, behind this.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt, Query
-from vesal.inference.planning.plan import Plan
+from vesal.inference.data.user_prompts import BOXES, KINDS, MASK, POINTS
+from vesal.inference.geometry.views import View
+from vesal.inference.planning.plan import Plan, Understood
 from vesal.inference.planning.profile import Profile
 
 RunGraph = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
@@ -21,71 +26,181 @@ RunGraph = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 class Loader(Protocol):
     """The part of a runtime that is used here."""
 
-    def load(self, path: Path, precision: str | None = None) -> RunGraph:
-        """Read a graph; `precision` is `bf16`, `fp32`, or None, which leaves it to the runtime."""
+    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> RunGraph:
+        """Read a graph.
+
+        `precision` is `bf16`, `fp32`, or None, which leaves it to the runtime; `one_shape` says that nearly
+        all runs have the same shapes.
+        """
 
 
 @dataclass(frozen=True)
-class Embedding:
-    """Queries as the network's inputs, each with a leading axis of N queries."""
+class StageName:
+    """A stage that a family has a network for, see ``planning.rules.StageRule``."""
 
-    text: np.ndarray
-    """(N, T) float32"""
-    side: np.ndarray
-    """(N,) int64"""
-    modality: np.ndarray
-    """(N,) int64"""
+    name: str
+    role: str
 
-    def part(self, rows: slice) -> Embedding:
-        """Some of the queries."""
-        return Embedding(self.text[rows], self.side[rows], self.modality[rows])
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a family can do with one set of weights."""
+
+    open_vocabulary: bool = False
+    """It reads any sentence, through a text encoder of its own; else it has a list of targets."""
+    mask: bool = False
+    """It takes spatial prompts: masks of the user's, and the result of the stage or round before."""
+    boxes: bool = False
+    """It takes the user's boxes."""
+    points: bool = False
+    """It takes the user's points."""
+    presence: bool = False
+    """It predicts for each slice whether a target is there."""
+    edges: bool = False
+    """It predicts the edges of objects."""
+    degrees: bool = False
+    """Its network has degrees of anisotropy (SPAD-Nets)."""
+    layouts: tuple[str, ...] = ()
+    """Kinds of layouts (``geometry.layouts``) that its network can be run on; empty: any."""
+    side_multiple: int = 1
+    """What sides of a window are multiples of."""
+    context: int | None = None
+    """Slices of context that it sees at each end of a run; None: any number."""
+    stages: tuple[StageName, ...] = ()
+    """Stages that it has a network for; empty: its network serves any."""
+
+    def user_prompts(self) -> tuple[str, ...]:
+        """Kinds of user prompts that it takes, of ``data.user_prompts.KINDS``."""
+        takes = {MASK: self.mask, BOXES: self.boxes, POINTS: self.points}
+        return tuple(kind for kind in KINDS if takes[kind])
+
+
+class EncodedPrompts(Protocol):
+    """N queries as the family encoded them, once a case."""
+
+    def part(self, rows: Sequence[int]) -> Self:
+        """Some of the queries, in the order of ``rows``."""
+
+
+@dataclass(frozen=True, eq=False)
+class UserInput:
+    """What the user marked of N queries, in the voxels of a window or view; its axes, its order."""
+
+    boxes: tuple[np.ndarray, ...]
+    """For each query (K, 2, 3) float64: start and stop, where voxel j covers [j, j + 1); K may be 0"""
+    points: tuple[np.ndarray, ...]
+    """For each query (K, 4) float64: place, where voxel j has its centre at j, and 1 for foreground, 0 for
+    background; K may be 0"""
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """One window as the network sees it: thick axis first, with the context of its layout."""
+
+    image: np.ndarray
+    """(C, d, h, w) float32 of ``StageModel.prepare``"""
+    degree: int
+    """of anisotropy of its view"""
+    context: int = 0
+    """slices at each end of the first axis that are seen and not predicted"""
+    prompted: bool = False
+    """whether it is decoded with spatial prompts: a family may encode them with the image"""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(d, h, w) of what is predicted."""
+        d, h, w = self.image.shape[1:]
+        return d - 2 * self.context, h, w
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """What the network says of N queries in one window; the caller may write to the arrays."""
+
+    probability: np.ndarray
+    """(N, d, h, w) float32 0..1, of the voxels that are predicted"""
+    presence: np.ndarray | None = None
+    """(N, d) float32 0..1; None where the family tells none"""
+    edges: np.ndarray | None = None
+    """(N, d, h, w) float32 0..1: where one object ends; None where the family tells none"""
 
 
 class StageModel(Protocol):
-    """A model as one of its stages uses it."""
+    """A family as one of its stages uses it."""
 
-    def embed(self, queries: Sequence[Query]) -> Embedding:
-        """The inputs of N queries, all of them known to the model."""
-
-    def predict(
-        self, image: np.ndarray, prompt: np.ndarray | None, embedding: Embedding, degree: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Run one window.
+    def prepare(self, sampled: np.ndarray, view: View, measured: Any) -> np.ndarray:
+        """A sampled volume as the network's input: its normalisation and channels.
 
         Args:
-            image: (2, d, h, w) float32 of ``network_input.image_channels``, thick axis first.
-            prompt: spatial prompts (N, d, h, w) float32 0..1, or bool; None where there are none.
-            embedding: of N queries.
-            degree: degree of anisotropy of the view.
+            sampled: (d, h, w) float32, 0..255.
+            view: on which it was sampled.
+            measured: of the whole volume, see ``Family.measure``.
 
         Returns:
-            probabilities (N, d, h, w) and presence per slice of the first axis (N, d), float32 0..1; the
-            caller may write to them.
+            (C, d, h, w) float32.
+        """
+
+    def is_empty(self, window: np.ndarray) -> bool:
+        """Whether a window (C, d, h, w) of what ``prepare`` gave shows nothing, and need not be run."""
+
+    def encode(self, window: Window) -> Any:
+        """What does not depend on the prompts, once a window. Raises OutOfDeviceMemoryError."""
+
+    def decode(
+        self, encoded: Any, prompts: Any, spatial: np.ndarray | None, user: UserInput | None
+    ) -> Decoded:
+        """The prompts' part of one window, any number of times on one encoding.
+
+        Args:
+            encoded: of ``encode``.
+            prompts: N queries of ``Family.encode_prompts``.
+            spatial: spatial prompts (N, d, h, w) float32 0..1, or bool; None where there are none.
+            user: boxes and points, in voxels of the window; None where there are none.
 
         Raises:
             OutOfDeviceMemoryError: the window does not fit into the GPU.
         """
 
+    def cost(self, degree: int, voxels: int, prompts: int) -> tuple[str, int]:
+        """By what calls are compared in the forecast: the name of the graphs that are run, and the number of
+        voxels that counts.
+        """
 
-class Model(Protocol):
-    """What the engine needs of a family. Several threads may use it, each for a case of its own."""
+
+class Family(Protocol):
+    """What the engine needs of a kind of network. Several threads may use it, each for a case of its own."""
 
     @property
-    def coarse(self) -> StageModel:
-        """As the coarse stage uses it."""
+    def capabilities(self) -> Capabilities:
+        """What it can do with these weights."""
 
-    @property
-    def fine(self) -> StageModel:
-        """As the fine stage uses it."""
-
-    def knows(self, concept: str | None) -> bool:
-        """Whether a concept can be segmented."""
+    def understands(self, prompt: Prompt) -> Understood:
+        """Whether a prompt can be run, and as what: a target of its list, or the sentence as it stands."""
 
     def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
-        """The plan of a case: its queries and their rules.
+        """The plan of a case: its queries and their rules, with the layout of every stage.
 
         Args:
             prompts: of the case.
             profile: the weights' own, or with some of its fields changed.
             case: what its volume is decides too, in some families.
         """
+
+    def stage(self, name: str) -> StageModel:
+        """As the stage of this name uses it."""
+
+    def measure(self, image: np.ndarray) -> Any:
+        """What ``StageModel.prepare`` needs to know of the whole volume (D, H, W) uint8, once a case."""
+
+    def encode_prompts(self, queries: Sequence[Query]) -> EncodedPrompts:
+        """All queries of a case, once. Raises ProfileError."""
+
+
+class FamilyType(Protocol):
+    """How a family is opened: what the registry holds."""
+
+    def describe(self, profile: Profile) -> Capabilities:
+        """What the weights of a profile can do, without reading a graph. Raises ProfileError."""
+
+    def open(self, profile: Profile, runtime: Loader) -> Family:
+        """Open the weights of a profile; its graphs are read when they are first run. Raises ProfileError."""

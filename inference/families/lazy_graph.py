@@ -13,8 +13,11 @@ from vesal.inference.families.contract import Loader, RunGraph
 class LazyGraph:
     """Reads its file for the first run, whichever thread comes first, and again after a ``release``."""
 
-    def __init__(self, path: Path, runtime: Loader, precision: str | None = None) -> None:
-        self._path, self._runtime, self._precision = path, runtime, precision
+    def __init__(
+        self, path: Path, runtime: Loader, precision: str | None = None, one_shape: bool = False
+    ) -> None:
+        self._path, self._runtime = path, runtime
+        self._precision, self._one_shape = precision, one_shape
         self._graph: RunGraph | None = None
         self._lock = Lock()
 
@@ -30,5 +33,5 @@ class LazyGraph:
     def _loaded(self) -> RunGraph:
         with self._lock:
             if self._graph is None:
-                self._graph = self._runtime.load(self._path, self._precision)
+                self._graph = self._runtime.load(self._path, self._precision, self._one_shape)
             return self._graph

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,19 @@ from vesal.inference.data.errors import OutOfDeviceMemoryError
 from vesal.inference.data.prompt import Prompt, Query
 from vesal.inference.data.terms import MODALITIES, SIDES
 from vesal.inference.families.bank import Vectors, read_bank
-from vesal.inference.families.contract import Embedding, Loader, RunGraph
+from vesal.inference.families.contract import (
+    Capabilities,
+    Decoded,
+    Loader,
+    RunGraph,
+    UserInput,
+    Window,
+)
 from vesal.inference.families.lazy_graph import LazyGraph
+from vesal.inference.families.network_input import image_channels, intensity_statistics
+from vesal.inference.geometry.views import SIDE_MULTIPLE, View
 from vesal.inference.planning.manifest import FileName
-from vesal.inference.planning.plan import Plan, make_plan
+from vesal.inference.planning.plan import Plan, Understood, listed_target, make_plan
 from vesal.inference.planning.profile import Profile
 
 log = logging.getLogger("vesal")
@@ -28,6 +38,9 @@ log = logging.getLogger("vesal")
 
 SIDE_CODES = (None, *SIDES)
 """Sides in the order of the codes that the network was trained with."""
+CAPABILITIES = Capabilities(
+    mask=True, presence=True, degrees=True, layouts=("fit",), side_multiple=SIDE_MULTIPLE
+)
 
 
 class NanoGraphs(Struct, frozen=True, forbid_unknown_fields=True, rename=lambda name: name[-1]):
@@ -51,59 +64,107 @@ def graph_paths(profile: Profile) -> dict[int, Path]:
     return {degree: profile.folder / name for degree, name in enumerate(names)}
 
 
-class NanoModel:
-    """A graph per degree of anisotropy; 3D views, text queries, spatial prompts. Both stages use the same."""
+@dataclass(frozen=True)
+class NanoPrompts:
+    """N queries as the network's inputs."""
 
-    def __init__(self, graphs: Mapping[int, RunGraph], bank: Vectors) -> None:
+    text: np.ndarray
+    """(N, T) float32"""
+    side: np.ndarray
+    """(N,) int64"""
+    modality: np.ndarray
+    """(N,) int64"""
+
+    def part(self, rows: Sequence[int]) -> NanoPrompts:
+        """Some of the queries."""
+        at = list(rows)
+        return NanoPrompts(self.text[at], self.side[at], self.modality[at])
+
+
+class NanoModel:
+    """A graph per degree of anisotropy; 3D views, text queries, spatial prompts. All stages use the same."""
+
+    def __init__(self, graphs: Mapping[int, RunGraph], bank: Vectors, profile: Profile) -> None:
         """``graphs`` by degree 0, 1, 2; ``bank`` gives the text vector (T,) of each concept."""
         self._graphs = graphs
         self._bank = bank
+        self._profile = profile
         # What fits for one thread does for all.
         self._max_queries: int | None = None
+
+    @classmethod
+    def describe(cls, profile: Profile) -> Capabilities:
+        """See ``contract.FamilyType``."""
+        profile.read_family(NanoFields)
+        profile.bank_path()
+        return CAPABILITIES
 
     @classmethod
     def open(cls, profile: Profile, runtime: Loader) -> NanoModel:
         """Read the bank; a graph is read when the first view of its degree comes. Raises ProfileError."""
         graphs = {degree: LazyGraph(path, runtime) for degree, path in graph_paths(profile).items()}
-        vectors, _ = read_bank(profile.bank)
-        return cls(graphs, vectors)
+        vectors, _ = read_bank(profile.bank_path())
+        return cls(graphs, vectors, profile)
 
     @property
-    def coarse(self) -> NanoModel:
-        """As the coarse stage uses it."""
-        return self
+    def capabilities(self) -> Capabilities:
+        """What the network can do."""
+        return CAPABILITIES
 
-    @property
-    def fine(self) -> NanoModel:
-        """As the fine stage uses it."""
+    def stage(self, name: str) -> NanoModel:
+        """The one network, whatever the stage."""
         return self
 
     def knows(self, concept: str | None) -> bool:
         """Whether the bank holds a text vector of ``concept``."""
         return concept in self._bank
 
-    def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
-        """See ``contract.Model``; the case makes no difference."""
-        return make_plan(prompts, profile, self.knows)
+    def understands(self, prompt: Prompt) -> Understood:
+        """A target that the weights list and the bank knows."""
+        return listed_target(prompt, self._profile, self.knows)
 
-    def embed(self, queries: Sequence[Query]) -> Embedding:
+    def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
+        """See ``contract.Family``; the case makes no difference."""
+        return make_plan(prompts, profile, lambda prompt: listed_target(prompt, profile, self.knows))
+
+    def measure(self, image: np.ndarray) -> tuple[float, float]:
+        """Mean and standard deviation of the volume (D, H, W)."""
+        return intensity_statistics(image)
+
+    def prepare(self, sampled: np.ndarray, view: View, measured: tuple[float, float]) -> np.ndarray:
+        """(d, h, w) float32 0..255 -> (2, d, h, w), see ``network_input.image_channels``."""
+        return image_channels(sampled, measured)
+
+    def is_empty(self, window: np.ndarray) -> bool:
+        """Whether a window (2, d, h, w) is black."""
+        return not bool((window[0] > -1.0).any())
+
+    def encode_prompts(self, queries: Sequence[Query]) -> NanoPrompts:
         """Network inputs of N queries with concepts of the bank: text (N, T), side and modality (N,)."""
-        return Embedding(
-            np.stack([self._bank[q.concept] for q in queries]).astype(np.float32),
+        return NanoPrompts(
+            np.stack([self._bank[q.concept or ""] for q in queries]).astype(np.float32),
             np.array([SIDE_CODES.index(q.side) for q in queries], np.int64),
             np.array([MODALITIES.index(q.modality) for q in queries], np.int64),
         )
 
-    def predict(
-        self, image: np.ndarray, prompt: np.ndarray | None, embedding: Embedding, degree: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Run one view.
+    def encode(self, window: Window) -> Window:
+        """The window itself: the graph sees image and prompts at once."""
+        return window
+
+    def cost(self, degree: int, voxels: int, prompts: int) -> tuple[str, int]:
+        """A graph for each degree, compared by voxels."""
+        return f"degree {degree}", voxels
+
+    def decode(
+        self, encoded: Window, prompts: NanoPrompts, spatial: np.ndarray | None, user: UserInput | None
+    ) -> Decoded:
+        """Run one window.
 
         Args:
-            image: (2, d, h, w) float32 of ``network_input.image_channels``, thick axis first.
-            prompt: (N, d, h, w) float32 0..1, or None in the coarse stage.
-            embedding: of N queries.
-            degree: degree of anisotropy of the view.
+            encoded: image (2, d, h, w) float32 of ``prepare``, thick axis first.
+            prompts: of N queries.
+            spatial: (N, d, h, w) float32 0..1, or None in the coarse stage.
+            user: not used; the network takes no boxes and no points.
 
         Returns:
             probabilities (N, d, h, w) and presence per slice of the first axis (N, d), float32 0..1.
@@ -112,14 +173,14 @@ class NanoModel:
             OutOfDeviceMemoryError: a view does not fit into the GPU. Without spatial prompts, where queries
                 do not see each other, fewer are run at a time before that, and from then on.
         """
-        n = len(embedding.side)
-        if prompt is not None:
-            return self._run(image, prompt, embedding, degree)
+        n = len(prompts.side)
+        if spatial is not None:
+            return self._run(encoded, spatial, prompts)
         n_max = min(n, self._max_queries or n)
         while True:
             try:
                 parts = [
-                    self._run(image, None, embedding.part(slice(first, first + n_max)), degree)
+                    self._run(encoded, None, prompts.part(range(first, min(n, first + n_max))))
                     for first in range(0, n, n_max)
                 ]
                 break
@@ -131,21 +192,20 @@ class NanoModel:
                 self._max_queries = n_max = fewer
         if len(parts) == 1:
             return parts[0]
-        return np.concatenate([p for p, _ in parts]), np.concatenate([p for _, p in parts])
+        presence = [part.presence for part in parts if part.presence is not None]
+        return Decoded(np.concatenate([p.probability for p in parts]), np.concatenate(presence))
 
-    def _run(
-        self, image: np.ndarray, prompt: np.ndarray | None, embedding: Embedding, degree: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """One call of the graph: arrays as in ``predict``; a prompt (N, d, h, w) of zeros for None."""
-        if prompt is None:
-            prompt = np.zeros((len(embedding.side), *image.shape[1:]), np.float32)
-        out = self._graphs[degree](
+    def _run(self, window: Window, spatial: np.ndarray | None, prompts: NanoPrompts) -> Decoded:
+        """One call of the graph: arrays as in ``decode``; spatial prompts (N, d, h, w) of zeros for None."""
+        if spatial is None:
+            spatial = np.zeros((len(prompts.side), *window.image.shape[1:]), np.float32)
+        out = self._graphs[window.degree](
             {
-                "image": image[None],
-                "prompt": prompt[None].astype(np.float32, copy=False),
-                "text": embedding.text[None],
-                "side": embedding.side[None],
-                "modality": embedding.modality[None],
+                "image": window.image[None],
+                "prompt": spatial[None].astype(np.float32, copy=False),
+                "text": prompts.text[None],
+                "side": prompts.side[None],
+                "modality": prompts.modality[None],
             }
         )
-        return out["probability"][0], out["presence"][0]
+        return Decoded(out["probability"][0], out["presence"][0])

@@ -6,35 +6,50 @@ the networks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import ProfileError
-from vesal.inference.data.prompt import Prompt
-from vesal.inference.data.terms import STAGES
-from vesal.inference.families.contract import Loader
+from vesal.inference.data.prompt import Prompt, Query
+from vesal.inference.data.terms import FINE, LOCATE, MODALITIES, REFINE
+from vesal.inference.families.contract import Capabilities, Loader, StageName
 from vesal.inference.families.lazy_graph import LazyGraph
 from vesal.inference.families.published.case_decisions import PublishedRules
 from vesal.inference.families.published.planning import plan_by_rules
-from vesal.inference.families.query_bank import QueryBank
+from vesal.inference.families.query_bank import QueryBank, QueryPrompts
 from vesal.inference.families.query_manifest import QueryFields, StageGraphs, published_rules
 from vesal.inference.families.query_stage import GraphMemory, QueryStage
 from vesal.inference.families.query_text import QueryTextEncoder
 from vesal.inference.planning.manifest import MANIFEST
-from vesal.inference.planning.plan import Plan, make_plan
+from vesal.inference.planning.plan import Plan, Understood, listed_target, make_plan, open_sentence
 from vesal.inference.planning.profile import Profile
 
 
 class QueryModel:
-    """Both stages, the bank that they share, and the published system's rules if the profile has them."""
+    """All stages, the bank that they share, and the published system's rules if the profile has them."""
 
     def __init__(
-        self, stages: Mapping[str, QueryStage], bank: QueryBank, rules: PublishedRules | None = None
+        self,
+        stages: Mapping[str, QueryStage],
+        bank: QueryBank,
+        profile: Profile,
+        rules: PublishedRules | None = None,
     ) -> None:
-        """``stages`` by name of ``STAGES``; where there is one network only, it serves both."""
-        only = next(iter(stages.values()))
-        self.coarse, self.fine = (stages.get(name, only) for name in STAGES)
-        self._bank, self._rules = bank, rules
+        """``stages`` by name; where there is one network only, it serves every stage."""
+        self._stages = stages
+        self._bank, self._rules, self._profile = bank, rules, profile
+        masks = any(stage.takes_prompts for stage in stages.values())
+        self.capabilities = _capabilities(bank.encoder is not None, masks, stages)
+
+    @classmethod
+    def describe(cls, profile: Profile) -> Capabilities:
+        """See ``contract.FamilyType``."""
+        fields = profile.read_family(QueryFields)
+        profile.bank_path()
+        masks = any(graphs.prompted for graphs in fields.graphs.values())
+        return _capabilities(fields.text is not None, masks, fields.graphs)
 
     @classmethod
     def open(cls, profile: Profile, runtime: Loader) -> QueryModel:
@@ -52,7 +67,7 @@ class QueryModel:
             )
         files = fields.text
         encoder = QueryTextEncoder(folder / files.graph, folder / files.tokenizer, runtime) if files else None
-        bank = QueryBank.read(profile.bank, encoder)
+        bank = QueryBank.read(profile.bank_path(), encoder)
         wanted = {facts.query for facts in fields.network.values() if facts.query is not None}
         if wanted - {bank.modality.shape[1]}:
             raise ProfileError(
@@ -63,22 +78,64 @@ class QueryModel:
         memory = GraphMemory()
 
         def stage(graphs: StageGraphs, precision: str | None) -> QueryStage:
-            plain, prompted = (
-                LazyGraph(folder / name, runtime, precision) if name else None
-                for name in (graphs.plain, graphs.prompted)
+            # Windows of one stage have one shape as a rule; prompts that are asked come in any number.
+            encoder = LazyGraph(folder / graphs.encoder, runtime, precision, one_shape=True)
+            embed = LazyGraph(folder / graphs.embed, runtime, precision)
+            prompted = graphs.prompted and LazyGraph(
+                folder / graphs.prompted, runtime, precision, one_shape=True
             )
-            assert plain is not None
-            return QueryStage(plain, prompted, bank, memory)
+            return QueryStage(encoder, embed, prompted or None, memory)
 
         stages = {name: stage(g, fields.network[name].precision) for name, g in fields.graphs.items()}
-        return cls(stages, bank, published_rules(profile, fields))
+        return cls(stages, bank, profile, published_rules(profile, fields))
 
-    def knows(self, concept: str | None) -> bool:
-        """See ``QueryBank.knows``."""
-        return self._bank.knows(concept)
+    def stage(self, name: str) -> QueryStage:
+        """The network of a stage, or the only one."""
+        return self._stages[name] if name in self._stages else next(iter(self._stages.values()))
+
+    def understands(self, prompt: Prompt) -> Understood:
+        """Any sentence, through the text encoder; without one the targets that the bank holds."""
+        return self._understands(prompt, self._profile)
+
+    def _understands(self, prompt: Prompt, profile: Profile) -> Understood:
+        if self._bank.encoder is None:
+            listed = listed_target(prompt, profile, self._bank.knows)
+            if not listed.queries or not self._bank.knows(prompt.text):
+                return listed
+            return open_sentence(prompt)
+        known = MODALITIES[: len(self._bank.modality)]
+        if prompt.modality not in known:
+            why = f"{prompt.why}; the weights {profile.name} know {', '.join(known)}, not {prompt.modality}"
+            return Understood((), why)
+        return open_sentence(prompt)
 
     def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
-        """See ``contract.Model``; by the published system's rules where there are some."""
+        """See ``contract.Family``; by the published system's rules where there are some."""
+
+        def understands(prompt: Prompt) -> Understood:
+            return self._understands(prompt, profile)
+
         if self._rules is None:
-            return make_plan(prompts, profile, self.knows)
-        return plan_by_rules(prompts, profile, self.knows, case, self._rules)
+            return make_plan(prompts, profile, understands)
+        return plan_by_rules(prompts, profile, understands, case, self._rules)
+
+    def measure(self, image: np.ndarray) -> None:
+        """Nothing: these networks see raw intensities of the volume (D, H, W)."""
+
+    def encode_prompts(self, queries: Sequence[Query]) -> QueryPrompts:
+        """Text parts of N queries, each with what its modality adds: (N, E). Raises ProfileError."""
+        return self._bank.encode(queries)
+
+
+def _capabilities(encoder: bool, masks: bool, stages: Iterable[str]) -> Capabilities:
+    """What converted weights can do: with a text encoder, with a network for spatial prompts, for
+    ``stages``.
+    """
+    named = tuple(StageName(name, REFINE if name == FINE else LOCATE) for name in stages)
+    # One network alone serves every stage.
+    return Capabilities(
+        open_vocabulary=encoder,
+        mask=masks,
+        stages=named if len(named) > 1 else (),
+        layouts=("fit", "window", "stretch"),
+    )

@@ -12,8 +12,19 @@ from vesal.inference.data.errors import ProfileError
 from vesal.inference.data.prompt import Query
 from vesal.inference.data.terms import MODALITIES
 from vesal.inference.families.bank import Vectors, read_bank
-from vesal.inference.families.contract import Embedding
 from vesal.inference.families.query_text import QueryTextEncoder
+
+
+@dataclass(frozen=True)
+class QueryPrompts:
+    """N queries as the networks' inputs."""
+
+    text: np.ndarray
+    """(N, E) float32"""
+
+    def part(self, rows: Sequence[int]) -> QueryPrompts:
+        """Some of the queries."""
+        return QueryPrompts(self.text[list(rows)])
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,7 @@ class QueryBank:
         """Whether there is a vector for ``concept``: a stored one, or an encoder to make one."""
         return concept is not None and (concept in self.vectors or self.encoder is not None)
 
-    def embed(self, queries: Sequence[Query]) -> Embedding:
+    def encode(self, queries: Sequence[Query]) -> QueryPrompts:
         """N queries as text (N, E) float32: text part plus modality (``docs/medal_s.md`` 15).
 
         The text is the query's ``sentence`` where it has one, as in the published code, else its target with
@@ -57,8 +68,7 @@ class QueryBank:
                 f"{MODALITIES[highest]}."
             )
         text = np.stack([self._vector(query_text(q)) for q in queries])
-        added = self.modality[codes]
-        return Embedding(text + added, np.zeros(len(codes), np.int64), np.array(codes, np.int64))
+        return QueryPrompts(text + self.modality[codes])
 
     def _vector(self, text: str) -> np.ndarray:
         """(E,) float32"""
@@ -75,4 +85,4 @@ class QueryBank:
 
 def query_text(query: Query) -> str:
     """What is embedded of a query."""
-    return query.sentence or (f"{query.side} {query.concept}" if query.side else query.concept)
+    return query.sentence or query.name

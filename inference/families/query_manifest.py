@@ -20,10 +20,12 @@ Stage = Annotated[str, one_of(STAGES)]
 class StageGraphs(Struct, frozen=True, forbid_unknown_fields=True):
     """Graph files of one stage."""
 
-    plain: FileName
-    """The network without spatial prompts."""
+    encoder: FileName
+    """A window without spatial prompts to what its prompts are decoded from."""
+    embed: FileName
+    """Prompts of an encoded window to mask embeddings."""
     prompted: FileName | None = None
-    """With them; SAT has none."""
+    """A window with spatial prompts to both; SAT has none."""
 
 
 class NetworkFacts(Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,12 +6,8 @@ import numpy as np
 
 from vesal.inference.geometry.views import Box, Sides, Triple, View, triple
 
-MIN_COMPONENT_SHARE = 0.1
-"""A coarse component smaller than this share of its class's largest does not stretch the box: one false speck
-at the other end of the body would cost the fine stage its resolution."""
-
 FOREGROUND_THRESHOLD = 0.5
-"""Probability above which a voxel is foreground."""
+"""Probability above which a voxel is foreground, where no rule says otherwise."""
 LOW_PROBABILITY, HIGH_PROBABILITY = 0.1, 0.9
 """A coarse probability between these says neither yes nor no."""
 UNCERTAIN_SHARE = 0.5
@@ -28,7 +24,11 @@ def is_uncertain(probability: np.ndarray) -> bool:
 
 
 def region_of(
-    probability: np.ndarray, view: View, shape: tuple[int, int, int], threshold: float = FOREGROUND_THRESHOLD
+    probability: np.ndarray,
+    view: View,
+    shape: tuple[int, int, int],
+    threshold: float = FOREGROUND_THRESHOLD,
+    min_share: float = 0.1,
 ) -> Box | None:
     """The box of the coarse foreground in native voxel edges, or None where nothing reaches ``threshold``.
 
@@ -37,8 +37,9 @@ def region_of(
         view: the coarse view.
         shape: of the volume, (D, H, W); the box is clipped to it.
         threshold: probability from which a voxel counts as foreground.
+        min_share: a component smaller than this share of its class's largest does not stretch the box.
     """
-    extents = [_main_extent(mask) for mask in probability > threshold if mask.any()]
+    extents = [_main_extent(mask, min_share) for mask in probability > threshold if mask.any()]
     if not extents:
         return None
     # Class by class: a small organ in one view with a large one is no speck.
@@ -67,8 +68,8 @@ def grown_region(box: Box, factor: float, step: Triple, shape: Sides) -> Box:
     return Box(triple(start), triple(stop))
 
 
-def _main_extent(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and one-past-last index per axis of the components that count (see ``MIN_COMPONENT_SHARE``)."""
+def _main_extent(mask: np.ndarray, min_share: float) -> tuple[np.ndarray, np.ndarray]:
+    """First and one-past-last index per axis of the components that count."""
     import cc3d  # imported where it is used: a case without foreground does not need it
 
     from vesal.postprocess.instances import tight_box
@@ -82,7 +83,7 @@ def _main_extent(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     boxes = [
         b
         for b, n in zip(statistics["bounding_boxes"][1:], counts, strict=True)
-        if n >= MIN_COMPONENT_SHARE * counts.max()
+        if n >= min_share * counts.max()
     ]
     first = np.array([s.start - 1 for s in box])
     start = np.min([[s.start for s in b] for b in boxes], 0)

@@ -101,13 +101,13 @@ def to_view(volume: np.ndarray, view: View) -> np.ndarray:
 
 
 def _onto(n_in: int, view: View, axis: int) -> np.ndarray:
-    """(view's side, n_in) float32 weights of one axis: as the view's tiling has it, else by area."""
-    tiling = view.tiling
-    if tiling is None:
+    """(view's side, n_in) float32 weights of one axis: as the view's sampling has it, else by area."""
+    sampling = view.sampling
+    if sampling is None:
         return axis_weights(n_in, view.start[axis], view.step[axis], view.shape[axis])
-    first, grid, source = view.first(axis), tiling.grid[axis], tiling.source[axis]
-    make = corner_weights if tiling.corners else linear_weights
-    make = nearest_weights if axis == tiling.nearest_axis else make
+    first, grid, source = view.first(axis), sampling.grid[axis], sampling.source[axis]
+    make = corner_weights if sampling.corners else linear_weights
+    make = nearest_weights if axis == sampling.nearest_axis else make
     weights = np.zeros((view.shape[axis], n_in), np.float32)
     weights[:grid, first : first + source] = make(source, grid)
     return weights

@@ -1,10 +1,8 @@
-"""Where a network looks: axis-aligned views laid over a volume, and the rules that choose their spacing.
+"""Where a network looks: axis-aligned views laid over a volume, and how a view is cut into windows.
 
 Coordinates are native voxel edges: voxel ``j`` of the input covers ``[j, j + 1)`` on its axis, so a view with
-``start = 0`` and ``step = 1`` is the volume itself. Axes are (D, H, W) throughout.
-
-The rules follow Medal S section 2.5 (dynamic resampling) and SegVol's zoom-out-zoom-in; the degree of
-anisotropy follows SPAD-Nets (kernels collapse along an axis whose voxels are longer than the others).
+``start = 0`` and ``step = 1`` is the volume itself. Axes are (D, H, W) throughout. What lays views is in
+``geometry.layouts``; further ways to cut them are in ``geometry.tilings``.
 """
 
 from __future__ import annotations
@@ -12,20 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 Triple = tuple[float, float, float]
 Sides = tuple[int, int, int]
 
-DEGREE_RATIOS = (1.7, 3.0)
-"""From these ratios of thick to thin spacing on the view's grid, one and two levels work within slices."""
 SIDE_MULTIPLE = 16
-"""The network halves a side four times; along a thick axis it halves it ``4 - degree`` times."""
-THIN_VOXELS = 6
-"""A volume with at most this many voxels along one axis is treated as a stack of slices on that axis."""
-SEARCH_FACTOR = 1.02
-"""Spacings tried by the search grow by this factor; 2 % is finer than the rounding of sides to multiples."""
+"""Default of what sides are multiples of: a network that halves them four times."""
+SIGMA_SHARE = 0.125
+"""Standard deviation of the blending weight as a share of the window's side (nnU-Net and Medal S use 1/8)."""
+MIN_WEIGHT = 1e-3
+"""Floor of the blending weight, so that a corner covered by one window only does not lose precision."""
 
 
 def triple(values: Iterable[float]) -> Triple:
@@ -56,11 +53,9 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Tiling:
-    """How a view is sampled and cut where a profile's rules say so (`inference.rules`)."""
+class Sampling:
+    """How a view is resampled where it has to be exactly as a published code does it; else it is by area."""
 
-    window: Sides
-    """Every window's shape, whatever is allowed otherwise."""
     grid: Sides
     """The view's voxels without the zeros that are appended up to a window."""
     source: Sides
@@ -72,22 +67,91 @@ class Tiling:
 
 
 @dataclass(frozen=True)
+class VolumeGrid:
+    """Shape (D, H, W) and spacing in mm of a volume."""
+
+    shape: Sides
+    spacing_dhw_mm: Triple
+
+
+class Tiling(Protocol):
+    """How a view is cut into windows. Frozen and hashable, as views are."""
+
+    @property
+    def halo(self) -> Sides:
+        """Voxels (D, H, W) on both ends of a window that the network sees as context and does not predict."""
+
+    @property
+    def border(self) -> str:
+        """What a halo beyond the view holds: `edge` repeats the last voxel, `reflect` mirrors at it."""
+
+    def size(self, view: View, voxels: int) -> Sides:
+        """Shape (D, H, W) of a window, without its halo, of at most ``voxels`` voxels where it may choose."""
+
+    def corners(self, view: View, size: Sides, overlap: float) -> list[Sides]:
+        """First voxels of all windows, D slowest; neighbours share ``overlap`` where it may choose."""
+
+    def weight(self, size: Sides) -> np.ndarray:
+        """Blending weight (d, h, w) float32 of a window."""
+
+
+@dataclass(frozen=True)
+class EvenTiling:
+    """Windows as large as allowed, evenly spread, blended with a Gaussian."""
+
+    multiple: int = SIDE_MULTIPLE
+    """Sides of a window are multiples of this; along a thick axis of ``multiple >> degree``."""
+
+    halo = (0, 0, 0)
+    border = "edge"
+
+    def size(self, view: View, voxels: int) -> Sides:
+        """The largest window of at most ``voxels`` voxels for ``view``: its longest sides are cut first.
+
+        Voxels of a thick axis count at their length.
+        """
+        steps = [self.multiple] * 3
+        length = [1.0] * 3
+        if view.degree:
+            steps[view.thick_axis] = self.multiple >> view.degree
+            length[view.thick_axis] = float(1 << view.degree)
+        sides = list(view.shape)
+        while math.prod(sides) > voxels:
+            cuttable = [a for a in range(3) if sides[a] > steps[a]]
+            if not cuttable:
+                break
+            axis = max(cuttable, key=lambda a: sides[a] * length[a])
+            sides[axis] -= steps[axis]
+        return sides[0], sides[1], sides[2]
+
+    def corners(self, view: View, size: Sides, overlap: float) -> list[Sides]:
+        """First voxels of all windows, see ``even_corners``."""
+        return even_corners(view.shape, size, overlap)
+
+    def weight(self, size: Sides) -> np.ndarray:
+        """See ``gaussian_weight``."""
+        return gaussian_weight(size)
+
+
+@dataclass(frozen=True)
 class View:
     """A regular grid over a volume; its voxel ``k`` begins at ``start + k * step``."""
 
     start: Triple
     """Lower edge of the first view voxel, in native voxels (D, H, W); may lie outside the volume."""
     step: Triple
-    """Native voxels per view voxel (D, H, W); 1 or more but in a ``tiling``, or where training lays a view as
-    over a finer copy."""
+    """Native voxels per view voxel (D, H, W); below 1 where a layout samples up."""
     shape: Sides
     """Number of view voxels (D, H, W)."""
     degree: int
     """Degree of anisotropy 0, 1 or 2: how many levels of the network work within slices."""
     thick_axis: int
-    """The axis with the longest view voxels; the network sees it first. 0 where ``degree`` is 0."""
-    tiling: Tiling | None = None
-    """Given where rules laid the view; then ``degree`` is 0."""
+    """The axis that the network sees first: of the longest view voxels, or across the slices; 0 where it
+    makes no difference."""
+    tiling: Tiling = EvenTiling()
+    """How it is cut into windows."""
+    sampling: Sampling | None = None
+    """How it is resampled; None: by area."""
 
     @property
     def box(self) -> Box:
@@ -96,8 +160,8 @@ class View:
         return Box(self.start, stop)
 
     def first(self, axis: int) -> int:
-        """The native voxel in which a tiling's view begins; of no use for other views."""
-        corners = self.tiling is not None and self.tiling.corners and self.tiling.grid[axis] > 1
+        """The native voxel in which a view with ``sampling`` begins; of no use for other views."""
+        corners = self.sampling is not None and self.sampling.corners and self.sampling.grid[axis] > 1
         return round(self.start[axis] + (self.step[axis] / 2 - 0.5 if corners else 0.0))
 
     def spacing_mm(self, spacing_dhw_mm: Triple) -> Triple:
@@ -108,76 +172,6 @@ class View:
 def whole(shape: Sides) -> Box:
     """The box of a whole volume of ``shape`` (D, H, W)."""
     return Box((0.0, 0.0, 0.0), triple(float(n) for n in shape))
-
-
-def anisotropy(size: Triple, spacing_mm: Triple) -> tuple[int, int]:
-    """Degree and thick axis of a grid with voxels of ``spacing_mm`` over ``size`` view voxels (both (D, H,
-    W)).
-
-    Only one axis can be thick: the ratio is taken between the longest and the second longest edge, so that a
-    volume with two long axes is not collapsed along the wrong one.
-    """
-    thick = int(np.argmax(spacing_mm))
-    others = [v for axis, v in enumerate(spacing_mm) if axis != thick]
-    ratio = spacing_mm[thick] / max(others)
-    degree = sum(ratio >= limit for limit in DEGREE_RATIOS)
-    thinnest = int(np.argmin(size))
-    if size[thinnest] <= THIN_VOXELS and degree < 2:
-        return 2, thinnest
-    return degree, thick if degree else 0
-
-
-def _sides(size_mm: Triple, spacing_mm: Triple) -> tuple[Sides, int, int]:
-    size = triple(e / s for e, s in zip(size_mm, spacing_mm, strict=True))
-    degree, thick = anisotropy(size, spacing_mm)
-    sides = []
-    for axis, extent in enumerate(size):
-        multiple = SIDE_MULTIPLE >> degree if degree and axis == thick else SIDE_MULTIPLE
-        sides.append(max(multiple, math.ceil(extent / multiple - 1e-6) * multiple))
-    return (sides[0], sides[1], sides[2]), degree, thick
-
-
-def fit_view(box: Box, spacing_dhw_mm: Triple, voxels: int, finest_mm: float = 0.0) -> View:
-    """The finest view of at most ``voxels`` voxels that covers ``box``.
-
-    All axes share one spacing ``t``, except that an axis is never sampled finer than it was acquired
-    (``max(t, native)``). Sides are rounded up to what the network can halve; what the rounding adds is
-    surroundings, laid evenly around the box.
-
-    Args:
-        box: region to cover, native voxel edges (D, H, W).
-        spacing_dhw_mm: native spacing in mm.
-        voxels: largest number of view voxels.
-        finest_mm: no view finer than this, in mm; 0 leaves it to the native spacing.
-
-    Raises:
-        ValueError: fewer voxels than the smallest cube that the network can halve, 16^3.
-    """
-    if voxels < SIDE_MULTIPLE**3:
-        raise ValueError(
-            f"a view of {voxels} voxels is smaller than the smallest grid, {SIDE_MULTIPLE}^3; ask for more"
-        )
-    size_mm = triple(max(n, 1e-3) * s for n, s in zip(box.size, spacing_dhw_mm, strict=True))
-    target = max(min(spacing_dhw_mm), finest_mm)
-    while True:
-        spacing = triple(max(target, s) for s in spacing_dhw_mm)
-        sides, degree, thick = _sides(size_mm, spacing)
-        if math.prod(sides) <= voxels:
-            return _laid_around(box, spacing_dhw_mm, spacing, sides, degree, thick)
-        target *= SEARCH_FACTOR
-
-
-def _laid_around(
-    box: Box, native_mm: Triple, spacing_mm: Triple, sides: Sides, degree: int, thick: int
-) -> View:
-    start, step = [], []
-    for axis in range(3):
-        s = spacing_mm[axis] / native_mm[axis]
-        first = (box.start[axis] + box.stop[axis]) / 2 - sides[axis] * s / 2
-        # Unscaled axes keep the acquired samples: no interpolation between slices that need none.
-        start.append(float(round(first)) if s == 1.0 else first)
-        step.append(s)
-    return View(triple(start), triple(step), sides, degree, thick)
 
 
 def tile_starts(length: int, window: int, overlap: float) -> list[int]:
@@ -191,3 +185,19 @@ def tile_starts(length: int, window: int, overlap: float) -> list[int]:
     stride = max(1, int(window * (1 - overlap)))
     count = math.ceil((length - window) / stride) + 1
     return [round(i * (length - window) / (count - 1)) for i in range(count)]
+
+
+def even_corners(shape: Sides, window: Sides, overlap: float) -> list[Sides]:
+    """First voxels of all windows over a view, D slowest."""
+    starts = [tile_starts(n, w, overlap) for n, w in zip(shape, window, strict=True)]
+    return [(d, h, w) for d in starts[0] for h in starts[1] for w in starts[2]]
+
+
+def gaussian_weight(shape: tuple[int, int, int]) -> np.ndarray:
+    """Blending weight (d, h, w) float32, 1 in the middle, ``MIN_WEIGHT`` at least."""
+    weight = np.ones((1, 1, 1), np.float64)
+    for axis, n in enumerate(shape):
+        x = (np.arange(n) - (n - 1) / 2) / (n * SIGMA_SHARE)
+        side = np.exp(-0.5 * x**2)
+        weight = weight * side.reshape([-1 if a == axis else 1 for a in range(3)])
+    return np.maximum(weight / weight.max(), MIN_WEIGHT).astype(np.float32)

@@ -30,8 +30,8 @@ from vesal.inference.io.user_prompts import FoundUserPrompts, read_user_prompts
 
 # The challenge gives a container 32 GB; a volume of 8 GiB is the most that leaves room to work.
 MAX_VOLUME_BYTES = 8 * 1024**3
-# A larger volume than this (1290 voxels a side) is not believed: the caller will write that many zeros.
-MAX_VOXELS = 2**31
+# A larger volume than can be read is not believed: the caller will write that many zeros.
+MAX_VOXELS = MAX_VOLUME_BYTES
 MAX_SMALL_BYTES = 16 * 1024**2  # spacing and prompts; the challenge's have a few kilobytes
 
 

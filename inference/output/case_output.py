@@ -14,7 +14,7 @@ log = logging.getLogger("vesal")
 UNKNOWN_SHAPE = (1, 1, 1)
 """Shape of the zeros for a case of unknown shape: the scorer still finds a readable file."""
 
-NOTHING = "nothing"
+NOTHING, COARSE, REFINED_IN_PART = "nothing", "a coarse result", "a coarse result, refined in part"
 
 
 class CaseOutput:
@@ -40,9 +40,9 @@ class CaseOutput:
             self._check_open()
             self._zeros()
 
-    def write_coarse(self, labels: np.ndarray) -> None:
-        """Write the coarse result, (D,H,W) whole numbers, before the fine stage."""
-        self._write(labels, "a coarse result")
+    def write_so_far(self, labels: np.ndarray) -> None:
+        """Write what is known so far, (D,H,W) whole numbers: the coarse result, then refined in part."""
+        self._write(labels, REFINED_IN_PART if self.written in (COARSE, REFINED_IN_PART) else COARSE)
 
     def write_labels(self, labels: np.ndarray) -> None:
         """Write the result, (D,H,W) whole numbers."""

@@ -20,7 +20,7 @@ _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
 def one_of(words: Sequence[str]) -> msgspec.Meta:
     """The constraint of a string field that is one of ``words``."""
-    return msgspec.Meta(pattern=f"^({'|'.join(words)})$")
+    return msgspec.Meta(pattern=rf"^({'|'.join(words)})\Z")
 
 
 def read_json(path: Path, hint: str) -> Any:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct, structs
 
-from vesal.inference.data.terms import FINE, MASK_STAGES, MODALITIES, SIDES
+from vesal.inference.data.terms import FINE, MODALITIES, SIDES
 from vesal.inference.planning.checked import one_of
-from vesal.inference.planning.rules import FilterRule, OrientationRule, Share, StageRule
+from vesal.inference.planning.rules import OrientationRule, Share, StageRule
 
 MANIFEST = "manifest.json"
 
@@ -37,9 +37,8 @@ class OverrideEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
     modality: Modality | None = None
     kind: str | None = None
-    coarse: dict[str, Any] = {}
-    """Some fields of a ``StageRule``; the others are those of all targets."""
-    fine: dict[str, Any] = {}
+    stages: dict[str, dict[str, Any]] = {}
+    """By the stage's name some fields of its ``StageRule``; the others are those of all targets."""
 
 
 class SourceFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,14 +81,18 @@ class Manifest(Struct, frozen=True, kw_only=True):
     licence: str
     graphs: dict[str, FileName | dict[str, FileName]]
     """Graph files, by the family's own keys."""
-    bank: FileName
+    bank: FileName | None = None
+    """npz of stored text vectors, where the family has one."""
     files: dict[str, FileEntry]
-    coarse: StageRule
-    fine: StageRule
+    stages: Annotated[tuple[StageRule, ...], Meta(min_length=1)]
+    """In the order in which they are run."""
     targets: tuple[CoveredTarget, ...]
     overrides: tuple[OverrideEntry, ...] = ()
-    filters: FilterRule = FilterRule()
-    hybrid: Annotated[str, one_of(MASK_STAGES)] = FINE
+    postprocess: tuple[dict[str, Any], ...] = ()
+    """Rules of ``postprocess`` in their order: each names its `rule`, and the fields that differ from the
+    defaults."""
+    hybrid: str = FINE
+    """Stage that takes a user's mask, by name, or `off`."""
     orientation: OrientationRule | None = None
     provenance: Provenance = Provenance()
     # The rest is for people and for training only.
@@ -103,7 +106,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     def used_files(self) -> list[str]:
         """Names of the required files."""
         graphs = [[entry] if isinstance(entry, str) else entry.values() for entry in self.graphs.values()]
-        return [*(name for names in graphs for name in names), self.bank]
+        return [*(name for names in graphs for name in names), *([self.bank] if self.bank else [])]
 
 
 COMMON = frozenset(field.encode_name for field in structs.fields(Manifest)) - {"graphs"}

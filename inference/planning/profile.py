@@ -6,16 +6,16 @@ name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from msgspec import structs
+from msgspec import to_builtins
 
-from vesal.inference.data.errors import ProfileError
-from vesal.inference.data.terms import FINE
+from vesal.inference.data.errors import ProfileError, shown
+from vesal.inference.data.terms import FINE, OFF, REFINE, STAGES
 from vesal.inference.planning.checked import checked, read_json
 from vesal.inference.planning.digests import Digests
 from vesal.inference.planning.manifest import (
@@ -26,7 +26,10 @@ from vesal.inference.planning.manifest import (
     OverrideEntry,
     Provenance,
 )
-from vesal.inference.planning.rules import FilterRule, OrientationRule, StageRule
+from vesal.inference.planning.rules import OrientationRule, StageRule
+from vesal.inference.prompts.vocabulary import load_vocabulary
+from vesal.postprocess.registry import RULES
+from vesal.postprocess.rule import Rule
 
 T = TypeVar("T")
 
@@ -37,8 +40,7 @@ class Override:
 
     modality: str | None
     kind: str | None
-    coarse: StageRule
-    fine: StageRule
+    stages: tuple[StageRule, ...]
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,16 @@ class Profile:
     folder: Path
     family: str
     licence: str
-    bank: Path
-    """npz with ``names`` (K,) and ``vectors`` (K, T) float16."""
-    coarse: StageRule
-    fine: StageRule
-    filters: FilterRule
+    bank: Path | None
+    """npz with ``names`` (K,) and ``vectors`` (K, T) float16; None where the family has none."""
+    stages: tuple[StageRule, ...]
+    """In the order in which they are run."""
+    postprocess: tuple[Rule, ...]
+    """What is done to results, in this order."""
     overrides: tuple[Override, ...]
     targets: tuple[CoveredTarget, ...]
     hybrid: str = FINE
-    """Stage that takes a user's mask as spatial prompt: `coarse`, `fine` or `off`."""
+    """Stage that takes a user's mask as spatial prompt, or `off`."""
     orientation: OrientationRule | None = None
     """When other orientations are tried; None: never."""
     provenance: Provenance = Provenance()
@@ -68,6 +71,15 @@ class Profile:
     def read_family(self, kind: type[T]) -> T:
         """``family_fields`` as the family's struct, which forbids unknown ones. Raises ProfileError."""
         return checked(self.family_fields, kind, self.folder / MANIFEST)
+
+    def bank_path(self) -> Path:
+        """The bank, for a family that needs one. Raises ProfileError where there is none."""
+        if self.bank is None:
+            raise ProfileError(
+                f"{self.folder / MANIFEST}: `$.bank` is missing; the family {self.family} needs stored text "
+                "vectors. Export or convert the weights again."
+            )
+        return self.bank
 
     @cached_property
     def _covered(self) -> frozenset[tuple[str, str | None, str]]:
@@ -89,12 +101,21 @@ class Profile:
         """Modalities in which some side of ``concept`` is covered."""
         return sorted({t.modality for t in self.targets if t.concept == concept})
 
-    def rules_for(self, modality: str, kind: str) -> tuple[StageRule, StageRule]:
-        """Coarse and fine rule for a target."""
+    def rules_for(self, modality: str, kind: str) -> tuple[StageRule, ...]:
+        """The rule of every stage for a target."""
         for o in self.overrides:
             if o.modality in (None, modality) and o.kind in (None, kind):
-                return o.coarse, o.fine
-        return self.coarse, self.fine
+                return o.stages
+        return self.stages
+
+    def stage(self, name: str) -> StageRule:
+        """The rule of one stage. Raises ProfileError where there is none of this name."""
+        for rule in self.stages:
+            if rule.name == name:
+                return rule
+        raise ProfileError(
+            f"{self.name} has the stages {', '.join(r.name for r in self.stages)}, not {name}."
+        )
 
 
 def read_profile(folder: Path, check_digests: bool = True) -> Profile:
@@ -111,6 +132,7 @@ def read_profile(folder: Path, check_digests: bool = True) -> Profile:
     path = folder / MANIFEST
     content = read_json(path, "--weights takes a name in weights/ or a folder.")
     manifest = checked(content, Manifest, path)
+    _check_stages(manifest, content["stages"], path)
     overrides = tuple(_override(entry, n, manifest, path) for n, entry in enumerate(manifest.overrides))
     _check_files(folder, manifest, check_digests)
     return Profile(
@@ -118,10 +140,9 @@ def read_profile(folder: Path, check_digests: bool = True) -> Profile:
         folder=folder,
         family=manifest.family,
         licence=manifest.licence,
-        bank=folder / manifest.bank,
-        coarse=manifest.coarse,
-        fine=manifest.fine,
-        filters=manifest.filters,
+        bank=folder / manifest.bank if manifest.bank else None,
+        stages=manifest.stages,
+        postprocess=_rules(manifest, path),
         overrides=overrides,
         targets=manifest.targets,
         hybrid=manifest.hybrid,
@@ -131,16 +152,73 @@ def read_profile(folder: Path, check_digests: bool = True) -> Profile:
     )
 
 
+def _check_stages(manifest: Manifest, content: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Raise ProfileError where stages contradict each other, or the field of a mask names none of them.
+
+    ``content`` is what the file says of the stages: there each says its name and role.
+    """
+    names = [rule.name for rule in manifest.stages]
+    for n, rule in enumerate(manifest.stages):
+        at = f"$.stages[{n}]"
+        if missing := [field for field in ("name", "role") if field not in content[n]]:
+            _refuse(path, f"`{at}` has no {' and no '.join(missing)}; each stage needs both.")
+        if rule.name in names[:n]:
+            _refuse(path, f"`{at}.name` is {rule.name!r} again; each stage needs its own name.")
+        if n and rule.role != REFINE:
+            _refuse(path, f"`{at}.role` is {rule.role!r}; only the first stage can locate.")
+        _check_window(rule, at, path)
+        if rule.keep_outside and rule is not manifest.stages[-1]:
+            _refuse(path, f"`{at}.keep_outside` is true; only the last stage can keep what it does not see.")
+    if all(rule.skip for rule in manifest.stages):
+        _refuse(path, "`$.stages` skips every stage; one at least is needed.")
+    if manifest.hybrid not in (*STAGES, *names, OFF):
+        _refuse(path, f"`$.hybrid` is {manifest.hybrid!r}; one of {', '.join((*names, OFF))} is wanted.")
+
+
+def _check_window(rule: StageRule, at: str, path: Path) -> None:
+    if (least := rule.layout.min_voxels) > rule.window_voxels:
+        _refuse(path, f"`{at}.window_voxels` is {rule.window_voxels}; the layout needs {least} or more.")
+
+
+def _refuse(path: Path, text: str) -> NoReturn:
+    raise ProfileError(f"{path}: {text} Correct it, or export or convert the weights again.")
+
+
+def _rules(manifest: Manifest, path: Path) -> tuple[Rule, ...]:
+    """The rules of `postprocess`. Raises ProfileError for a name or a field that is none of theirs."""
+    found = []
+    for n, entry in enumerate(manifest.postprocess):
+        name = entry.get("rule")
+        if not isinstance(name, str) or name not in RULES:
+            _refuse(path, f"`$.postprocess[{n}].rule` is {shown(name)}; one of {', '.join(RULES)} is wanted.")
+        fields = {key: value for key, value in entry.items() if key != "rule"}
+        rule = checked(fields, RULES[name], path, f"$.postprocess[{n}]")
+        _check_kinds(getattr(rule, "kinds", None) or (), f"$.postprocess[{n}].kinds", path)
+        found.append(rule)
+    return tuple(found)
+
+
+def _check_kinds(kinds: Sequence[str], at: str, path: Path) -> None:
+    known = sorted({concept.kind for concept in load_vocabulary().concepts.values()})
+    if unknown := sorted(set(kinds) - set(known)):
+        _refuse(path, f"`{at}` names {', '.join(unknown)}; the kinds are {', '.join(known)}.")
+
+
 def _override(entry: OverrideEntry, number: int, manifest: Manifest, path: Path) -> Override:
     """An entry of `overrides` with whole rules: what it does not say is as for all targets."""
-    coarse, fine = (
-        checked({**structs.asdict(rule), **changes}, StageRule, path, f"$.overrides[{number}].{stage}")
-        for stage, rule, changes in (
-            ("coarse", manifest.coarse, entry.coarse),
-            ("fine", manifest.fine, entry.fine),
-        )
-    )
-    return Override(entry.modality, entry.kind, coarse, fine)
+    _check_kinds((entry.kind,) if entry.kind else (), f"$.overrides[{number}].kind", path)
+    at = f"$.overrides[{number}].stages"
+    names = [rule.name for rule in manifest.stages]
+    if unknown := sorted(entry.stages.keys() - set(names)):
+        _refuse(path, f"`{at}` names {', '.join(unknown)}; the stages are {', '.join(names)}.")
+    stages = []
+    for rule in manifest.stages:
+        changes = entry.stages.get(rule.name, {})
+        if fixed := sorted(changes.keys() & {"name", "role"}):
+            _refuse(path, f"`{at}.{rule.name}` changes {', '.join(fixed)}, which all targets share.")
+        stages.append(checked({**to_builtins(rule), **changes}, StageRule, path, f"{at}.{rule.name}"))
+        _check_window(stages[-1], f"{at}.{rule.name}", path)
+    return Override(entry.modality, entry.kind, tuple(stages))
 
 
 def _check_files(folder: Path, manifest: Manifest, digests: bool) -> None:

@@ -1,15 +1,16 @@
-"""How weights are run: rules of stages, filters and orientation, as a manifest gives them.
+"""How weights are run: rules of stages and orientation, as a manifest gives them.
 
 What a field of a file may hold stands in its type, which msgspec checks (``checked.checked``).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from msgspec import Meta, Struct
 
+from vesal.inference.geometry.layouts import Fit, Slices, Stretch, Window
 from vesal.inference.geometry.views import Box, View
 
 Count = Annotated[int, Meta(ge=1)]
@@ -21,27 +22,34 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 SomeShare = Annotated[float, Meta(gt=0, le=1)]
 
 
-class StageLayout(Protocol):
-    """How one stage of one case lays its views, instead of ``geometry.views.fit_view``."""
-
-    def view(self, box: Box, allowed: int) -> View:
-        """The view over ``box`` (native voxel edges) for at most ``allowed`` voxels of all its windows."""
+class LabelRegion(Protocol):
+    """How one stage takes its region and spatial prompts from the label map of the stage before, as the code
+    of Medal S and SAT does, instead of from each target's probability. Such a stage runs all targets in one
+    view.
+    """
 
     def solid(self, labels: np.ndarray) -> np.ndarray | None:
         """(D, H, W) bool: which voxels of a coarse label map (D, H, W) count; None: all."""
 
     def region(self, labels: np.ndarray) -> tuple[Box, bool, str]:
-        """Region of the fine stage by a coarse label map (D, H, W), whether it has any, and the reason."""
+        """Region of the stage by a coarse label map (D, H, W), whether it has any, and the reason."""
 
     def prompt_labels(self, labels: np.ndarray, view: View) -> np.ndarray:
         """A label map (D, H, W) on ``view``: (d, h, w) of the same type, for spatial prompts."""
 
 
 class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
-    """How one stage is run; the spacing is as fine as voxels and windows allow (Medal S 2.5)."""
+    """How one stage is run (Medal S 2.5 and 2.6, SegVol's zoom-out and zoom-in)."""
 
-    window_voxels: Annotated[int, Meta(ge=16**3)]
-    """Maximum voxels of one window."""
+    window_voxels: Annotated[int, Meta(ge=1)]
+    """Maximum voxels of one window, where the layout may choose."""
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*\Z")] = "coarse"
+    """For report and overrides, and for the family, which may have a network for each stage."""
+    role: Literal["locate", "refine"] = "locate"
+    """`locate` runs the whole volume; `refine` the region of the result before it, the whole volume where
+    there is none."""
+    layout: Fit | Window | Stretch | Slices = Fit()
+    """How views are laid over a region (``geometry.layouts``)."""
     max_windows: Count = 1
     """Windows that the view may be cut into; more give a finer spacing, never finer than acquired."""
     overlap: Annotated[float, Meta(ge=0, lt=1)] = 0.5
@@ -50,20 +58,31 @@ class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
     """No spacing finer than this; 0: the acquired one."""
     margin_factor: Factor = 1.0
     """Factor on the extent of the region before a view is laid around it."""
+    foreground_threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.5
+    """Probability of the stage before above which a voxel belongs to the region."""
     low_threshold: Annotated[float, Meta(gt=0, le=0.5)] = 0.5
-    """Of a fine stage: threshold of the region where no coarse probability is above 0.5; 0.5 skips such a
-    target."""
+    """The same for a target that has no such voxel; a target that has none of these either is not refined."""
+    min_component_share: Share = 0.1
+    """A component smaller than this share of its target's largest does not stretch the region: one false
+    speck at the other end of the body would cost the stage its resolution."""
+    keep_outside: bool = False
+    """Of the last stage: whether what the one before found outside of a refined view is kept. A second
+    lesion far from the first is as likely a lesion; a second liver is none."""
     rounds: Count = 1
     """Passes; each later one takes the result before it as spatial prompt (Medal S algorithm 2)."""
     complementary_block: CountOrOff = 0
     """Side in view voxels of the blocks of complementary prompt masks (Medal S 2.4); 0 switches them off."""
+    max_queries: Count = 16
+    """Maximum of targets that are run at once where a view is not shared by rule: bounds memory."""
     max_targets_per_view: Count = 8
-    """Maximum of targets in one view."""
+    """Maximum of targets in one view of a refining stage."""
     max_spacing_ratio: Annotated[float, Meta(ge=1)] = 2.5
     """Targets share a view as long as it is at most this much coarser than the finest that one of them would
     have alone (``geometry.view_groups``)."""
     max_windows_if_empty: CountOrOff = 0
-    """Windows laid over the whole volume where the coarse stage found nothing; 0 leaves the class empty."""
+    """Windows laid over the whole volume where the stage before found nothing; 0 leaves the class empty."""
+    min_window_prompt: Share = 0.02
+    """A window is skipped where its spatial prompt is below this everywhere; 0: never."""
     threshold: SomeShare = 0.5
     """Probability from which a voxel belongs to a class."""
     skip: bool = False
@@ -77,47 +96,22 @@ class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
     """Spatial prompts are masks (probability above 0.5)."""
 
     @property
-    def layout(self) -> StageLayout | None:
-        """Lays the views; None leaves them to ``geometry.views.fit_view``."""
+    def label_region(self) -> LabelRegion | None:
+        """Takes region and prompts from the label map before; None: from each target's probability."""
         return None
 
-
-class LaidStageRule(StageRule, frozen=True, kw_only=True):
-    """A stage rule made for one case, whose family lays the views itself."""
-
-    layout: StageLayout
-
-
-class FilterRule(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is removed after the stages."""
-
-    presence_threshold: Share = 0.0
-    """Slices whose predicted presence is at or below this are emptied (BiomedParse-V eq. 2); 0 keeps all."""
-    slice_nms_iou: Share = 0.0
-    """Overlap (intersection over union, per slice) from which two sides of one concept compete; 0: never."""
-    component_kinds: tuple[str, ...] = ()
-    """Kinds of targets whose components are chosen by Medal S algorithm 3."""
-    min_object_voxels: Count = 1
-    """Instances with fewer voxels are dropped."""
-    max_components: Count = 3
-    """Components considered, by size (Medal S algorithm 3)."""
-    max_probability_drop: Share = 0.1
-    """Mean probability may fall this much below the best one's."""
-    high_probability: Share = 0.86
-    """Mean probability above which several components may be kept."""
-    min_size_ratio: Share | None = 0.6
-    """Share of the largest component's voxels that one of higher probability must have; null: no limit."""
-
     @property
-    def component_ids(self) -> tuple[int, ...]:
-        """Prompts of a case whose components are chosen whatever their kind."""
-        return ()
+    def view_voxels(self) -> int:
+        """Maximum voxels of all windows of a view together."""
+        return self.window_voxels * self.max_windows
 
 
-class CaseFilterRule(FilterRule, frozen=True, kw_only=True):
-    """A filter rule made for one case, whose family names the prompts to filter."""
+class CaseStageRule(StageRule, frozen=True, kw_only=True):
+    """A stage rule made for one case, whose family lays the views and takes the regions itself."""
 
-    component_ids: tuple[int, ...]
+    layout: Any
+    """A ``geometry.layouts.Layout``."""
+    label_region: LabelRegion | None = None
 
 
 class OrientationRule(Struct, frozen=True, forbid_unknown_fields=True):

@@ -24,7 +24,7 @@ from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.timing.clock import Clock, case_budget_s
 
 if TYPE_CHECKING:
-    from vesal.inference.stages.case_run import Progress
+    from vesal.inference.stages.segmentation import Progress
 
 
 class CaseRecord:

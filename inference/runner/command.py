@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from vesal.inference.data.errors import UsageError
+from vesal.inference.data.errors import ProfileError, UsageError
 from vesal.inference.output import logs
 from vesal.inference.runner.arguments import read_settings
 from vesal.inference.runtime.threads import limit_threads, threads_allowed
@@ -18,7 +18,8 @@ WRONG_USAGE = 2
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code.
 
-    0 all good, 1 some case fell back, 2 wrong usage, 130 stopped from the keyboard, 143 by SIGTERM.
+    0 all good, 1 some case fell back, 2 wrong usage or wrong weights, 130 stopped from the keyboard, 143 by
+    SIGTERM.
     """
     logs.set_up()
     # Blocked until `run` knows the cases, and so can write outputs for them.
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         from vesal.inference.runner.run import run
 
         return run(settings, started=process_start_monotonic())
-    except UsageError as error:
+    except (UsageError, ProfileError) as error:
         logs.log.error("%s", error)
         return WRONG_USAGE
 

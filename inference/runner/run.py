@@ -62,9 +62,12 @@ def run(
     `open_model` (by default `api.load`) is called when the first case needs it, and once more after each
     abandoned case. `started` is the moment of the clock `now` from which the first case's time counts, by
     default the present one. Every case has a valid output afterwards, also when SIGTERM came.
-    Raises UsageError, with nothing written, where the paths cannot be used.
+    Raises UsageError, with nothing written, where the paths cannot be used, and ProfileError where there are
+    no such weights, or their profile is wrong.
     """
     started = now() if started is None else started
+    if open_model is None:
+        _check_weights(settings)
     records = [CaseRecord(paths, now) for paths in find_cases(settings.inputs, settings.outputs)]
     model = LazyModel(settings, open_model or _open_model)
     with _terminable():
@@ -122,6 +125,15 @@ class LazyModel:
     def abandon(self) -> None:
         """Open another one next time: an abandoned case still uses this one."""
         self._in_use = True
+
+
+def _check_weights(settings: Settings) -> None:
+    """Read the profile, without its weights. Raises ProfileError."""
+    from vesal.inference.families.registry import check_profile
+    from vesal.inference.planning.profile import read_profile
+    from vesal.inference.planning.weights_folder import weights_folder
+
+    check_profile(read_profile(weights_folder(settings.weights), check_digests=False))
 
 
 def _open_model(settings: Settings) -> "Model":
@@ -206,10 +218,13 @@ def _segment(record: CaseRecord, case: Case, settings: Settings, model: LazyMode
         opened = model()
     with record.step("segment"):
         result = opened.segment_case(
-            case, record.prompts, clock, record.output.write_coarse, watch=record.watch
+            case, record.prompts, clock, record.output.write_so_far, watch=record.watch
         )
     record.stages, record.ladder = tuple(result.stages), tuple(result.ladder)
     record.fallbacks += result.fallbacks
+    for note in result.notes:
+        log.warning("  %s", note)
+    record.case = replace(case, notes=(*case.notes, *result.notes))
     with record.step("write"):
         record.output.write_labels(result.labels)
     # Only now: what they count must be what the file holds.

@@ -62,8 +62,8 @@ class OnnxRuntime:
         self.threads = threads
         self.reason = f"{reason}; fp32, the precision of the graphs"
 
-    def load(self, path: Path, precision: str | None = None) -> "OnnxGraph":
-        """Read an ONNX graph."""
+    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> "OnnxGraph":
+        """Read an ONNX graph; ``one_shape`` changes nothing here."""
         if precision not in (None, "fp32"):
             raise RuntimeChoiceError(
                 f"Precision {precision!r} was requested; {self.name} runs graphs in fp32 only."

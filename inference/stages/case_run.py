@@ -1,30 +1,34 @@
-"""One case through the stages: coarse, region, fine, filter, label map (docs/design.md)."""
+"""One case through its stages: locate, region, refine, filter, label map (docs/design.md)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt, Query
-from vesal.inference.data.results import LadderStep, PromptResult, StageReport
-from vesal.inference.data.terms import COARSE, FINE
-from vesal.inference.families.contract import Model
-from vesal.inference.families.network_input import intensity_statistics
-from vesal.inference.geometry.tiles import without_padding
+from vesal.inference.data.results import StageReport
+from vesal.inference.data.terms import LOCATE
+from vesal.inference.families.contract import EncodedPrompts, Family, UserInput
+from vesal.inference.geometry.tilings import without_padding
 from vesal.inference.geometry.views import View
 from vesal.inference.output.logs import bar, log_stage
 from vesal.inference.planning.plan import Batch, Plan
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.runtime.machine import peak_mb
-from vesal.inference.stages.filters import filter_components, filter_pass, split_into_objects
-from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.passes import coarse_rule, coarse_tasks, fine_task, run_coarse, run_fine
+from vesal.inference.stages.filters import filter_classes, filter_pass, split_into_objects
+from vesal.inference.stages.label_map import LabelMap, Snapshot
+from vesal.inference.stages.outside import outside_of
+from vesal.inference.stages.passes import locating_tasks, refining_task, run_locating, run_refining
 from vesal.inference.stages.prompt_results import prompt_results, stage_report
 from vesal.inference.stages.regions import find_regions
+from vesal.inference.stages.segmentation import Progress, Save, Segmentation, ViewProbability
 from vesal.inference.stages.spatial_prompt import MaskPrompt, StageMask
-from vesal.inference.stages.stage_result import StageResult
+from vesal.inference.stages.stage_result import Latest, StageResult
+from vesal.inference.stages.user_prompts import box_around, on_views
 from vesal.inference.stages.view_task import ViewTask, Volume
 from vesal.inference.timing.call_costs import CallCosts
 from vesal.inference.timing.clock import Clock
@@ -32,41 +36,10 @@ from vesal.inference.timing.forecast import Forecast
 from vesal.inference.timing.ladder import Ladder, PlannedStage
 from vesal.inference.timing.progress import ProgressCallback
 
-Save = Callable[[np.ndarray], None]
-"""Writes a label map (D, H, W) as the case's output."""
-
-ViewProbability = tuple[np.ndarray, View]
-"""(d, h, w) float32 of one query, and the view it lies on"""
-
-
-@dataclass
-class Progress:
-    """What ran of a case so far, for the report of one that is not finished."""
-
-    stages: list[StageReport]
-    ladder: list[LadderStep]
-    fallbacks: list[str]
-
 
 @dataclass(frozen=True)
-class Segmentation:
-    """The result of a case."""
-
-    labels: np.ndarray
-    """(D, H, W) unsigned: prompt ids, or object ids for instances"""
-    prompts: dict[int, PromptResult]
-    stages: list[StageReport]
-    ladder: list[LadderStep]
-    fallbacks: list[str]
-    probabilities: dict[int, list[ViewProbability]] = field(default_factory=dict)
-    """prompt id -> probabilities of the last stage; empty unless they are kept"""
-    reversed_axes: tuple[int, ...] = ()
-    """axes of (D, H, W) along which the case was reversed for the network, and ``probabilities`` still are"""
-
-
-@dataclass(frozen=True)
-class _FineView:
-    """One view of the fine stage: which rows of which batch, and how they are run."""
+class _RefiningView:
+    """One view of a refining stage: which rows of which batch, and how they are run."""
 
     batch: int
     """number of the batch in the plan"""
@@ -74,28 +47,26 @@ class _FineView:
     queries: Sequence[Query]
     task: ViewTask
     why: str
+    rule: StageRule
 
 
 def planned_stages(plan: Plan) -> list[PlannedStage]:
     """The stages of a plan as the ladder sees them."""
     stages = []
     for batch in plan.batches:
-        coarse, fine = coarse_rule(batch.coarse), batch.fine
-        if not coarse.skip:
-            stages.append(PlannedStage(coarse, first=True))
-        if not fine.skip:
-            stages.append(PlannedStage(fine, first=coarse.skip))
+        run = [rule for rule in batch.stages if not rule.skip]
+        stages += [PlannedStage(rule, first=rule is run[0]) for rule in run]
     return stages
 
 
 class CaseRun:
-    """State of one case; `coarse` holds the results of the coarse stage, one a batch."""
+    """State of one case; `latest` holds the latest complete result of every query, by batch and row."""
 
     def __init__(
         self,
         case: Case,
         plan: Plan,
-        model: Model,
+        model: Family,
         clock: Clock,
         *,
         mask_stage: str,
@@ -115,18 +86,22 @@ class CaseRun:
             progress: called after every window.
             keep_probabilities: of the last stage, for ``Segmentation.probabilities``.
         """
-        self.case, self.plan = case, plan
-        self.coarse_model, self.fine_model = model.coarse, model.fine
-        self.volume = Volume(case.image, case.spacing_dhw_mm, intensity_statistics(case.image))
+        self.case, self.plan, self.model = case, plan, model
+        self.volume = Volume(case.image, case.spacing_dhw_mm, model.measure(case.image))
         self.forecast = Forecast(clock, costs)
         self.ladder = Ladder(self.forecast, planned_stages(plan), progress)
         self.mask = StageMask(MaskPrompt.of(case.user), mask_stage)
-        self.coarse: list[StageResult | None] = []
-        # One for both stages: a second one would cost the memory of another volume.
+        self.prompts = encode_prompts(model, plan)
+        self.latest: list[list[Latest | None]] = [[None] * len(batch.queries) for batch in plan.batches]
+        # One for all stages: a second one would cost the memory of another volume.
         self.result = LabelMap(case.image.shape, max(case.sentences, default=1))
         self.stages: list[StageReport] = []
         self.fallbacks: list[str] = []
         self.probabilities: dict[int, list[ViewProbability]] = {}
+        self.edges: dict[int, list[ViewProbability]] = {}
+        self._located: list[StageResult] = []
+        self._labels: np.ndarray | None = None
+        self._late: list[str] = []
         self._keep_probabilities = keep_probabilities
         self._stages_of: dict[int, list[str]] = {id_: [] for id_ in plan.covered}
 
@@ -135,127 +110,223 @@ class CaseRun:
         """What ran so far; it is filled while the case runs."""
         return Progress(self.stages, self.ladder.steps, self.fallbacks)
 
-    def run_coarse_stage(self, save: Save) -> None:
-        """Run every batch over the whole volume, and write the result before the fine stage.
+    @property
+    def located(self) -> list[StageResult]:
+        """Results of the locating stage, of the batches that have one."""
+        return self._located
 
-        Also where no batch has a coarse stage, and the map is empty: the time to write it is measured.
+    def locate(self, save: Save) -> None:
+        """Run the locating stage of every batch over the whole volume, and write the result before any other.
+
+        Also where no batch has such a stage, and the map is empty: the time to write it is measured.
         """
-        tasks = [self._coarse_tasks(batch) for batch in self.plan.batches]
-        self.ladder.plan(COARSE, [task for of_batch in tasks for task in of_batch])
-        for batch, of_batch in zip(self.plan.batches, tasks, strict=True):
-            self.coarse.append(self._run_coarse(batch, of_batch) if of_batch else None)
+        tasks = [self._locating_tasks(number, batch) for number, batch in enumerate(self.plan.batches)]
+        name = next((task.rule.name for of_batch in tasks for task in of_batch), "")
+        self.ladder.plan(name, [task for of_batch in tasks for task in of_batch])
+        for number, of_batch in enumerate(tasks):
+            if of_batch:
+                self._run_locating(number, of_batch)
         if not self.plan.batches:
             return
-        with self.forecast.ending(empty=not any(self.coarse)):
-            for batch, result in zip(self.plan.batches, self.coarse, strict=True):
-                if result is not None:
-                    self._add(result, range(len(batch.queries)), batch.queries, batch.coarse.threshold)
-            self._remove_specks()
-            self._keep_labels(self.result)
-            self._filter(self.result)
-            save(self._output_labels(self.result.labels))
+        with self.forecast.ending(empty=not self._located):
+            self._save_latest(save)
+
+    def _save_latest(self, save: Save) -> None:
+        """Write a label map of the latest results, which stays in ``result`` until the last stage begins."""
         self.result.clear()
+        for batch, latest in zip(self.plan.batches, self.latest, strict=True):
+            self._add_all(batch, latest)
+        self._remove_specks()
+        if any(rule.label_region for batch in self.plan.batches for rule in batch.stages):
+            self._labels = self.result.labels.copy()
+        self._filter(self.result)
+        save(self._output_labels(self.result.labels))
 
-    def _coarse_tasks(self, batch: Batch) -> list[ViewTask]:
-        """The views of a batch's coarse stage; none where it has no such stage."""
-        if batch.coarse.skip:
+    def _locating_tasks(self, number: int, batch: Batch) -> list[ViewTask]:
+        """The views of a batch's locating stage; none where it has no such stage."""
+        rule = batch.stages[0]
+        if rule.role != LOCATE or rule.skip:
             return []
-        mask = self.mask.for_coarse(batch)
-        return coarse_tasks(self.volume, self.coarse_model, batch.queries, batch.coarse, mask)
+        mask = self.mask.of(batch, rule)
+        model = self.model.stage(rule.name)
+        return locating_tasks(
+            self.volume, model, batch.queries, self.prompts[number], rule, mask, self._user_on_view
+        )
 
-    def _run_coarse(self, batch: Batch, tasks: Sequence[ViewTask]) -> StageResult:
-        result = filter_pass(run_coarse(tasks, self.ladder), batch.queries, self.plan.filters)
-        self._report(COARSE, result, batch.queries)
-        return result
+    def _user_on_view(self, queries: Sequence[Query]) -> Callable[[View], UserInput] | None:
+        """The user's boxes and points of some queries on a view."""
+        return on_views(self.case.user, queries)
+
+    def _run_locating(self, number: int, tasks: Sequence[ViewTask]) -> None:
+        batch = self.plan.batches[number]
+        rule = batch.stages[0]
+        result = filter_pass(run_locating(tasks, self.ladder), batch.queries, self.plan.rules)
+        self._report(rule.name, result, batch.queries)
+        self._located.append(result)
+        self.latest[number] = [Latest(result, row, rule.threshold) for row in range(len(batch.queries))]
 
     def _remove_specks(self) -> None:
-        """Remove specks from the coarse result, where the fine stage's layout says so."""
+        """Remove specks from the coarse result, where the stage that takes its label map says so."""
         for batch in self.plan.batches:
-            solid = None if batch.fine.layout is None else batch.fine.layout.solid(self.result.labels)
+            region = batch.stages[-1].label_region
+            solid = None if region is None else region.solid(self.result.labels)
             if solid is not None:
                 self.result.keep(solid)
 
-    def _keep_labels(self, first: LabelMap) -> None:
-        """Keep the unfiltered coarse label map for a fine stage with a layout."""
-        self.coarse = [
-            replace(result, labels=first.labels.copy()) if result and batch.fine.layout else result
-            for batch, result in zip(self.plan.batches, self.coarse, strict=True)
-        ]
+    def refine(self, save: Save) -> None:
+        """Run the refining stages one after the other, each group of targets while there is time.
 
-    def run_fine_stage(self) -> None:
-        """Run the fine stage on each group of targets while there is time; the others stay coarse."""
-        views = self._fine_views()
-        self.ladder.plan(FINE, [view.task for view in views])
-        refined: list[set[int]] = [set() for _ in self.plan.batches]
-        late: list[str] = []
-        with bar(len(views), "fine stage", "view") as progress_bar:
-            for view in views:
-                if not self._may_begin(view):
-                    self.ladder.begin(view.task)
-                    late += [q.name for q in view.queries]
-                elif self._run_fine(view):
-                    refined[view.batch].update(view.index)
-                progress_bar.update()
-        if late:
-            self.fallbacks.append(f"time ran short, not refined: {', '.join(late)}")
-        self._keep_coarse(refined)
+        What is not refined keeps its result of the stage before. Each better result is saved.
+        """
+        count = max((len(batch.stages) for batch in self.plan.batches), default=0)
+        for place in range(count):
+            views = self._refining_views(place)
+            last = place == count - 1
+            if last:
+                self._run_last(views, save)
+            elif views:
+                self._run_middle(views, save)
+        if self._late:
+            self.fallbacks.append(f"time ran short, not refined: {', '.join(self._late)}")
 
-    def _fine_views(self) -> list[_FineView]:
-        """The views of the fine stage that have a region."""
+    def _refining_views(self, place: int) -> list[_RefiningView]:
+        """The views of the stage at a place in the profile that have a region."""
         views = []
-        for number, (batch, coarse) in enumerate(zip(self.plan.batches, self.coarse, strict=True)):
-            if batch.fine.skip:
+        for number, (batch, latest) in enumerate(zip(self.plan.batches, self.latest, strict=True)):
+            rule = batch.stages[place] if place < len(batch.stages) else None
+            if rule is None or rule.skip or rule.role == LOCATE:
                 continue
-            mask = self.mask.for_fine(batch)
-            for index, region in find_regions(self.volume, batch.fine, coarse, batch.queries, mask):
+            mask = self.mask.of(batch, rule)
+            labels = self._labels if any(latest) else None
+            boxes = [box_around(self.case.user, query) for query in batch.queries]
+            for index, region in find_regions(self.volume, rule, latest, batch.queries, mask, labels, boxes):
                 if region.box is None:
                     continue
                 queries = [batch.queries[i] for i in index]
-                task = fine_task(
-                    self.volume, self.fine_model, queries, batch.fine, region, coarse, index, mask
+                task = refining_task(
+                    self.volume,
+                    self.model.stage(rule.name),
+                    queries,
+                    self.prompts[number].part(index),
+                    rule,
+                    region,
+                    [latest[i] for i in index],
+                    mask,
+                    self._user_on_view,
                 )
-                views.append(_FineView(number, index, queries, task, region.why))
+                views.append(_RefiningView(number, index, queries, task, region.why, rule))
         return views
 
-    def _may_begin(self, view: _FineView) -> bool:
+    def _run_last(self, views: Sequence[_RefiningView], save: Save) -> None:
+        """Run the last stage, whose results go to the label map at once, and add what it did not refine."""
+        saved = self.result.snapshot() if len(views) > 1 and any(map(any, self.latest)) else None
+        self.result.clear()
+        left = len(views)
+
+        def take(view: _RefiningView, result: StageResult) -> None:
+            nonlocal left
+            left -= 1
+            self._finish_view(view, result)
+            if saved is not None and left:
+                self._save_so_far(saved, view, save)
+
+        refined = self._run_views(views, take)
+        for batch, latest in zip(self.plan.batches, self.latest, strict=True):
+            self._add_all(batch, latest, final=True)
+        if not refined:
+            self._remove_specks()  # a label region runs all queries in one view, so none has a refined result
+
+    def _run_middle(self, views: Sequence[_RefiningView], save: Save) -> None:
+        """Run a stage before the last; after each view there is a better result to write."""
+
+        def take(view: _RefiningView, result: StageResult) -> None:
+            self._keep_view(view, result)
+            if self.ladder.may_save():
+                with self.forecast.saving():
+                    self._save_latest(save)
+
+        self._run_views(views, take)
+
+    def _run_views(
+        self,
+        views: Sequence[_RefiningView],
+        take: Callable[[_RefiningView, StageResult], None],
+    ) -> int:
+        """Run the views of one refining stage while there is time; ``take`` gets each result.
+
+        Returns:
+            how many were run to their end.
+        """
+        name, refined = (views[0].rule.name if views else ""), 0
+        self.ladder.plan(name, [view.task for view in views])
+        with bar(len(views), f"{name} stage", "view") as progress_bar:
+            for view in views:
+                if not self._may_begin(view):
+                    self.ladder.begin(view.task)
+                    self._late += [q.name for q in view.queries]
+                elif (result := self._run_view(view)) is not None:
+                    refined += 1
+                    take(view, result)
+                progress_bar.update()
+        return refined
+
+    def _may_begin(self, view: _RefiningView) -> bool:
         """Whether to run the next view; the ladder may take steps for all upcoming ones."""
         self.ladder.fits()
         return view.task.is_wanted(self.ladder.effort, 0)
 
-    def _run_fine(self, view: _FineView) -> bool:
-        """Run one fine view and add its classes to the result; False where it was not completed."""
-        result = run_fine(view.task, view.why, self.ladder)
-        self._report(FINE, result, view.queries, [q.name for q in view.queries])
-        if result.dropped and self.coarse[view.batch] is not None:
-            return False
-        result = filter_pass(result, view.queries, self.plan.filters)
-        threshold = self.plan.batches[view.batch].fine.threshold
-        self._add(result, range(len(view.queries)), view.queries, threshold, final=True)
-        return True
+    def _run_view(self, view: _RefiningView) -> StageResult | None:
+        """Run one view; None where it was not completed, and there is a result before."""
+        result = run_refining(view.task, view.why, self.ladder)
+        self._report(view.rule.name, result, view.queries, [q.name for q in view.queries])
+        if result.dropped and not view.task.first:
+            return None
+        return filter_pass(result, view.queries, self.plan.rules)
 
-    def _keep_coarse(self, refined: Sequence[set[int]]) -> None:
-        """Add the coarse result of what the fine stage did not refine."""
-        for batch, coarse, done in zip(self.plan.batches, self.coarse, refined, strict=True):
-            if coarse is not None:
-                left = [i for i in range(len(batch.queries)) if i not in done]
-                self._add(coarse, left, batch.queries, batch.coarse.threshold, final=True)
-        if not any(refined):
-            self._remove_specks()  # a layout runs all queries in one view, so none has a fine result
+    def _keep_view(self, view: _RefiningView, result: StageResult) -> None:
+        """Make the result of a view the latest of its queries, for the stage after."""
+        for row, i in enumerate(view.index):
+            self.latest[view.batch][i] = Latest(result, row, view.rule.threshold)
 
-    def _add(
-        self,
-        result: StageResult,
-        rows: Sequence[int],
-        queries: Sequence[Query],
-        threshold: float,
-        final: bool = False,
-    ) -> None:
-        """Let some classes of a result, (N, d, h, w) on its view, win voxels of the label map."""
-        for row in rows:
-            probability, view = without_padding(result.probability[row], result.view)
-            self.result.add(probability, view, queries[row].prompt_id, threshold)
-            if final and self._keep_probabilities:
-                self.probabilities.setdefault(queries[row].prompt_id, []).append((probability, view))
+    def _finish_view(self, view: _RefiningView, result: StageResult) -> None:
+        """Add the result of a view to the label map, and what the stage before found outside where it
+        counts.
+        """
+        for row, i in enumerate(view.index):
+            before, query = self.latest[view.batch][i], view.queries[row]
+            self._add(Latest(result, row, view.rule.threshold), query, final=True)
+            if before is not None and view.rule.keep_outside:
+                self._add(outside_of(before, result.view), query, final=True)
+            self.latest[view.batch][i] = None  # it is in the label map
+
+    def _save_so_far(self, saved: Snapshot, view: _RefiningView, save: Save) -> None:
+        """Write the labels of before with those of a view: the next one may be the one that hangs.
+
+        Not where the next views would be given up for it.
+        """
+        batch, latest = self.plan.batches[view.batch], self.latest[view.batch]
+        # Of a prompt that is run as two sides the other one may still be coarse.
+        waiting = {q.prompt_id for q, each in zip(batch.queries, latest, strict=True) if each is not None}
+        for id_ in sorted({query.prompt_id for query in view.queries}):
+            saved.take(id_, self.result, keep=id_ in waiting)
+        if self.ladder.may_save():
+            with self.forecast.saving():
+                save(self._output_labels(saved.labels))
+
+    def _add_all(self, batch: Batch, latest: Sequence[Latest | None], final: bool = False) -> None:
+        for query, each in zip(batch.queries, latest, strict=True):
+            if each is not None:
+                self._add(each, query, final)
+
+    def _add(self, latest: Latest, query: Query, final: bool = False) -> None:
+        """Let a result (d, h, w) on its view win voxels of the label map."""
+        probability, view = without_padding(latest.probability, latest.view)
+        self.result.add(probability, view, query.prompt_id, latest.threshold)
+        if final and self._keep_probabilities:
+            self.probabilities.setdefault(query.prompt_id, []).append((probability, view))
+            if latest.result.edges is not None:
+                edges, on = without_padding(latest.result.edges[latest.row], latest.view)
+                self.edges.setdefault(query.prompt_id, []).append((edges, on))
 
     def _report(
         self, stage: str, result: StageResult, queries: Sequence[Query], targets: Sequence[str] = ()
@@ -274,23 +345,39 @@ class CaseRun:
             self._stages_of[id_].append(stage)
 
     def _filter(self, result: LabelMap) -> None:
-        """Choose components; not with instances, where each component is an object."""
-        if not self.case.instance:
-            queries = [q for batch in self.plan.batches for q in batch.queries]
-            filter_components(result, queries, self.plan.filters)
+        """Run the rules on classes."""
+        filter_classes(result, self.plan.rules, self.case.spacing_dhw_mm, self.case.instance)
 
     def _output_labels(self, labels: np.ndarray) -> np.ndarray:
         """(D, H, W) prompt ids, or one id per object where the case asks for instances."""
         if not self.case.instance:
             return labels
-        return split_into_objects(labels, self.plan.filters.min_object_voxels)
+        return split_into_objects(labels, self.plan.rules)
 
     def finish(self, prompts: Sequence[Prompt]) -> Segmentation:
-        """Filter components, split objects, and make the result of each prompt."""
+        """Filter components and split objects; each prompt's result is counted when it is asked for."""
         self._filter(self.result)
         labels = self._output_labels(self.result.labels)
-        results = prompt_results(prompts, self.plan, self.result, labels, self.case, self._stages_of)
+        count = partial(prompt_results, prompts, self.plan, self.result, labels, self.case, self._stages_of)
         steps = [f"time ran short at {s.at_s:.1f} s: {s.step} ({s.why})" for s in self.ladder.steps]
         return Segmentation(
-            labels, results, self.stages, self.ladder.steps, self.fallbacks + steps, self.probabilities
+            labels,
+            count,
+            self.stages,
+            self.ladder.steps,
+            self.fallbacks + steps,
+            self.probabilities,
+            edges=self.edges,
         )
+
+
+def encode_prompts(model: Family, plan: Plan) -> list[EncodedPrompts]:
+    """The queries of each batch as the family encodes them: all of a case at once."""
+    queries = [query for batch in plan.batches for query in batch.queries]
+    if not queries:
+        return []
+    encoded, first, parts = model.encode_prompts(queries), 0, []
+    for batch in plan.batches:
+        parts.append(encoded.part(range(first, first + len(batch.queries))))
+        first += len(batch.queries)
+    return parts

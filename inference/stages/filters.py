@@ -1,34 +1,44 @@
-"""Apply the profile's filter rules to results; the filters themselves are in postprocess."""
+"""Run the plan's rules on results; the rules themselves are in postprocess."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from vesal.inference.data.prompt import Query
-from vesal.inference.planning.rules import FilterRule
+from vesal.inference.planning.plan import AppliedRule
 from vesal.inference.runtime.threads import in_parallel
-from vesal.inference.stages.label_map import LabelMap
+from vesal.inference.stages.label_map import Box, LabelMap
 from vesal.inference.stages.stage_result import StageResult
+from vesal.postprocess.instances import Instances
+from vesal.postprocess.rule import ClassPart, ClassRule, MapRule, SliceRule, SpacingMm
 
 
-def filter_pass(result: StageResult, queries: Sequence[Query], rule: FilterRule) -> StageResult:
-    """Empty slices without presence, and suppress overlapping sides of one concept slice by slice.
+def filter_pass(result: StageResult, queries: Sequence[Query], rules: Sequence[AppliedRule]) -> StageResult:
+    """Empty the slices of a stage's result that the rules do not keep.
 
     Slices run along the view's thick axis. The given result is not changed; it is returned where nothing is
     removed. Classes are unpacked alone, or with the sides they compete with.
     """
     axis = 1 + result.view.thick_axis
-    rivals = _rivals(queries) if rule.slice_nms_iou > 0 else []
-    rows = set(range(len(queries))) if rule.presence_threshold > 0 else set()
+    used = [(applied.rule, applied.ids) for applied in rules if isinstance(applied.rule, SliceRule)]
+    rivals = _rivals(queries) if any(rule.competes for rule, _ in used) else []
+    alone = any(not rule.competes for rule, _ in used)
+    rows = set(range(len(queries))) if alone else set()
     groups = [*rivals, *([row] for row in sorted(rows.difference(*rivals)))]
     probability = result.probability
     for group in groups:
+        ids = {queries[row].prompt_id for row in group}
+        mine = [rule for rule, of in used if ids <= of and (len(group) > 1 or not rule.competes)]
+        if not mine:
+            continue
         planes = np.moveaxis(result.probability[group], axis, 1)
-        keep = _slices_to_keep(planes, result.presence[group], rule, len(group) > 1)
+        keep = np.ones(planes.shape[:2], bool)
+        for rule in mine:
+            seen = planes if keep.all() else planes * keep[:, :, None, None]
+            keep &= rule.keep(seen, result.presence[group])
         if keep.all():
             continue
         if probability is result.probability:
@@ -37,59 +47,55 @@ def filter_pass(result: StageResult, queries: Sequence[Query], rule: FilterRule)
     return result if probability is result.probability else replace(result, probability=probability)
 
 
-def _slices_to_keep(planes: np.ndarray, presence: np.ndarray, rule: FilterRule, compete: bool) -> np.ndarray:
-    """(n, slices) bool for (n, slices, h, w) probabilities: present (BiomedParse-V), and not suppressed."""
-    keep = np.ones(planes.shape[:2], bool)
-    if rule.presence_threshold > 0:
-        from vesal.postprocess.slices import present_slices
-
-        keep = present_slices(presence, rule.presence_threshold)
-    if compete:
-        from vesal.postprocess.slices import slice_nms
-
-        keep &= slice_nms(planes * keep[:, :, None, None], presence, rule.slice_nms_iou)
-    return keep
-
-
 def _rivals(queries: Sequence[Query]) -> list[list[int]]:
     """Rows of the sides of one concept, where there are several."""
     sides: dict[str, list[int]] = {}
     for row, query in enumerate(queries):
-        if query.side is not None:
+        if query.side is not None and query.concept is not None:
             sides.setdefault(query.concept, []).append(row)
     return [rows for rows in sides.values() if len(rows) > 1]
 
 
-def filter_components(result: LabelMap, queries: Sequence[Query], rule: FilterRule) -> None:
-    """Choose the components of the classes that the rule asks for (Medal S algorithm 3), in place.
+def filter_classes(
+    result: LabelMap, rules: Sequence[AppliedRule], spacing_dhw_mm: SpacingMm, instance: bool
+) -> None:
+    """Run the rules on each class of a label map inside its own box, in place.
 
-    Each class is filtered inside its own box. A prompt that was run as two sides is not filtered: both
-    components are wanted.
+    Args:
+        result: labels and probabilities.
+        rules: of the plan.
+        spacing_dhw_mm: of the volume.
+        instance: whether objects are wanted.
     """
-    n_queries = Counter(q.prompt_id for q in queries)
-    wanted = {q.prompt_id for q in queries if q.kind in rule.component_kinds} | set(rule.component_ids)
-    ids = sorted(id_ for id_ in wanted if n_queries[id_] == 1)
-    found = {id_: box for id_ in ids if (box := result.box(id_)) is not None}
-    if not found:
-        return
-    from vesal.postprocess.components import ComponentRules, filter_class
+    for applied in rules:
+        rule = applied.rule
+        if not isinstance(rule, ClassRule) or (instance and not rule.instances):
+            continue
+        margin = rule.margin(spacing_dhw_mm)
+        boxes = {id_: box for id_ in sorted(applied.ids) if (box := result.box(id_, margin)) is not None}
 
-    chosen_by = ComponentRules(
-        max_components=rule.max_components,
-        max_probability_drop=rule.max_probability_drop,
-        high_probability=rule.high_probability,
-        min_size_ratio=rule.min_size_ratio,
-    )
+        def change(id_: int, rule: ClassRule = rule, boxes: dict[int, Box] = boxes) -> None:
+            at = boxes[id_]
+            rule.apply(ClassPart(result.labels[at], result.probability[at], id_, spacing_dhw_mm))
 
-    def choose(id_: int) -> None:
-        box = found[id_]
-        filter_class(result.labels[box], result.probability[box], id_, chosen_by)
+        if rule.only_removes:
+            in_parallel(change, list(boxes))
+            continue
+        for id_, at in boxes.items():
+            before = result.labels[at] == id_
+            change(id_)
+            _set_won(result.labels[at] == id_, before, result.probability[at])
+            result.boxes[id_] = at
 
-    in_parallel(choose, list(found))
+
+def _set_won(after: np.ndarray, before: np.ndarray, probability: np.ndarray) -> None:
+    """Give the voxels that a class won by a rule the class's mean probability, in place; all (d, h, w)."""
+    won = after & ~before
+    if won.any() and before.any():
+        probability[won] = probability[before].mean(dtype=np.float64)
 
 
-def split_into_objects(labels: np.ndarray, min_voxels: int) -> np.ndarray:
-    """(D, H, W) any labels -> uint8 with one id per 6-connected object, largest first, at most 255."""
-    from vesal.postprocess.instances import split_instances
-
-    return split_instances(labels, min_voxels)
+def split_into_objects(labels: np.ndarray, rules: Sequence[AppliedRule]) -> np.ndarray:
+    """(D, H, W) prompt ids -> one id per object, by the last rule that makes them."""
+    makers = [applied.rule for applied in rules if isinstance(applied.rule, MapRule)]
+    return (makers[-1] if makers else Instances()).split(labels)

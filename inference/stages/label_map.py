@@ -15,6 +15,9 @@ from vesal.inference.geometry.views import View
 from vesal.inference.runtime.threads import in_parallel, in_slabs
 from vesal.inference.stages.float16_bits import MIN_NORMAL, float16_bits, from_bits
 
+Box = tuple[slice, slice, slice]
+"""A part of a label map (D, H, W)."""
+
 
 class LabelMap:
     """Labels and winning probability (float16) of one case, both (D, H, W); all background at first."""
@@ -22,7 +25,7 @@ class LabelMap:
     def __init__(self, shape: tuple[int, int, int], largest_id: int) -> None:
         self.labels = np.zeros(shape, np.uint8 if largest_id < 256 else np.uint16)
         self.probability = np.zeros(shape, np.float16)
-        self.boxes: dict[int, tuple[slice, slice, slice]] = {}
+        self.boxes: dict[int, Box] = {}
         """label -> a box that contains all of its voxels"""
 
     def clear(self) -> None:
@@ -70,14 +73,23 @@ class LabelMap:
 
         in_parallel(reduce, in_slabs(planes, SLAB_VOXELS // (rows * columns)))
 
-    def box(self, label: int) -> tuple[slice, slice, slice] | None:
-        """A box that contains all voxels of a class, None where it has none.
+    def snapshot(self) -> Snapshot:
+        """The labels as they are now, for a map that later results are brought into one by one."""
+        return Snapshot(self.labels.copy(), dict(self.boxes))
+
+    def box(self, label: int, margin: tuple[int, int, int] = (0, 0, 0)) -> Box | None:
+        """A box that contains all voxels of a class and ``margin`` voxels around, None where it has none.
 
         The whole map where it was not filled by `add`.
         """
-        if self.boxes:
-            return self.boxes.get(label)
-        d, h, w = (slice(0, n) for n in self.labels.shape)
+        if not self.boxes:
+            d, h, w = (slice(0, n) for n in self.labels.shape)
+            return d, h, w
+        box = self.boxes.get(label)
+        if box is None or not any(margin):
+            return box
+        sides = zip(box, margin, self.labels.shape, strict=True)
+        d, h, w = (slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in sides)
         return d, h, w
 
     def totals(self, label: int, written: np.ndarray) -> tuple[int, float]:
@@ -99,9 +111,7 @@ class LabelMap:
         found = in_parallel(total, in_slabs(planes.stop - planes.start, thickness))
         return sum(n for n, _ in found), sum(s for _, s in found)
 
-    def _let_win(
-        self, bits: np.ndarray, at: tuple[slice, slice, slice], label: int, limit: np.unsignedinteger
-    ) -> None:
+    def _let_win(self, bits: np.ndarray, at: Box, label: int, limit: np.unsignedinteger) -> None:
         """Take over the voxels ``at`` where ``bits`` (float16) are above ``limit`` and the winner.
 
         float16 numbers from 0 on keep their order when read as integers. numpy compares and multiplies
@@ -120,6 +130,25 @@ class LabelMap:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """A label map on its own, and the boxes of its classes."""
+
+    labels: np.ndarray
+    """(D, H, W) unsigned, prompt ids"""
+    boxes: dict[int, Box]
+
+    def take(self, label: int, other: LabelMap, keep: bool = False) -> None:
+        """Take one class from another map, in place of what it was here, or with ``keep`` beside it."""
+        old, new = self.boxes.get(label), other.boxes.get(label)
+        if old is not None and not keep:
+            part = self.labels[old]
+            part *= part != label
+        if new is not None:
+            self.boxes[label] = _hull(old, new) if old is not None and keep else new
+            np.copyto(self.labels[new], other.labels.dtype.type(label), where=other.labels[new] == label)
+
+
+@dataclass(frozen=True)
 class _Projection:
     """A mask (d, h, w) projected along each of its last two axes: enough for the box of any of its planes."""
 
@@ -133,9 +162,7 @@ class _Projection:
         """Project a mask (d, h, w) bool."""
         return cls(np.asarray(mask.any(axis=2)), np.asarray(mask.any(axis=1)))
 
-    def native_box(
-        self, view: View, shape: tuple[int, ...], planes: slice = slice(None)
-    ) -> tuple[slice, slice, slice] | None:
+    def native_box(self, view: View, shape: tuple[int, ...], planes: slice = slice(None)) -> Box | None:
         """Native voxels that linear interpolation can raise above the threshold: the box of the mask in some
         planes of the view, and one voxel more. None where the mask is empty.
         """
@@ -159,6 +186,6 @@ class _Projection:
         return box[0], box[1], box[2]
 
 
-def _hull(a: tuple[slice, slice, slice], b: tuple[slice, slice, slice]) -> tuple[slice, slice, slice]:
+def _hull(a: Box, b: Box) -> Box:
     d, h, w = (slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))
     return d, h, w

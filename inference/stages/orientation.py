@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vesal.inference.data.case import Case
-from vesal.inference.families.contract import StageModel
+from vesal.inference.data.terms import LOCATE
+from vesal.inference.families.contract import EncodedPrompts, Family
 from vesal.inference.geometry.region import FOREGROUND_THRESHOLD
-from vesal.inference.planning.plan import Batch, Plan
-from vesal.inference.planning.rules import FilterRule, OrientationRule
+from vesal.inference.planning.plan import AppliedRule, Batch, Plan
+from vesal.inference.planning.rules import OrientationRule
 from vesal.inference.stages.filters import filter_pass
-from vesal.inference.stages.passes import coarse_tasks, run_coarse
+from vesal.inference.stages.passes import locating_tasks, run_locating
 from vesal.inference.stages.stage_result import StageResult
 from vesal.inference.stages.view_task import Volume
 from vesal.inference.timing.ladder import Effort, Ladder
@@ -84,8 +85,9 @@ def _confidence_of(probability: np.ndarray) -> float:
 
 def find_orientation(
     volume: Volume,
-    model: StageModel,
+    model: Family,
     plan: Plan,
+    prompts: Sequence[EncodedPrompts],
     rule: OrientationRule,
     stored: Sequence[StageResult],
     ladder: Ladder,
@@ -94,8 +96,9 @@ def find_orientation(
 
     Args:
         volume: as it is stored.
-        model: the network of the coarse stage.
+        model: the network.
         plan: of the case.
+        prompts: of each batch, as the family encoded them.
         rule: thresholds of the confidence.
         stored: results of the coarse stage, of the batches that have one.
         ladder: the case's, with no step taken; it is not changed.
@@ -111,12 +114,15 @@ def find_orientation(
         return None
     # On a ladder of its own: a step that it takes ends the search, and does not change the case.
     own_ladder = ladder.without_steps("orientation")
-    batches = [batch for batch in plan.batches if not batch.coarse.skip]
+    batches = [pair for pair in zip(plan.batches, prompts, strict=True) if _locates(pair[0])]
     started, windows, best = ladder.forecast.now(), 0, Axes()
     for axes in REVERSALS:
         # A numpy view, not a copy: only the chosen orientation is copied.
         reversed_volume = replace(volume, image=np.flip(volume.image, axes))
-        passes = [_run_coarse(reversed_volume, model, batch, plan.filters, own_ladder) for batch in batches]
+        passes = [
+            _run_coarse(reversed_volume, model, batch, encoded, plan.rules, own_ladder)
+            for batch, encoded in batches
+        ]
         if own_ladder.effort != Effort() or any(result.dropped for result in passes):
             return None
         windows += sum(result.windows for result in passes)
@@ -136,8 +142,18 @@ def name_of(axes: Axes) -> str:
     return " and ".join(AXES[axis] for axis in axes)
 
 
+def _locates(batch: Batch) -> bool:
+    return batch.stages[0].role == LOCATE and not batch.stages[0].skip
+
+
 def _run_coarse(
-    volume: Volume, model: StageModel, batch: Batch, filters: FilterRule, ladder: Ladder
+    volume: Volume,
+    model: Family,
+    batch: Batch,
+    prompts: EncodedPrompts,
+    rules: Sequence[AppliedRule],
+    ladder: Ladder,
 ) -> StageResult:
-    tasks = coarse_tasks(volume, model, batch.queries, batch.coarse)
-    return filter_pass(run_coarse(tasks, ladder), batch.queries, filters)
+    rule = batch.stages[0]
+    tasks = locating_tasks(volume, model.stage(rule.name), batch.queries, prompts, rule)
+    return filter_pass(run_locating(tasks, ladder), batch.queries, rules)

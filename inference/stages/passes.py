@@ -1,20 +1,20 @@
-"""The two passes over a case: coarse over the whole volume, fine around the coarse result.
+"""The two kinds of passes over a case: over the whole volume, and around the result before.
 
 Medal S 2.6 (two stages), 2.3 and 2.4 (the coarse result is the spatial prompt), SegVol (zoom out, zoom in).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from msgspec import structs
 
 from vesal.inference.data.prompt import Query
-from vesal.inference.families.contract import StageModel
-from vesal.inference.geometry.foreground import foreground_box
+from vesal.inference.families.contract import EncodedPrompts, StageModel, UserInput
+from vesal.inference.geometry.layouts import first_box
 from vesal.inference.geometry.resample import between
-from vesal.inference.geometry.views import View, whole
+from vesal.inference.geometry.views import View
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.packed_probability import Probabilities, join_classes
 from vesal.inference.stages.regions import FineRegion
@@ -27,56 +27,61 @@ from vesal.inference.stages.spatial_prompt import (
     prompt_from_probabilities,
     split_by_mask,
 )
-from vesal.inference.stages.stage_result import StageResult
+from vesal.inference.stages.stage_result import Latest, StageResult
 from vesal.inference.stages.view_pass import ViewPass
 from vesal.inference.stages.view_task import ViewTask, Volume
 from vesal.inference.timing.ladder import Ladder
 
-MAX_QUERIES = 16
-"""Queries in one pass of the coarse stage without a layout: bounds memory, costs one encoder pass for every
-16."""
+UserOnView = Callable[[Sequence[Query]], Callable[[View], UserInput] | None]
+"""Gives the user's boxes and points of some queries on a view."""
 
 
-def coarse_tasks(
+def locating_tasks(
     volume: Volume,
     model: StageModel,
     queries: Sequence[Query],
+    prompts: EncodedPrompts,
     rule: StageRule,
     mask: MaskPrompt | None = None,
+    user: UserOnView | None = None,
 ) -> list[ViewTask]:
-    """The views of a coarse stage, all of the whole volume.
+    """The views of a locating stage, all of the whole volume.
 
     Args:
         volume: of the case.
         model: the network.
-        queries: any number, run in passes of ``MAX_QUERIES``, or in one with a layout; those with
-            a mask in passes of their own.
-        rule: the coarse stage's.
+        queries: any number, run in passes of ``rule.max_queries``; those with a mask in passes of their own.
+        prompts: the queries as the family encoded them.
+        rule: the stage's.
         mask: the user's, where this stage takes it.
+        user: the user's boxes and points of some queries on a view, where the family takes them.
     """
-    box = whole(volume.image.shape) if rule.layout else foreground_box(volume.image)
-    once = coarse_rule(rule)
+    box = first_box(rule.layout, volume.image)
     tasks = []
-    max_queries = len(queries) if rule.layout else MAX_QUERIES
-    for group in split_by_mask(queries, mask, max_queries):
+    for rows in split_by_mask(queries, mask, rule.max_queries):
+        group = [queries[row] for row in rows]
         prompt = prompt_from_probabilities(group, mask) if has_mask(mask, group[0]) else None
-        tasks.append(ViewTask(volume, model, group, box, once, first=True, spatial_prompt=prompt))
+        tasks.append(
+            ViewTask(
+                volume,
+                model,
+                group,
+                prompts.part(rows),
+                box,
+                rule,
+                first=True,
+                spatial_prompt=prompt,
+                user=user(group) if user else None,
+            )
+        )
     return tasks
 
 
-def coarse_rule(rule: StageRule) -> StageRule:
-    """A coarse rule as it is run: one round, as there is no spatial prompt to refine.
-
-    A rule with a layout keeps its own number of rounds.
-    """
-    return rule if rule.layout else structs.replace(rule, rounds=1, complementary_block=0)
-
-
-def run_coarse(tasks: Sequence[ViewTask], ladder: Ladder) -> StageResult:
-    """Run the coarse stage over the whole volume; the only spatial prompt is the user's mask.
+def run_locating(tasks: Sequence[ViewTask], ladder: Ladder) -> StageResult:
+    """Run a locating stage over the whole volume; the only spatial prompt is the user's mask.
 
     Args:
-        tasks: see ``coarse_tasks``; at least one. They are upcoming on the ladder, or not known to it.
+        tasks: see ``locating_tasks``; at least one. They are upcoming on the ladder, or not known to it.
         ladder: checked before every window.
     """
     started = ladder.forecast.now()
@@ -97,6 +102,7 @@ def run_coarse(tasks: Sequence[ViewTask], ladder: Ladder) -> StageResult:
         why,
         sum(result.dropped for _, result, _ in done),
         note="; ".join(dict.fromkeys(result.note for _, result, _ in done if result.note)),
+        edges=_joined_edges(view, done),
     )
 
 
@@ -115,6 +121,12 @@ def _probability_on(view: View, own: View, result: Blended) -> Probabilities:
     return np.stack([between(p, own, view) for p in result.probability])
 
 
+def _joined_edges(view: View, done: Sequence[tuple[ViewPass, Blended, int]]) -> Probabilities | None:
+    """Edges of several passes on one view; None where a pass has none, or became coarser."""
+    found = [result.edges for own, result, _ in done if own.view == view and result.edges is not None]
+    return join_classes(found) if len(found) == len(done) else None
+
+
 def _presence_on(view: View, own: View, result: Blended) -> np.ndarray:
     """A pass's presence, 1 (not measured) where its slices are not those of the last pass."""
     if own == view:
@@ -122,60 +134,66 @@ def _presence_on(view: View, own: View, result: Blended) -> np.ndarray:
     return np.ones((len(result.presence), view.shape[view.thick_axis]), np.float32)
 
 
-def fine_task(
+def refining_task(
     volume: Volume,
     model: StageModel,
     queries: Sequence[Query],
+    prompts: EncodedPrompts,
     rule: StageRule,
     region: FineRegion,
-    coarse: StageResult | None,
-    index: Sequence[int],
+    before: Sequence[Latest | None],
     mask: MaskPrompt | None = None,
+    user: UserOnView | None = None,
 ) -> ViewTask:
-    """One view of the fine stage.
+    """One view of a refining stage.
 
     Args:
         volume: of the case.
         model: the network.
-        queries: those of one fine view.
-        rule: the fine stage's.
+        queries: those of one view.
+        prompts: the queries as the family encoded them.
+        rule: the stage's.
         region: of these queries, with a box.
-        coarse: result of the coarse stage, or None where it was skipped.
-        index: rows of ``queries`` in ``coarse``.
-        mask: the user's, where this stage takes it; replaces the coarse result of its prompts.
+        before: the latest result of each query, or None.
+        mask: the user's, where this stage takes it; replaces the result before of its prompts.
+        user: the user's boxes and points of some queries on a view, where the family takes them.
     """
     assert region.box is not None
-    windows = rule.max_windows if region.found or coarse is None else rule.max_windows_if_empty
+    first = all(latest is None for latest in before)
+    windows = rule.max_windows if region.found or first else rule.max_windows_if_empty
 
-    def coarse_row(row: int, view: View) -> np.ndarray:
-        if coarse is None:
+    def row_before(row: int, view: View) -> np.ndarray:
+        latest = before[row]
+        if latest is None:
             return np.zeros(view.shape, np.float32)
-        return between(coarse.probability[index[row]], coarse.view, view)
+        return between(latest.probability, latest.view, view)
 
     prompt: PromptSampler | None = None
-    if rule.layout is not None and rule.binary_prompts:
+    if rule.label_region is not None and rule.binary_prompts:
         if region.labels is not None:
-            prompt = prompt_from_labels(queries, region.labels, rule.layout, mask)
-    elif region.found:
-        prompt = prompt_from_probabilities(queries, mask, coarse_row)
+            prompt = prompt_from_labels(queries, region.labels, rule.label_region, mask)
+    elif region.found and not (first and mask is None):
+        prompt = prompt_from_probabilities(queries, mask, row_before)
     return ViewTask(
         volume,
         model,
         queries,
+        prompts,
         region.box,
         structs.replace(rule, max_windows=windows),
-        first=coarse is None,
+        first=first,
         uncertain=region.uncertain,
         spatial_prompt=prompt,
         from_user=region.from_user,
+        user=user(queries) if user else None,
     )
 
 
-def run_fine(task: ViewTask, why: str, ladder: Ladder) -> StageResult:
-    """Run the fine stage on the region of some queries, round by round.
+def run_refining(task: ViewTask, why: str, ladder: Ladder) -> StageResult:
+    """Run a refining stage on the region of some queries, round by round.
 
     Args:
-        task: see ``fine_task``; upcoming on the ladder, or not known to it.
+        task: see ``refining_task``; upcoming on the ladder, or not known to it.
         why: reason for the region.
         ladder: checked before every window.
     """
@@ -195,4 +213,5 @@ def run_fine(task: ViewTask, why: str, ladder: Ladder) -> StageResult:
         why,
         result.dropped,
         note=result.note,
+        edges=result.edges,
     )

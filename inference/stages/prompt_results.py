@@ -56,6 +56,7 @@ def prompt_results(
         ran: prompt id -> stages.
     """
     voxel_ml = math.prod(case.spacing_dhw_mm) / 1000
+    asked = {q.prompt_id: "sentence" if q.sentence else "target" for b in plan.batches for q in b.queries}
     results = {}
     for prompt in prompts:
         covered = prompt.id in plan.covered
@@ -74,6 +75,7 @@ def prompt_results(
             mean_probability=total / voxels if voxels else None,
             stages=tuple(ran.get(prompt.id, ())),
             objects=_objects(labels, result.labels == prompt.id) if case.instance and covered else None,
+            asked_as=asked.get(prompt.id),
         )
     return results
 

@@ -1,4 +1,4 @@
-"""Where the fine stage is run, and which targets share a view (docs/design.md, The way of a case)."""
+"""Where a refining stage is run, and which targets share a view (docs/design.md, The way of a case)."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from vesal.inference.data.prompt import Query
-from vesal.inference.geometry.region import FOREGROUND_THRESHOLD, grown_region, is_uncertain, region_of
+from vesal.inference.geometry.region import grown_region, is_uncertain, region_of
 from vesal.inference.geometry.view_groups import bounding_box, group
-from vesal.inference.geometry.views import Box, Sides, whole
-from vesal.inference.planning.rules import StageLayout, StageRule
+from vesal.inference.geometry.views import Box, Sides, Triple, whole
+from vesal.inference.planning.rules import LabelRegion, StageRule
 from vesal.inference.stages.spatial_prompt import MaskPrompt, has_mask, overlay_mask, union_box
-from vesal.inference.stages.stage_result import StageResult
+from vesal.inference.stages.stage_result import Latest
 from vesal.inference.stages.view_task import Volume
 
 
 @dataclass(frozen=True)
 class FineRegion:
-    """Where the fine stage is run for some queries."""
+    """Where a refining stage is run for some queries."""
 
     box: Box | None
     """native voxel edges; None where it is not run"""
     why: str
     found: bool = False
-    """whether it comes from a coarse result or mask; else it is the whole volume"""
+    """whether it comes from a result before or from the user; else it is the whole volume"""
     uncertain: bool = True
-    """whether the coarse result is uncertain; True without a coarse stage"""
+    """whether the result before is uncertain; True where there is none"""
     from_user: bool = False
-    """whether it comes from the user's mask"""
+    """whether it comes from what the user marked"""
     labels: np.ndarray | None = None
-    """(D, H, W) prompt ids: the spatial prompt, where the rule's layout samples it"""
+    """(D, H, W) prompt ids: the spatial prompt, where the rule takes it from a label map"""
 
 
 Grouped = list[tuple[tuple[int, ...], FineRegion]]
@@ -41,103 +41,109 @@ Grouped = list[tuple[tuple[int, ...], FineRegion]]
 def find_regions(
     volume: Volume,
     rule: StageRule,
-    coarse: StageResult | None,
+    before: Sequence[Latest | None],
     queries: Sequence[Query],
     mask: MaskPrompt | None = None,
+    labels: np.ndarray | None = None,
+    boxes: Sequence[Box | None] = (),
 ) -> Grouped:
-    """The views of a fine stage: which queries share one (``geometry.view_groups``), and its region.
+    """The views of a refining stage: which queries share one (``geometry.view_groups``), and its region.
 
     Args:
         volume: of the case.
-        rule: of the fine stage; one with a layout runs all queries in one view.
-        coarse: result of the coarse stage for ``queries``, row by row; None where it was skipped.
+        rule: of the stage; one with a label region runs all queries in one view.
+        before: the latest result of each query; None where no stage was run for it.
         queries: in prompt order.
-        mask: the user's, where this stage takes it; its box is joined with the coarse result's.
+        mask: the user's, where this stage takes it; its box is joined with that of the result before.
+        labels: (D, H, W) label map of the stage before, for a rule with a label region; None where there is
+            none.
+        boxes: around the user's boxes of each query, where the family takes them: the region is theirs.
     """
     if not queries:
         return []
-    if rule.layout is not None:
-        return [(tuple(range(len(queries))), _laid_region(volume, rule.layout, coarse, queries, mask))]
+    if rule.label_region is not None:
+        return [(tuple(range(len(queries))), _by_labels(volume, rule.label_region, labels, queries, mask))]
     shape = volume.image.shape
-    found = _regions(coarse, len(queries), shape, rule.low_threshold)
+    found = [_foreground(latest, shape, rule) for latest in before]
     given = [mask.box([q.prompt_id]) if mask and has_mask(mask, q) else None for q in queries]
     known = [f if g is None else union_box(g, f) for g, f in zip(given, found, strict=True)]
-    if coarse is None:
-        known = [box or whole(shape) for box in known]
+    for i, box in enumerate(boxes):
+        if box is not None:
+            known[i] = given[i] = box
+    known = [whole(shape) if box is None and b is None else box for box, b in zip(known, before, strict=True)]
     groups = group(
         known,
         volume.spacing_dhw_mm,
-        rule.window_voxels * rule.max_windows,
+        rule.view_voxels,
         rule.max_targets_per_view,
         rule.max_spacing_ratio,
         rule.min_spacing_mm,
     )
-    return [(index, _grouped_region(volume, rule, coarse, index, known, given)) for index in groups]
+    return [(index, _grouped_region(volume, rule, before, index, known, given)) for index in groups]
 
 
-def _regions(coarse: StageResult | None, count: int, shape: Sides, low_threshold: float) -> list[Box | None]:
-    """The box of each query's coarse foreground; if empty, at ``low_threshold``."""
-    if coarse is None:
-        return [None] * count
-    boxes: list[Box | None] = []
-    for i in range(count):
-        probability = coarse.probability[[i]]
-        box = region_of(probability, coarse.view, shape)
-        if box is None and low_threshold < FOREGROUND_THRESHOLD:
-            box = region_of(probability, coarse.view, shape, low_threshold)
-        boxes.append(box)
-    return boxes
+def _foreground(latest: Latest | None, shape: Sides, rule: StageRule) -> Box | None:
+    """The box of a query's foreground so far; if empty, at the lower threshold."""
+    if latest is None:
+        return None
+    probability, share = latest.probability[None], rule.min_component_share
+    box = region_of(probability, latest.view, shape, rule.foreground_threshold, share)
+    if box is None and rule.low_threshold < rule.foreground_threshold:
+        box = region_of(probability, latest.view, shape, rule.low_threshold, share)
+    return box
 
 
 def _grouped_region(
     volume: Volume,
     rule: StageRule,
-    coarse: StageResult | None,
+    before: Sequence[Latest | None],
     index: tuple[int, ...],
     known: Sequence[Box | None],
     given: Sequence[Box | None],
 ) -> FineRegion:
     """The region of one group."""
     boxes = [box for box in (known[i] for i in index) if box is not None]
-    shape = volume.image.shape
+    latest = [each for each in (before[i] for i in index) if each is not None]
+    shape, margin = volume.image.shape, rule.margin_factor
     if any(given[i] is not None for i in index):
-        step = (1.0, 1.0, 1.0) if coarse is None else coarse.view.step
-        box = grown_region(bounding_box(boxes), rule.margin_factor, step, shape)
+        box = grown_region(bounding_box(boxes), margin, _step(latest), shape)
         return FineRegion(
-            box, f"the box of the user's mask grown {rule.margin_factor:g} times", True, from_user=True
+            box, f"the box of what the user marked grown {margin:g} times", True, from_user=True
         )
-    if coarse is None:
+    if not latest:
         return FineRegion(whole(shape), "the whole volume, as these targets have no coarse stage")
-    uncertain = is_uncertain(coarse.probability[list(index)])
+    uncertain = any(is_uncertain(each.probability[None]) for each in latest)
     if boxes:
-        box = grown_region(bounding_box(boxes), rule.margin_factor, coarse.view.step, shape)
-        only = (
-            rule.low_threshold < FOREGROUND_THRESHOLD
-            and not (coarse.probability[list(index)] > FOREGROUND_THRESHOLD).any()
-        )
+        box = grown_region(bounding_box(boxes), margin, _step(latest), shape)
+        low = rule.low_threshold < rule.foreground_threshold
+        only = low and not any((each.probability > rule.foreground_threshold).any() for each in latest)
         from_low = f", from {rule.low_threshold:g} on," if only else ""
-        return FineRegion(
-            box, f"the coarse result's box{from_low} grown {rule.margin_factor:g} times", True, uncertain
-        )
+        return FineRegion(box, f"the coarse result's box{from_low} grown {margin:g} times", True, uncertain)
     if rule.max_windows_if_empty:
         return FineRegion(whole(shape), "the whole volume, as the coarse result is empty", False, uncertain)
     return FineRegion(None, "nothing: the coarse result is empty")
 
 
-def _laid_region(
+def _step(latest: Sequence[Latest]) -> Triple:
+    """Native voxels (D, H, W) per voxel of the results before, the coarsest of them: the least margin."""
+    steps = [each.view.step for each in latest] or [(1.0, 1.0, 1.0)]
+    d, h, w = (max(step[axis] for step in steps) for axis in range(3))
+    return d, h, w
+
+
+def _by_labels(
     volume: Volume,
-    layout: StageLayout,
-    coarse: StageResult | None,
+    region: LabelRegion,
+    labels: np.ndarray | None,
     queries: Sequence[Query],
     mask: MaskPrompt | None,
 ) -> FineRegion:
-    """The region of a layout: by the label map of the coarse stage, the user's mask laid over it."""
-    labels = overlay_mask(None if coarse is None else coarse.labels, queries, mask)
+    """The region by the label map (D, H, W) of the stage before, the user's mask laid over it."""
+    labels = overlay_mask(labels, queries, mask)
     if labels is None:
-        return FineRegion(
-            whole(volume.image.shape), "the whole volume, as these targets have no coarse stage"
-        )
-    box, found, why = layout.region(labels)
+        why = "the whole volume, as these targets have no coarse stage"
+        return FineRegion(whole(volume.image.shape), why)
+    box, found, why = region.region(labels)
     given = any(has_mask(mask, query) for query in queries)
     if given:
         why += ", the user's mask laid over it"

@@ -9,13 +9,13 @@ from functools import cached_property
 import numpy as np
 
 from vesal.inference.data.prompt import Query
-from vesal.inference.data.terms import COARSE, FINE
+from vesal.inference.data.terms import OFF
 from vesal.inference.data.user_prompts import UserMask, UserPrompts
 from vesal.inference.geometry.resample import to_view
 from vesal.inference.geometry.view_groups import bounding_box
 from vesal.inference.geometry.views import Box, View, triple
 from vesal.inference.planning.plan import Batch
-from vesal.inference.planning.rules import StageLayout
+from vesal.inference.planning.rules import LabelRegion, StageRule
 
 PromptSampler = Callable[[View], np.ndarray]
 """View -> spatial prompt (N,d,h,w): float32 0..1, or bool"""
@@ -51,15 +51,15 @@ class MaskPrompt(UserMask):
     def sampled(self, prompt_id: int, view: View) -> np.ndarray:
         """(d,h,w) float32 on `view`: the share of each view voxel that belongs to a prompt.
 
-        For a stroke so thin that it fills half of no view voxel, or falls between the samples of a tiling,
+        For a stroke so thin that it fills half of no view voxel, or falls between the samples of a view,
         shares by area are scaled to a maximum of 1: else it would be lost.
         """
         mine = (self.labels == prompt_id).view(np.uint8)
         shares = to_view(mine, view)
         if shares.max(initial=0.0) > 0.5:
             return shares
-        if view.tiling is not None:
-            shares = to_view(mine, replace(view, tiling=None))
+        if view.sampling is not None:
+            shares = to_view(mine, replace(view, sampling=None))
         largest = shares.max(initial=0.0)
         return shares / largest if largest else shares
 
@@ -70,17 +70,15 @@ class StageMask:
 
     mask: MaskPrompt | None
     stage: str
-    """`coarse`, `fine` or `off`."""
+    """By name, or `off`."""
 
-    def for_coarse(self, batch: Batch) -> MaskPrompt | None:
-        """The mask if the coarse stage takes it: by ``stage``, or as there is no fine stage."""
-        takes = self.stage == COARSE or (self.stage == FINE and batch.fine.skip)
-        return self.mask if takes and not batch.coarse.skip else None
-
-    def for_fine(self, batch: Batch) -> MaskPrompt | None:
-        """The mask if the fine stage takes it: by ``stage``, or as there is no coarse stage."""
-        takes = self.stage == FINE or (self.stage == COARSE and batch.coarse.skip)
-        return self.mask if takes and not batch.fine.skip else None
+    def of(self, batch: Batch, rule: StageRule) -> MaskPrompt | None:
+        """The mask if the stage of ``rule`` takes it: by ``stage``, or as that one is not run for this
+        batch.
+        """
+        run = [each for each in batch.stages if not each.skip]
+        takes = next((each for each in run if each.name == self.stage), run[-1] if run else None)
+        return self.mask if self.stage != OFF and takes == rule else None
 
 
 def has_mask(mask: MaskPrompt | None, query: Query) -> bool:
@@ -88,20 +86,19 @@ def has_mask(mask: MaskPrompt | None, query: Query) -> bool:
     return mask is not None and query.prompt_id in mask.ids
 
 
-def split_by_mask(
-    queries: Sequence[Query], mask: MaskPrompt | None, max_queries: int
-) -> list[Sequence[Query]]:
-    """Queries in order, split between those with and without a mask, and after every ``max_queries``.
+def split_by_mask(queries: Sequence[Query], mask: MaskPrompt | None, max_queries: int) -> list[list[int]]:
+    """Rows of queries in order, split between those with and without a mask, and after every ``max_queries``.
 
     So queries without a mask run exactly as in a case without one.
     """
-    runs: list[list[Query]] = []
-    for query in queries:
-        if runs and len(runs[-1]) < max_queries and has_mask(mask, query) == has_mask(mask, runs[-1][0]):
-            runs[-1].append(query)
+    runs: list[list[int]] = []
+    for row, query in enumerate(queries):
+        same = bool(runs) and has_mask(mask, query) == has_mask(mask, queries[runs[-1][0]])
+        if same and len(runs[-1]) < max_queries:
+            runs[-1].append(row)
         else:
-            runs.append([query])
-    return list(runs)
+            runs.append([row])
+    return runs
 
 
 def union_box(given: Box, found: Box | None) -> Box:
@@ -129,19 +126,19 @@ def overlay_mask(
 
 
 def prompt_from_labels(
-    queries: Sequence[Query], labels: np.ndarray, layout: StageLayout, mask: MaskPrompt | None
+    queries: Sequence[Query], labels: np.ndarray, region: LabelRegion, mask: MaskPrompt | None
 ) -> PromptSampler:
-    """A sampler of the masks (N,d,h,w) bool of a label map (D,H,W), as a layout samples it.
+    """A sampler of the masks (N,d,h,w) bool of a label map (D,H,W), as a family samples it.
 
     Args:
         queries: N of them.
         labels: prompt ids, the user's ``mask`` laid over them.
-        layout: of the view.
-        mask: a part too thin for the layout's samples is kept where its share is largest.
+        region: samples it.
+        mask: a part too thin for these samples is kept where its share is largest.
     """
 
     def prompt(view: View) -> np.ndarray:
-        sampled = layout.prompt_labels(labels, view)
+        sampled = region.prompt_labels(labels, view)
         masks = np.stack([sampled == query.prompt_id for query in queries])
         for row, query in zip(masks, queries, strict=True):
             if mask is not None and has_mask(mask, query) and not row.any():

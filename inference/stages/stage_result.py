@@ -25,7 +25,27 @@ class StageResult:
     why: str
     dropped: int = 0
     """windows not run because time ran out; their part of the result is then missing"""
-    labels: np.ndarray | None = None
-    """(D, H, W) prompt ids, where a layout of the fine stage needs them"""
     note: str = ""
     """that windows are smaller as the GPU ran out of memory"""
+    edges: Probabilities | None = None
+    """(N, d, h, w) float32, as ``probability``; None where the family tells none"""
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The latest complete result of one query: a row of a stage's result."""
+
+    result: StageResult
+    row: int
+    threshold: float
+    """of the stage"""
+
+    @property
+    def probability(self) -> np.ndarray:
+        """(d, h, w) float32 on ``view``."""
+        return self.result.probability[self.row]
+
+    @property
+    def view(self) -> View:
+        """Where it lies."""
+        return self.result.view

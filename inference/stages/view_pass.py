@@ -1,33 +1,35 @@
 """One view pass: a view over a region, its windows and its refinement rounds, as far as time allows.
 
 The ladder is checked before every window. A step that changes the grid restarts the round on the new one;
-any other step applies from the next window on.
+any other step applies from the next window on. So does a window that does not fit into GPU memory: the ladder
+then counts smaller and more of them.
 """
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from vesal.inference.data.errors import OutOfDeviceMemoryError
+from vesal.inference.families.contract import Decoded, UserInput
 from vesal.inference.geometry.region import is_uncertain
+from vesal.inference.geometry.views import Sides
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.block_masks import half_of_blocks
 from vesal.inference.stages.packed_probability import Probabilities
-from vesal.inference.stages.sliding_window import Blended, Corner, run_windows, slices_of
-from vesal.inference.stages.view_task import (
-    ViewTask,
-    cost_of_rounds,
-    passes_of,
-    windows_of,
-    windows_to_run,
-)
+from vesal.inference.stages.sliding_window import Blended, Corner, Prediction, Slices, run_windows, slices_of
+from vesal.inference.stages.view_task import ViewTask, decodings_of, windows_of
+from vesal.inference.stages.window_input import spatial_of, user_input_of, window_of
 from vesal.inference.timing.forecast import Approval, CostEstimate
 from vesal.inference.timing.ladder import Effort, FineScope, Ladder
 
-Prediction = tuple[np.ndarray, np.ndarray]
-"""probability (N, d, h, w) and presence (N, d) of one window, thick axis first"""
+log = logging.getLogger("vesal")
 
 
 class ViewPass:
@@ -36,10 +38,10 @@ class ViewPass:
     def __init__(self, task: ViewTask, ladder: Ladder) -> None:
         """Nothing is run yet. ``task`` is no longer upcoming on the ladder."""
         self._task, self._ladder = task, ladder
-        self._embedding = task.model.embed(task.queries)
         self._rule = self._adapted = ladder.effort.of(task.rule, task.first)
         self.view = task.volume.lay(task.box, self._rule)
         self._image = np.empty((0, 0, 0, 0), np.float32)
+        self._encoded: tuple[Slices, Any] | None = None
         self._begin_round(0, None)
 
     def run(self) -> tuple[Blended, int]:
@@ -56,7 +58,7 @@ class ViewPass:
             if again.dropped:  # the previous round is complete
                 break
             result, done = again, done + 1
-        return replace(result, windows=ran, skipped=skipped), done
+        return replace(result, windows=ran, skipped=skipped, note=self._note()), done
 
     def cost(self, effort: Effort) -> list[CostEstimate]:
         """What is left of it under an effort, from the next window on."""
@@ -67,18 +69,20 @@ class ViewPass:
         if _grid_of(rule) != _grid_of(self._rule):
             return task.cost(effort)
         left = self._windows_left(effort)
-        if self._voxels != math.prod(self._size):
-            left = max(1, left)  # out of GPU memory: more and smaller windows than were counted
-        passes = passes_of(rule, self._prompt is not None)
-        mine = [CostEstimate(self.view.degree, self._voxels, left, 1, passes)] if left else []
-        return [*mine, *cost_of_rounds(self.view, self._size, rule, rule.rounds - self._round - 1)]
+        decodings = decodings_of(rule, self._prompt is not None)
+        encodings = 0 if self._encoded is not None else 1
+        mine = []
+        if left:
+            mine = [task.estimate(self.view, self._size, left, decodings=decodings, encodings=encodings)]
+        return [*mine, *task.cost_of_rounds(self.view, self._size, rule, rule.rounds - self._round - 1)]
 
     def _run_first_round(self) -> Blended:
         """Run the windows of the first round that there is time for."""
         task = self._task
         while True:
+            self._encoded = None
             with self._ladder.forecast.sampling():
-                self._image = task.volume.channels(self.view)
+                self._image = task.sample(self.view)
                 prompt = task.spatial_prompt(self.view) if task.spatial_prompt else None
             result = self._run_round(0, prompt)
             effort = self._ladder.effort
@@ -95,27 +99,60 @@ class ViewPass:
             number: 0 is the first.
             prompt: (N, d, h, w) spatial prompt: float32 0..1, packed or not, or bool.
         """
-        self._begin_round(number, prompt)
-        classes = len(self._task.queries)
-        if not self._may_begin_window():
-            nothing = np.zeros((classes, *self.view.shape), np.float32)
-            presence = np.ones((classes, self.view.shape[self.view.thick_axis]), np.float32)
-            return Blended(nothing, presence, 0, 0, len(self._corners))
-        return run_windows(
-            self._predict,
-            self._image,
-            prompt,
-            self.view,
-            self._rule.window_voxels,
-            self._rule.overlap,
-            classes,
-            self._may_begin_window,
-        )
+        while True:
+            self._begin_round(number, prompt)
+            if not self._may_begin_window():
+                return self._nothing()
+            try:
+                return run_windows(
+                    self._predict,
+                    self.view,
+                    self._size,
+                    self._corners,
+                    len(self._task.queries),
+                    self._may_begin_window,
+                    self._skips,
+                )
+            except OutOfDeviceMemoryError:
+                if not self._halve_windows():
+                    raise
+
+    def _nothing(self) -> Blended:
+        """The result of a round of which no window was run."""
+        classes, length = len(self._task.queries), self.view.shape[self.view.thick_axis]
+        zeros = np.zeros((classes, *self.view.shape), np.float32)
+        ones = np.ones((classes, length), np.float32)
+        return Blended(zeros, ones, 0, 0, dropped=len(self._corners))
+
+    def _halve_windows(self) -> bool:
+        """Go on with windows of half the size, on the same view; False where there are none smaller."""
+        task, ladder, effort = self._task, self._ladder, self._ladder.effort
+        for times in range(1, task.rule.window_voxels.bit_length()):
+            rule = replace(effort, halvings=effort.halvings + times).of(task.rule, task.first)
+            size, _ = windows_of(self.view, rule.window_voxels, rule.overlap)
+            if math.prod(size) < math.prod(self._size):
+                break
+        else:
+            return False
+        ladder.halve_windows(times)
+        self._rule = rule
+        log.warning("windows of %s voxels do not fit into GPU memory", _shown(self._size))
+        return True
+
+    def _note(self) -> str:
+        """That windows are smaller, as larger ones did not fit into GPU memory in this view or one before."""
+        effort = replace(self._ladder.effort, halvings=0)
+        rule = effort.of(self._task.rule, self._task.first)
+        planned, _ = windows_of(self.view, rule.window_voxels, rule.overlap)
+        if planned == self._size:
+            return ""
+        size, too_large = _shown(self._size), _shown(planned)
+        return f"windows of {size} voxels, as those of {too_large} do not fit into GPU memory"
 
     def _begin_round(self, number: int, prompt: Probabilities | None) -> None:
         self._round, self._prompt = number, prompt
         self._size, self._corners = windows_of(self.view, self._rule.window_voxels, self._rule.overlap)
-        self._n_run, self._voxels = 0, math.prod(self._size)
+        self._n_run = 0
         self._to_run: list[Corner] | None = None
         self._approval = Approval()
 
@@ -136,8 +173,8 @@ class ViewPass:
 
     def _windows_left(self, effort: Effort) -> int:
         if self._to_run is None:
-            prompt = self._prompt if self.view.tiling is None else None
-            self._to_run = windows_to_run(self._image, prompt, self._size, self._corners)
+            prompt = self._prompt if self._rule.min_window_prompt else None
+            self._to_run = self._task.windows_to_run(self._image, prompt, self._size, self._corners)
             if not self._round and self._task.share_to_run is None:
                 self._task.share_to_run = len(self._to_run) / len(self._corners)
         waiting = self._to_run[self._n_run :]
@@ -145,60 +182,115 @@ class ViewPass:
             return len(waiting)
         return sum(is_uncertain(self._prompt[slices_of(corner, self._size)]) for corner in waiting)
 
+    def _skips(self, at: Slices) -> bool:
+        """Whether a window is empty, or outside of the result before."""
+        prompt = self._prompt if self._rule.min_window_prompt else None
+        return self._task.skips(self._image[at], None if prompt is None else prompt[at])
+
     def _may_settle(self, effort: Effort) -> bool:
         """Whether windows with a confident coarse result keep it; a user's mask is no result."""
         task = self._task
         return effort.fine is FineScope.UNCERTAIN and not (task.first or task.from_user or self._round)
 
-    def _predict(self, image: np.ndarray, prompt: np.ndarray | None, degree: int) -> Prediction:
-        """One window's prediction; with complementary masks, merged from one for each half (see the rule).
+    def _predict(self, at: Slices) -> Prediction:
+        """One window's prediction, its axes as in the view.
 
         Args:
-            image: (C, d, h, w) float32, thick axis first.
-            prompt: (N, d, h, w) float32 0..1 or bool, or None.
-            degree: of anisotropy.
+            at: where it lies.
         """
-        self._n_run, self._voxels = self._n_run + 1, image[0].size
-        prediction = self._predict_window(image, prompt, degree)
+        self._n_run += 1
+        found = self._predict_window(at)
         if self._ladder.progress is not None:
             self._ladder.report_progress(self)
-        return prediction
+        thick = 1 + self.view.thick_axis
+        edges = None if found.edges is None else np.moveaxis(found.edges, 1, thick)
+        return np.moveaxis(found.probability, 1, thick), found.presence, edges
 
-    def _predict_window(self, image: np.ndarray, prompt: np.ndarray | None, degree: int) -> Prediction:
-        rule = self._adapted
-        if prompt is None:
-            return self._call(image, None, degree)
-        if self._ladder.effort.fine is FineScope.UNCERTAIN and self._is_settled(prompt):
+    def _predict_window(self, at: Slices) -> Decoded:
+        """A window's prediction, thick axis first; with complementary masks, merged from one for each
+        half.
+        """
+        rule, prompt = self._adapted, spatial_of(self._prompt, self.view, at)
+        if prompt is not None and self._is_settled(prompt):
             prompt = prompt.astype(np.float32, copy=False)
-            return prompt, prompt.max((2, 3))
-        if rule.binary_prompts:
-            prompt = prompt > 0.5  # 1 byte a voxel: floats of many prompts would dominate the memory
-        if not rule.complementary_block:
-            return self._call(image, prompt, degree)
+            return Decoded(prompt, prompt.max((2, 3)))
+        with self._window_calls():
+            encoded = self._encode(at)
+            user = self._user_input(at)
+            if prompt is None:
+                return self._decode(encoded, at, None, user)
+            if rule.binary_prompts:
+                prompt = prompt > 0.5  # 1 byte a voxel: floats of many prompts would dominate the memory
+            if not rule.complementary_block:
+                return self._decode(encoded, at, prompt, user)
+            return self._decode_halves(encoded, at, prompt, user)
+
+    def _decode_halves(self, encoded: Any, at: Slices, prompt: np.ndarray, user: UserInput | None) -> Decoded:
+        """Merge two predictions of which each sees half of the blocks of ``prompt`` (N, d, h, w)."""
+        rule = self._adapted
         block = rule.refinement_block if self._round and rule.refinement_block else rule.complementary_block
         half = half_of_blocks(prompt.shape[1:], block)
-        first, present_first = self._call(image, prompt * half, degree)
-        second, present_second = self._call(image, prompt * ~half, degree)
-        if rule.merge_unprompted:
-            np.copyto(first, second, where=half)
-        else:
-            first += second
-            first /= 2
-        return first, np.maximum(present_first, present_second)
+        first = self._decode(encoded, at, prompt * half, user)
+        second = self._decode(encoded, at, prompt * ~half, user)
+        for mine, other in ((first.probability, second.probability), (first.edges, second.edges)):
+            if mine is None or other is None:
+                continue
+            if rule.merge_unprompted:
+                np.copyto(mine, other, where=half)
+            else:
+                mine += other
+                mine /= 2
+        if first.presence is None or second.presence is None:
+            return first
+        return replace(first, presence=np.maximum(first.presence, second.presence))
 
     def _is_settled(self, prompt: np.ndarray) -> bool:
         return self._may_settle(self._ladder.effort) and not is_uncertain(prompt)
 
-    def _call(self, image: np.ndarray, prompt: np.ndarray | None, degree: int) -> Prediction:
-        forecast = self._ladder.forecast
+    def _user_input(self, at: Slices) -> UserInput | None:
+        task = self._task
+        return user_input_of(task.user(self.view), self.view, at) if task.user else None
+
+    def _encode(self, at: Slices) -> Any:
+        """Encode a window; the only one of a view stays encoded for later rounds."""
+        if self._encoded is not None and self._encoded[0] == at:
+            return self._encoded[1]
+        window, forecast = window_of(self._image, self.view, at), self._ladder.forecast
+        window = replace(window, prompted=self._prompt is not None)
         started = forecast.now()
-        prediction = self._task.model.predict(image, prompt, self._embedding, degree)
-        seconds = forecast.now() - started
-        forecast.record_call(degree, image[0].size, seconds)
-        self._approval.called(seconds)
-        return prediction
+        encoded = self._task.model.encode(window)
+        forecast.record_encoding(*self._key(), forecast.now() - started)
+        if len(self._corners) == 1 and self._rule.rounds > 1:
+            self._encoded = at, encoded
+        return encoded
+
+    def _decode(
+        self, encoded: Any, at: Slices, spatial: np.ndarray | None, user: UserInput | None
+    ) -> Decoded:
+        task, forecast = self._task, self._ladder.forecast
+        started = forecast.now()
+        decoded = task.model.decode(encoded, task.prompts, spatial, user)
+        forecast.record_decoding(*self._key(), len(task.queries), forecast.now() - started)
+        return decoded
+
+    def _key(self) -> tuple[str, int]:
+        """What a call of this view counts as in the forecast."""
+        estimate = self._task.estimate(self.view, self._size, 1)
+        return estimate.key, estimate.voxels
+
+    @contextmanager
+    def _window_calls(self) -> Iterator[None]:
+        """Tell the approval what the calls of one window took."""
+        forecast = self._ladder.forecast
+        before = forecast.calls_s
+        yield
+        self._approval.ran(forecast.calls_s - before)
 
 
 def _grid_of(rule: StageRule) -> tuple[int, int, float]:
     """The fields of a rule that set the grid of the windows."""
     return rule.window_voxels, rule.max_windows, rule.overlap
+
+
+def _shown(shape: Sequence[int] | Sides) -> str:
+    return "x".join(map(str, shape))

@@ -3,55 +3,52 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from vesal.inference.data.prompt import Query
-from vesal.inference.families.contract import StageModel
-from vesal.inference.families.network_input import image_channels
+from vesal.inference.families.contract import EncodedPrompts, StageModel, UserInput
 from vesal.inference.geometry.resample import to_view
-from vesal.inference.geometry.views import Box, Sides, View, fit_view
+from vesal.inference.geometry.views import Box, Sides, View, VolumeGrid
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.packed_probability import Probabilities
-from vesal.inference.stages.sliding_window import Corner, corners_of, is_skippable, slices_of, window_shape
+from vesal.inference.stages.sliding_window import Corner, slices_of
 from vesal.inference.stages.spatial_prompt import PromptSampler
 from vesal.inference.timing.forecast import CostEstimate
 from vesal.inference.timing.ladder import Effort, FineScope
-
-_fit = lru_cache(maxsize=1024)(fit_view)
-"""The cost of the same views is estimated many times."""
 
 
 @lru_cache(maxsize=1024)
 def windows_of(view: View, voxels: int, overlap: float) -> tuple[Sides, tuple[Corner, ...]]:
     """Size (D, H, W) and first voxels of a view's windows of at most ``voxels`` voxels."""
-    size = window_shape(view, voxels)
-    return size, tuple(corners_of(view, size, overlap))
+    size = view.tiling.size(view, voxels)
+    return size, tuple(view.tiling.corners(view, size, overlap))
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A case's volume and its intensity statistics."""
+    """A case's volume, and what its family measured of it."""
 
     image: np.ndarray
     """(D, H, W) uint8"""
     spacing_dhw_mm: tuple[float, float, float]
-    statistics: tuple[float, float]
-    """mean and standard deviation of ``image``"""
+    measured: Any = None
+    """see ``families.contract.Family.measure``"""
 
-    def channels(self, view: View) -> np.ndarray:
-        """(2, d, h, w) float32 network input on ``view``."""
-        return image_channels(to_view(self.image, view), self.statistics)
+    @property
+    def grid(self) -> VolumeGrid:
+        """Its shape and spacing."""
+        d, h, w = self.image.shape
+        return VolumeGrid((d, h, w), self.spacing_dhw_mm)
 
     def lay(self, box: Box, rule: StageRule) -> View:
         """The view over ``box`` by ``rule``."""
-        voxels = rule.window_voxels * rule.max_windows
-        if rule.layout is not None:
-            return rule.layout.view(box, voxels)
-        return _fit(box, self.spacing_dhw_mm, voxels, rule.min_spacing_mm)
+        view: View = rule.layout.view(box, self.grid, rule.view_voxels, rule.min_spacing_mm)
+        return view
 
 
 @dataclass(eq=False)
@@ -61,6 +58,8 @@ class ViewTask:
     volume: Volume
     model: StageModel
     queries: Sequence[Query]
+    prompts: EncodedPrompts
+    """the queries as the family encoded them"""
     box: Box
     rule: StageRule
     first: bool
@@ -71,8 +70,14 @@ class ViewTask:
     """of the first round"""
     from_user: bool = False
     """whether the prompt is the user's mask: no result, so its windows are always run"""
+    user: Callable[[View], UserInput] | None = None
+    """boxes and points on a view, where there are some and the family takes them"""
     share_to_run: float | None = None
     """share of windows not skipped, on the first grid on which they were counted; None before"""
+
+    def sample(self, view: View) -> np.ndarray:
+        """(C, d, h, w) float32 network input on ``view``."""
+        return self.model.prepare(to_view(self.volume.image, view), view, self.volume.measured)
 
     def is_wanted(self, effort: Effort, round_: int) -> bool:
         """Whether this effort still runs the round (0 is the first)."""
@@ -90,44 +95,64 @@ class ViewTask:
         view = self.volume.lay(self.box, rule)
         size, corners = windows_of(view, rule.window_voxels, rule.overlap)
         count = (lambda: self._count_to_run(view, rule)) if len(corners) > 1 else None
-        passes = passes_of(rule, self.spatial_prompt is not None)
-        first = CostEstimate(view.degree, math.prod(size), len(corners), 1, passes, 1, count)
-        return [first, *cost_of_rounds(view, size, rule, rule.rounds - 1)]
+        decodings = decodings_of(rule, self.spatial_prompt is not None)
+        first = self.estimate(view, size, len(corners), decodings=decodings, views=1, count=count)
+        return [first, *self.cost_of_rounds(view, size, rule, rule.rounds - 1)]
+
+    def estimate(self, view: View, size: Sides, windows: int, **more: Any) -> CostEstimate:
+        """The cost of some windows of ``size`` (d, h, w); ``more`` are fields of the estimate."""
+        seen = math.prod(n + 2 * h for n, h in zip(size, view.tiling.halo, strict=True))
+        key, voxels = self.model.cost(view.degree, seen, len(self.queries))
+        return CostEstimate(key, voxels, len(self.queries), windows, **more)
+
+    def cost_of_rounds(self, view: View, size: Sides, rule: StageRule, times: int) -> list[CostEstimate]:
+        """Cost of later rounds. Several windows of ``size`` (d, h, w) count as none: which are skipped
+        depends on the round before.
+        """
+        if times <= 0 or size != view.shape:
+            return []
+        # The only window of a view stays encoded.
+        return [self.estimate(view, size, 1, times=times, decodings=decodings_of(rule, True), encodings=0)]
+
+    def windows_to_run(
+        self, image: np.ndarray, prompt: Probabilities | None, size: Sides, corners: Sequence[Corner]
+    ) -> list[Corner]:
+        """The windows that are not skipped; a single one never is.
+
+        Args:
+            image: (C, D, H, W) float32 on a view.
+            prompt: (N, D, H, W) spatial prompt on it, packed or not, or None.
+            size: of a window, (d, h, w).
+            corners: first voxels of all windows.
+        """
+        if len(corners) == 1:
+            return list(corners)
+        at = {corner: slices_of(corner, size) for corner in corners}
+        return [c for c in corners if not self.skips(image[at[c]], None if prompt is None else prompt[at[c]])]
+
+    def skips(self, image: np.ndarray, prompt: np.ndarray | None) -> bool:
+        """Whether a window is skipped: empty, or outside of the coarse result.
+
+        Args:
+            image: (C, d, h, w) float32.
+            prompt: (N, d, h, w) spatial prompt, or None.
+        """
+        if self.model.is_empty(image):
+            return True
+        return prompt is not None and float(prompt.max(initial=0.0)) < self.rule.min_window_prompt
 
     def _count_to_run(self, view: View, rule: StageRule) -> int:
         """Windows of a view that are not skipped: counted on the first grid, estimated on others."""
         size, corners = windows_of(view, rule.window_voxels, rule.overlap)
         if self.share_to_run is None:
-            image = self.volume.channels(view)
-            prompt = self.spatial_prompt(view) if self.spatial_prompt and view.tiling is None else None
-            self.share_to_run = len(windows_to_run(image, prompt, size, corners)) / len(corners)
+            prompt = None
+            if self.spatial_prompt and rule.min_window_prompt:
+                prompt = self.spatial_prompt(view)
+            found = self.windows_to_run(self.sample(view), prompt, size, corners)
+            self.share_to_run = len(found) / len(corners)
         return math.ceil(len(corners) * self.share_to_run - 1e-6)
 
 
-def cost_of_rounds(view: View, size: Sides, rule: StageRule, times: int) -> list[CostEstimate]:
-    """Cost of later rounds. Several windows count as none: which are skipped depends on the round before."""
-    if times <= 0 or size != view.shape:
-        return []
-    return [CostEstimate(view.degree, math.prod(size), 1, times, passes_of(rule, True))]
-
-
-def passes_of(rule: StageRule, prompted: bool) -> int:
-    """Calls of the network for one window."""
+def decodings_of(rule: StageRule, prompted: bool) -> int:
+    """Decodings of one window: two with complementary halves of its spatial prompt."""
     return 2 if rule.complementary_block and prompted else 1
-
-
-def windows_to_run(
-    image: np.ndarray, prompt: Probabilities | None, size: Sides, corners: Sequence[Corner]
-) -> list[Corner]:
-    """The windows that are not skipped; a single one never is.
-
-    Args:
-        image: (C, D, H, W) float32 on a view.
-        prompt: (N, D, H, W) spatial prompt on it, packed or not, or None.
-        size: of a window.
-        corners: first voxels of all windows.
-    """
-    if len(corners) == 1:
-        return list(corners)
-    at = {corner: slices_of(corner, size) for corner in corners}
-    return [c for c in corners if not is_skippable(image[at[c]], None if prompt is None else prompt[at[c]])]

@@ -19,21 +19,29 @@ END_MARGIN = 1.25
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """Windows that are still to come on one view, or on views like it."""
+    """Windows that are still to come on one view, or on views like it.
 
-    degree: int
+    A window is encoded once, and decoded as often as its prompts are asked.
+    """
+
+    key: str
+    """What is run, see ``families.contract.StageModel.cost``."""
     voxels: int
     """Of one window."""
+    prompts: int
+    """That are decoded at once."""
     windows: int
     """How many at most."""
     times: int = 1
     """Rounds, or views like this one."""
-    passes: int = 1
-    """Calls of the network for each window; the clock is checked before the first of them."""
+    decodings: int = 1
+    """Decodings of each window; the clock is checked before its encoding."""
     views: int = 0
     """Views that have to be sampled for them."""
     count: Callable[[], int] | None = None
     """Counts the windows that are not skipped; costs as much as sampling the view."""
+    encodings: int = 1
+    """Encodings of each window; 0 where it is encoded already."""
 
     def counted(self) -> CostEstimate:
         """The same with the true number of windows."""
@@ -41,34 +49,38 @@ class CostEstimate:
 
 
 NEVER = float("-inf")
+ENCODING, DECODING = "encoding ", "decoding "
+"""The two kinds of calls, which are measured apart."""
 
 
 class Approval:
     """That a plan fits, and until when, so that it is not estimated again before every window.
 
-    `until` is the moment up to which it holds: as long as no call takes longer than the mean at the time, no
-    estimate rises. Every call is to be reported to `called`.
+    `until` is the moment up to which it holds: as long as no window takes longer than the mean at the time,
+    no estimate rises. Every window is to be reported to `ran`.
     """
 
-    def __init__(self, expected_s: float = 0.0, plan_until: float = NEVER, call_until: float = NEVER) -> None:
+    def __init__(
+        self, expected_s: float = 0.0, plan_until: float = NEVER, window_until: float = NEVER
+    ) -> None:
         """By default it holds no longer than now.
 
         Args:
-            expected_s: mean seconds of a call of the next window.
-            plan_until: moment up to which the sum of what is to come fits; each call moves it on, as it was
+            expected_s: mean seconds of the next window.
+            plan_until: moment up to which the sum of what is to come fits; each window moves it on, as it was
                 part of the sum.
-            call_until: moment up to which the next window fits, even if calls take longer and longer.
+            window_until: moment up to which the next window fits, even if they take longer and longer.
         """
-        self._expected_s, self._plan_until, self._call_until = expected_s, plan_until, call_until
-        self.until = min(plan_until, call_until)
+        self._expected_s, self._plan_until, self._window_until = expected_s, plan_until, window_until
+        self.until = min(plan_until, window_until)
 
-    def called(self, seconds: float) -> None:
-        """Record one call of the network."""
+    def ran(self, seconds: float) -> None:
+        """Record the encoding and decodings of one window."""
         if seconds > self._expected_s:
             self.until = NEVER
         elif self.until > NEVER:
             self._plan_until += PLAN_MARGIN * self._expected_s
-            self.until = min(self._plan_until, self._call_until)
+            self.until = min(self._plan_until, self._window_until)
 
 
 class Forecast:
@@ -88,7 +100,9 @@ class Forecast:
         self._sampling_s = 0.0
         self._end_was_empty = False
         self._views_s: list[float] = []
-        self._calls_s = 0.0
+        self._save_s: float | None = None
+        self.calls_s = 0.0
+        """Seconds in calls of the network so far."""
 
     def anew(self) -> Forecast:
         """Another one on the same clock, without this case's measurements."""
@@ -102,18 +116,25 @@ class Forecast:
         """Seconds since the case began."""
         return self._clock.spent_s()
 
-    def record_call(self, degree: int, voxels: int, seconds: float) -> None:
-        """Record one call of the network on a window of ``voxels`` voxels."""
-        self._calls_s += seconds
-        self._costs.record(degree, voxels, seconds)
-        self._known.record(degree, voxels, seconds)
+    def record_encoding(self, key: str, voxels: int, seconds: float) -> None:
+        """Record that a window of ``voxels`` voxels was encoded."""
+        self._record(ENCODING + key, voxels, 0, seconds)
+
+    def record_decoding(self, key: str, voxels: int, prompts: int, seconds: float) -> None:
+        """Record that so many ``prompts`` were decoded in a window of ``voxels`` voxels."""
+        self._record(DECODING + key, voxels, prompts, seconds)
+
+    def _record(self, key: str, voxels: int, prompts: int, seconds: float) -> None:
+        self.calls_s += seconds
+        self._costs.record(key, voxels, prompts, seconds)
+        self._known.record(key, voxels, prompts, seconds)
 
     @contextmanager
     def view(self) -> Iterator[None]:
         """Measure what one view costs beside its calls: sampling, blending, filtering."""
-        started, called = self.now(), self._calls_s
+        started, called = self.now(), self.calls_s
         yield
-        self._views_s.append(max(0.0, self.now() - started - (self._calls_s - called)))
+        self._views_s.append(max(0.0, self.now() - started - (self.calls_s - called)))
 
     @contextmanager
     def sampling(self) -> Iterator[None]:
@@ -121,6 +142,21 @@ class Forecast:
         started = self.now()
         yield
         self._sampling_s = max(self._sampling_s, self.now() - started)
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Measure bringing a better result to disk between two views."""
+        started = self.now()
+        yield
+        self._save_s = max(self._save_s or 0.0, self.now() - started)
+
+    def may_save(self, estimates: Sequence[CostEstimate]) -> bool:
+        """Whether ``estimates`` still fit after a better result was brought to disk: none of them is given up
+        for it. The first time it is assumed to take what the coarse result did.
+        """
+        save_s = self._save_s if self._save_s is not None else self._end_s or 0.0
+        left = self._clock.usable_s() - self.end_s() - CALL_MARGIN * save_s
+        return PLAN_MARGIN * self.needs_s(estimates) < left and CALL_MARGIN * self.next_s(estimates) < left
 
     @contextmanager
     def ending(self, empty: bool = False) -> Iterator[None]:
@@ -144,16 +180,26 @@ class Forecast:
     def needs_s(self, estimates: Sequence[CostEstimate]) -> float:
         """Seconds that the windows and views of ``estimates`` will take, without any margin."""
         view_s = sum(self._views_s) / len(self._views_s) if self._views_s else 0.0
-        calls = (n.windows * n.times * n.passes * self._costs.mean_s(n.degree, n.voxels) for n in estimates)
+        calls = (n.windows * n.times * self._window_s(n) for n in estimates)
         return sum(calls) + view_s * sum(n.views for n in estimates)
+
+    def _window_s(self, estimate: CostEstimate) -> float:
+        """Mean seconds of one window: its encoding and its decodings."""
+        n, mean = estimate, self._costs.mean_s
+        encoding = n.encodings * mean(ENCODING + n.key, n.voxels, 0)
+        return encoding + n.decodings * mean(DECODING + n.key, n.voxels, n.prompts)
 
     def next_s(self, estimates: Sequence[CostEstimate]) -> float:
         """Seconds that the first window of ``estimates`` may take."""
         if not estimates:
             return 0.0
         first = estimates[0]
-        own = self._costs.slowest_s(first.degree, first.voxels)
-        return first.passes * (own or self._known.slowest_s(first.degree, first.voxels))
+        encoding = first.encodings * self._slowest_s(ENCODING + first.key, first.voxels, 0)
+        return encoding + first.decodings * self._slowest_s(DECODING + first.key, first.voxels, first.prompts)
+
+    def _slowest_s(self, key: str, voxels: int, prompts: int) -> float:
+        own = self._costs.slowest_s(key, voxels, prompts)
+        return own or self._known.slowest_s(key, voxels, prompts)
 
     def fits(self, estimates: Sequence[CostEstimate]) -> bool:
         """Whether ``estimates`` and the end of the case fit, and the next window even if it is a slow one."""
@@ -169,7 +215,7 @@ class Forecast:
         first, now = estimates[0], self.now()
         left = self._clock.usable_s() - self.end_s()
         return Approval(
-            self._costs.mean_s(first.degree, first.voxels),
+            self._window_s(first),
             now + left - PLAN_MARGIN * self.needs_s(estimates),
             now + left - CALL_MARGIN * MAX_GROWTH * self.next_s(estimates),
         )

@@ -17,7 +17,6 @@ from msgspec import structs
 
 from vesal.inference.data.errors import CancelledError
 from vesal.inference.data.results import LadderStep
-from vesal.inference.geometry.views import SIDE_MULTIPLE
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.timing.forecast import Approval, CostEstimate, Forecast
 from vesal.inference.timing.progress import ProgressCallback, WindowProgress
@@ -44,6 +43,8 @@ class Effort:
     fine: FineScope = FineScope.EVERYWHERE
     share: float = 1.0
     """share of the voxels of the first view over the volume"""
+    halvings: int = 0
+    """how often windows were halved, as they did not fit into GPU memory; the views stay as they are"""
 
     def of(self, rule: StageRule, first: bool) -> StageRule:
         """The rule as this effort runs it.
@@ -59,14 +60,16 @@ class Effort:
 @lru_cache(maxsize=1024)
 def _reduced(effort: Effort, rule: StageRule, first: bool) -> StageRule:
     """Cached: called before every window, for all remaining views."""
-    voxels, windows = rule.window_voxels, rule.max_windows
+    halvings = min(effort.halvings, max(0, (rule.window_voxels // rule.layout.min_voxels).bit_length() - 1))
+    voxels, windows = rule.window_voxels >> halvings, rule.max_windows << halvings
     if first and effort.share < 1:
-        windows = max(1, int(rule.max_windows * effort.share))
-        voxels = min(rule.window_voxels, int(rule.window_voxels * rule.max_windows * effort.share / windows))
-    several = rule.max_windows > 1 or rule.max_windows_if_empty > 1
+        allowed = voxels * windows * effort.share
+        windows = max(1, int(windows * effort.share))
+        voxels = min(voxels, int(allowed / windows))
+    several = rule.max_windows > 1 or rule.max_windows_if_empty > 1 or halvings > 0
     return structs.replace(
         rule,
-        window_voxels=max(SIDE_MULTIPLE**3, voxels),
+        window_voxels=max(min(rule.layout.min_voxels, rule.window_voxels), voxels),
         max_windows=windows,
         rounds=rule.rounds if effort.rounds is None else min(rule.rounds, effort.rounds),
         complementary_block=rule.complementary_block if effort.complementary else 0,
@@ -100,9 +103,9 @@ def rungs(stages: Sequence[PlannedStage]) -> Iterator[Rung]:
         yield Rung(f"overlap {overlap:g}", {"overlap": overlap})
     yield Rung("fine stage only where the coarse stage was uncertain", {"fine": FineScope.UNCERTAIN})
     yield Rung("coarse only", {"fine": FineScope.NOWHERE})
-    largest = max((s.rule.window_voxels * s.rule.max_windows for s in stages if s.first), default=0)
+    firsts = [stage.rule for stage in stages if stage.first]
     share = 0.5
-    while share * largest >= SIDE_MULTIPLE**3:
+    while any(share * rule.view_voxels >= rule.layout.min_voxels for rule in firsts):
         yield Rung(f"coarser spacing: 1/{1 / share:.0f} of the voxels", {"share": share})
         share /= 2
 
@@ -188,6 +191,14 @@ class Ladder:
             raise CancelledError(
                 f"The case was cancelled after window {self._windows} of the {status.stage} stage."
             )
+
+    def may_save(self) -> bool:
+        """Whether there is time to bring a better result to disk before the upcoming views."""
+        return self.forecast.may_save(self._costs(self.effort, None, False))
+
+    def halve_windows(self, times: int = 1) -> None:
+        """Halve all windows from now on so often: one did not fit into GPU memory."""
+        self.effort = replace(self.effort, halvings=self.effort.halvings + times)
 
     def approve(self, current: Costed) -> Approval:
         """How long it will hold that ``current`` and all that is upcoming fit, see `Forecast.approve`."""

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from vesal.inference.api import Model
 from vesal.inference.data.case import Case
@@ -16,9 +17,10 @@ from vesal.inference.engine import Engine
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.planning.manifest import CoveredTarget
 from vesal.inference.planning.profile import Override, Profile
-from vesal.inference.planning.rules import FilterRule, OrientationRule, StageRule
-from vesal.inference.stages.case_run import Segmentation
+from vesal.inference.planning.rules import OrientationRule, StageRule
+from vesal.inference.stages.segmentation import Segmentation
 from vesal.inference.timing.clock import Clock
+from vesal.postprocess.rule import Rule
 
 LEVELS = {"liver": 200, "spleen": 120, "kidney": 160, "cell": 200, "lesion": 240}
 """Brightness by which the fake network tells its targets apart; a text vector holds nothing else."""
@@ -70,13 +72,14 @@ class Constant:
 def make_profile(
     coarse: StageRule | None = None,
     fine: StageRule | None = None,
-    filters: FilterRule | None = None,
+    postprocess: tuple[Rule, ...] = (),
     targets: Sequence[tuple[str, str | None, str]] | None = None,
     overrides: tuple[Override, ...] = (),
     any_orientation: bool = True,
     orientation: OrientationRule | None = None,
+    stages: Sequence[str] = ("coarse", "fine"),
 ) -> Profile:
-    """A profile of the fake network: views of 32^3 voxels in both stages, no filters."""
+    """A profile of the fake network: views of 32^3 voxels in all stages, no rules of postprocessing."""
     if targets is None:
         targets = [(name, None, "CT") for name in ("liver", "spleen", "cell")]
         targets += [("kidney", side, "CT") for side in ("left", "right")]
@@ -86,20 +89,31 @@ def make_profile(
         family="nano",
         licence="none",
         bank=Path("nowhere"),
-        coarse=coarse or StageRule(window_voxels=32**3),
-        fine=fine or StageRule(window_voxels=32**3, margin_factor=1.2),
-        filters=filters or FilterRule(),
+        stages=make_stages(coarse, fine, stages),
+        postprocess=postprocess,
         overrides=overrides,
         targets=tuple(CoveredTarget(*t, any_orientation=any_orientation) for t in targets),
         orientation=orientation,
     )
 
 
+def make_stages(
+    coarse: StageRule | None = None,
+    fine: StageRule | None = None,
+    names: Sequence[str] = ("coarse", "fine"),
+) -> tuple[StageRule, ...]:
+    """Stages by name, the first locates; of 32^3 voxels where no rule is given."""
+    first = structs.replace(coarse or StageRule(window_voxels=32**3), name=names[0], role="locate")
+    then = fine or StageRule(window_voxels=32**3, margin_factor=1.2)
+    return first, *(structs.replace(then, name=name, role="refine") for name in names[1:])
+
+
 def make_engine(graph: Graph | None = None, **rules: Any) -> Engine:
     """An engine around one fake network for all degrees; ``rules`` go to ``make_profile``."""
     used = graph or Bright()
     graphs: Mapping[int, Graph] = {0: used, 1: used, 2: used}
-    return Engine(make_profile(**rules), FAKE_RUNTIME, NanoModel(graphs, BANK))
+    profile = make_profile(**rules)
+    return Engine(profile, FAKE_RUNTIME, NanoModel(graphs, BANK, profile))
 
 
 def make_model(graph: Graph | None = None, **rules: Any) -> Model:

@@ -1,10 +1,14 @@
 """A made case, and an engine without weights that finds bright cubes: what the tests of the loop need."""
 
+import json
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 
@@ -12,6 +16,8 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.data.results import LadderStep, PromptResult, StageReport
 from vesal.inference.output.logs import log_stage
+from vesal.inference.planning.manifest import MANIFEST
+from vesal.inference.planning.weights_folder import WEIGHTS
 from vesal.inference.runner.settings import Settings
 from vesal.inference.timing.clock import Clock
 
@@ -30,6 +36,31 @@ def write_case(path: Path, level: int = 200, prompts: dict[str, object] | None =
     wanted = prompts or {"1": "Liver in abdominal CT", "instance_label": 0}
     np.savez_compressed(path, imgs=image, spacing=np.array(SPACING_XYZ), text_prompts=np.array(wanted))
     return path
+
+
+def run_command(*arguments: object) -> int:
+    """The command in this process, as if it had just begun; its limits and its signal mask are put back."""
+    from vesal.inference.runner import command
+
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with (
+        mock.patch.object(command, "process_start_monotonic", time.monotonic),
+        mock.patch.dict(os.environ),
+    ):
+        try:
+            return command.main([str(argument) for argument in arguments])
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def write_broken_weights(folder: Path) -> Path:
+    """Weights with the shipped manifest, whose files are empty: they are found, and cannot be opened."""
+    folder.mkdir()
+    text = (WEIGHTS / "nano" / MANIFEST).read_text(encoding="utf-8")
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    for name in json.loads(text)["files"]:
+        (folder / name).touch()
+    return folder
 
 
 def read_output(path: Path) -> np.ndarray:
@@ -106,6 +137,7 @@ class FakeModel:
             ladder=[LadderStep("overlap 0", "0.1 s were left", 0.5)] if level == 203 else [],
             prompts={first.id: outcome},
             fallbacks=["coarse only: 0.1 s were left"] if level == 203 else [],
+            notes=(),
         )
 
 

@@ -12,7 +12,7 @@ from tests.inference.fake_models import Bright, made_image, make_case, make_engi
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.io.label_writer import write_label_map
 from vesal.inference.planning.rules import StageRule
-from vesal.inference.stages.case_run import Segmentation
+from vesal.inference.stages.segmentation import Segmentation
 from vesal.inference.timing.clock import Clock, case_budget_s
 
 CONCEPTS = ("liver", "spleen", "kidney", "cell")

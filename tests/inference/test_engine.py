@@ -15,12 +15,16 @@ from tests.inference.fake_models import (
     made_image,
     make_engine,
     make_prompt,
+    make_stages,
     segment,
 )
 from vesal.inference.data.errors import OutOfDeviceMemoryError
 from vesal.inference.io.label_writer import write_label_map
 from vesal.inference.planning.profile import Override
-from vesal.inference.planning.rules import FilterRule, StageRule
+from vesal.inference.planning.rules import StageRule
+from vesal.postprocess.components import Components
+from vesal.postprocess.instances import Instances
+from vesal.postprocess.presence import Presence
 
 CUBE = (slice(8, 20), slice(10, 24), slice(6, 26))
 LOW, HIGH = (slice(4, 12), slice(4, 12), slice(4, 12)), (slice(18, 28), slice(18, 28), slice(18, 28))
@@ -93,7 +97,7 @@ def test_300_blobs_become_the_255_largest() -> None:
 def test_small_objects_are_dropped_and_not_counted() -> None:
     image = made_image((32, 32, 32), (LOW, 200), ((slice(20, 21),) * 3, 200))
     result = segment(
-        make_engine(filters=FilterRule(min_object_voxels=2)),
+        make_engine(postprocess=(Instances(min_voxels=2),)),
         image,
         [make_prompt(1, "cell")],
         instance=True,
@@ -300,7 +304,7 @@ def test_a_lower_threshold_keeps_faint_voxels_and_ties_go_to_the_first() -> None
 
 @pytest.mark.parametrize("presence", [0.1, 0.9])
 def test_slices_without_presence_are_emptied(presence: float) -> None:
-    engine = make_engine(Constant(0.9, presence), filters=FilterRule(presence_threshold=0.5))
+    engine = make_engine(Constant(0.9, presence), postprocess=(Presence(threshold=0.5),))
     result = segment(engine, made_image((12, 16, 16)), [LIVER], spacing_dhw_mm=(5.0, 1.0, 1.0))
     assert bool(result.labels.any()) is (presence > 0.5)
 
@@ -308,7 +312,7 @@ def test_slices_without_presence_are_emptied(presence: float) -> None:
 def test_components_are_filtered_in_semantic_cases_only() -> None:
     """A large part and a smaller unsure one (level 189 gives 0.725): algorithm 3 keeps the large one."""
     image = made_image((32, 32, 32), (HIGH, 200), ((slice(4, 9),) * 3, 189))
-    engine = make_engine(filters=FilterRule(component_kinds=("organ",)))
+    engine = make_engine(postprocess=(Components(kinds=("organ",)),))
     assert np.count_nonzero(segment(engine, image, [LIVER]).labels) == 1000
     objects = segment(engine, image, [LIVER], instance=True)
     assert np.bincount(objects.labels.ravel())[1:].tolist() == [1000, 125]
@@ -317,7 +321,8 @@ def test_components_are_filtered_in_semantic_cases_only() -> None:
 def test_overrides_give_a_target_its_own_stages() -> None:
     """The spleen has no coarse stage: its fine one sees the whole volume, without a prompt."""
     bright = Bright()
-    own = Override("CT", "tissue", StageRule(window_voxels=4096, skip=True), StageRule(window_voxels=32**3))
+    stages = make_stages(StageRule(window_voxels=4096, skip=True), StageRule(window_voxels=32**3))
+    own = Override("CT", "tissue", stages)
     prompts = [LIVER, make_prompt(2, "spleen", kind="tissue")]
     image = made_image((32, 32, 32), (LOW, 200), (HIGH, 120))
     result = segment(make_engine(bright, overrides=(own,)), image, prompts)

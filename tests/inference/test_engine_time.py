@@ -9,6 +9,7 @@ from msgspec import structs
 from tests.inference.fake_models import Bright, Saved, made_image, make_engine, make_prompt, segment
 from vesal.inference.engine import Segmentation
 from vesal.inference.planning.rules import StageRule
+from vesal.inference.stages import case_run
 from vesal.inference.timing.clock import Clock
 
 CUBE = (slice(70, 90), slice(40, 60), slice(100, 120))
@@ -190,3 +191,58 @@ def test_windows_that_grow_dearer_are_left_out_last() -> None:
     assert slow.at < 60.0
     assert any("left out" in step for step in steps(result))
     assert any(f.startswith("time ran short, ") and "windows left out and" in f for f in result.fallbacks)
+
+
+def test_every_better_result_is_saved_before_the_next_view() -> None:
+    """The next one may be the one that hangs. The first view refines the liver, the second the spleen; the
+    last result is written by the caller.
+    """
+    cubes = (slice(4, 17),) * 3, (slice(40, 55),) * 3
+    image = made_image((64, 64, 64), (cubes[0], 200), (cubes[1], 120))
+    prompts = [LIVER, make_prompt(2, "spleen")]
+    saved = Saved()
+    fine = StageRule(window_voxels=32**3, margin_factor=1.2, max_targets_per_view=1)
+    result = segment(make_engine(fine=fine), image, prompts, save=saved)
+    assert [stage.name for stage in result.stages] == ["coarse", "fine liver", "fine spleen"]
+    coarse, first = saved.maps
+    np.testing.assert_array_equal(first == 1, image == 200)
+    np.testing.assert_array_equal(first == 1, result.labels == 1)
+    np.testing.assert_array_equal(first == 2, (coarse == 2) & (first != 1))
+    assert not np.array_equal(coarse == 1, first == 1) and not np.array_equal(coarse == 2, result.labels == 2)
+
+
+def test_no_view_is_given_up_for_saving_the_one_before() -> None:
+    """A view takes 10 s and writing as long: of 60 s are left 30 after the first view, 20 if it were written;
+    the second view and the end take 10 s and 12.5 s, more with their margin. It is run, and not written
+    before.
+    """
+    slow = Slow(10.0)
+    image = made_image((64, 64, 64), ((slice(4, 17),) * 3, 200), ((slice(40, 55),) * 3, 120))
+    writes: list[float] = []
+
+    def save(labels: np.ndarray) -> None:
+        slow.at += 10.0
+        writes.append(slow.at)
+
+    fine = StageRule(window_voxels=32**3, margin_factor=1.2, max_targets_per_view=1)
+    prompts = [LIVER, make_prompt(2, "spleen")]
+    result = segment(make_engine(slow, fine=fine), image, prompts, clock=slow.clock(60.0), save=save)
+    assert writes == [20.0] and steps(result) == [] and slow.at == 40.0
+    assert {p: o.stages for p, o in result.prompts.items()} == {1: ("coarse", "fine"), 2: ("coarse", "fine")}
+
+
+def test_what_the_report_counts_is_counted_after_the_labels_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And once: it takes time that the case does not have before its output is written."""
+    counted: list[str] = []
+    count = case_run.prompt_results
+
+    def counting(*given: object) -> object:
+        counted.append("now")
+        return count(*given)
+
+    monkeypatch.setattr(case_run, "prompt_results", counting)
+    result = segment(make_engine(), IMAGE, [LIVER])
+    assert result.labels.any() and counted == []
+    assert result.prompts[1].voxels == result.prompts[1].voxels > 0 and counted == ["now"]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from vesal.postprocess.checks import ArrayShapeError
-from vesal.postprocess.components import ComponentRules, class_boxes, filter_class
+from vesal.postprocess.components import Components, class_boxes, filter_class
 
-PAPER = ComponentRules()
-AS_PUBLISHED = ComponentRules(min_size_ratio=None)
+PAPER = Components()
+AS_PUBLISHED = Components(min_size_ratio=None)
 
 # Two means of 0.86 each: which of them is larger hangs on numpy's rounding there.
 HANGS_ON_ROUNDING = {"exact_086"}
@@ -157,7 +157,7 @@ def test_empty_planes_between_specks_change_nothing(seed):
         start = rng.integers(0, (28, 38, 48))
         mask[tuple(slice(a, a + rng.integers(1, 4)) for a in start)] = True
     probability = rng.uniform(0.5, 1, mask.shape).astype(np.float16)
-    rules = ComponentRules(max_components=3)
+    rules = Components(max_components=3)
     components, count = cc3d.connected_components(mask, connectivity=6, return_N=True)
     sizes = np.bincount(components[mask], minlength=count + 1)[1:]
     largest = np.argsort(-sizes, kind="stable")[:3] + 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vesal.postprocess.checks import ArrayShapeError
-from vesal.postprocess.instances import split_instances
+from vesal.postprocess.instances import Instances, split_instances
 
 
 def row(text):
@@ -78,3 +78,9 @@ def test_objects_are_counted_as_in_the_whole_volume() -> None:
         assert (np.diff(sizes) <= 0).all()
         firsts = [int(np.flatnonzero(ids.ravel() == i)[0]) for i in range(1, len(sizes) + 1)]
         assert all(a < b for a, b, s, t in zip(firsts, firsts[1:], sizes, sizes[1:], strict=False) if s == t)
+
+
+def test_the_rule_tells_prompts_apart_and_drops_small_objects():
+    labels = np.array([[[7, 7, 7, 3, 3, 0, 3]]], np.uint16)
+    assert Instances(min_voxels=2).split(labels)[0, 0].tolist() == [1, 1, 1, 2, 2, 0, 0]
+    assert Instances().split(labels)[0, 0].tolist() == [1, 1, 1, 2, 2, 0, 3]

@@ -13,7 +13,7 @@ pytest.importorskip("onnx", reason="export writes with onnx")
 from tests.training.made import rule  # noqa: E402
 from vesal.inference.data.terms import MODALITIES  # noqa: E402
 from vesal.inference.families.nano import SIDE_CODES  # noqa: E402
-from vesal.inference.geometry.views import fit_view  # noqa: E402
+from vesal.inference.geometry.fit import fit_view  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
 from vesal.inference.planning.weights_folder import WEIGHTS  # noqa: E402
 from vesal.inference.runtime.choice import choose_runtime  # noqa: E402
@@ -173,5 +173,5 @@ def test_a_new_folder_gets_the_same_bytes_and_rules_without_scores(
     for name in ("weights.bin", "degree0.onnx", "degree1.onnx", "degree2.onnx"):
         assert sha256(tmp_path / "mine" / name) == sha256(folder / name)
     profile = read_profile(tmp_path / "mine")
-    assert profile.name == "mine" and profile.coarse.window_voxels > 0
+    assert profile.name == "mine" and profile.stage("coarse").window_voxels > 0
     assert profile.targets and all(target.dsc is None for target in profile.targets)

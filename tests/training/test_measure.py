@@ -16,13 +16,15 @@ from tests.conftest import ROOT  # noqa: E402
 from tests.inference.fake_models import Bright, make_model  # noqa: E402
 from tests.training.made import LIVER, SHAPE, SPLEEN, write_volume  # noqa: E402
 from vesal.inference.data.errors import UsageError  # noqa: E402
-from vesal.inference.planning.rules import FilterRule  # noqa: E402
+from vesal.inference.planning.rules import StageRule  # noqa: E402
+from vesal.postprocess.components import Components  # noqa: E402
+from vesal.postprocess.presence import Presence  # noqa: E402
 from vesal.training.anatomy import Anatomy  # noqa: E402
 from vesal.training.measure import data, finer, orientation, paraphrases, phrasings, presence, stages, swaps  # noqa: E402
 from vesal.training.measure.__main__ import MEASUREMENTS, flags_of_all, make_parser  # noqa: E402
 from vesal.training.measure.absent import Foreign, absent_from, read_foreign  # noqa: E402
 from vesal.training.measure.results import ResultsError, fingerprint, read_json, write_json  # noqa: E402
-from vesal.training.measure.runs import Labelled, read_labelled  # noqa: E402
+from vesal.training.measure.runs import Labelled, read_labelled, run_case  # noqa: E402
 from vesal.training.scores import score_case  # noqa: E402
 
 LIVER_KEY, SPLEEN_KEY, CELL_KEY = (("liver", None, "CT"), ("spleen", None, "CT"), ("cell", None, "CT"))
@@ -176,13 +178,14 @@ def test_voxels_on_slices_without_the_target_are_counted_along_the_axis() -> Non
 
 def test_the_filter_takes_away_slices_below_its_threshold(made: Labelled) -> None:
     """The network gives every voxel, with presence 0.3 in the first half of the 14 slices."""
-    model = make_model(EveryWhere(), filters=FilterRule(presence_threshold=0.1))
+    model = make_model(EveryWhere(), postprocess=(Components(), Presence(threshold=0.1)))
     shown = {
         t: presence.shown_targets(t, presence.with_threshold(model, t), made)[0] for t in (0.0, 0.1, 0.5)
     }
     assert shown[0.0].false_slices == shown[0.1].false_slices == shown[0.0].empty_slices == SHAPE[0] - 6
     assert shown[0.5].false_slices < shown[0.1].false_slices
-    assert model.profile.filters.presence_threshold == 0.1
+    assert model.profile.postprocess == (Components(), Presence(threshold=0.1))
+    assert presence.with_threshold(model, 0.5).profile.postprocess == (Presence(threshold=0.5), Components())
     gone = [
         presence.absent_targets(t, presence.with_threshold(model, t), made, [CELL])[0] for t in (0.0, 0.5)
     ]
@@ -382,3 +385,14 @@ def test_volumes_and_targets_of_the_sets_are_counted(tmp_path: Path) -> None:
 def test_many_targets_are_counted_and_a_few_named() -> None:
     assert data.shown(["a", "b"]) == "a, b"
     assert data.shown([str(i) for i in range(9)]) == "9 structures, such as 0, 1, 2, 3, 4, 5, 6, 7"
+
+
+def test_the_coarse_map_of_a_run_is_the_first_one_saved(made: Labelled) -> None:
+    """Views that are refined one by one are saved too; they are no coarse results."""
+    fine = StageRule(window_voxels=32**3, margin_factor=1.2, max_targets_per_view=1)
+    model = make_model(Bright(), fine=fine)
+    run = run_case(model, made.case, made.prompts)
+    maps: list[np.ndarray] = []
+    model.segment_case(made.case, made.prompts, save=lambda labels: maps.append(labels.copy()))
+    assert len([s for s in run.result.stages if s.stage == "fine"]) == len(maps) == 2
+    assert np.array_equal(run.coarse, maps[0])

@@ -11,12 +11,14 @@ pytest.importorskip("torch", reason="training needs torch")
 
 from tests.training.made import made_volume, rule  # noqa: E402
 from vesal.inference.data.prompt import Query  # noqa: E402
+from vesal.inference.geometry.fit import fit_view  # noqa: E402
 from vesal.inference.geometry.resample import labels_to_view  # noqa: E402
-from vesal.inference.geometry.views import Box, fit_view  # noqa: E402
+from vesal.inference.geometry.views import Box  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
 from vesal.inference.planning.rules import StageRule  # noqa: E402
 from vesal.inference.planning.weights_folder import WEIGHTS  # noqa: E402
 from vesal.inference.stages.regions import find_regions  # noqa: E402
+from vesal.inference.stages.stage_result import Latest, StageResult  # noqa: E402
 from vesal.inference.stages.view_task import Volume  # noqa: E402
 from vesal.training import views  # noqa: E402
 from vesal.training.ideas import Ideas  # noqa: E402
@@ -29,11 +31,11 @@ VOXELS = 24 * 32 * 32
 
 def test_fine_views_are_shared_in_training_as_at_run_time() -> None:
     profile = read_profile(WEIGHTS / "nano", check_digests=False)
-    for used in (profile.fine, *(o.fine for o in profile.overrides)):
+    for _, used in (profile.stages, *(o.stages for o in profile.overrides)):
         assert used.max_targets_per_view == TOGETHER
         assert CLOSER[0] * COARSER <= used.max_spacing_ratio <= CLOSER[1] * COARSER
         assert GROW[0] <= used.margin_factor <= GROW[1]
-    ct = next(o.fine for o in profile.overrides if o.modality == "CT" and o.kind is None)
+    _, ct = next(o.stages for o in profile.overrides if o.modality == "CT" and o.kind is None)
     rules = {name: r.finest_mm for name, r in read_rules().items() if name.startswith("CT_")}
     assert rules.pop("CT_Sarcoma") == 0.0, "lesions are looked at as fine as they were acquired"
     assert set(rules.values()) == {ct.min_spacing_mm}
@@ -81,8 +83,9 @@ def test_a_fine_view_of_training_is_that_of_the_engine(
         rng = np.random.default_rng(seed)
         coarse = coarse_item(made, rule(), VOXELS, rng, ideas=still)
         found = (views.unpose(coarse.truth[0], coarse) > 0.5).astype(np.float32)
-        passed = SimpleNamespace(probability=found, view=coarse.view)
-        targets = find_regions(volume, used, passed, queries)
+        passed = StageResult(coarse.view, found, np.ones(found.shape[:2]), 1, 0, 0.0, "")
+        before = [Latest(passed, row, 0.5) for row in range(len(found))]
+        targets = find_regions(volume, used, before, queries)
         seen = fine_item(coarse, found, replace(rule(), finest_mm=finest_mm), VOXELS, rng, still).view
         expected = [fit_view(t.box, volume.spacing_dhw_mm, VOXELS, finest_mm) for _, t in targets]
         assert seen in expected

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="published files are converted with torch")
 pytest.importorskip("onnx", reason="conversion writes ONNX graphs")
 
+from tests.inference.fake_models import make_prompt  # noqa: E402
 from tests.weights.made import Made, make  # noqa: E402
 from vesal.inference.data.errors import ProfileError  # noqa: E402
-from vesal.inference.families.network_input import image_channels  # noqa: E402
+from vesal.inference.data.prompt import Query  # noqa: E402
+from vesal.inference.families.contract import Decoded, Window  # noqa: E402
 from vesal.inference.families.query import QueryModel  # noqa: E402
+from vesal.inference.geometry.views import View  # noqa: E402
 from vesal.inference.planning.digests import KEPT  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
 from vesal.inference.runtime.onnx import OnnxRuntime  # noqa: E402
@@ -28,17 +30,13 @@ CLOSE = 1e-4
 """Largest difference in fp32, as a share of the largest logit: rounding alone makes a tenth of it."""
 
 
-@dataclass(frozen=True)
-class Query:
+def query(concept: str, side: str | None = None, modality: str = "CT", sentence: str = "") -> Query:
     """What a model is asked."""
-
-    concept: str
-    side: str | None = None
-    modality: str = "CT"
-    sentence: str = ""
+    name = f"{side} {concept}" if side else concept
+    return Query(1, name, concept, side, modality, "organ", sentence)
 
 
-QUERIES = [Query("liver"), Query("kidney", "left", "MR"), Query("kidney", sentence="a left kidney, on US")]
+QUERIES = [query("liver"), query("kidney", "left", "MR"), query("kidney", sentence="a left kidney, on US")]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +68,13 @@ def window(shape: tuple[int, int, int], prompts: int) -> tuple[np.ndarray, np.nd
     return rng.integers(0, 256, shape).astype(np.uint8), rng.random((prompts, *shape)) > 0.8
 
 
+def decode(model: QueryModel, stage: str, image: np.ndarray, spatial: np.ndarray | None, queries) -> Decoded:
+    """One window (d, h, w) uint8 as the engine runs it."""
+    network, view = model.stage(stage), View((0.0,) * 3, (1.0,) * 3, image.shape, 0, 0)
+    encoded = network.encode(Window(network.prepare(image.astype(np.float32), view, None), 0))
+    return network.decode(encoded, model.encode_prompts(queries), spatial, None)
+
+
 def logit(probability: np.ndarray) -> np.ndarray:
     """Back from probabilities, in double precision."""
     p = np.clip(probability.astype(np.float64), 1e-7, 1 - 1e-7)
@@ -88,26 +93,27 @@ def test_the_engine_gets_the_networks_numbers(medal_s: Made, stage: str, count: 
     """Axes (d, h, w), any number of prompts, with and without masks, each stage its own network."""
     model, queries = opened(medal_s), QUERIES[:count]
     image, masks = window((32, 96, 64), count)
-    embedding = model.fine.embed(queries)
-    network = model.coarse if stage == "coarse" else model.fine
     hint = masks.astype(np.float32) if prompted else None
-    probability, presence = network.predict(image_channels(image, (100.0, 50.0)), hint, embedding)
+    found = decode(model, stage, image, hint, queries)
     boxes = masks[None].astype(np.float32) if prompted else None
     wanted = SYSTEMS["medal-s"].logits(
-        medal_s.networks[stage], image[None, None].astype(np.float32), embedding.text, boxes
+        medal_s.networks[stage],
+        image[None, None].astype(np.float32),
+        model.encode_prompts(queries).text,
+        boxes,
     )
-    assert presence.shape == (count, 32) and (presence == 1).all()
+    assert found.probability.shape == (count, 32, 96, 64) and found.presence is None
     # Where probabilities saturate they tell nothing of the logits.
     free = np.abs(wanted) < 8
-    assert np.abs(logit(probability) - wanted)[free].max() < CLOSE * max(8, np.abs(wanted).max())
+    assert np.abs(logit(found.probability) - wanted)[free].max() < CLOSE * max(8, np.abs(wanted).max())
 
 
 def test_graphs_agree_with_networks(medal_s: Made) -> None:
     """The converter's own measure, in each runtime that is here."""
     for stage, network in medal_s.networks.items():
         graphs = {role: medal_s.out / name for role, name in manifest(medal_s)["graphs"][stage].items()}
-        assert set(graphs) == {"plain", "prompted"}
-        queries = opened(medal_s).fine.embed(QUERIES).text
+        assert set(graphs) == {"encoder", "embed", "prompted"}
+        queries = opened(medal_s).encode_prompts(QUERIES).text
         found = verify.measure(SYSTEMS["medal-s"].run_of(network), graphs, queries, (32, 64, 64))
         assert found["fp32"].worst < CLOSE and found["fp32"].share > 0.9999
 
@@ -117,10 +123,11 @@ def test_openvino_agrees_with_networks(medal_s: Made) -> None:
     pytest.importorskip("openvino", reason="not the runtime here")
     from vesal.inference.runtime.openvino import OpenVino
 
-    queries = opened(medal_s).fine.embed(QUERIES).text
+    queries = opened(medal_s).encode_prompts(QUERIES).text
     image, boxes = verify.synthetic_window((32, 64, 64), len(queries))
-    graph = OpenVino(1, "a test").load(medal_s.out / "fine-prompted.onnx", "fp32")
-    logits = graph({"image": image, "text": queries[None], "prompt": boxes})["logits"][0]
+    graph = OpenVino(1, "a test").load(medal_s.out / "fine-prompted.onnx", "fp32", one_shape=True)
+    encoded = graph({"image": image, "text": queries[None], "prompt": boxes})
+    logits = np.tensordot(encoded["masks"][0], encoded["features"][0], 1)
     found = verify.agreement_of(
         logits, SYSTEMS["medal-s"].logits(medal_s.networks["fine"], image, queries, boxes)
     )
@@ -134,7 +141,7 @@ def test_queries_are_text_plus_modality(medal_s: Made) -> None:
     ids, mask = (torch.from_numpy(each) for each in tokens.batch(texts))
     with torch.no_grad():
         wanted = medal_s.encoder(ids, mask, torch.tensor([0, 1, 0])).numpy()
-    assert np.abs(opened(medal_s).fine.embed(QUERIES).text - wanted).max() < 1e-4
+    assert np.abs(opened(medal_s).encode_prompts(QUERIES).text - wanted).max() < 1e-4
 
 
 def test_the_manifest_tells_sources_and_digests(medal_s: Made) -> None:
@@ -147,7 +154,15 @@ def test_the_manifest_tells_sources_and_digests(medal_s: Made) -> None:
     assert told["network"]["coarse"]["window_dhw"] == [32, 64, 64]
     assert told["network"]["coarse"]["spacing_dhw_mm"] == [3.0, 1.5, 1.5]
     assert told["network"]["fine"]["window_dhw"] == [192, 192, 192], "the published one: no name tells"
-    assert told["coarse"]["window_voxels"] == 32 * 64 * 64
+    coarse, fine = told["stages"]
+    assert (coarse["name"], coarse["role"], fine["name"], fine["role"]) == (
+        "coarse",
+        "locate",
+        "fine",
+        "refine",
+    )
+    assert coarse["window_voxels"] == 32 * 64 * 64
+    assert coarse["layout"] == fine["layout"] == {"kind": "fit", "multiple": 32, "degrees": False}
 
 
 def test_fp16_halves_the_weights_and_keeps_the_classes(medal_s: Made, tmp_path: Path) -> None:
@@ -160,31 +175,33 @@ def test_fp16_halves_the_weights_and_keeps_the_classes(medal_s: Made, tmp_path: 
     assert 0.45 < sizes[0] / sizes[1] < 0.55
     assert "text" not in told and not (tmp_path / "text.onnx").exists()
     model = QueryModel.open(read_profile(tmp_path), OnnxRuntime(1, "a test"))
-    assert model.knows("liver") and not model.knows("a sentence")
+    assert model.understands(make_prompt(1, "liver")).queries
+    assert not model.understands(make_prompt(1, None, text="a sentence")).queries
+    assert opened(medal_s).understands(make_prompt(1, None, text="a sentence")).queries
     with pytest.raises(ProfileError, match="--sentences"):
-        model.fine.embed(QUERIES)
+        model.encode_prompts(QUERIES)
 
 
 def test_sat_has_one_network_and_no_spatial_prompts(sat: Made) -> None:
     model, told = opened(sat), manifest(sat)
-    assert model.coarse is model.fine and set(told["graphs"]) == {"fine"} and told["coarse"]["skip"]
+    assert model.stage("coarse") is model.stage("fine") and set(told["graphs"]) == {"fine"}
+    assert [(rule["name"], rule["role"]) for rule in told["stages"]] == [("fine", "refine")]
+    assert not model.capabilities.mask and not model.stage("fine").takes_prompts
     image, masks = window((64, 32, 64), 2)
-    embedding = model.fine.embed(QUERIES[:2])
-    channels = image_channels(image, (100.0, 50.0))
-    probability, _ = model.fine.predict(channels, None, embedding)
-    wanted = SYSTEMS["sat"].logits(
-        sat.networks["fine"], image[None, None].astype(np.float32), embedding.text, None
-    )
+    probability = decode(model, "fine", image, None, QUERIES[:2]).probability
+    text = model.encode_prompts(QUERIES[:2]).text
+    raw = image[None, None].astype(np.float32)
+    wanted = SYSTEMS["sat"].logits(sat.networks["fine"], raw, text, None)
     free = np.abs(wanted) < 8
     assert np.abs(logit(probability) - wanted)[free].max() < CLOSE * max(8, np.abs(wanted).max())
-    with_masks, _ = model.fine.predict(channels, masks.astype(np.float32), embedding)
-    assert np.array_equal(with_masks, probability)
+    with_masks = decode(model, "fine", image, masks.astype(np.float32), QUERIES[:2])
+    assert np.array_equal(with_masks.probability, probability)
 
 
 def test_modalities_that_the_weights_lack_are_not_covered(sat: Made) -> None:
     assert {t["modality"] for t in manifest(sat)["targets"]} == {"CT", "MR", "US", "PET"}
     with pytest.raises(ProfileError, match="not Microscopy"):
-        opened(sat).fine.embed([Query("cell", None, "Microscopy")])
+        opened(sat).encode_prompts([query("cell", None, "Microscopy")])
 
 
 def test_a_wrong_file_leaves_the_folder_as_it_was(
@@ -327,7 +344,8 @@ def test_the_published_container_converts_as_it_is(shared: Path, tmp_path: Path)
     assert main(["medal-s", *stages, *text, *tokenizer, "-o", str(tmp_path), "--store", "fp32"]) == 0
     stored = np.load(file.parent / "expected_forward.npz")
     image = np.moveaxis(stored["image"], -1, 0)[None, None].astype(np.float32)
-    graph = OnnxRuntime(1, "a test").load(tmp_path / "fine-plain.onnx")
-    logits = np.moveaxis(graph({"image": image, "text": stored["queries"][None]})["logits"][0], 1, -1)
+    graphs = {role: tmp_path / f"fine-{role}.onnx" for role in ("encoder", "embed")}
+    found = verify.graph_logits(graphs, OnnxRuntime(1, "a test"), image, stored["queries"], None)
+    logits = np.moveaxis(found, 1, -1)
     assert np.abs(logits - stored["logits"]).max() < CLOSE * np.abs(stored["logits"]).max()
     assert (verify.class_map(logits) == verify.class_map(stored["logits"])).mean() > 0.9999

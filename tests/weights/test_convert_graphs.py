@@ -15,7 +15,7 @@ from vesal.inference.runtime.onnx import OnnxRuntime  # noqa: E402
 from vesal.networks.medal_s import MedalS, prompt_union  # noqa: E402
 from vesal.networks.sat import Sat, Sizes, sizes_of  # noqa: E402
 from vesal.weights.convert import verify  # noqa: E402
-from vesal.weights.convert.graphs import ViewGraph, save_graphs, view_graph  # noqa: E402
+from vesal.weights.convert.graphs import EmbedGraph, EncoderGraph, graphs_of, save_graphs  # noqa: E402
 from vesal.weights.convert.systems.medal_s import MEDAL_S  # noqa: E402
 from vesal.weights.text.export import read_safetensors  # noqa: E402
 
@@ -45,10 +45,32 @@ def recorded(shared: Path, system: str, name: str) -> dict[str, np.ndarray]:
     return inputs | {key: value for key, value in stored.items() if key.startswith("logits")}
 
 
-def forward(path: Path, case: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
-    """Logits (N, h, w, d) of a graph in ONNX Runtime."""
-    graph = OnnxRuntime(1, "a test").load(path)
-    return np.moveaxis(graph({name: case[name] for name in names})["logits"][0], 1, -1)
+def write(model: Sat, folder: Path, as_fp16: bool = False) -> Path:
+    """The graphs of a network, named by their roles."""
+    graphs = graphs_of(model, folder / "t")
+    save_graphs({f"{role}.onnx": graph for role, graph in graphs.items()}, folder, "weights.bin", as_fp16)
+    return folder
+
+
+def forward(folder: Path, case: dict[str, np.ndarray]) -> np.ndarray:
+    """Logits (N, h, w, d) of the graphs in ONNX Runtime; with spatial prompts where the case has them."""
+    graphs = {path.stem: path for path in folder.glob("*.onnx")}
+    runtime = OnnxRuntime(1, "a test")
+    found = verify.graph_logits(graphs, runtime, case["image"], case["text"][0], case.get("prompt"))
+    return np.moveaxis(found, 1, -1)
+
+
+def without_prompts(case: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same case."""
+    return {name: value for name, value in case.items() if name != "prompt"}
+
+
+def exported_logits(model: Sat, image: Any, text: Any) -> np.ndarray:
+    """Logits (N, h, w, d) of the exported form in torch, without prompts, in the model's dtype."""
+    features, tokens, positions = EncoderGraph(model).eval()(image)
+    masks = EmbedGraph(model).eval()(tokens, positions, text)
+    logits = torch.einsum("bnc,bcdhw->bnhwd", masks, features)[0]
+    return logits.double().numpy()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,19 +81,15 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module", params=["fp32", "fp16"])
 def medal_s(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both graphs of Medal S; the folder's name begins with how its weights are stored."""
+    """The graphs of Medal S; the folder's name begins with how its weights are stored."""
     folder = tmp_path_factory.mktemp(request.param)
-    model = network(shared, "medals")
-    graphs = {f"{p}.onnx": view_graph(model, p == "prompted", folder / "t") for p in ("plain", "prompted")}
-    save_graphs(graphs, folder, "weights.bin", request.param == "fp16")
-    return folder
+    return write(network(shared, "medals"), folder, request.param == "fp16")
 
 
 @pytest.mark.parametrize("name", ["A", "B"])
 def test_recorded_logits_come_out_of_the_graphs(medal_s: Path, shared: Path, name: str) -> None:
     case = recorded(shared, "medals", name)
-    plain = forward(medal_s / "plain.onnx", case, ("image", "text"))
-    prompted = forward(medal_s / "prompted.onnx", case, ("image", "text", "prompt"))
+    plain, prompted = forward(medal_s, without_prompts(case)), forward(medal_s, case)
     for found, wanted in (
         (plain, case["logits_zero_prompt"]),
         (prompted[:, ::2, ::2, ::2], case["logits_label_prompt_sub2"]),
@@ -86,18 +104,15 @@ def test_zeros_as_prompts_are_no_prompts(medal_s: Path, shared: Path) -> None:
     """What is left out of the graph without prompts multiplies zeros only."""
     case = recorded(shared, "medals", "B")
     case["prompt"] = np.zeros_like(case["prompt"])
-    with_zeros = forward(medal_s / "prompted.onnx", case, ("image", "text", "prompt"))
-    without = forward(medal_s / "plain.onnx", case, ("image", "text"))
+    with_zeros, without = forward(medal_s, case), forward(medal_s, without_prompts(case))
     assert verify.agreement_of(with_zeros, without).worst < CLOSE / 10
 
 
 @pytest.mark.parametrize(("name", "every"), [("A", 2), ("B", 1)])
 def test_recorded_logits_come_out_of_sats_graph(shared: Path, tmp_path: Path, name: str, every: int) -> None:
-    save_graphs(
-        {"g.onnx": view_graph(network(shared, "sat"), False, tmp_path / "t")}, tmp_path, "w.bin", False
-    )
+    write(network(shared, "sat"), tmp_path)
     case = recorded(shared, "sat", name)
-    found = forward(tmp_path / "g.onnx", case, ("image", "text"))[:, ::every, ::every, ::every]
+    found = forward(tmp_path, without_prompts(case))[:, ::every, ::every, ::every]
     assert verify.agreement_of(found, case["logits"]).worst < CLOSE
 
 
@@ -122,11 +137,11 @@ def test_only_rounding_sets_graph_and_network_apart(
     """
     model, case = network(shared, system), recorded(shared, system, name)
     truth = exact(model, case, torch.float64)
-    form = ViewGraph(model, False).double().eval()
-    given = form(torch.from_numpy(case["image"]).double(), torch.from_numpy(case["text"]).double())[0]
-    assert np.abs(np.moveaxis(given.numpy(), 1, -1) - truth).max() < 1e-4
-    save_graphs({"g.onnx": view_graph(model, False, tmp_path / "t")}, tmp_path, "w.bin", False)
-    graph = np.abs(forward(tmp_path / "g.onnx", case, ("image", "text")) - truth).max()
+    image, text = torch.from_numpy(case["image"]).double(), torch.from_numpy(case["text"]).double()
+    given = exported_logits(copy.deepcopy(model).double(), image, text)
+    assert np.abs(given - truth).max() < 1e-4
+    write(model, tmp_path)
+    graph = np.abs(forward(tmp_path, without_prompts(case)) - truth).max()
     rounding = np.abs(exact(model, case, torch.float32) - truth).max()
     assert graph < 2 * rounding
     assert rounding > 5e-5, "else the graph could be asked to agree to less"
@@ -137,20 +152,20 @@ def test_a_network_as_deep_as_sat_pro_is_exported(tmp_path: Path) -> None:
     """Three convolutions a stage instead of two, and a projection wider than the queries."""
     torch.manual_seed(0)
     model = Sat(Sizes(3, (8, 8, 16, 16, 32, 32), 3, 24, 48, 12, 32, 2)).eval()
-    save_graphs({"g.onnx": view_graph(model, False, tmp_path / "t")}, tmp_path, "w.bin", False)
+    write(model, tmp_path)
     rng = np.random.default_rng(0)
     case = {
         "image": rng.integers(0, 256, (1, 1, 64, 32, 32)).astype(np.float32),
         "text": rng.normal(size=(1, 3, 24)).astype(np.float32),
     }
     wanted = exact(model, case, torch.float32)
-    assert verify.agreement_of(forward(tmp_path / "g.onnx", case, ("image", "text")), wanted).worst < CLOSE
+    assert verify.agreement_of(forward(tmp_path, without_prompts(case)), wanted).worst < CLOSE
 
 
-def test_weights_are_stored_once_for_both_graphs(medal_s: Path, shared: Path) -> None:
+def test_weights_are_stored_once_for_all_graphs(medal_s: Path, shared: Path) -> None:
     parameters = sum(p.numel() for p in network(shared, "medals").parameters())
     each = 2 if medal_s.name.startswith("fp16") else 4
-    # The fusion of the plain graph is half of the other's, and both have it.
+    # The encoder's fusion is half of the other's, and both are there.
     assert (medal_s / "weights.bin").stat().st_size < 1.05 * each * parameters
 
 
@@ -163,6 +178,7 @@ def test_taking_the_mean_off_brings_bf16_twice_nearer(shared: Path) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         published = MEDAL_S.logits(model, case["image"], case["text"][0], None)
         image, text = torch.from_numpy(case["image"]), torch.from_numpy(case["text"])
-        exported = ViewGraph(model, False)(image, text)[0].float().numpy()
-    off = [float(np.sqrt(np.mean((np.moveaxis(x, 1, -1) - wanted) ** 2))) for x in (published, exported)]
+        exported = exported_logits(model, image, text)
+    published = np.moveaxis(published, 1, -1)
+    off = [float(np.sqrt(np.mean((x - wanted) ** 2))) for x in (published, exported)]
     assert off[1] < off[0] / 2

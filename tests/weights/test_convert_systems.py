@@ -19,10 +19,10 @@ from tests.weights.made import make  # noqa: E402
 from vesal.inference.planning.manifest import Provenance  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
 from vesal.weights.convert import __main__ as command  # noqa: E402
-from vesal.weights.convert.graphs import AXES, trace  # noqa: E402
+from vesal.weights.convert.graphs import FREE_AXES, trace  # noqa: E402
 from vesal.weights.convert.keymap import Part, Shapes  # noqa: E402
 from vesal.weights.convert.parts import BIOLORD_TEXT  # noqa: E402
-from vesal.weights.convert.system import PLAIN, Geometry, StageFile, System  # noqa: E402
+from vesal.weights.convert.system import Geometry, StageFile, System  # noqa: E402
 from vesal.weights.convert.systems import SYSTEMS  # noqa: E402
 
 WIDTH = 24
@@ -58,10 +58,40 @@ def tiny_tensors(shapes: Shapes) -> list[str]:
     return ["features.weight", "features.bias"]
 
 
-def tiny_graph(network: Tiny, role: str, path: Path) -> ModelProto:
-    inputs = [torch.rand(1, 1, 4, 5, 6), torch.rand(1, 2, WIDTH)]
-    free = {"image": AXES, "text": {1: "prompts"}, "logits": {1: "prompts", **AXES}}
-    return trace(network, inputs, ["image", "text"], ["logits"], free, path)
+class TinyEncoder(nn.Module):
+    """What does not depend on the prompts; tokens and positions are of no use to this network."""
+
+    def __init__(self, network: Tiny) -> None:
+        super().__init__()
+        self.features = network.features
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features = self.features(image / 255)
+        tokens = features.mean((3, 4)).transpose(1, 2)
+        return features, tokens, tokens[0]
+
+
+class TinyEmbed(nn.Module):
+    """The queries as they are."""
+
+    def forward(self, tokens: Tensor, positions: Tensor, text: Tensor) -> Tensor:
+        return text + 0 * (tokens.sum() + positions.sum())
+
+
+def tiny_graphs(network: Tiny, path: Path) -> dict[str, ModelProto]:
+    tokens, text = torch.rand(1, 4, WIDTH), torch.rand(1, 2, WIDTH)
+    encoded = ("features", "tokens", "positions")
+
+    def export(
+        module: nn.Module, given: list[Tensor], names: tuple[str, ...], outputs: tuple[str, ...]
+    ) -> ModelProto:
+        free = {name: FREE_AXES[name] for name in (*names, *outputs)}
+        return trace(module, given, names, outputs, free, path)
+
+    return {
+        "encoder": export(TinyEncoder(network), [torch.rand(1, 1, 4, 5, 6)], ("image",), encoded),
+        "embed": export(TinyEmbed(), [tokens, tokens[0], text], (*encoded[1:], "text"), ("masks",)),
+    }
 
 
 @torch.no_grad()
@@ -77,8 +107,7 @@ TINY = System(
     files=(StageFile("net", "fine", "its network", "tiny.pt", Geometry((16, 24, 32), (2.0, 1.0, 1.0))),),
     network=Part("Tiny", lambda shapes: Tiny(), tiny_tensors, tiny_names),
     text=BIOLORD_TEXT,
-    roles=(PLAIN,),
-    graph=tiny_graph,
+    graphs=tiny_graphs,
     logits=tiny_logits,
     provenance=Provenance(paper="Nobody et al.", commit="0123456", code_licence="MIT"),
 )
@@ -101,7 +130,8 @@ def test_a_third_system_is_converted(arguments: list[str], tmp_path: Path) -> No
     profile = read_profile(tmp_path / "out")
     told = json.loads((tmp_path / "out" / "manifest.json").read_text())
     fine = told["network"]["fine"]
-    assert set(told["graphs"]) == {"fine"} and told["coarse"]["skip"]
+    assert set(told["graphs"]) == {"fine"} and set(told["graphs"]["fine"]) == {"encoder", "embed"}
+    assert [(rule["name"], rule["role"]) for rule in told["stages"]] == [("fine", "refine")]
     assert fine["window_dhw"] == [16, 24, 32] and fine["query"] == WIDTH and not fine["prompts"]
     assert fine["agreement"]["fp32"]["worst"] < 1e-4
     assert profile.name == "tiny" and profile.provenance.paper == "Nobody et al."
@@ -155,4 +185,3 @@ def test_a_system_has_its_rules_and_stages(system: System) -> None:
     assert SYSTEMS[system.name] is system
     assert system.profile is not None and (system.profile / "profile.json").is_file()
     assert len({file.stage for file in system.files}) == len(system.files)
-    assert system.takes_prompts == (system.name == "medal-s")

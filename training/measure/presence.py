@@ -1,7 +1,7 @@
 """The presence filter on and off (BiomedParse-V's slice detector, its table 4).
 
-The same weights with ``filters.presence`` 0, as shipped, and at other thresholds. Reported are the Dice of
-the targets that are there, the voxels given on slices without the target (along the axis of the thickest
+The same weights with the rule ``presence`` at 0, as shipped, and at other thresholds. Reported are the Dice
+of the targets that are there, the voxels given on slices without the target (along the axis of the thickest
 slices), and what comes of targets that a case cannot show (``sets.json``, parts of the body).
 """
 
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from msgspec import structs
 
 from vesal.evaluation.metrics import dice, mean_of
 from vesal.inference.api import Model, load
 from vesal.inference.data.errors import UsageError
+from vesal.postprocess.presence import Presence
 from vesal.training.anatomy import Anatomy
 from vesal.training.measure.absent import Foreign, absent_from, add_question_arguments, read_foreign
 from vesal.training.measure.results import Report, about, markdown_table
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(args: argparse.Namespace) -> Report:
     """Run every case with and without the filter."""
     model = load(str(args.weights.resolve()))
-    shipped = model.profile.filters.presence_threshold
+    shipped = next((r.threshold for r in model.profile.postprocess if isinstance(r, Presence)), 0.0)
     thresholds = sorted({0.0, shipped, *args.thresholds})
     if len(thresholds) < 2:
         raise UsageError(
@@ -87,7 +87,8 @@ def measure(args: argparse.Namespace) -> Report:
 
 def with_threshold(model: Model, threshold: float) -> Model:
     """The same weights with another presence threshold."""
-    return model.with_profile(filters=structs.replace(model.profile.filters, presence_threshold=threshold))
+    others = tuple(rule for rule in model.profile.postprocess if not isinstance(rule, Presence))
+    return model.with_profile(postprocess=(Presence(threshold=threshold), *others))
 
 
 def shown_targets(threshold: float, model: Model, labelled: Labelled) -> list[Shown]:

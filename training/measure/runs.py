@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from vesal.inference.data.prompt import Prompt
 from vesal.inference.io.formats import read_case
 from vesal.inference.planning.manifest import CoveredTarget
 from vesal.inference.prompts.parser import parse_prompts
-from vesal.inference.stages.case_run import Segmentation
+from vesal.inference.stages.segmentation import Segmentation
 from vesal.inference.timing.clock import Clock, case_budget_s
 
 TargetKey = tuple[str, str | None, str]
@@ -126,7 +126,9 @@ def run_case(model: Model, case: Case, prompts: Sequence[Prompt], budget_s: floa
     clock = Clock(case_budget_s(len(prompts), budget_s), wall)
     result = model.segment_case(case, prompts, clock, lambda labels: saved.append(labels.copy()))
     seconds, cpu_s = time.monotonic() - wall, time.process_time() - cpu
-    coarse = saved[-1] if saved else np.zeros_like(result.labels)
+    # Saved first, and once more where the case is then run in another orientation; what follows is refined.
+    located = saved[: 2 if result.reversed_axes else 1]
+    coarse = located[-1] if located else np.zeros_like(result.labels)
     return Run(result.labels, coarse, result, seconds, cpu_s)
 
 
@@ -138,12 +140,25 @@ def covering(model: Model, targets: Iterable[TargetKey]) -> Model:
     profile = model.profile
     new = []
     for concept, side, modality in dict.fromkeys(targets):
-        sides = all(profile.covers(concept, s, modality) for s in ("left", "right"))
-        if not profile.covers(concept, side, modality) and model.engine.model.knows(concept):
-            if side is None and sides:
-                continue
-            new.append(CoveredTarget(concept, side, modality))
+        if profile.covers(concept, side, modality):
+            continue
+        if side is None and all(profile.covers(concept, s, modality) for s in ("left", "right")):
+            continue
+        target = CoveredTarget(concept, side, modality)
+        if _can_be_asked(model, target):
+            new.append(target)
     return model.with_profile(targets=(*profile.targets, *new))
+
+
+def _can_be_asked(model: Model, target: CoveredTarget) -> bool:
+    """Whether the network could be run for a target if its profile listed it."""
+    name = " ".join(filter(None, (target.side, target.concept)))
+    prompt = Prompt(
+        1, name, target.modality, name, target.concept, target.side, "", "term", None, "it is listed"
+    )
+    listing = replace(model.profile, targets=(target,))
+    blank = Case("blank", np.zeros((1, 1, 1), np.uint8), (1.0, 1.0, 1.0), {1: name}, False, None, ())
+    return not model.engine.model.plan([prompt], listing, blank).refused
 
 
 def key_of(prompt: Prompt) -> TargetKey | None:

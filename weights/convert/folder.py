@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from vesal.inference.data.terms import MODALITIES, STAGES
+from vesal.inference.data.terms import FINE, LOCATE, MODALITIES, REFINE
 from vesal.inference.families.registry import QUERY
 from vesal.inference.planning.manifest import SourceFile
 from vesal.inference.prompts.vocabulary import load_vocabulary
@@ -24,12 +24,16 @@ from vesal.weights.convert import text, verify
 from vesal.weights.convert.checkpoint import Checkpoint
 from vesal.weights.convert.graphs import save_graphs
 from vesal.weights.convert.keymap import load
-from vesal.weights.convert.system import Geometry, StageNetwork, System
+from vesal.weights.convert.system import PROMPTED, Geometry, StageNetwork, System
 from vesal.weights.digest import sha256
 
 log = logging.getLogger("vesal")
 
 MANIFEST, PROFILE = "manifest.json", "profile"
+
+
+MIN_MULTIPLE = 4
+"""The least that a layout takes for what sides are multiples of."""
 
 
 @dataclass(frozen=True)
@@ -203,16 +207,14 @@ def _stage(
     Returns:
         their file names by role, and the stage's entry of the manifest.
     """
-    roles = {role: f"{stage}-{role}.onnx" for role in system.roles}
-    paths = {role: work / name for role, name in roles.items()}
     stored = "fp32" if options.store == "fp32" else "fp16"
-    found = _write(system, network, paths, geometry, queries, stored)
+    roles, found = _write(system, network, stage, geometry, queries, work, stored)
     if stored == "fp16" and found["fp32"].share < verify.MIN_AGREEMENT:
         changed = 1 - found["fp32"].share
         log.warning("%s stage: weights in fp16 change the class of %.2f %% of voxels", stage, 100 * changed)
         if options.store == "auto":
             stored = "fp32"
-            found = _write(system, network, paths, geometry, queries, stored)
+            roles, found = _write(system, network, stage, geometry, queries, work, stored)
     if stored == "fp32":
         verify.check(f"the {stage} stage", found["fp32"])
     precision, why = verify.choose_precision(options.precision, found)
@@ -220,7 +222,7 @@ def _stage(
     facts = {
         **{key: list(value) for key, value in asdict(geometry).items()},
         "multiple": network.sizes.side_multiple,
-        "prompts": system.takes_prompts,
+        "prompts": PROMPTED in roles,
         "query": network.sizes.query,
         "parameters": sum(p.numel() for p in network.parameters()),
         "stored": stored,
@@ -234,18 +236,25 @@ def _stage(
 def _write(
     system: System,
     network: StageNetwork,
-    paths: Mapping[str, Path],
+    stage: str,
     geometry: Geometry,
     queries: np.ndarray,
+    work: Path,
     stored: str,
-) -> dict[str, verify.Agreement]:
-    """Write the graphs of one stage by role; returns their agreement for queries (N, E), by precision."""
-    (folder,) = {path.parent for path in paths.values()}
-    stage = next(iter(paths.values())).name.split("-")[0]
-    graphs = {path.name: system.graph(network, role, folder / "traced") for role, path in paths.items()}
-    save_graphs(graphs, folder, f"{stage}.bin", stored == "fp16")
+) -> tuple[dict[str, str], dict[str, verify.Agreement]]:
+    """Write the graphs of one stage.
+
+    Returns:
+        their file names by role, and their agreement for queries (N, E), by precision.
+    """
+    graphs = system.graphs(network, work / "traced")
+    roles = {role: f"{stage}-{role}.onnx" for role in graphs}
+    save_graphs(
+        {roles[role]: graph for role, graph in graphs.items()}, work, f"{stage}.bin", stored == "fp16"
+    )
     del graphs
-    return verify.measure(system.run_of(network), paths, queries, geometry.window_dhw)
+    paths = {role: work / name for role, name in roles.items()}
+    return roles, verify.measure(system.run_of(network), paths, queries, geometry.window_dhw)
 
 
 def rules_of(system: System, network: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, Any]:
@@ -259,13 +268,24 @@ def rules_of(system: System, network: Mapping[str, Any], modalities: Sequence[st
     ]
     path = system.profile / "profile.json" if system.profile else None
     own = json.loads(path.read_text(encoding="utf-8")) if path else {}
-    rules = {"filters": {}, "targets": targets, **own}
-    for stage in STAGES:
-        # One window is what the network was trained to see; a stage without a network is skipped.
-        window = network.get(stage, next(iter(network.values())))["window_dhw"]
-        missing = {} if stage in network else {"skip": True}
-        rules[stage] = {**own.get(stage, {}), "window_voxels": math.prod(window), **missing}
+    rules = {"postprocess": [], "targets": targets, **own}
+    # One window is what a network was trained to see.
+    rules["stages"] = [
+        {
+            "layout": {"kind": "fit", "multiple": max(MIN_MULTIPLE, facts["multiple"]), "degrees": False},
+            **own_stage(own, stage),
+            "name": stage,
+            "window_voxels": math.prod(facts["window_dhw"]),
+        }
+        for stage, facts in network.items()
+    ]
     return rules
+
+
+def own_stage(own: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What the profile's own rules say of a stage, whose role follows from its name."""
+    said: dict[str, Any] = next((rule for rule in own.get("stages", ()) if rule["name"] == name), {})
+    return {"role": REFINE if name == FINE else LOCATE, **said}
 
 
 def source(checkpoint: Checkpoint) -> SourceFile:

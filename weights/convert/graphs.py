@@ -12,9 +12,11 @@ What changes against the published form, all of it exact but for rounding:
 - Without spatial prompts, the foreground channel and the fusion's half that would see zeros are left out.
 - SAT's three equal channels become one.
 
-U-Net and query decoder stay in one graph. Nothing that the U-Net gives is used twice: prompts are one of its
-inputs, and all queries of a window are asked at once. Two graphs would pass 64 channels per voxel
-from one to the other, 1.6 GB for a window of 128 x 224 x 224, and hold them in both.
+A network is three graphs that share one file of weights. ``encoder``: what does not depend on the prompts,
+image -> features, tokens, positions. ``embed``: tokens, positions, text -> masks, the mask embeddings of any
+prompts. ``prompted``: with spatial prompts the features depend on all prompts of the window, through their
+union and the fusion, so it gives features and masks. Logits are masks times features, which needs no graph:
+so any group of prompts is decoded without running a network again.
 """
 
 from __future__ import annotations
@@ -30,9 +32,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from vesal.networks.medal_s import MedalS, align_prompts, prompt_union
+from vesal.networks.medal_s import MedalS, prompt_union
 from vesal.networks.query_decoder import GridPositions
-from vesal.networks.sat import Sat, mask_logits
+from vesal.networks.sat import Sat
 from vesal.networks.unet import ConvBlock, Stack
 from vesal.weights.shared_file import OPSET, save_shared
 
@@ -42,41 +44,95 @@ FP32_TENSORS = ("positions", "encoder.stages.0.0.convs.0.conv")
 """Tensors that stay in fp32: sine positions, of which nobody trained the rounding, and the first convolution,
 whose kernel for the border must go with the one for the image."""
 AXES = {2: "depth", 3: "height", 4: "width"}
+FREE_AXES = {
+    "image": AXES,
+    "text": {1: "prompts"},
+    "prompt": {1: "prompts", **AXES},
+    "features": AXES,
+    "tokens": {1: "tokens"},
+    "positions": {0: "tokens"},
+    "masks": {1: "prompts"},
+}
 TO_DHW = (0, 1, 4, 2, 3)
 """Order of a kernel's axes (out, in, h, w, d) that gives (out, in, d, h, w)."""
 
 
-class ViewGraph(nn.Module):
-    """A network from one window to logits, as it is exported."""
+class EncoderGraph(nn.Module):
+    """A network from one window, without spatial prompts, to what its prompts are decoded from."""
 
-    def __init__(self, network: Sat, prompts: bool) -> None:
-        """Take over the weights of ``network``; with ``prompts``, which only Medal S has, as an input."""
+    outputs = ("features", "tokens", "positions")
+
+    def __init__(self, network: Sat) -> None:
+        """Take over the weights of ``network``."""
         super().__init__()
-        network = copy.deepcopy(network)
-        self.prompts = prompts
-        self.fused = isinstance(network, MedalS)
-        with torch.no_grad():
-            _to_dhw(network)
-            first = cast(Stack, cast(nn.Sequential, network.backbone.encoder.stages[0])[0])
-            _subtract_mean(cast(ConvBlock, first.convs[0]), self.fused, prompts)
-            if isinstance(network, MedalS) and not prompts:
-                block = cast(ConvBlock, network.fusion_conv.convs[0])
-                _replace_kernel(block, block.conv.weight[:, : block.conv.out_channels])
-        self.network = network
+        self.network = exported_form(network, False)
+        self.fusion = fusion_of(self.network)
+        if self.fusion is not None:
+            # Its other half would see zeros.
+            block = cast(ConvBlock, self.fusion.convs[0])
+            _replace_kernel(block, block.conv.weight[:, : block.conv.out_channels])
 
-    def forward(self, image: Tensor, text: Tensor, prompt: Tensor | None = None) -> Tensor:
-        """image (1, 1, d, h, w) raw, text (1, N, E), prompt (1, N, d, h, w) -> logits (1, N, d, h, w)."""
-        network = self.network
-        # A whole number: what is left of whole intensities stays exact in bf16.
-        mean = image.mean((2, 3, 4), keepdim=True).round()
-        centred, constant = image - mean, mean.expand_as(image)
-        channels = [centred, constant] if prompt is None else [centred, prompt_union(prompt), constant]
-        pixel, tokens, positions = network.encode(torch.cat(channels, 1))
-        masks = network.embed_masks(tokens, positions, text)
-        if isinstance(network, MedalS):
-            joined = pixel if prompt is None else torch.cat([pixel, align_prompts(masks, prompt)], 1)
-            pixel = network.fusion_conv(joined)
-        return mask_logits(masks, pixel)
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """image (1, 1, d, h, w) raw -> features (1, C, d, h, w), tokens (1, T, E), positions (T, E)."""
+        pixel, tokens, positions = self.network.encode(_channels(image, None))
+        return (pixel if self.fusion is None else self.fusion(pixel)), tokens, positions
+
+
+class EmbedGraph(nn.Module):
+    """The query decoder of a network: prompts of one encoded window to mask embeddings."""
+
+    outputs = ("masks",)
+
+    def __init__(self, network: Sat) -> None:
+        """Take over the weights of ``network``."""
+        super().__init__()
+        self.network = exported_form(network, False)
+
+    def forward(self, tokens: Tensor, positions: Tensor, text: Tensor) -> Tensor:
+        """tokens (1, T, E), positions (T, E), text (1, N, E) -> masks (1, N, C)."""
+        return self.network.embed_masks(tokens, positions, text)
+
+
+class PromptedGraph(nn.Module):
+    """A network from one window and its spatial prompts to features and mask embeddings."""
+
+    outputs = ("features", "masks", "tokens", "positions")
+
+    def __init__(self, network: MedalS) -> None:
+        """Take over the weights of ``network``."""
+        super().__init__()
+        self.network = cast(MedalS, exported_form(network, True))
+
+    def forward(self, image: Tensor, text: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """image (1, 1, d, h, w) raw, text (1, N, E), prompt (1, N, d, h, w) -> features (1, C, d, h, w),
+        masks (1, N, C), tokens (1, T, E), positions (T, E).
+        """
+        pixel, tokens, positions = self.network.encode(_channels(image, prompt_union(prompt)))
+        masks = self.network.embed_masks(tokens, positions, text)
+        return self.network.fuse(pixel, masks, prompt), masks, tokens, positions
+
+
+def fusion_of(network: Sat) -> Stack | None:
+    """What joins features with spatial prompts; None where the network takes none."""
+    return getattr(network, "fusion_conv", None)
+
+
+def _channels(image: Tensor, foreground: Tensor | None) -> Tensor:
+    """Input of the exported form: image less its mean, the foreground if any, the mean."""
+    # A whole number: what is left of whole intensities stays exact in bf16.
+    mean = image.mean((2, 3, 4), keepdim=True).round()
+    channels = [image - mean, *([] if foreground is None else [foreground]), mean.expand_as(image)]
+    return torch.cat(channels, 1)
+
+
+@torch.no_grad()
+def exported_form(network: Sat, prompts: bool) -> Sat:
+    """A copy of ``network`` as it is exported; its first convolution sees a foreground with ``prompts``."""
+    network = copy.deepcopy(network)
+    _to_dhw(network)
+    first = cast(Stack, cast(nn.Sequential, network.backbone.encoder.stages[0])[0])
+    _subtract_mean(cast(ConvBlock, first.convs[0]), fusion_of(network) is not None, prompts)
+    return network
 
 
 def _to_dhw(network: Sat) -> None:
@@ -107,29 +163,40 @@ def _replace_kernel(block: ConvBlock, weight: Tensor) -> None:
     block.conv.in_channels = weight.shape[1]
 
 
-def view_graph(network: Sat, prompts: bool, path: Path) -> onnx.ModelProto:
+def graphs_of(network: Sat, path: Path) -> dict[str, onnx.ModelProto]:
     """Export a network with free numbers of prompts and voxels.
 
     Args:
         network: with its weights.
-        prompts: whether the graph takes spatial prompts.
         path: a file for the exporter, overwritten.
 
     Returns:
-        the graph: image (1, 1, d, h, w) float32 0..255, text (1, N, E) and, with ``prompts``, prompt
-        (1, N, d, h, w) 0..1 -> logits (1, N, d, h, w). Sides are multiples of ``side_multiple``, and not all
-        equal to it.
+        the graphs by role, with inputs and outputs as ``EncoderGraph``, ``EmbedGraph`` and, where the network
+        takes spatial prompts, ``PromptedGraph`` name them; all float32. Sides are multiples of
+        ``side_multiple``, and not all equal to it.
     """
-    step = network.sizes.side_multiple
+    step, width = network.sizes.side_multiple, network.sizes.query
     shape = (2 * step, step, step)
-    inputs = [torch.rand(1, 1, *shape) * 255, torch.randn(1, 2, network.sizes.query)]
-    names, dynamic = ["image", "text"], {"image": AXES, "text": {1: "prompts"}}
-    if prompts:
-        inputs.append((torch.rand(1, 2, *shape) > 0.5).float())
-        names.append("prompt")
-        dynamic["prompt"] = {1: "prompts", **AXES}
-    dynamic["logits"] = {1: "prompts", **AXES}
-    return trace(ViewGraph(network, prompts).eval(), inputs, names, ["logits"], dynamic, path)
+    examples = {
+        "image": torch.rand(1, 1, *shape) * 255,
+        "text": torch.randn(1, 2, width),
+        "prompt": (torch.rand(1, 2, *shape) > 0.5).float(),
+        "tokens": torch.randn(1, 2, width),
+        "positions": torch.randn(2, width),
+    }
+
+    def export(module: nn.Module, *inputs: str) -> onnx.ModelProto:
+        outputs = cast(Sequence[str], module.outputs)
+        free = {name: FREE_AXES[name] for name in (*inputs, *outputs)}
+        return trace(module.eval(), [examples[name] for name in inputs], inputs, outputs, free, path)
+
+    graphs = {
+        "encoder": export(EncoderGraph(network), "image"),
+        "embed": export(EmbedGraph(network), "tokens", "positions", "text"),
+    }
+    if fusion_of(network) is not None:
+        graphs["prompted"] = export(PromptedGraph(cast(MedalS, network)), "image", "text", "prompt")
+    return graphs
 
 
 def trace(

@@ -20,8 +20,8 @@ from vesal.inference.planning.manifest import Provenance
 from vesal.networks.mpnet_text import MPNetText
 from vesal.weights.convert.keymap import Part
 
-PLAIN, PROMPTED = "plain", "prompted"
-"""Roles of graphs: without spatial prompts, and with them."""
+PROMPTED = "prompted"
+"""Role of the graph that takes spatial prompts."""
 PROFILES = Path(__file__).resolve().parent.parent
 """Where systems keep their published rules: ``<name>/profile``."""
 FILE_NAME = re.compile(r"crop_size_(\d+)_(\d+)_(\d+)_spacing_([\d.]+)_([\d.]+)_([\d.]+?)(?:_step|\.pth|$)")
@@ -94,21 +94,14 @@ class System:
     """How the file of a stage becomes a ``StageNetwork``."""
     text: Part[MPNetText]
     """How the file of the text encoder becomes one."""
-    roles: tuple[str, ...]
-    """The graphs that each stage gets."""
-    graph: Callable[[Any, str, Path], onnx.ModelProto]
-    """(network, role, file for the exporter) -> graph."""
+    graphs: Callable[[Any, Path], dict[str, onnx.ModelProto]]
+    """(network, file for the exporter) -> the graphs of a stage by role."""
     logits: Callable[[Any, np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
     """(network, image, queries, spatial prompts) -> logits that its graphs should give, as ``RunNetwork``."""
     provenance: Provenance
     """Paper, repository and licences; files and modalities are those of the conversion."""
     profile: Path | None = None
     """Folder with ``profile.json``, the published rules as data; None: one window a stage, all targets."""
-
-    @property
-    def takes_prompts(self) -> bool:
-        """Whether its networks take spatial prompts."""
-        return PROMPTED in self.roles
 
     def run_of(self, network: StageNetwork) -> RunNetwork:
         """A network of this system as a function of arrays."""

@@ -83,7 +83,8 @@ def synthetic_window(window_dhw: tuple[int, int, int], prompts: int) -> tuple[np
 def measure(
     network: RunNetwork, graphs: Mapping[str, Path], queries: np.ndarray, window_dhw: tuple[int, int, int]
 ) -> dict[str, Agreement]:
-    """Agreement of graphs by role with their network for queries (N, E), the worst of them, by precision.
+    """Agreement of a stage's graphs by role with their network for queries (N, E), the worst of all, by
+    precision.
 
     ``fp32`` is ONNX Runtime's; ``bf16`` OpenVINO's, where this processor has it.
     """
@@ -93,16 +94,47 @@ def measure(
     if fast is not None:
         runtimes["bf16"] = fast
     found: dict[str, list[Agreement]] = {name: [] for name in runtimes}
-    for role, path in graphs.items():
-        prompt = boxes if role == PROMPTED else None
+    for prompt in (None, boxes) if PROMPTED in graphs else (None,):
         wanted = network(image, queries, prompt)
-        inputs = {"image": image, "text": queries[None]} | ({} if prompt is None else {"prompt": prompt})
         for name, runtime in runtimes.items():
-            found[name].append(agreement_of(runtime.load(path)(inputs)["logits"][0], wanted))
+            logits = graph_logits(graphs, runtime, image, queries, prompt)
+            found[name].append(agreement_of(logits, wanted))
     return {
         name: Agreement(max(a.worst for a in each), min(a.share for a in each))
         for name, each in found.items()
     }
+
+
+def graph_logits(
+    graphs: Mapping[str, Path],
+    runtime: Runtime,
+    image: np.ndarray,
+    queries: np.ndarray,
+    boxes: np.ndarray | None,
+) -> np.ndarray:
+    """Logits of the graphs of a stage, one after the other as the engine runs them.
+
+    Args:
+        graphs: by role.
+        runtime: to run them in.
+        image: (1, 1, d, h, w) float32.
+        queries: (N, E) float32.
+        boxes: spatial prompts (1, N, d, h, w) float32, 0 or 1, or None.
+
+    Returns:
+        (N, d, h, w) float32.
+    """
+
+    def run(role: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(runtime.load(graphs[role])(inputs))
+
+    if boxes is not None:
+        encoded = run("prompted", image=image, text=queries[None], prompt=boxes)
+    else:
+        encoded = run("encoder", image=image)
+        encoded |= run("embed", tokens=encoded["tokens"], positions=encoded["positions"], text=queries[None])
+    logits: np.ndarray = np.tensordot(encoded["masks"][0], encoded["features"][0], 1)
+    return logits
 
 
 def query_agreement(

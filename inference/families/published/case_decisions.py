@@ -12,7 +12,7 @@ from vesal.inference.families.published.decisions import CasePlan, plan_named, r
 from vesal.inference.families.published.naming import Named, Names, majority
 from vesal.inference.families.published.rules import Rules
 from vesal.inference.families.published.spacing import plausible_spacing
-from vesal.inference.geometry.tiles import tiles
+from vesal.inference.geometry.tilings import tiles
 from vesal.inference.geometry.views import Sides, Triple, whole
 
 THEIR_MODALITY = {"MR": "MRI"}

@@ -15,11 +15,13 @@ from vesal.inference.families.published.region import region_bounds, region_fact
 from vesal.inference.families.published.resampling import resample_labels
 from vesal.inference.families.published.rules import Rules
 from vesal.inference.families.published.spacing import Grid, fixed_grid, stage_grid
-from vesal.inference.geometry.tiles import padding
-from vesal.inference.geometry.views import Box, Sides, Tiling, Triple, View, triple, whole
+from vesal.inference.geometry.tilings import HalfStepTiling, padding
+from vesal.inference.geometry.views import Box, Sampling, Sides, Triple, View, VolumeGrid, triple, whole
 
 MULTIPLE = 32
 """Sides of a smaller window than the rules': Medal S and SAT halve a side five times."""
+MIN_VOXELS = 16**3
+"""Voxels of a view below which the ladder makes none coarser."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +76,8 @@ class CaseRules:
             # The first voxels' centres are in one place, not their edges; a single voxel stands for all.
             shifts = ((1 - s) / 2 if m > 1 else 0.0 for s, m in zip(step, grid.shape, strict=True))
             start = triple(a + shift for a, shift in zip(start, shifts, strict=True))
-        tiling = Tiling(crop, grid.shape, (d, h, w), grid.separate_axis, corners)
-        return View(start, step, (padded[0], padded[1], padded[2]), 0, 0, tiling)
+        sampling = Sampling(grid.shape, (d, h, w), grid.separate_axis, corners)
+        return View(start, step, (padded[0], padded[1], padded[2]), 0, 0, HalfStepTiling(crop), sampling)
 
     def solid(self, labels: np.ndarray) -> np.ndarray | None:
         """(D,H,W) labels -> (D,H,W) bool: a coarse map's foreground without specks; None where they count."""
@@ -104,27 +106,38 @@ class CaseRules:
 
     def prompt_labels(self, labels: np.ndarray, view: View) -> np.ndarray:
         """(D,H,W) coarse labels -> (d,h,w) on a view of these rules, 0 in what was appended."""
-        tiling = view.tiling
-        assert tiling is not None
-        at = tuple(slice(view.first(a), view.first(a) + tiling.source[a]) for a in range(3))
+        sampling = view.sampling
+        assert sampling is not None
+        at = tuple(slice(view.first(a), view.first(a) + sampling.source[a]) for a in range(3))
         out = np.zeros(view.shape, labels.dtype)
-        inner = tuple(slice(0, n) for n in tiling.grid)
-        out[inner] = resample_labels(labels[at], tiling.grid, tiling.nearest_axis)
+        inner = tuple(slice(0, n) for n in sampling.grid)
+        out[inner] = resample_labels(labels[at], sampling.grid, sampling.nearest_axis)
         return out
 
 
 @dataclass(frozen=True, eq=False)
 class GridLayout:
-    """How one stage of one case lays its views: a `planning.rules.StageLayout`."""
+    """How one stage of one case lays its views and takes its region: a `geometry.layouts.Layout` and a
+    `planning.rules.LabelRegion`."""
 
     case: CaseRules
     stage: str
     voxels: int
     """Voxels of the whole volume's windows in this stage: what a rule allows at full effort."""
 
-    def view(self, box: Box, allowed: int) -> View:
-        """The view over `box`; coarser where fewer voxels than `voxels` are allowed."""
-        return self.case.view(box, self.stage, min(1.0, allowed / self.voxels))
+    @property
+    def min_voxels(self) -> int:
+        """The smallest window that the networks take."""
+        return MIN_VOXELS
+
+    @property
+    def crop_air(self) -> bool:
+        """The rules look at the whole volume."""
+        return False
+
+    def view(self, box: Box, volume: VolumeGrid, voxels: int, finest_mm: float) -> View:
+        """The view over `box`; coarser where fewer voxels than the stage's `voxels` are allowed."""
+        return self.case.view(box, self.stage, min(1.0, voxels / self.voxels))
 
     def solid(self, labels: np.ndarray) -> np.ndarray | None:
         """(D,H,W) labels -> (D,H,W) bool, see `CaseRules.solid`."""

@@ -9,8 +9,8 @@ from dataclasses import replace
 from msgspec import structs
 
 from vesal.inference.data.case import Case
-from vesal.inference.data.prompt import Prompt
-from vesal.inference.data.terms import COARSE, STAGES
+from vesal.inference.data.prompt import Prompt, Query
+from vesal.inference.data.terms import COARSE
 from vesal.inference.families.published.case_decisions import (
     CaseDecisions,
     PublishedRules,
@@ -18,28 +18,36 @@ from vesal.inference.families.published.case_decisions import (
     one_modality,
 )
 from vesal.inference.families.published.rules import Rules
-from vesal.inference.planning.plan import Batch, Knows, Plan, queries_of
+from vesal.inference.planning.plan import AppliedRule, Batch, Plan, Understands, applied_rules
 from vesal.inference.planning.profile import Profile
-from vesal.inference.planning.rules import CaseFilterRule, FilterRule, LaidStageRule, StageRule
+from vesal.inference.planning.rules import CaseStageRule, StageRule
+from vesal.postprocess.instances import Instances
+
+MAX_ID = 65535
+"""All targets of a case are run at once: no id is larger."""
 
 
 def plan_by_rules(
-    prompts: Sequence[Prompt], profile: Profile, knows: Knows, case: Case, published: PublishedRules
+    prompts: Sequence[Prompt],
+    profile: Profile,
+    understands: Understands,
+    case: Case,
+    published: PublishedRules,
 ) -> Plan:
     """The plan of a case; a prompt that the weights do not cover is refused with a reason.
 
     Args:
         prompts: of the case.
         profile: what the rules do not speak of is as it says.
-        knows: what the model can be run for.
+        understands: what the family makes of a prompt.
         case: its shape, spacing and whether it asks for objects count.
         published: the rules.
     """
-    found = {prompt.id: queries_of(prompt, profile, knows) for prompt in prompts}
-    refused = {id_: why for id_, (queries, why) in found.items() if not queries}
+    found = {prompt.id: understands(prompt) for prompt in prompts}
+    refused = {id_: each.why for id_, each in found.items() if not each.queries}
     asked = [prompt for prompt in prompts if prompt.id not in refused]
     if not asked:
-        return Plan((), {}, refused, profile.filters)
+        return Plan((), {}, refused)
     decided = decide(
         {p.id: (p.text, p.target, p.modality) for p in asked},
         case.image.shape,
@@ -50,25 +58,17 @@ def plan_by_rules(
     modality = one_modality([p.modality for p in asked])
     # Both sides of a thing are one sentence, which is run once.
     queries = tuple(
-        replace(
-            found[p.id][0][0],
-            name=p.target or p.text,
-            modality=modality,
-            sentence=p.text if knows(p.text) else "",
-        )
-        for p in asked
+        replace(found[p.id].queries[0], name=p.target or p.text, modality=modality) for p in asked
     )
-    covered = {p.id: f"{found[p.id][1]}; {decided.plan.named[p.id].why}" for p in asked}
-    coarse, fine = (
-        _stage_rule(rule, stage, decided, published.rules)
-        for rule, stage in zip((profile.coarse, profile.fine), STAGES, strict=True)
-    )
-    filters = _filter_rule(profile.filters, decided, published.rules)
-    return Plan((Batch(queries, coarse, fine),), covered, refused, filters)
+    covered = {p.id: f"{found[p.id].why}; {decided.plan.named[p.id].why}" for p in asked}
+    stages = tuple(_stage_rule(rule, decided, published.rules) for rule in profile.stages)
+    rules = _rules(profile, queries, decided, published.rules)
+    return Plan((Batch(queries, stages),), covered, refused, rules)
 
 
-def _stage_rule(rule: StageRule, stage: str, decided: CaseDecisions, rules: Rules) -> LaidStageRule:
+def _stage_rule(rule: StageRule, decided: CaseDecisions, rules: Rules) -> CaseStageRule:
     """A stage rule that says what the rules decided; what they do not speak of stays the profile's."""
+    stage = rule.name
     own = {
         "window_voxels": math.prod(rules.grid(stage).crop),
         "max_windows": decided.windows[stage],
@@ -76,21 +76,24 @@ def _stage_rule(rule: StageRule, stage: str, decided: CaseDecisions, rules: Rule
         "rounds": decided.rounds[stage],
         "complementary_block": rules.rounds.block,
         "refinement_block": rules.rounds.refinement_block,
+        "max_queries": MAX_ID,
+        "min_window_prompt": 0.0,
         "merge_unprompted": True,
         "binary_prompts": rules.rounds.binary_prompts,
         "skip": rule.skip or not (decided.plan.coarse if stage == COARSE else decided.plan.fine),
     }
-    return LaidStageRule(**(structs.asdict(rule) | own), layout=decided.layouts[stage])
+    layout = decided.layouts[stage]
+    return CaseStageRule(**(structs.asdict(rule) | own | {"layout": layout, "label_region": layout}))
 
 
-def _filter_rule(filters: FilterRule, decided: CaseDecisions, rules: Rules) -> CaseFilterRule:
-    """The filter rule with what the rules say of components."""
-    chosen = rules.components
-    own = {
-        "max_components": chosen.max_components,
-        "max_probability_drop": chosen.max_probability_drop,
-        "high_probability": chosen.high_probability,
-        "min_size_ratio": chosen.min_size_ratio,
-        "min_object_voxels": rules.stages.least_component,
-    }
-    return CaseFilterRule(**(structs.asdict(filters) | own), component_ids=decided.plan.filtered)
+def _rules(
+    profile: Profile, queries: Sequence[Query], decided: CaseDecisions, rules: Rules
+) -> tuple[AppliedRule, ...]:
+    """The profile's rules, and what the published rules say of components and objects."""
+    ids = frozenset(query.prompt_id for query in queries)
+    components = structs.replace(rules.components.choose, instances=rules.components.instance)
+    return (
+        *applied_rules(profile.postprocess, queries),
+        AppliedRule(components, ids & frozenset(decided.plan.filtered)),
+        AppliedRule(Instances(min_voxels=rules.stages.least_component), ids),
+    )

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct, convert, structs
 from vesal.inference.data.terms import COARSE, STAGES
 from vesal.inference.planning.checked import checked, one_of
 from vesal.inference.planning.manifest import MANIFEST
-from vesal.inference.planning.rules import Share
+from vesal.postprocess.components import Components
 
 Count = Annotated[int, Meta(gt=0)]
 Number = Annotated[int, Meta(ge=0)]
@@ -140,11 +140,8 @@ class ComponentFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Only in volumes of fewer voxels; None: always."""
     instance: bool = False
     """Also in instance cases."""
-    max_components: Count = 3
-    max_probability_drop: Share = 0.1
-    high_probability: Share = 0.86
-    min_size_ratio: Share | None = None
-    """See postprocess.components.ComponentRules."""
+    choose: Components = Components(min_size_ratio=None)
+    """How."""
 
 
 class PaperValues(Struct, frozen=True, forbid_unknown_fields=True):
@@ -199,10 +196,21 @@ def read_rules(
     """
     code = _checked(content, path, at)
     over = structs.asdict(code.paper_values)
-    parts = {name: {**structs.asdict(getattr(code, name)), **changes} for name, changes in over.items()}
+    parts = {name: _laid_over(getattr(code, name), changes) for name, changes in over.items()}
     papers = _checked(parts, path, f"{at}.paper_values")
     chosen = code.paper if paper is None else paper
     return structs.replace(papers if chosen else code, paper=chosen)
+
+
+def _laid_over(part: Struct, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a part with some changed; of a struct within it only those that are said."""
+    fields = structs.asdict(part)
+    for name, value in changes.items():
+        within = fields.get(name)
+        if isinstance(within, Struct) and isinstance(value, Mapping):
+            value = {**structs.asdict(within), **value}
+        fields[name] = value
+    return fields
 
 
 def _checked(content: Any, path: Path, at: str) -> Rules:

@@ -10,9 +10,10 @@ import pytest
 from tests.inference.fake_models import make_profile
 from vesal.inference.data.errors import OutOfDeviceMemoryError, ProfileError
 from vesal.inference.data.prompt import Query
-from vesal.inference.families.contract import RunGraph
-from vesal.inference.families.nano import NanoModel, graph_paths
+from vesal.inference.families.contract import Decoded, RunGraph, Window
+from vesal.inference.families.nano import NanoModel, NanoPrompts, graph_paths
 from vesal.inference.families.network_input import image_channels, intensity_statistics
+from vesal.inference.geometry.views import View
 from vesal.inference.planning.profile import Profile
 
 BANK = {"liver": np.array([1.0, 0.0], np.float32), "kidney": np.array([0.0, 2.0], np.float32)}
@@ -21,6 +22,18 @@ BANK = {"liver": np.array([1.0, 0.0], np.float32), "kidney": np.array([0.0, 2.0]
 def query(concept: str, side: str | None = None, modality: str = "CT") -> Query:
     """A query with only what the model reads."""
     return Query(1, concept, concept, side, modality, "organ")
+
+
+def model_of(graphs: dict[int, RunGraph]) -> NanoModel:
+    """Some graphs by degree, with the bank of two concepts."""
+    return NanoModel(graphs, BANK, make_profile())
+
+
+def decode(
+    model: NanoModel, image: np.ndarray, spatial: np.ndarray | None, prompts: NanoPrompts, degree: int
+) -> Decoded:
+    """One window (2, d, h, w), encoded and decoded."""
+    return model.decode(model.encode(Window(image, degree)), prompts, spatial, None)
 
 
 def test_statistics_of_a_volume() -> None:
@@ -57,16 +70,46 @@ def test_channels_are_scaled_and_standardised() -> None:
     np.testing.assert_allclose(channels[1], [[[-0.55, 0.725, 2.0]]])
 
 
-def test_an_embedding_has_a_row_a_prompt() -> None:
-    model = NanoModel({}, BANK)
-    embedding = model.embed([query("kidney", "right", "MR"), query("liver")])
-    np.testing.assert_array_equal(embedding.text, [[0, 2], [1, 0]])
-    np.testing.assert_array_equal(embedding.side, [2, 0])
-    np.testing.assert_array_equal(embedding.modality, [1, 0])
+def test_a_volume_is_measured_once_and_shown_by_it() -> None:
+    """Half 0 and half 200: -1 and one deviation below, 200 / 127.5 - 1 and one above."""
+    model, image = model_of({}), np.array([[[0, 200], [200, 0]]], np.uint8)
+    view = View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1, 2, 2), 0, 0)
+    shown = model.prepare(image.astype(np.float32), view, model.measure(image))
+    np.testing.assert_allclose(shown[0, 0], [[-1, 200 / 127.5 - 1], [200 / 127.5 - 1, -1]], rtol=1e-6)
+    np.testing.assert_allclose(shown[1, 0], [[-1, 1], [1, -1]])
+
+
+@pytest.mark.parametrize(("level", "empty"), [(-1.0, True), (-0.99, False)])
+def test_a_window_that_is_black_is_empty(level: float, empty: bool) -> None:
+    assert model_of({}).is_empty(np.full((2, 4, 4, 4), level, np.float32)) is empty
+
+
+def test_encoded_prompts_have_a_row_a_prompt() -> None:
+    prompts = model_of({}).encode_prompts([query("kidney", "right", "MR"), query("liver")])
+    np.testing.assert_array_equal(prompts.text, [[0, 2], [1, 0]])
+    np.testing.assert_array_equal(prompts.side, [2, 0])
+    np.testing.assert_array_equal(prompts.modality, [1, 0])
+    turned = prompts.part([1, 0])
+    np.testing.assert_array_equal(turned.text, [[1, 0], [0, 2]])
+    np.testing.assert_array_equal(turned.side, [0, 2])
+    np.testing.assert_array_equal(turned.modality, [0, 1])
+
+
+def test_it_does_what_it_says() -> None:
+    """One network for every stage; masks and presence, no boxes, no points, no sentences."""
+    model = model_of({})
+    can = model.capabilities
+    assert (can.mask, can.presence, can.degrees) == (True, True, True)
+    assert not (can.boxes or can.points or can.open_vocabulary or can.edges) and can.stages == ()
+    assert model.stage("coarse") is model.stage("any") is model
+
+
+def test_calls_are_compared_by_degree_and_voxels() -> None:
+    assert model_of({}).cost(2, 4096, 3) == ("degree 2", 4096)
 
 
 def test_the_bank_says_what_is_known() -> None:
-    model = NanoModel({}, BANK)
+    model = model_of({})
     assert model.knows("liver")
     assert not model.knows("spleen")
     assert not model.knows(None)
@@ -81,11 +124,11 @@ def test_a_graph_gets_one_batch_of_named_arrays(given: bool) -> None:
         seen.update(inputs)
         return {"probability": inputs["prompt"] + 1, "presence": np.full((1, 2, 3), 0.25)}
 
-    model = NanoModel({1: graph}, BANK)
-    prompt = np.full((2, 3, 4, 5), 0.5, np.float32) if given else None
-    probability, presence = model.predict(
-        np.zeros((2, 3, 4, 5), np.float32), prompt, model.embed([query("liver"), query("kidney", "left")]), 1
-    )
+    model = model_of({1: graph})
+    spatial = np.full((2, 3, 4, 5), 0.5, np.float32) if given else None
+    prompts = model.encode_prompts([query("liver"), query("kidney", "left")])
+    found = decode(model, np.zeros((2, 3, 4, 5), np.float32), spatial, prompts, 1)
+    probability, presence = found.probability, found.presence
     assert {k: v.shape for k, v in seen.items()} == {
         "image": (1, 2, 3, 4, 5),
         "prompt": (1, 2, 3, 4, 5),
@@ -110,7 +153,7 @@ class CountingRuntime:
     def __init__(self) -> None:
         self.loaded: list[str] = []
 
-    def load(self, path: Path, precision: str | None = None) -> RunGraph:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> RunGraph:
         self.loaded.append(path.stem)
         return lambda inputs: {"probability": inputs["prompt"], "presence": inputs["prompt"][..., 0, 0]}
 
@@ -128,16 +171,16 @@ def profile(folder: Path, **family_fields: object) -> Profile:
 def test_a_graph_is_loaded_when_it_is_wanted_and_once(tmp_path: Path) -> None:
     runtime = CountingRuntime()
     model = NanoModel.open(profile(tmp_path), runtime)
-    embedding, image = model.embed([query("liver")]), np.zeros((2, 4, 4, 4), np.float32)
+    prompts, image = model.encode_prompts([query("liver")]), np.zeros((2, 4, 4, 4), np.float32)
     assert runtime.loaded == []
     for degree in (2, 2, 0):
-        model.predict(image, None, embedding, degree)
+        decode(model, image, None, prompts, degree)
     assert runtime.loaded == ["degree2", "degree0"]
 
 
 def test_a_bank_is_read_from_its_file(tmp_path: Path) -> None:
     model = NanoModel.open(profile(tmp_path), CountingRuntime())
-    text = model.embed([query("spleen")]).text
+    text = model.encode_prompts([query("spleen")]).text
     assert text.dtype == np.float32
     np.testing.assert_array_equal(text, [[3, 4]])
 
@@ -188,26 +231,28 @@ def test_queries_are_halved_until_they_fit_and_stay_so() -> None:
     """Room for 3 of 10: 10 and 5 do not fit, 3 do; the next view is asked in threes at once."""
     names = ["liver", "kidney"] * 5
     gpu = SmallGpu(3)
-    model = NanoModel({0: gpu}, BANK)
-    embedding = model.embed([query(name) for name in names])
+    model = model_of({0: gpu})
+    prompts = model.encode_prompts([query(name) for name in names])
     image = np.zeros((2, 4, 4, 4), np.float32)
     for expected in ([10, 5, 3, 3, 3, 1], [3, 3, 3, 1]):
         gpu.asked.clear()
-        probability, presence = model.predict(image, None, embedding, 0)
+        found = decode(model, image, None, prompts, 0)
+        probability, presence = found.probability, found.presence
         assert gpu.asked == expected
         assert probability[:, 0, 0, 0].tolist() == [1.0, 0.0] * 5 and presence.shape == (10, 4)
 
 
 def test_queries_that_see_each_other_are_not_parted() -> None:
     gpu = SmallGpu(3)
-    model = NanoModel({0: gpu}, BANK)
-    embedding = model.embed([query("liver")] * 4)
+    model = model_of({0: gpu})
+    prompts = model.encode_prompts([query("liver")] * 4)
     with pytest.raises(OutOfDeviceMemoryError):
-        model.predict(np.zeros((2, 4, 4, 4), np.float32), np.ones((4, 4, 4, 4), np.float32), embedding, 0)
+        decode(model, np.zeros((2, 4, 4, 4), np.float32), np.ones((4, 4, 4, 4), np.float32), prompts, 0)
     assert gpu.asked == [4]
 
 
 def test_a_gpu_too_small_for_one_query_says_so() -> None:
-    model = NanoModel({0: SmallGpu(0)}, BANK)
+    model = model_of({0: SmallGpu(0)})
     with pytest.raises(OutOfDeviceMemoryError):
-        model.predict(np.zeros((2, 4, 4, 4), np.float32), None, model.embed([query("liver")] * 4), 0)
+        prompts = model.encode_prompts([query("liver")] * 4)
+        decode(model, np.zeros((2, 4, 4, 4), np.float32), None, prompts, 0)

@@ -12,26 +12,21 @@ import pytest
 from tests.inference.fake_models import make_case, make_profile, make_prompt
 from tests.inference.families.published.made import CONTENT
 from tests.inference.families.published.recorded import PROFILE
+from tests.inference.families.query_graphs import Recorder, queries
 from vesal.inference.data.errors import ProfileError
-from vesal.inference.families.contract import Embedding
+from vesal.inference.families.contract import Decoded, Window
 from vesal.inference.families.query import QueryModel
 from vesal.inference.families.query_bank import QueryBank
 from vesal.inference.families.query_manifest import QueryFields, published_rules
 from vesal.inference.families.query_stage import QueryStage
 from vesal.inference.families.registry import open_model
+from vesal.inference.geometry.layouts import Fit
 from vesal.inference.planning.profile import Profile, read_profile
+from vesal.inference.planning.rules import StageRule
 
 BANK = QueryBank({}, np.zeros((5, 2), np.float32))
-STAGES = {"coarse": {"plain": "a"}, "fine": {"plain": "b", "prompted": "c"}}
+STAGES = {"coarse": {"encoder": "a", "embed": "x"}, "fine": {"encoder": "b", "embed": "y", "prompted": "c"}}
 NETWORK: dict[str, dict[str, Any]] = {"coarse": {}, "fine": {}}
-
-
-class Recorder:
-    """A graph that answers with the image, once for each query."""
-
-    def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Logits (1, N, d, h, w): intensities less 100."""
-        return {"logits": np.repeat(inputs["image"] - 100.0, inputs["text"].shape[1], 1)}
 
 
 class Counting:
@@ -42,9 +37,9 @@ class Counting:
         self.precisions: set[str | None] = set()
         self.held: weakref.WeakValueDictionary[str, Recorder] = weakref.WeakValueDictionary()
 
-    def load(self, path: Path, precision: str | None = None) -> Recorder:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> Recorder:
         """A recorder, noted by the file's name."""
-        graph = Recorder()
+        graph = Recorder(path.name)
         self.loaded.append(path.name)
         self.precisions.add(precision)
         self.held[path.name] = graph
@@ -54,7 +49,7 @@ class Counting:
 class NoRuntime:
     """Nothing is to be loaded."""
 
-    def load(self, path: Path, precision: str | None = None) -> Recorder:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> Recorder:
         """Fail."""
         raise AssertionError(path)
 
@@ -68,58 +63,67 @@ def profile(folder: Path, **family_fields: Any) -> Profile:
     }
     np.savez(folder / "bank.npz", **vectors)
     fields = {"graphs": STAGES, "network": NETWORK} | family_fields
+    fitted = StageRule(32**3, layout=Fit(32, degrees=False))
     return replace(
-        make_profile(), folder=folder, bank=folder / "bank.npz", family="query", family_fields=fields
+        make_profile(fitted, fitted),
+        folder=folder,
+        bank=folder / "bank.npz",
+        family="query",
+        family_fields=fields,
     )
 
 
-def embedding(count: int) -> Embedding:
-    """Queries of N prompts."""
-    zeros = np.zeros(count, np.int64)
-    return Embedding(np.ones((count, 2), np.float32), zeros, zeros)
+def decode(stage: QueryStage, spatial: np.ndarray | None) -> Decoded:
+    """One black window for one query."""
+    window = Window(np.zeros((1, 64, 32, 32), np.float32), 0, prompted=spatial is not None)
+    return stage.decode(stage.encode(window), queries(1), spatial, None)
 
 
 def test_one_network_serves_both_stages() -> None:
-    coarse, fine = (QueryStage(Recorder(), None, BANK) for _ in range(2))
-    both = QueryModel({"coarse": coarse, "fine": fine}, BANK)
-    assert (both.coarse, both.fine) == (coarse, fine)
-    alone = QueryModel({"fine": fine}, BANK)
-    assert (alone.coarse, alone.fine) == (fine, fine)
+    coarse, fine = (QueryStage(Recorder("encoder"), Recorder("embed"), None) for _ in range(2))
+    both = QueryModel({"coarse": coarse, "fine": fine}, BANK, make_profile())
+    assert (both.stage("coarse"), both.stage("fine")) == (coarse, fine)
+    assert [(s.name, s.role) for s in both.capabilities.stages] == [("coarse", "locate"), ("fine", "refine")]
+    alone = QueryModel({"fine": fine}, BANK, make_profile())
+    assert (alone.stage("coarse"), alone.stage("fine")) == (fine, fine)
+    assert alone.capabilities.stages == ()
 
 
 def test_graphs_of_one_stage_are_held_at_a_time(tmp_path: Path) -> None:
     runtime = Counting()
     model = open_model(profile(tmp_path), runtime)
     assert not runtime.loaded
-    image, prompt = np.zeros((2, 64, 32, 32), np.float32), np.ones((1, 64, 32, 32), np.float32)
+    coarse, fine = model.stage("coarse"), model.stage("fine")
+    prompt = np.ones((1, 64, 32, 32), np.float32)
     for _ in range(2):
-        model.coarse.predict(image, None, embedding(1), 0)
-    assert runtime.loaded == ["a"]
-    model.fine.predict(image, prompt, embedding(1), 0)
-    model.fine.predict(image, None, embedding(1), 0)
-    model.fine.predict(image, prompt, embedding(1), 0)
-    assert runtime.loaded == ["a", "c", "b"] and set(runtime.held) == {"b", "c"}
-    model.coarse.predict(image, None, embedding(1), 0)
-    assert runtime.loaded == ["a", "c", "b", "a"] and set(runtime.held) == {"a"}
+        decode(coarse, None)
+    assert runtime.loaded == ["a", "x"]
+    decode(fine, prompt)
+    decode(fine, None)
+    decode(fine, prompt)
+    assert runtime.loaded[2:] == ["c", "b", "y"] and set(runtime.held) == {"b", "c", "y"}
+    decode(coarse, None)
+    assert runtime.loaded[5:] == ["a", "x"] and set(runtime.held) == {"a", "x"}
     assert runtime.precisions == {None}
 
 
 def test_a_stage_is_run_in_the_precision_that_the_conversion_chose(tmp_path: Path) -> None:
     runtime = Counting()
     used = profile(tmp_path, network={"coarse": {}, "fine": {"precision": "fp32"}})
-    QueryModel.open(used, runtime).fine.predict(np.zeros((2, 64, 32, 32), np.float32), None, embedding(1))
+    decode(QueryModel.open(used, runtime).stage("fine"), None)
     assert runtime.precisions == {"fp32"}
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"graphs": {"fine": {}}}, "missing required field `plain` - at `$.graphs[...]`"),
-        ({"graphs": {"late": {"plain": "x"}}}, "matching regex '^(coarse|fine)$'"),
-        ({"graphs": {"fine": {"plain": "x", "late": "y"}}}, "unknown field `late`"),
+        ({"graphs": {"fine": {}}}, "missing required field `encoder` - at `$.graphs[...]`"),
+        ({"graphs": {"fine": {"plain": "x", "prompted": "y"}}}, "convert the weights again"),
+        ({"graphs": {"late": {"encoder": "x", "embed": "y"}}}, "matching regex '^(coarse|fine)"),
+        ({"graphs": {"fine": {"encoder": "x", "embed": "y", "late": "z"}}}, "unknown field `late`"),
         ({"graphs": {"fine": "x"}}, "Expected `object`, got `str` - at `$.graphs[...]`"),
         ({"network": {"coarse": {}}}, "each stage needs both"),
-        ({"network": {"fine": {"precision": "fp8"}}}, "matching regex '^(bf16|fp32)$'"),
+        ({"network": {"fine": {"precision": "fp8"}}}, "matching regex '^(bf16|fp32)"),
         ({"network": {"fine": {"window_dhw": [96, 96]}}}, "`array` of length 3, got 2"),
         ({"network": NETWORK | {"fine": {"query": 7}}}, "take queries of [7] numbers, the bank holds 2"),
         ({"text": {"graph": "t.onnx"}}, "missing required field `tokenizer` - at `$.text`"),
@@ -155,7 +159,8 @@ def test_a_profile_with_rules_is_planned_by_them(tmp_path: Path, ruled: bool) ->
     model = QueryModel.open(profile(tmp_path, **{"rules": CONTENT} if ruled else {}), NoRuntime())
     prompts = [make_prompt(1, "liver", text="Liver in CT")]
     plan = model.plan(prompts, make_profile(), make_case(np.zeros((40, 40, 40), np.uint8), prompts))
-    assert (plan.batches[0].fine.layout is not None) is ruled
+    assert (plan.batches[0].stages[1].label_region is not None) is ruled
+    assert (plan.batches[0].stages[1].layout != make_profile().stage("fine").layout) is ruled
 
 
 def test_a_manifest_with_rules_is_read_with_its_names(tmp_path: Path) -> None:
@@ -167,13 +172,16 @@ def test_a_manifest_with_rules_is_read_with_its_names(tmp_path: Path) -> None:
         "name": "medal-s",
         "family": "query",
         "licence": "none",
-        "graphs": {"coarse": {"plain": "c.onnx"}, "fine": {"plain": "f.onnx", "prompted": "p.onnx"}},
+        "graphs": {
+            "coarse": {"encoder": "c.onnx", "embed": "e.onnx"},
+            "fine": {"encoder": "f.onnx", "embed": "e.onnx", "prompted": "p.onnx"},
+        },
         "network": NETWORK,
         "bank": "bank.npz",
         "targets": [{"concept": "liver", "side": None, "modality": "CT"}],
         "files": {},
     }
-    for name in ("c.onnx", "f.onnx", "p.onnx", "bank.npz"):
+    for name in ("c.onnx", "e.onnx", "f.onnx", "p.onnx", "bank.npz"):
         (folder / name).write_bytes(b"x")
         content["files"][name] = {
             "sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"

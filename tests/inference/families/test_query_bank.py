@@ -18,7 +18,8 @@ BANK = QueryBank(
 
 def query(concept: str, side: str | None = None, modality: str = "CT", sentence: str = "") -> Query:
     """A query with only what the bank reads."""
-    return Query(1, concept, concept, side, modality, "organ", sentence)
+    name = f"{side} {concept}" if side else concept
+    return Query(1, name, concept, side, modality, "organ", sentence)
 
 
 class Encoder:
@@ -30,19 +31,20 @@ class Encoder:
 
 
 def test_queries_add_the_modality_to_the_text() -> None:
-    found = BANK.embed([query("liver"), query("kidney", "left", "MR")])
-    assert found.text.tolist() == [[1, 2], [13, 24]] and found.modality.tolist() == [0, 1]
+    found = BANK.encode([query("liver"), query("kidney", "left", "MR")])
+    assert found.text.tolist() == [[1, 2], [13, 24]]
+    assert found.part([1]).text.tolist() == [[13, 24]]
     assert BANK.knows("liver") and not BANK.knows("spleen") and not BANK.knows(None)
 
 
 def test_what_the_bank_lacks_is_encoded_or_named() -> None:
     able = replace(BANK, encoder=Encoder())
     assert able.knows("spleen") and not able.knows(None)
-    assert able.embed([query("spleen")]).text.tolist() == [[6, 0]]
+    assert able.encode([query("spleen")]).text.tolist() == [[6, 0]]
     with pytest.raises(ProfileError, match="'spleen'"):
-        BANK.embed([query("spleen")])
+        BANK.encode([query("spleen")])
     with pytest.raises(ProfileError, match="know the modalities CT, MR, not US"):
-        BANK.embed([query("liver", None, "US")])
+        BANK.encode([query("liver", None, "US")])
 
 
 def test_a_sentence_comes_before_the_target() -> None:

@@ -6,12 +6,12 @@ import pytest
 from vesal.inference.geometry.region import (
     HIGH_PROBABILITY,
     LOW_PROBABILITY,
-    MIN_COMPONENT_SHARE,
     grown_region,
     is_uncertain,
     region_of,
 )
 from vesal.inference.geometry.views import Box, View
+from vesal.inference.planning.rules import StageRule
 
 VIEW = View((-2.0, 0.0, 10.0), (2.0, 1.0, 3.0), (10, 10, 10), 0, 0)
 """Voxel (d, h, w) covers [-2 + 2d, 2d), [h, h + 1), [10 + 3w, 13 + 3w) of the volume."""
@@ -56,10 +56,13 @@ def test_a_far_speck_does_not_stretch_the_box() -> None:
     """27 voxels and 1 voxel: below a tenth; with 3 voxels of 27 the second part counts."""
     large = (slice(1, 4), slice(1, 4), slice(1, 4))
     box = Box((0.0, 1.0, 13.0), (6.0, 4.0, 22.0))
-    assert 1 < MIN_COMPONENT_SHARE * 27 < 3
-    assert region_of(one_class(large, (slice(8, 9), slice(8, 9), slice(8, 9))), VIEW, SHAPE) == box
+    share = StageRule(window_voxels=1).min_component_share
+    assert 1 < share * 27 < 3
+    with_speck = one_class(large, (slice(8, 9), slice(8, 9), slice(8, 9)))
+    assert region_of(with_speck, VIEW, SHAPE) == region_of(with_speck, VIEW, SHAPE, min_share=share) == box
     stretched = region_of(one_class(large, (slice(6, 9), slice(8, 9), slice(8, 9))), VIEW, SHAPE)
     assert stretched == Box((0.0, 1.0, 13.0), (16.0, 9.0, 37.0))
+    assert region_of(with_speck, VIEW, SHAPE, min_share=0.0) == stretched
 
 
 def test_parts_that_touch_at_a_corner_are_one() -> None:

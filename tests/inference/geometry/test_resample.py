@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vesal.inference.geometry import resample
+from vesal.inference.geometry.fit import fit_view
 from vesal.inference.geometry.resample import axis_weights, between, labels_to_view, to_native, to_view
-from vesal.inference.geometry.views import View, fit_view, whole
+from vesal.inference.geometry.views import View, whole
 from vesal.inference.runtime import threads as parallel
 
 SHAPES = st.tuples(*[st.integers(1, 40)] * 3)

@@ -2,8 +2,9 @@
 
 import pytest
 
+from vesal.inference.geometry.fit import fit_view
 from vesal.inference.geometry.view_groups import bounding_box, group, spacing_over
-from vesal.inference.geometry.views import Box, fit_view
+from vesal.inference.geometry.views import Box
 
 VOXELS = 32**3
 

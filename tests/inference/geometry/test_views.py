@@ -1,4 +1,4 @@
-"""Where views lie: every number here can be worked out on paper, the rest holds for any volume."""
+"""Where views lie and how they are cut into windows: numbers that can be worked out on paper."""
 
 import math
 
@@ -7,21 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vesal.inference.geometry.views import SIDE_MULTIPLE, Box, View, anisotropy, fit_view, tile_starts, whole
-
-SHAPES = st.tuples(*[st.integers(1, 400)] * 3)
-SPACINGS = st.tuples(*[st.floats(0.1, 10.0)] * 3)
-
-
-def boxes() -> st.SearchStrategy[Box]:
-    """Boxes of 0.1 to 300 native voxels a side, anywhere about the volume."""
-    starts = st.tuples(*[st.floats(-50, 200)] * 3)
-    sizes = st.tuples(*[st.floats(0.1, 300)] * 3)
-    return st.builds(
-        lambda a, n: Box(a, tuple(x + y for x, y in zip(a, n, strict=True))),
-        starts,
-        sizes,
-    )
+from vesal.inference.geometry.views import (
+    MIN_WEIGHT,
+    SIDE_MULTIPLE,
+    Box,
+    EvenTiling,
+    View,
+    even_corners,
+    gaussian_weight,
+    tile_starts,
+)
 
 
 def test_a_box_grows_about_its_centre() -> None:
@@ -34,117 +29,6 @@ def test_a_view_knows_its_box_and_its_millimetres() -> None:
     view = View((-1.0, 0.0, 4.0), (1.0, 2.0, 0.5), (16, 32, 48), 0, 0)
     assert view.box == Box((-1.0, 0.0, 4.0), (15.0, 64.0, 28.0))
     assert view.spacing_mm((5.0, 1.0, 2.0)) == (5.0, 2.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("spacing", "expected"),
-    [
-        ((1.0, 1.0, 1.0), (0, 0)),
-        ((1.69, 1.0, 1.0), (0, 0)),
-        ((1.7, 1.0, 1.0), (1, 0)),
-        ((1.0, 2.9, 1.0), (1, 1)),
-        ((1.0, 1.0, 3.0), (2, 2)),
-        ((0.5, 5.0, 0.7), (2, 1)),
-        ((5.0, 5.0, 1.0), (0, 0)),
-    ],
-)
-def test_the_degree_is_the_ratio_of_the_two_longest_edges(
-    spacing: tuple[float, float, float], expected: tuple[int, int]
-) -> None:
-    """Two long edges are no thick axis: 5, 5, 1 has none."""
-    assert anisotropy((100.0, 100.0, 100.0), spacing) == expected
-
-
-@pytest.mark.parametrize(("size", "expected"), [((6.0, 99.0, 99.0), (2, 0)), ((99.0, 99.0, 1.0), (2, 2))])
-def test_few_voxels_on_an_axis_are_a_stack_of_slices(
-    size: tuple[float, float, float], expected: tuple[int, int]
-) -> None:
-    assert anisotropy(size, (1.0, 1.0, 1.0)) == expected
-    assert anisotropy((7.0, 99.0, 99.0), (1.0, 1.0, 1.0)) == (0, 0)
-
-
-def test_a_thin_axis_does_not_take_over_from_a_thick_one() -> None:
-    """Slices of 5 mm stay the slices although the volume is only 3 voxels wide."""
-    assert anisotropy((40.0, 99.0, 3.0), (5.0, 1.0, 1.0)) == (2, 0)
-
-
-def test_a_volume_that_fits_is_seen_as_it_is() -> None:
-    view = fit_view(whole((32, 48, 16)), (1.0, 1.0, 1.0), 32 * 48 * 16)
-    assert view == View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (32, 48, 16), 0, 0)
-
-
-def test_a_volume_four_times_too_large_doubles_its_step() -> None:
-    """128^3 into 64^3 voxels: step 2; the search stops at most 2 % above, where 64 no longer holds it."""
-    view = fit_view(whole((128, 128, 128)), (1.0, 1.0, 1.0), 64**3)
-    assert view.shape == (64, 64, 64)
-    assert view.step[0] == view.step[1] == view.step[2]
-    assert 2.0 <= view.step[0] <= 2.0 * 1.02
-
-
-def test_what_the_rounding_adds_lies_evenly_around() -> None:
-    """20 voxels become 32: six on either side."""
-    view = fit_view(whole((20, 32, 32)), (1.0, 1.0, 1.0), 32**3)
-    assert view.shape == (32, 32, 32)
-    assert view.start == (-6.0, 0.0, 0.0)
-
-
-def test_thick_slices_keep_their_own_spacing_and_short_sides() -> None:
-    """10 slices of 6 mm become 12 (sides of 4 at degree 2), one on either side; 1 mm in plane doubles."""
-    view = fit_view(whole((10, 120, 120)), (6.0, 1.0, 1.0), 12 * 64 * 64)
-    assert (view.degree, view.thick_axis) == (2, 0)
-    assert view.shape == (12, 64, 64)
-    assert (view.step[0], view.start[0]) == (1.0, -1.0)
-    assert 120 / 64 <= view.step[1] == view.step[2] <= 120 / 64 * 1.02
-
-
-def test_a_finest_spacing_is_kept() -> None:
-    view = fit_view(whole((64, 64, 64)), (0.5, 0.5, 0.5), 64**3, finest_mm=2.0)
-    assert view.spacing_mm((0.5, 0.5, 0.5)) == (2.0, 2.0, 2.0)
-    assert view.shape == (16, 16, 16)
-
-
-def test_a_budget_below_the_smallest_cube_is_refused_not_overdrawn() -> None:
-    """16^3 voxels came back where 4095 were allowed."""
-    with pytest.raises(ValueError, match="view of 4095 voxels.*ask for more"):
-        fit_view(whole((64, 64, 64)), (1.0, 1.0, 1.0), 4095)
-    assert fit_view(whole((64, 64, 64)), (1.0, 1.0, 1.0), 4096).shape == (16, 16, 16)
-
-
-@given(boxes(), SPACINGS, st.integers(4096, 500_000))
-def test_a_view_covers_its_box_within_the_budget(
-    box: Box, spacing: tuple[float, float, float], voxels: int
-) -> None:
-    """Where the step is 1 the view snaps to whole voxels; what it loses is at most half of one."""
-    view = fit_view(box, spacing, voxels)
-    assert math.prod(view.shape) <= voxels
-    for axis in range(3):
-        snap = 0.5 if view.step[axis] == 1.0 else 0.0
-        slack = snap + 1e-5 * SIDE_MULTIPLE * view.step[axis]
-        assert view.box.start[axis] <= box.start[axis] + slack
-        assert view.box.stop[axis] >= box.stop[axis] - slack
-
-
-@given(SHAPES, SPACINGS, st.integers(4096, 500_000))
-def test_no_view_is_finer_than_acquired_and_its_sides_can_be_halved(
-    shape: tuple[int, int, int], spacing: tuple[float, float, float], voxels: int
-) -> None:
-    """A whole volume is covered exactly; a volume on its own grid stays on it (whole first voxels)."""
-    view = fit_view(whole(shape), spacing, voxels)
-    for axis in range(3):
-        thick = view.degree and axis == view.thick_axis
-        assert view.step[axis] >= 1.0
-        assert view.shape[axis] % (SIDE_MULTIPLE >> view.degree if thick else SIDE_MULTIPLE) == 0
-        assert view.box.start[axis] <= 1e-3 and view.box.stop[axis] >= shape[axis] - 1e-3
-        if view.step[axis] == 1.0:
-            assert view.start[axis] == int(view.start[axis])
-
-
-@given(SHAPES, SPACINGS, st.integers(4096, 200_000))
-def test_more_voxels_never_make_a_view_coarser(
-    shape: tuple[int, int, int], spacing: tuple[float, float, float], voxels: int
-) -> None:
-    few, many = (fit_view(whole(shape), spacing, n) for n in (voxels, 2 * voxels))
-    assert all(a <= b for a, b in zip(many.step, few.step, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -177,3 +61,62 @@ def test_windows_cover_everything_and_share_enough(length: int, window: int, ove
     if window < length:
         assert max(np.diff(starts)) <= max(1, window * (1 - overlap))
         assert min(np.diff(starts)) >= 1
+
+
+def view_of(shape: tuple[int, int, int], degree: int = 0, thick: int = 0) -> View:
+    """A view on the volume's own grid."""
+    return View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), shape, degree, thick)
+
+
+@pytest.mark.parametrize(
+    ("shape", "voxels", "degree", "thick", "expected"),
+    [
+        ((64, 64, 64), 64**3, 0, 0, (64, 64, 64)),
+        ((64, 64, 64), 32 * 64 * 64, 0, 0, (48, 48, 48)),
+        ((32, 32, 128), 32 * 32 * 64, 0, 0, (32, 32, 64)),
+        ((12, 96, 96), 12 * 96 * 48, 2, 0, (12, 64, 64)),
+        ((64, 16, 16), 4096, 2, 0, (16, 16, 16)),
+    ],
+)
+def test_the_longest_side_is_cut_first(
+    shape: tuple[int, int, int], voxels: int, degree: int, thick: int, expected: tuple[int, int, int]
+) -> None:
+    assert EvenTiling().size(view_of(shape, degree, thick), voxels) == expected
+
+
+@given(st.tuples(*[st.integers(1, 20)] * 3), st.integers(4096, 300_000), st.integers(0, 2), st.integers(0, 2))
+def test_windows_keep_their_budget_and_multiples(
+    blocks: tuple[int, int, int], voxels: int, degree: int, thick: int
+) -> None:
+    multiples = [SIDE_MULTIPLE >> degree if a == thick else SIDE_MULTIPLE for a in range(3)]
+    shape = tuple(n * m for n, m in zip(blocks, multiples, strict=True))
+    size = EvenTiling().size(view_of(shape, degree, thick), voxels)
+    assert math.prod(size) <= voxels
+    assert all(s % m == 0 and m <= s <= n for s, m, n in zip(size, multiples, shape, strict=True))
+
+
+def test_the_weight_is_one_in_the_middle_and_never_zero() -> None:
+    """An eighth of a side off the middle is one standard deviation: exp(-1/2)."""
+    weight = gaussian_weight((17, 17, 17))
+    assert weight[8, 8, 8] == 1
+    assert weight[0, 0, 0] == np.float32(MIN_WEIGHT)
+    np.testing.assert_allclose(weight, weight[::-1, ::-1, ::-1])
+    assert gaussian_weight((9, 8, 17))[4, 0, 8] == pytest.approx(gaussian_weight((9, 8, 17))[4, 7, 8])
+    wide = gaussian_weight((81, 1, 1)).ravel()
+    assert wide[40 + 10] == pytest.approx(math.exp(-0.5 * (10 / (81 / 8)) ** 2), rel=1e-5)
+
+
+def test_a_view_is_cut_evenly_unless_a_layout_says_otherwise() -> None:
+    """Windows of 16 in 40 slices, half shared: at 0, 8, 16 and 24."""
+    view = view_of((40, 16, 16))
+    assert view.tiling == EvenTiling() and (view.tiling.halo, view.sampling) == ((0, 0, 0), None)
+    corners = view.tiling.corners(view, (16, 16, 16), 0.5)
+    assert corners == even_corners((40, 16, 16), (16, 16, 16), 0.5) == [(d, 0, 0) for d in (0, 8, 16, 24)]
+    np.testing.assert_array_equal(view.tiling.weight((16, 16, 16)), gaussian_weight((16, 16, 16)))
+
+
+def test_sides_are_cut_by_the_networks_own_multiple() -> None:
+    """A network that halves five times: 96 is cut by 32, not by 16."""
+    view = view_of((96, 64, 64))
+    assert EvenTiling(32).size(view, 80 * 64 * 64) == (64, 64, 64)
+    assert EvenTiling(16).size(view, 80 * 64 * 64) == (80, 64, 64)

@@ -1,16 +1,34 @@
 """Prompts become queries, or a reason why not."""
 
-from tests.inference.fake_models import BANK, make_profile, make_prompt
+from tests.inference.fake_models import BANK, make_profile, make_prompt, make_stages
+from vesal.inference.data.prompt import Prompt
 from vesal.inference.families.nano import NanoModel
-from vesal.inference.planning.plan import make_plan
-from vesal.inference.planning.profile import Override
+from vesal.inference.planning.plan import (
+    AppliedRule,
+    Plan,
+    Understood,
+    applied_rules,
+    listed_target,
+    make_plan,
+    open_sentence,
+)
+from vesal.inference.planning.profile import Override, Profile
 from vesal.inference.planning.rules import StageRule
+from vesal.postprocess.components import Components
+from vesal.postprocess.fill_holes import FillHoles
+from vesal.postprocess.instances import Instances
+from vesal.postprocess.presence import Presence
 
-KNOWS = NanoModel({}, BANK).knows
+KNOWS = NanoModel({}, BANK, make_profile()).knows
+
+
+def planned(prompts: list[Prompt], profile: Profile) -> Plan:
+    """The plan of weights with a list of targets."""
+    return make_plan(prompts, profile, lambda prompt: listed_target(prompt, profile, KNOWS))
 
 
 def test_a_covered_prompt_becomes_one_query() -> None:
-    plan = make_plan([make_prompt(7, "kidney", "left")], make_profile(), KNOWS)
+    plan = planned([make_prompt(7, "kidney", "left")], make_profile())
     (batch,) = plan.batches
     (query,) = batch.queries
     assert (query.prompt_id, query.name, query.concept, query.side, query.modality) == (
@@ -20,11 +38,11 @@ def test_a_covered_prompt_becomes_one_query() -> None:
         "left",
         "CT",
     )
-    assert plan.covered == {7: "the term was found"} and plan.refused == {}
+    assert plan.covered == {7: "the term was found; asked as the target left kidney"} and plan.refused == {}
 
 
 def test_an_unsided_prompt_asks_for_both_sides() -> None:
-    plan = make_plan([make_prompt(3, "kidney")], make_profile(), KNOWS)
+    plan = planned([make_prompt(3, "kidney")], make_profile())
     assert [(q.prompt_id, q.name) for q in plan.batches[0].queries] == [
         (3, "left kidney"),
         (3, "right kidney"),
@@ -34,12 +52,12 @@ def test_an_unsided_prompt_asks_for_both_sides() -> None:
 
 def test_one_side_is_not_both() -> None:
     """Weights that know the left kidney only must not answer for `kidneys`."""
-    plan = make_plan([make_prompt(3, "kidney")], make_profile(targets=[("kidney", "left", "CT")]), KNOWS)
+    plan = planned([make_prompt(3, "kidney")], make_profile(targets=[("kidney", "left", "CT")]))
     assert plan.batches == () and "not covered" in plan.refused[3]
 
 
 def test_another_modality_is_refused_with_the_one_there_is() -> None:
-    plan = make_plan([make_prompt(1, "liver", modality="MR")], make_profile(), KNOWS)
+    plan = planned([make_prompt(1, "liver", modality="MR")], make_profile())
     assert plan.batches == ()
     assert plan.refused[1] == (
         "the term was found; liver in MR is not covered by the weights fakes, only in CT"
@@ -47,25 +65,72 @@ def test_another_modality_is_refused_with_the_one_there_is() -> None:
 
 
 def test_an_unknown_sentence_is_refused_with_its_own_reason() -> None:
-    plan = make_plan([make_prompt(5, None)], make_profile(), KNOWS)
+    plan = planned([make_prompt(5, None)], make_profile())
     assert plan.refused == {5: "no term was found"}
 
 
 def test_a_target_without_a_text_vector_is_refused() -> None:
-    plan = make_plan([make_prompt(1, "aorta")], make_profile(targets=[("aorta", None, "CT")]), KNOWS)
+    plan = planned([make_prompt(1, "aorta")], make_profile(targets=[("aorta", None, "CT")]))
     assert 1 in plan.refused
 
 
 def test_prompts_with_the_same_rules_share_a_batch() -> None:
     """Liver and spleen go together, in prompt order; the lesion has rules of its own."""
-    own = StageRule(window_voxels=4096)
+    own = make_stages(StageRule(window_voxels=4096), StageRule(window_voxels=4096))
     targets = [(name, None, "CT") for name in ("liver", "spleen", "lesion")]
-    profile = make_profile(targets=targets, overrides=(Override("CT", "lesion", own, own),))
+    profile = make_profile(targets=targets, overrides=(Override("CT", "lesion", own),))
     asked = [
         make_prompt(9, "spleen"),
         make_prompt(4, "lesion", kind="lesion"),
         make_prompt(2, "liver"),
     ]
-    plan = make_plan(asked, profile, KNOWS)
+    plan = planned(asked, profile)
     assert [[q.prompt_id for q in b.queries] for b in plan.batches] == [[9, 2], [4]]
-    assert plan.batches[0].coarse == profile.coarse and plan.batches[1].fine == own
+    assert plan.batches[0].stages == profile.stages and plan.batches[1].stages == own
+
+
+def test_what_the_vocabulary_knows_is_asked_as_its_target() -> None:
+    plan = planned([make_prompt(7, "kidney", "left")], make_profile())
+    assert plan.batches[0].queries[0].sentence == ""
+    assert plan.covered[7].endswith("asked as the target left kidney")
+
+
+def test_an_open_vocabulary_is_asked_with_the_sentence_as_it_stands() -> None:
+    """Also where our own vocabulary knows nothing in it."""
+    prompt = make_prompt(5, None, text="Something unheard of")
+    plan = make_plan([prompt], make_profile(), open_sentence)
+    (query,) = plan.batches[0].queries
+    assert (query.prompt_id, query.sentence, query.concept) == (5, "Something unheard of", None)
+    assert query.name == "Something unheard of"
+    assert "the sentence is asked as it stands" in plan.covered[5] and plan.refused == {}
+
+
+def test_what_a_family_does_not_understand_is_refused_in_its_words() -> None:
+    plan = make_plan([make_prompt(1, "liver")], make_profile(), lambda prompt: Understood((), "too small"))
+    assert (plan.batches, plan.covered, plan.refused) == ((), {}, {1: "too small"})
+
+
+def test_a_rule_of_a_plan_names_the_prompts_that_it_is_for() -> None:
+    """By the kinds of their targets; null are all, in the profile's order."""
+    targets = [(name, None, "CT") for name in ("liver", "spleen", "lesion")]
+    rules = (FillHoles(), Components(kinds=("organ", "bone")), Presence(kinds=("muscle",)), Instances())
+    asked = [make_prompt(9, "spleen"), make_prompt(4, "lesion", kind="lesion"), make_prompt(2, None)]
+    plan = planned(asked, make_profile(targets=targets, postprocess=rules))
+    assert [applied.rule for applied in plan.rules] == list(rules)
+    assert [sorted(applied.ids) for applied in plan.rules] == [[4, 9], [9], [], [4, 9]]
+
+
+def test_a_rule_for_single_things_leaves_out_what_is_run_as_two_sides() -> None:
+    asked = [make_prompt(3, "kidney"), make_prompt(5, "kidney", "left")]
+    profile = make_profile(postprocess=(Components(), FillHoles()))
+    assert [sorted(applied.ids) for applied in planned(asked, profile).rules] == [[5], [3, 5]]
+
+
+def test_a_family_that_plans_alone_gets_the_same_rules() -> None:
+    queries = [
+        query
+        for batch in planned([make_prompt(7, "liver")], make_profile()).batches
+        for query in batch.queries
+    ]
+    (applied,) = applied_rules((Components(kinds=("organ",)),), queries)
+    assert applied == AppliedRule(Components(kinds=("organ",)), frozenset({7}))

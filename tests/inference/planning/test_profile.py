@@ -13,6 +13,9 @@ from vesal.inference.data.errors import ProfileError
 from vesal.inference.families.registry import open_model
 from vesal.inference.planning.profile import Profile, read_profile
 from vesal.inference.planning.rules import OrientationRule
+from vesal.postprocess.components import Components
+from vesal.postprocess.fill_holes import FillHoles
+from vesal.postprocess.presence import Presence
 
 GRAPHS = ("degree0.onnx", "degree1.onnx", "degree2.onnx")
 BANK = "bank.npz"
@@ -30,13 +33,25 @@ def manifest() -> Content:
         "graphs": {str(d): name for d, name in enumerate(GRAPHS)},
         "bank": BANK,
         "files": {n: {"sha256": hashlib.sha256(n.encode()).hexdigest()} for n in (*GRAPHS, BANK)},
-        "coarse": {"window_voxels": 100_000, "threshold": 0.4},
-        "fine": {"window_voxels": 200_000, "margin_factor": 1.3, "rounds": 2},
-        "overrides": [
-            {"modality": "US", "fine": {"skip": True}},
-            {"kind": "lesion", "coarse": {"max_windows": 8}},
+        "stages": [
+            {"name": "coarse", "role": "locate", "window_voxels": 100_000, "threshold": 0.4},
+            {
+                "name": "fine",
+                "role": "refine",
+                "window_voxels": 200_000,
+                "margin_factor": 1.3,
+                "rounds": 2,
+            },
         ],
-        "filters": {"presence_threshold": 0.2, "component_kinds": ["organ", "bone"]},
+        "overrides": [
+            {"modality": "US", "stages": {"fine": {"skip": True}}},
+            {"kind": "lesion", "stages": {"coarse": {"max_windows": 8}}},
+        ],
+        "postprocess": [
+            {"rule": "presence", "threshold": 0.2},
+            {"rule": "components", "kinds": ["organ", "bone"]},
+            {"rule": "fill_holes", "axis": 0},
+        ],
         "targets": [
             {"concept": "liver", "side": None, "modality": "CT", "dsc": 0.9},
             {"concept": "kidney", "side": "left", "modality": "CT"},
@@ -69,13 +84,16 @@ def test_a_manifest_becomes_a_profile(profile: Profile, tmp_path: Path) -> None:
     assert (profile.name, profile.family, profile.licence) == ("made", "nano", "Apache-2.0")
     assert profile.family_fields == {"graphs": {str(d): name for d, name in enumerate(GRAPHS)}}
     assert profile.bank == tmp_path / BANK
-    assert (profile.coarse.window_voxels, profile.coarse.threshold, profile.coarse.overlap) == (
-        100_000,
-        0.4,
-        0.5,
+    coarse, fine = profile.stages
+    assert (coarse.name, coarse.role, fine.name, fine.role) == ("coarse", "locate", "fine", "refine")
+    assert (coarse.window_voxels, coarse.threshold, coarse.overlap) == (100_000, 0.4, 0.5)
+    assert (fine.margin_factor, fine.rounds) == (1.3, 2)
+    assert (profile.stage("coarse"), profile.stage("fine")) == (coarse, fine)
+    assert profile.postprocess == (
+        Presence(threshold=0.2),
+        Components(kinds=("organ", "bone")),
+        FillHoles(axis=0),
     )
-    assert (profile.fine.margin_factor, profile.fine.rounds) == (1.3, 2)
-    assert profile.filters.component_kinds == ("organ", "bone")
     assert profile.targets[0].dsc == 0.9 and profile.targets[1].dsc is None
 
 
@@ -91,40 +109,49 @@ def test_covered_means_concept_side_and_modality(profile: Profile) -> None:
 def test_the_first_override_that_fits_counts_and_keeps_the_rest(profile: Profile) -> None:
     """US: no fine stage, other fine values as usual; a lesion elsewhere: 8 coarse windows."""
     coarse, fine = profile.rules_for("US", "lesion")
-    assert (coarse, fine.skip, fine.rounds) == (profile.coarse, True, 2)
+    assert (coarse, fine.skip, fine.rounds) == (profile.stage("coarse"), True, 2)
     coarse, fine = profile.rules_for("CT", "lesion")
-    assert (coarse.max_windows, coarse.threshold, fine) == (8, 0.4, profile.fine)
-    assert profile.rules_for("CT", "organ") == (profile.coarse, profile.fine)
+    assert (coarse.max_windows, coarse.threshold, fine) == (8, 0.4, profile.stage("fine"))
+    assert profile.rules_for("CT", "organ") == profile.stages
 
 
-def test_overrides_and_filters_may_be_absent(tmp_path: Path) -> None:
+def test_overrides_and_postprocess_may_be_absent(tmp_path: Path) -> None:
     content = manifest()
-    for key in ("overrides", "filters"):
+    for key in ("overrides", "postprocess"):
         del content[key]
     profile = read_profile(write(tmp_path, content))
-    assert (profile.overrides, profile.filters.presence_threshold) == ((), 0.0)
+    assert (profile.overrides, profile.postprocess) == ((), ())
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"window_voxels": 4095}, "Expected `int` >= 4096 - at `$.coarse.window_voxels`, which is 4095"),
-        ({"max_windows": 0}, "Expected `int` >= 1 - at `$.coarse.max_windows`, which is 0"),
-        ({"rounds": 0}, "Expected `int` >= 1 - at `$.coarse.rounds`, which is 0"),
-        ({"overlap": 1.0}, "Expected `float` < 1.0 - at `$.coarse.overlap`, which is 1.0"),
-        ({"overlap": -0.1}, "Expected `float` >= 0.0 - at `$.coarse.overlap`, which is -0.1"),
-        ({"low_threshold": 0}, "Expected `float` > 0.0 - at `$.coarse.low_threshold`, which is 0"),
-        ({"low_threshold": 0.6}, "Expected `float` <= 0.5 - at `$.coarse.low_threshold`, which is 0.6"),
-        ({"max_targets_per_view": 0}, "Expected `int` >= 1 - at `$.coarse.max_targets_per_view`"),
-        ({"max_spacing_ratio": 0.5}, "Expected `float` >= 1.0 - at `$.coarse.max_spacing_ratio`"),
-        ({"margin_factor": 0}, "Expected `float` > 0.0 - at `$.coarse.margin_factor`"),
-        ({"complementary_block": -8}, "Expected `int` >= 0 - at `$.coarse.complementary_block`"),
-        ({"layout": None}, "unknown field `layout` - at `$.coarse`"),
+        ({"window_voxels": 4095}, "`$.stages[0].window_voxels` is 4095; the layout needs 4096 or more"),
+        ({"max_windows": 0}, "Expected `int` >= 1 - at `$.stages[0].max_windows`, which is 0"),
+        ({"rounds": 0}, "Expected `int` >= 1 - at `$.stages[0].rounds`, which is 0"),
+        ({"overlap": 1.0}, "Expected `float` < 1.0 - at `$.stages[0].overlap`, which is 1.0"),
+        ({"overlap": -0.1}, "Expected `float` >= 0.0 - at `$.stages[0].overlap`, which is -0.1"),
+        ({"low_threshold": 0}, "Expected `float` > 0.0 - at `$.stages[0].low_threshold`, which is 0"),
+        ({"low_threshold": 0.6}, "Expected `float` <= 0.5 - at `$.stages[0].low_threshold`, which is 0.6"),
+        ({"max_targets_per_view": 0}, "Expected `int` >= 1 - at `$.stages[0].max_targets_per_view`"),
+        ({"max_spacing_ratio": 0.5}, "Expected `float` >= 1.0 - at `$.stages[0].max_spacing_ratio`"),
+        ({"margin_factor": 0}, "Expected `float` > 0.0 - at `$.stages[0].margin_factor`"),
+        ({"complementary_block": -8}, "Expected `int` >= 0 - at `$.stages[0].complementary_block`"),
+        ({"window_voxels": 0}, "Expected `int` >= 1 - at `$.stages[0].window_voxels`, which is 0"),
+        ({"layout": None}, "Expected `object`, got `null` - at `$.stages[0].layout`, which is None"),
+        ({"layout": {"kind": "grid"}}, "Invalid value 'grid' - at `$.stages[0].layout.kind`"),
+        ({"layout": {"kind": "slices", "axis": 3}}, "Invalid enum value 3 - at `$.stages[0].layout.axis`"),
+        ({"label_region": None}, "unknown field `label_region` - at `$.stages[0]`"),
+        ({"name": "Coarse"}, "matching regex '^[a-z][a-z0-9_-]*\\\\Z' - at `$.stages[0].name`"),
+        ({"role": "find"}, "Invalid enum value 'find' - at `$.stages[0].role`"),
+        ({"foreground_threshold": 1.0}, "Expected `float` < 1.0 - at `$.stages[0].foreground_threshold`"),
+        ({"min_component_share": 1.5}, "Expected `float` <= 1.0 - at `$.stages[0].min_component_share`"),
+        ({"max_queries": 0}, "Expected `int` >= 1 - at `$.stages[0].max_queries`"),
     ],
 )
 def test_impossible_stages_are_refused(tmp_path: Path, values: Content, said: str) -> None:
     content = manifest()
-    content["coarse"] |= values
+    content["stages"][0] |= values
     assert said in refusal(tmp_path, content)
 
 
@@ -147,9 +174,7 @@ def test_json_of_another_layout_is_named(tmp_path: Path, content: Any) -> None:
     assert "does not describe weights: Expected `object`, got" in said and "at `$`, which is" in said
 
 
-@pytest.mark.parametrize(
-    "key", ["name", "family", "licence", "graphs", "bank", "files", "coarse", "fine", "targets"]
-)
+@pytest.mark.parametrize("key", ["name", "family", "licence", "graphs", "files", "stages", "targets"])
 def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
     content = manifest()
     del content[key]
@@ -168,9 +193,8 @@ def test_other_orientations_are_tried_where_a_rule_says_so(tmp_path: Path, profi
 @pytest.mark.parametrize(
     ("where", "place"),
     [
-        ("coarse", "$.coarse"),
-        ("fine", "$.fine"),
-        ("filters", "$.filters"),
+        ("stages", "$.stages[0]"),
+        ("postprocess", "$.postprocess[0]"),
         ("targets", "$.targets[0]"),
         ("overrides", "$.overrides[0]"),
         ("orientation", "$.orientation"),
@@ -205,35 +229,41 @@ def test_a_family_that_there_is_not_is_named(tmp_path: Path, family: str) -> Non
     [
         # A word, a truth value and a number where something else is wanted.
         (
-            lambda c: c["coarse"].update(window_voxels="many"),
-            "Expected `int`, got `str` - at `$.coarse.window_voxels`, which is 'many'",
+            lambda c: c["stages"][0].update(window_voxels="many"),
+            "Expected `int`, got `str` - at `$.stages[0].window_voxels`, which is 'many'",
         ),
         (
-            lambda c: c["fine"].update(overlap=True),
-            "Expected `float`, got `bool` - at `$.fine.overlap`, which is True",
+            lambda c: c["stages"][1].update(overlap=True),
+            "Expected `float`, got `bool` - at `$.stages[1].overlap`, which is True",
         ),
-        (lambda c: c["fine"].update(skip=1), "Expected `bool`, got `int` - at `$.fine.skip`, which is 1"),
         (
-            lambda c: c["coarse"].update(max_windows=2.5),
-            "Expected `int`, got `float` - at `$.coarse.max_windows`, which is 2.5",
+            lambda c: c["stages"][1].update(skip=1),
+            "Expected `bool`, got `int` - at `$.stages[1].skip`, which is 1",
+        ),
+        (
+            lambda c: c["stages"][0].update(max_windows=2.5),
+            "Expected `int`, got `float` - at `$.stages[0].max_windows`, which is 2.5",
         ),
         # A list where a string is wanted, and the other way round.
-        (lambda c: c.update(bank=[BANK]), "Expected `str`, got `array` - at `$.bank`, which is ['bank.npz']"),
+        (
+            lambda c: c.update(bank=[BANK]),
+            "Expected `str | null`, got `array` - at `$.bank`, which is ['bank.npz']",
+        ),
         (
             lambda c: c["targets"][1].update(concept=["kidney"]),
             "Expected `str`, got `array` - at `$.targets[1].concept`, which is ['kidney']",
         ),
         (
-            lambda c: c["filters"].update(component_kinds="organ"),
-            "Expected `array`, got `str` - at `$.filters.component_kinds`, which is 'organ'",
+            lambda c: c["postprocess"][1].update(kinds="organ"),
+            "Expected `array | null`, got `str` - at `$.postprocess[1].kinds`, which is 'organ'",
         ),
         # Targets: without modality, with one that there is not, with a Dice above 1.
         (lambda c: c["targets"][0].pop("modality"), "missing required field `modality` - at `$.targets[0]`"),
         (
             lambda c: c["targets"][2].update(modality="MRI"),
-            "matching regex '^(CT|MR|US|PET|Microscopy)$' - at `$.targets[2].modality`, which is 'MRI'",
+            "matching regex '^(CT|MR|US|PET|Microscopy)\\\\Z' - at `$.targets[2].modality`, which is 'MRI'",
         ),
-        (lambda c: c["targets"][1].update(side="both"), "'^(left|right)$' - at `$.targets[1].side`"),
+        (lambda c: c["targets"][1].update(side="both"), "'^(left|right)\\\\Z' - at `$.targets[1].side`"),
         (lambda c: c["targets"][0].update(dsc=90), "Expected `float` <= 1.0 - at `$.targets[0].dsc`"),
         (lambda c: c.update(targets=["liver"]), "Expected `object`, got `str` - at `$.targets[0]`"),
         # Graphs and files.
@@ -247,28 +277,100 @@ def test_a_family_that_there_is_not_is_named(tmp_path: Path, family: str) -> Non
         (lambda c: c["files"].pop(GRAPHS[1]), "degree1.onnx but gives no sha256"),
         # Overrides are checked as whole rules, at their own place.
         (lambda c: c.update(overrides=["US"]), "Expected `object`, got `str` - at `$.overrides[0]`"),
-        (lambda c: c["overrides"][0].update(fine=[]), "got `array` - at `$.overrides[0].fine`"),
+        (lambda c: c["overrides"][0].update(stages=[]), "got `array` - at `$.overrides[0].stages`"),
         (
-            lambda c: c["overrides"][1]["coarse"].update(max_windows="8"),
-            "Expected `int`, got `str` - at `$.overrides[1].coarse.max_windows`, which is '8'",
+            lambda c: c["overrides"][0]["stages"].update(fine=[]),
+            "Expected `object`, got `array` - at `$.overrides[0].stages[...]`",
+        ),
+        (lambda c: c["overrides"][0].update(fine={}), "unknown field `fine` - at `$.overrides[0]`"),
+        (
+            lambda c: c["overrides"][0]["stages"].update(middle={}),
+            "`$.overrides[0].stages` names middle; the stages are coarse, fine",
         ),
         (
-            lambda c: c["overrides"][0]["fine"].update(grow=1.3),
-            "unknown field `grow` - at `$.overrides[0].fine`",
+            lambda c: c["overrides"][0]["stages"]["fine"].update(role="locate"),
+            "`$.overrides[0].stages.fine` changes role, which all targets share",
+        ),
+        (
+            lambda c: c["overrides"][1]["stages"]["coarse"].update(max_windows="8"),
+            "Expected `int`, got `str` - at `$.overrides[1].stages.coarse.max_windows`, which is '8'",
+        ),
+        (
+            lambda c: c["overrides"][0]["stages"]["fine"].update(grow=1.3),
+            "unknown field `grow` - at `$.overrides[0].stages.fine`",
+        ),
+        (
+            lambda c: c["overrides"][1]["stages"]["coarse"].update(window_voxels=4095, max_windows=1),
+            "`$.overrides[1].stages.coarse.window_voxels` is 4095; the layout needs 4096 or more",
         ),
         # The rest.
         (
-            lambda c: c["coarse"].pop("window_voxels"),
-            "required field `window_voxels` - at `$.coarse`",
+            lambda c: c["stages"][0].pop("window_voxels"),
+            "required field `window_voxels` - at `$.stages[0]`",
         ),
-        (lambda c: c.update(coarse=None), "Expected `object`, got `null` - at `$.coarse`, which is None"),
-        (lambda c: c.update(hybrid="both"), "'^(coarse|fine|off)$' - at `$.hybrid`, which is 'both'"),
+        (
+            lambda c: c["stages"].__setitem__(0, None),
+            "Expected `object`, got `null` - at `$.stages[0]`, which is None",
+        ),
+        (lambda c: c.update(stages=[]), "Expected `array` of length >= 1 - at `$.stages`"),
+        (lambda c: c["stages"][0].pop("name"), "`$.stages[0]` has no name"),
+        (lambda c: c["stages"][1].pop("role"), "`$.stages[1]` has no role"),
+        (lambda c: c["stages"][1].update(name="coarse"), "`$.stages[1].name` is 'coarse' again"),
+        (lambda c: c["stages"][1].update(role="locate"), "only the first stage can locate"),
+        (lambda c: c.update(hybrid="both"), "`$.hybrid` is 'both'; one of coarse, fine, off is wanted"),
         (
             lambda c: c.update(orientation=ORIENTATION | {"min_gain": 0}),
             "Expected `float` > 0.0 - at `$.orientation.min_gain`, which is 0",
         ),
-        (lambda c: c["filters"].update(min_object_voxels=0), "`int` >= 1 - at `$.filters.min_object_voxels`"),
-        (lambda c: c["filters"].update(component_ids=[1]), "unknown field `component_ids` - at `$.filters`"),
+        # Rules of postprocessing: each is named, and has its own fields.
+        (
+            lambda c: c["postprocess"].append({"rule": "instances", "min_voxels": 0}),
+            "`int` >= 1 - at `$.postprocess[3].min_voxels`, which is 0",
+        ),
+        (
+            lambda c: c["postprocess"][1].update(ids=[1]),
+            "unknown field `ids` - at `$.postprocess[1]`, which is {",
+        ),
+        (
+            lambda c: c["postprocess"][1].update(rule="largest"),
+            "`$.postprocess[1].rule` is 'largest'; one of presence, slice_nms, components, "
+            "fill_holes, smooth, instances is wanted",
+        ),
+        (
+            lambda c: c["postprocess"][1].update(kinds=["organ", "organs"]),
+            "`$.postprocess[1].kinds` names organs; the kinds are ",
+        ),
+        (
+            lambda c: c["postprocess"].append({"rule": "instances", "kinds": ["lesion"]}),
+            "unknown field `kinds` - at `$.postprocess[3]`",
+        ),
+        (
+            lambda c: c["overrides"][1].update(kind="lesions"),
+            "`$.overrides[1].kind` names lesions; the kinds",
+        ),
+        (lambda c: c["postprocess"][1].pop("rule"), "`$.postprocess[1].rule` is None; one of presence, "),
+        (
+            lambda c: c["postprocess"][1].update(rule=["presence"]),
+            "`$.postprocess[1].rule` is ['presence']; ",
+        ),
+        (lambda c: c["postprocess"].append("smooth"), "Expected `object`, got `str` - at `$.postprocess[3]`"),
+        (lambda c: c.update(postprocess={}), "Expected `array`, got `object` - at `$.postprocess`"),
+        (
+            lambda c: c["postprocess"][0].update(threshold="0.2"),
+            "Expected `float`, got `str` - at `$.postprocess[0].threshold`, which is '0.2'",
+        ),
+        (
+            lambda c: c["postprocess"][0].update(threshold=1.5),
+            "Expected `float` <= 1.0 - at `$.postprocess[0].threshold`, which is 1.5",
+        ),
+        (
+            lambda c: c["postprocess"][2].update(axis=3),
+            "Invalid enum value 3 - at `$.postprocess[2].axis`, which is 3",
+        ),
+        (
+            lambda c: c["postprocess"].append({"rule": "smooth", "radius_mm": -1}),
+            "Expected `float` >= 0.0 - at `$.postprocess[3].radius_mm`, which is -1",
+        ),
     ],
 )
 def test_every_broken_manifest_is_a_named_error(

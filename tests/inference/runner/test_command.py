@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.inference.fakes import SHAPE, read_output, write_case
+from tests.inference.fakes import SHAPE, read_output, write_broken_weights, write_case
 from vesal import __version__
 from vesal.inference.output import logs
 
@@ -80,6 +80,28 @@ def test_unreadable_case_is_code_1_and_has_an_output(tmp_path: Path) -> None:
     assert (here / "report.json").is_file()
 
 
+@pytest.mark.parametrize("wrong", ["absent", "not JSON", "a stage of another kind"])
+def test_weights_that_cannot_be_used_are_code_2(tmp_path: Path, wrong: str) -> None:
+    """One line names file and field, before any case is begun: nothing is written."""
+    (tmp_path / "in").mkdir()
+    write_case(tmp_path / "in" / "a.npz")
+    weights, said = tmp_path / "mine", "mine/manifest.json cannot be read"
+    if wrong == "not JSON":
+        write_broken_weights(weights)
+        (weights / "manifest.json").write_text("{")
+        said = "mine/manifest.json is not JSON"
+    elif wrong == "a stage of another kind":
+        write_broken_weights(weights)
+        content = json.loads((weights / "manifest.json").read_text())
+        content["stages"][1]["rounds"] = "two"
+        (weights / "manifest.json").write_text(json.dumps(content))
+        said = "Expected `int`, got `str` - at `$.stages[1].rounds`"
+    code, shown = predict("in", "out", "--weights", weights, cwd=tmp_path)
+    assert code == 2 and said in shown and "Traceback" not in shown
+    assert not (tmp_path / "report.json").exists()
+    assert not list((tmp_path / "out").glob("*"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "variable", "budget_s"),
     [((), "", 597.0), ((), "612.5", 612.5), (("--seconds", "609"), "612.5", 609.0)],
@@ -94,9 +116,8 @@ def test_seconds_come_from_flag_or_variable(
     (tmp_path / "in").mkdir()
     sentences = {str(i): "Liver in abdominal CT" for i in range(1, 11)}
     write_case(tmp_path / "in" / "a.npz", prompts=sentences | {"instance_label": 0})
-    code, shown = predict(
-        "in", "out", "--weights", "no/where", *arguments, cwd=tmp_path, VESAL_SECONDS=variable
-    )
+    broken = write_broken_weights(tmp_path / "broken")
+    code, shown = predict("in", "out", "--weights", broken, *arguments, cwd=tmp_path, VESAL_SECONDS=variable)
     assert code == 1, shown
     assert json.loads((tmp_path / "report.json").read_text())["cases"][0]["budget_s"] == budget_s
 

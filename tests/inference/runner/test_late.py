@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.inference.fakes import CUBE, SAFETY_S, SHAPE, read_output, write_case
+from tests.inference.fakes import CUBE, SAFETY_S, SHAPE, read_output, write_broken_weights, write_case
 from tests.inference.runner.hanging import ROOT, Hang, hanging_command
 from vesal.inference.data.errors import CaseAbandoned
 from vesal.inference.output.case_output import CaseOutput
@@ -100,7 +100,8 @@ def test_sigterm_before_python_has_begun_is_not_the_end(tmp_path: Path) -> None:
     early = tmp_path / "early"
     early.write_text(f'#!/bin/sh\nkill -TERM $$\nexec "{sys.executable}" "$@"\n')
     early.chmod(0o755)
-    command = [shutil.which("dash") or "sh", str(ROOT / "predict.sh"), "in", "out", "--weights", "no/where"]
+    broken = str(write_broken_weights(tmp_path / "broken"))
+    command = [shutil.which("dash") or "sh", str(ROOT / "predict.sh"), "in", "out", "--weights", broken]
     environment = {"PATH": os.environ["PATH"], "PYTHON": str(early)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert done.returncode == 1, done.stderr
@@ -157,7 +158,7 @@ def test_a_closed_output_takes_no_more(tmp_path: Path) -> None:
     output = CaseOutput(tmp_path / "a.npz")
     output.write_zeros(SHAPE)
     output.close(0.0)
-    for write in (output.write_coarse, output.write_labels):
+    for write in (output.write_so_far, output.write_labels):
         with pytest.raises(CaseAbandoned):
             write(FOUND)
     with pytest.raises(CaseAbandoned):

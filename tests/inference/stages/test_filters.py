@@ -5,11 +5,20 @@ import pytest
 
 from vesal.inference.data.prompt import Query
 from vesal.inference.geometry.views import View
-from vesal.inference.planning.rules import FilterRule
-from vesal.inference.stages.filters import filter_components, filter_pass, split_into_objects
+from vesal.inference.planning.plan import AppliedRule, applied_rules
+from vesal.inference.stages.filters import filter_classes, filter_pass, split_into_objects
 from vesal.inference.stages.label_map import LabelMap
 from vesal.inference.stages.packed_probability import PackedProbability, Probabilities
 from vesal.inference.stages.stage_result import StageResult
+from vesal.postprocess.components import Components
+from vesal.postprocess.fill_holes import FillHoles
+from vesal.postprocess.instances import Instances
+from vesal.postprocess.presence import Presence
+from vesal.postprocess.rule import Rule
+from vesal.postprocess.slice_nms import SliceNms
+from vesal.postprocess.smooth import Smooth, smooth
+
+MM = (1.0, 1.0, 1.0)
 
 
 def a_pass(probability: Probabilities, presence: np.ndarray, thick: int = 0) -> StageResult:
@@ -23,6 +32,11 @@ def query(id_: int, concept: str, side: str | None = None, kind: str = "organ") 
     return Query(id_, concept, concept, side, "CT", kind)
 
 
+def filtered(result: StageResult, queries: list[Query], *rules: Rule) -> StageResult:
+    """The result after the rules of a profile."""
+    return filter_pass(result, queries, applied_rules(rules, queries))
+
+
 @pytest.mark.parametrize("thick", [0, 1, 2])
 def test_slices_without_presence_are_emptied_along_the_thick_axis(thick: int) -> None:
     """Three slices on the thick axis: absent, at the border (absent too), present."""
@@ -30,7 +44,7 @@ def test_slices_without_presence_are_emptied_along_the_thick_axis(thick: int) ->
     shape.insert(thick, 3)
     probability = np.full((1, *shape), 0.9, np.float32)
     result = a_pass(probability, np.array([[0.1, 0.3, 0.8]], np.float32), thick)
-    kept = filter_pass(result, [query(1, "liver")], FilterRule(presence_threshold=0.3)).probability
+    kept = filtered(result, [query(1, "liver")], Presence(threshold=0.3)).probability
     slices = np.moveaxis(kept[0], thick, 0)
     assert kept.shape == probability.shape
     assert not slices[:2].any()
@@ -40,7 +54,8 @@ def test_slices_without_presence_are_emptied_along_the_thick_axis(thick: int) ->
 
 def test_without_rules_nothing_is_copied() -> None:
     result = a_pass(np.ones((1, 3, 4, 5), np.float32), np.zeros((1, 3), np.float32), 1)
-    assert filter_pass(result, [query(1, "liver")], FilterRule()) is result
+    assert filtered(result, [query(1, "liver")]) is result
+    assert filtered(result, [query(1, "liver")], Components(), Instances()) is result
 
 
 @pytest.mark.parametrize("thick", [0, 1, 2])
@@ -54,7 +69,7 @@ def test_the_stronger_side_keeps_a_slice(thick: int) -> None:
     by_slice[1, 0], by_slice[1, 1] = 0.7, 0.8
     sides = [query(1, "kidney", "left"), query(2, "kidney", "right")]
     result = a_pass(probability, np.ones((2, 2), np.float32), thick)
-    kept = filter_pass(result, sides, FilterRule(slice_nms_iou=0.5))
+    kept = filtered(result, sides, SliceNms(iou=0.5))
     found = np.moveaxis(kept.probability, 1 + thick, 1)
     assert (found[0, 0] > 0).all() and not found[0, 1].any()
     assert (found[1, 1] > 0).all() and not found[1, 0].any()
@@ -72,7 +87,7 @@ def test_the_stronger_side_keeps_a_slice(thick: int) -> None:
 def test_only_sides_of_one_concept_compete(queries: list[Query]) -> None:
     """An atrium lies within the heart: both may have every voxel."""
     result = a_pass(np.full((2, 3, 4, 5), 0.9, np.float32), np.ones((2, 3), np.float32))
-    kept = filter_pass(result, queries, FilterRule(slice_nms_iou=0.5))
+    kept = filtered(result, queries, SliceNms(iou=0.5))
     assert (kept.probability == np.float32(0.9)).all()
 
 
@@ -83,11 +98,9 @@ def test_packed_classes_are_filtered_as_others_are(thick: int) -> None:
     probability = rng.random((3, 6, 7, 8), np.float32)
     presence = rng.random((3, probability.shape[1 + thick]), np.float32)
     queries = [query(1, "kidney", "left"), query(2, "liver"), query(3, "kidney", "right")]
-    rule = FilterRule(presence_threshold=0.4, slice_nms_iou=0.2)
-    dense = filter_pass(a_pass(probability, presence, thick), queries, rule).probability
-    packed = filter_pass(
-        a_pass(PackedProbability.of(probability), presence, thick), queries, rule
-    ).probability
+    rules = Presence(threshold=0.4), SliceNms(iou=0.2)
+    dense = filtered(a_pass(probability, presence, thick), queries, *rules).probability
+    packed = filtered(a_pass(PackedProbability.of(probability), presence, thick), queries, *rules).probability
     assert isinstance(packed, PackedProbability) and isinstance(dense, np.ndarray)
     assert 0 < np.count_nonzero(dense) < dense.size
     np.testing.assert_array_equal(np.asarray(packed), dense)
@@ -103,16 +116,18 @@ def test_components_are_chosen_for_the_kinds_that_ask_for_it() -> None:
         probability[:2, row, 12:14] = 0.6
         result.add(probability, view, id_, 0.5)
     queries = [query(3, "liver"), query(7, "lesion", kind="lesion")]
-    filter_components(result, queries, FilterRule(component_kinds=("organ",)))
+    filter_classes(result, applied_rules([Components(kinds=("organ",))], queries), MM, instance=False)
     assert np.count_nonzero(result.labels == 3) == 16
     assert np.count_nonzero(result.labels == 7) == 16 + 4
 
 
-def test_no_kind_no_filter() -> None:
+def test_no_rule_changes_nothing() -> None:
     result = LabelMap((2, 2, 2), 1)
-    before = result.labels
-    filter_components(result, [query(1, "liver")], FilterRule())
+    result.labels[0, 0] = 1
+    before, copy = result.labels, result.labels.copy()
+    filter_classes(result, applied_rules([Presence(), Instances()], [query(1, "liver")]), MM, instance=False)
     assert result.labels is before
+    np.testing.assert_array_equal(result.labels, copy)
 
 
 def test_objects_are_numbered_whatever_their_prompt() -> None:
@@ -121,7 +136,86 @@ def test_objects_are_numbered_whatever_their_prompt() -> None:
     labels[0, 0, 0:2] = 5
     labels[1, 4:6, 4:6] = 9
     labels[2, 8, 8] = 5
-    objects = split_into_objects(labels, 2)
+    rules = applied_rules([Components(), Instances(min_voxels=2)], [query(5, "cell"), query(9, "cell")])
+    objects = split_into_objects(labels, rules)
     assert objects.dtype == np.uint8
     assert [np.count_nonzero(objects == n) for n in (1, 2, 3)] == [4, 2, 0]
     assert objects[1, 4, 4] == 1
+
+
+def test_objects_of_two_prompts_that_touch_are_two() -> None:
+    labels = np.zeros((4, 4, 8), np.uint8)
+    labels[:, :, 1:4], labels[:, :, 4:6] = 5, 9
+    objects = split_into_objects(labels, [])
+    np.testing.assert_array_equal(objects, np.select([labels == 5, labels == 9], [1, 2]))
+
+
+def test_the_last_rule_that_splits_counts() -> None:
+    """A family adds its own behind those of the profile."""
+    labels = np.zeros((1, 1, 6), np.uint8)
+    labels[0, 0, [0, 2, 3]] = 1
+    none: frozenset[int] = frozenset()
+    rules = [AppliedRule(Instances(min_voxels=9), none), AppliedRule(Instances(min_voxels=2), none)]
+    assert split_into_objects(labels, rules)[0, 0].tolist() == [0, 0, 1, 1, 0, 0]
+
+
+def a_map(*cubes: tuple[int, tuple[slice, slice, slice]], side: int = 20) -> LabelMap:
+    """A map (side, side, side) of classes that are boxes, filled as the engine does it."""
+    result = LabelMap((side,) * 3, 9)
+    view = View((0.0,) * 3, (1.0,) * 3, (side,) * 3, 0, 0)
+    for id_, cube in cubes:
+        probability = np.zeros(view.shape, np.float32)
+        probability[cube] = 0.9
+        result.add(probability, view, id_, 0.5)
+    return result
+
+
+def test_rules_are_run_in_their_order() -> None:
+    """A box open at one side by a hole of one voxel: filled only after it was smoothed."""
+    queries = [query(1, "liver")]
+    found = []
+    for rules in ((Smooth(radius_mm=1.0), FillHoles()), (FillHoles(), Smooth(radius_mm=1.0))):
+        result = a_map((1, (slice(4, 16),) * 3))
+        result.labels[8:12, 8:12, 8:12] = result.labels[10, 10, 12:16] = 0
+        filter_classes(result, applied_rules(rules, queries), MM, instance=False)
+        found.append(result.labels[10, 10, 10])
+    assert found == [1, 0]
+
+
+def test_a_rule_on_classes_is_left_out_where_objects_are_wanted_unless_it_says_so() -> None:
+    queries, hole = [query(1, "cell")], (slice(9, 11),) * 3
+    for rule, instance, filled in (
+        (FillHoles(), True, False),
+        (FillHoles(instances=True), True, True),
+        (FillHoles(instances=True), False, True),
+    ):
+        result = a_map((1, (slice(4, 16),) * 3))
+        result.labels[hole] = 0
+        filter_classes(result, applied_rules([rule], queries), MM, instance)
+        assert (result.labels[hole] == 1).all() == filled
+
+
+def test_a_rule_sees_what_is_around_the_class_and_all_of_it_can_be_cleared() -> None:
+    """A ball of 3 mm reaches beyond the box of a cube, to the background that it is set against."""
+    result = a_map((1, (slice(4, 16),) * 3))
+    wanted = result.labels.copy()
+    smooth(wanted, 1, 3.0, MM)
+    assert 0 < np.count_nonzero(wanted) < np.count_nonzero(result.labels)
+    filter_classes(result, applied_rules([Smooth(radius_mm=3.0)], [query(1, "liver")]), MM, instance=False)
+    np.testing.assert_array_equal(result.labels, wanted)
+    assert result.totals(1, result.labels)[0] == np.count_nonzero(wanted)
+    result.clear()
+    assert not result.labels.any()
+
+
+def test_voxels_that_a_class_wins_get_its_mean_probability() -> None:
+    """They were background, of which nothing is known: the class is as sure as it was before."""
+    result = a_map((1, (slice(4, 16),) * 3))
+    result.probability[4:16, 4:16, 4:10] = 0.6
+    result.labels[9:11, 9:11, 9:11] = result.probability[9:11, 9:11, 9:11] = 0
+    voxels, total = result.totals(1, result.labels)
+    filter_classes(result, applied_rules([FillHoles()], [query(1, "liver")]), MM, instance=False)
+    filled, with_holes = result.totals(1, result.labels)
+    assert filled == voxels + 8
+    assert with_holes / filled == pytest.approx(total / voxels, abs=1e-3)
+    assert (result.probability[:4] == 0).all(), "and nothing else changes"

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from vesal.inference.geometry.fit import fit_view
 from vesal.inference.geometry.resample import to_native
-from vesal.inference.geometry.views import View, fit_view, whole
+from vesal.inference.geometry.views import View, whole
 from vesal.inference.runtime import threads as parallel
 from vesal.inference.stages import label_map
 from vesal.inference.stages.label_map import LabelMap
@@ -175,3 +176,28 @@ def test_totals_of_a_map_filled_by_hand() -> None:
     result = LabelMap((8, 8, 8), 9)
     result.labels[1, 2, 3:5], result.probability[1, 2, 3:5] = 4, 0.5
     assert result.totals(4, result.labels) == (2, 1.0)
+
+
+def test_a_snapshot_takes_one_class_after_the_other_from_a_later_map() -> None:
+    """Class 1 moves, class 2 is lost later, and class 3 is not touched; the maps themselves stay apart."""
+    view = View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (4, 4, 20), 0, 0)
+
+    def added(result: LabelMap, label: int, columns: slice) -> None:
+        probability = np.zeros(view.shape, np.float32)
+        probability[:, :, columns] = 0.9
+        result.add(probability, view, label, 0.5)
+
+    result = LabelMap((4, 4, 20), 3)
+    for label, columns in ((1, slice(0, 5)), (2, slice(5, 10)), (3, slice(10, 15))):
+        added(result, label, columns)
+    saved, before = result.snapshot(), result.labels.copy()
+    result.clear()
+    added(result, 1, slice(2, 8))
+    np.testing.assert_array_equal(saved.labels, before)
+    saved.take(1, result)
+    # What is new wins over what another class was before: it is the better result.
+    assert saved.labels[0, 0].tolist() == [0] * 2 + [1] * 6 + [2] * 2 + [3] * 5 + [0] * 5
+    saved.take(2, result)
+    assert saved.labels[0, 0].tolist() == [0] * 2 + [1] * 6 + [0] * 2 + [3] * 5 + [0] * 5
+    saved.take(1, result)
+    assert saved.labels[0, 0].tolist() == [0] * 2 + [1] * 6 + [0] * 2 + [3] * 5 + [0] * 5

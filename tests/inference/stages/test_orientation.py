@@ -14,6 +14,7 @@ from tests.inference.fake_models import (
     make_case,
     make_engine,
     make_prompt,
+    make_stages,
     segment,
 )
 from vesal.inference.data.prompt import Query
@@ -212,7 +213,8 @@ def test_a_plan_is_bound_to_a_way_by_two_targets_and_half_of_all() -> None:
     rule = StageRule(window_voxels=32**3)
     one = Query(1, "liver", "liver", None, "CT", "organ")
     free = replace(one, any_orientation=True)
-    assert depends_on_orientation(Plan((Batch((one, free, one, free), rule, rule),), {}, {}))
-    assert not depends_on_orientation(Plan((Batch((one, free, one, free, free), rule, rule),), {}, {}))
-    assert not depends_on_orientation(Plan((Batch((one,), rule, rule),), {}, {}))
+    stages = make_stages(rule, rule)
+    assert depends_on_orientation(Plan((Batch((one, free, one, free), stages),), {}, {}))
+    assert not depends_on_orientation(Plan((Batch((one, free, one, free, free), stages),), {}, {}))
+    assert not depends_on_orientation(Plan((Batch((one,), stages),), {}, {}))
     assert not depends_on_orientation(Plan((), {}, {}))

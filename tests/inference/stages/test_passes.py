@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from tests.inference.fake_models import BANK, Bright, Constant, made_image
+from tests.inference.fake_models import BANK, Bright, Constant, made_image, make_profile
 from vesal.inference.data.prompt import Query
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.geometry.views import Box, View
 from vesal.inference.planning.rules import StageRule
-from vesal.inference.stages.passes import MAX_QUERIES, coarse_tasks, fine_task, run_coarse, run_fine
+from vesal.inference.stages.passes import locating_tasks, refining_task, run_locating, run_refining
 from vesal.inference.stages.regions import find_regions
-from vesal.inference.stages.stage_result import StageResult
+from vesal.inference.stages.stage_result import Latest, StageResult
 from vesal.inference.stages.view_task import Volume
 from vesal.inference.timing.clock import Clock
 from vesal.inference.timing.forecast import Forecast
@@ -27,7 +27,7 @@ LOW = (slice(4, 12), slice(4, 12), slice(4, 12))
 
 def model_of(graph: Callable) -> NanoModel:
     """One network for all degrees."""
-    return NanoModel({0: graph, 1: graph, 2: graph}, BANK)
+    return NanoModel({0: graph, 1: graph, 2: graph}, BANK, make_profile())
 
 
 def volume_of(image: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Volume:
@@ -51,17 +51,26 @@ def refine(
     ladder: Ladder,
 ) -> StageResult | None:
     """Run the fine view of some rows alone, as the engine does; None where there is nothing to look at."""
-    volume = volume_of(image)
+    volume, model = volume_of(image), model_of(graph)
     asked = [LIVER, SPLEEN][: 1 if coarse is None else len(coarse.probability)]
+    before = [None if coarse is None else Latest(coarse, row, rule.threshold) for row in range(len(asked))]
     [target] = [
         t
-        for rows, t in find_regions(volume, structs.replace(rule, max_targets_per_view=1), coarse, asked)
+        for rows, t in find_regions(volume, structs.replace(rule, max_targets_per_view=1), before, asked)
         if rows == tuple(index)
     ]
     if target.box is None:
         return None
-    task = fine_task(volume, model_of(graph), queries, rule, target, coarse, index)
-    return run_fine(task, target.why, ladder)
+    prompts, mine = model.encode_prompts(queries), [before[i] for i in index]
+    task = refining_task(volume, model, queries, prompts, rule, target, mine)
+    return run_refining(task, target.why, ladder)
+
+
+def locate(image: np.ndarray, graph: Callable, queries: list[Query], ladder: Ladder) -> StageResult:
+    """Run the locating stage over a volume, as the engine does."""
+    model = model_of(graph)
+    tasks = locating_tasks(volume_of(image), model, queries, model.encode_prompts(queries), RULE)
+    return run_locating(tasks, ladder)
 
 
 class SlowNet(Constant):
@@ -80,18 +89,9 @@ class SlowNet(Constant):
         return Ladder(Forecast(Clock(budget_s, 0.0, lambda: self.at)), [PlannedStage(rule, first)])
 
 
-def test_a_view_is_shown_in_two_channels() -> None:
-    """Level 150: 150 / 127.5 - 1, and one deviation above a mean of 100; outside of the volume black."""
-    view = View((-8.0, 0.0, 0.0), (1.0, 1.0, 1.0), (16, 16, 16), 0, 0)
-    channels = volume_of(np.full((8, 16, 16), 150, np.uint8)).channels(view)
-    np.testing.assert_allclose(channels[0, 8:], 150 / 127.5 - 1, rtol=1e-6)
-    np.testing.assert_allclose(channels[1, 8:], 1.0, rtol=1e-6)
-    assert (channels[0, :8] == -1).all() and (channels[1, :8] == -2).all()
-
-
 def test_the_coarse_stage_sees_everything_for_every_query(ladder: Ladder) -> None:
     image = made_image((32, 32, 32), (LOW, 200))
-    result = run_coarse(coarse_tasks(volume_of(image), model_of(Bright()), [LIVER, SPLEEN], RULE), ladder)
+    result = locate(image, Bright(), [LIVER, SPLEEN], ladder)
     assert result.view == View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (32, 32, 32), 0, 0)
     np.testing.assert_array_equal(result.probability[0] > 0.5, image == 200)
     assert not result.probability[1].any()
@@ -101,11 +101,12 @@ def test_the_coarse_stage_sees_everything_for_every_query(ladder: Ladder) -> Non
 
 def test_many_queries_are_asked_in_passes(ladder: Ladder) -> None:
     """35 queries: 16, 16 and 3; the odd ones are spleens, and each row belongs to its query."""
-    bright = Bright()
+    bright, most = Bright(), RULE.max_queries
+    assert most == 16
     image = made_image((16, 16, 16), (LOW, 200))
-    queries = [(LIVER, SPLEEN)[i % 2] for i in range(2 * MAX_QUERIES + 3)]
-    result = run_coarse(coarse_tasks(volume_of(image), model_of(bright), queries, RULE), ladder)
-    assert [c["text"].shape[1] for c in bright.calls] == [MAX_QUERIES, MAX_QUERIES, 3]
+    queries = [(LIVER, SPLEEN)[i % 2] for i in range(2 * most + 3)]
+    result = locate(image, bright, queries, ladder)
+    assert [c["text"].shape[1] for c in bright.calls] == [most, most, 3]
     assert result.probability.any((1, 2, 3)).tolist() == [i % 2 == 0 for i in range(len(queries))]
     assert result.presence.shape == (len(queries), 16)
 

@@ -2,28 +2,38 @@
 
 import math
 import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vesal.inference.data.errors import OutOfDeviceMemoryError
-from vesal.inference.geometry.views import SIDE_MULTIPLE, View
-from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.packed_probability import PackedProbability
-from vesal.inference.stages.sliding_window import (
-    MIN_PROMPT,
+from tests.inference.fake_models import BANK, make_profile
+from vesal.inference.data.prompt import Query
+from vesal.inference.families.nano import NanoModel
+from vesal.inference.geometry.views import (
     MIN_WEIGHT,
-    Predict,
+    SIDE_MULTIPLE,
+    EvenTiling,
+    View,
+    even_corners,
     gaussian_weight,
-    is_skippable,
-    run_windows,
-    window_corners,
-    window_shape,
+    whole,
 )
+from vesal.inference.planning.rules import StageRule
+from vesal.inference.stages.label_map import LabelMap
+from vesal.inference.stages.packed_probability import PackedProbability, Probabilities
+from vesal.inference.stages.sliding_window import Blended, Prediction, Slices, run_windows
+from vesal.inference.stages.view_task import ViewTask, Volume, windows_of
+from vesal.inference.stages.window_input import spatial_of, window_of
 
 CLASSES = 2
+LIVER = Query(1, "liver", "liver", None, "CT", "organ")
+
+Predict = Callable[[np.ndarray, np.ndarray | None, int], tuple[np.ndarray, np.ndarray]]
+"""image (C, d, h, w), prompt (N, d, h, w) or None, degree -> probability (N, d, h, w), presence (N, d); the
+thick axis comes first in all of them."""
 
 
 def view_of(shape: tuple[int, int, int], degree: int = 0, thick: int = 0) -> View:
@@ -34,6 +44,37 @@ def view_of(shape: tuple[int, int, int], degree: int = 0, thick: int = 0) -> Vie
 def image_of(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
     """(2, D, H, W) float32 in 0..1: nothing is black."""
     return np.random.default_rng(seed).random((2, *shape), np.float32)
+
+
+def skips(image: np.ndarray, prompt: np.ndarray | None) -> bool:
+    """Whether a view pass skips a window (C, d, h, w) with a prompt (N, d, h, w), by the default rules."""
+    model, volume = NanoModel({}, BANK, make_profile()), Volume(np.zeros((1, 1, 1), np.uint8), (1.0,) * 3)
+    prompts, box = model.encode_prompts([LIVER]), whole((1, 1, 1))
+    return ViewTask(volume, model, [LIVER], prompts, box, StageRule(32**3), first=False).skips(image, prompt)
+
+
+def slide(
+    predict: Predict,
+    image: np.ndarray,
+    prompt: Probabilities | None,
+    view: View,
+    voxels: int,
+    overlap: float,
+    classes: int,
+    may_continue: Callable[[], bool] = lambda: True,
+) -> Blended:
+    """Slide windows of at most ``voxels`` voxels over a view, cut out and turned as a view pass does."""
+    size, corners = windows_of(view, voxels, overlap)
+
+    def predict_at(at: Slices) -> Prediction:
+        window = window_of(image, view, at)
+        p, present = predict(window.image, spatial_of(prompt, view, at), window.degree)
+        return np.moveaxis(p, 1, 1 + view.thick_axis), present, None
+
+    def skips_at(at: Slices) -> bool:
+        return skips(image[at], None if prompt is None else prompt[at])
+
+    return run_windows(predict_at, view, size, corners, classes, may_continue, skips_at)
 
 
 class Double:
@@ -68,7 +109,7 @@ def test_a_predictor_that_doubles_doubles_the_view(
         n * (SIDE_MULTIPLE >> degree if a == thick else SIDE_MULTIPLE) for a, n in enumerate(blocks)
     )
     image, double = image_of(shape), Double()
-    result = run_windows(double, image, None, view_of(shape, degree, thick), voxels, overlap, CLASSES)
+    result = slide(double, image, None, view_of(shape, degree, thick), voxels, overlap, CLASSES)
     np.testing.assert_allclose(result.probability[0], 2 * image[0], atol=1e-4)
     np.testing.assert_allclose(result.probability[1], 2 * image[0] + 1, atol=1e-4)
     others = tuple(a for a in range(3) if a != thick)
@@ -92,48 +133,10 @@ def test_the_model_sees_the_thick_axis_first(thick: int) -> None:
     image = image_of(tuple(shape))
     spatial_prompt = np.random.default_rng(1).random((CLASSES, *shape), np.float32)
     view = view_of(tuple(shape), 2, thick)
-    result = run_windows(predict, image, spatial_prompt, view, 10_000, 0.5, CLASSES)
+    result = slide(predict, image, spatial_prompt, view, 10_000, 0.5, CLASSES)
     assert seen == {"image": (2, 4, 32, 48), "prompt": (CLASSES, 4, 32, 48), "degree": 2}
     np.testing.assert_array_equal(result.probability, spatial_prompt)
     assert result.presence.shape == (CLASSES, 4)
-
-
-@pytest.mark.parametrize(
-    ("shape", "voxels", "degree", "thick", "expected"),
-    [
-        ((64, 64, 64), 64**3, 0, 0, (64, 64, 64)),
-        ((64, 64, 64), 32 * 64 * 64, 0, 0, (48, 48, 48)),
-        ((32, 32, 128), 32 * 32 * 64, 0, 0, (32, 32, 64)),
-        ((12, 96, 96), 12 * 96 * 48, 2, 0, (12, 64, 64)),
-        ((64, 16, 16), 4096, 2, 0, (16, 16, 16)),
-    ],
-)
-def test_the_longest_side_is_cut_first(
-    shape: tuple[int, int, int], voxels: int, degree: int, thick: int, expected: tuple[int, int, int]
-) -> None:
-    assert window_shape(view_of(shape, degree, thick), voxels) == expected
-
-
-@given(st.tuples(*[st.integers(1, 20)] * 3), st.integers(4096, 300_000), st.integers(0, 2), st.integers(0, 2))
-def test_windows_keep_their_budget_and_multiples(
-    blocks: tuple[int, int, int], voxels: int, degree: int, thick: int
-) -> None:
-    multiples = [SIDE_MULTIPLE >> degree if a == thick else SIDE_MULTIPLE for a in range(3)]
-    shape = tuple(n * m for n, m in zip(blocks, multiples, strict=True))
-    size = window_shape(view_of(shape, degree, thick), voxels)
-    assert math.prod(size) <= voxels
-    assert all(s % m == 0 and m <= s <= n for s, m, n in zip(size, multiples, shape, strict=True))
-
-
-def test_the_weight_is_one_in_the_middle_and_never_zero() -> None:
-    """An eighth of a side off the middle is one standard deviation: exp(-1/2)."""
-    weight = gaussian_weight((17, 17, 17))
-    assert weight[8, 8, 8] == 1
-    assert weight[0, 0, 0] == np.float32(MIN_WEIGHT)
-    np.testing.assert_allclose(weight, weight[::-1, ::-1, ::-1])
-    assert gaussian_weight((9, 8, 17))[4, 0, 8] == pytest.approx(gaussian_weight((9, 8, 17))[4, 7, 8])
-    wide = gaussian_weight((81, 1, 1)).ravel()
-    assert wide[40 + 10] == pytest.approx(math.exp(-0.5 * (10 / (81 / 8)) ** 2), rel=1e-5)
 
 
 def test_the_middle_of_a_window_counts_more_than_its_border() -> None:
@@ -144,7 +147,7 @@ def test_the_middle_of_a_window_counts_more_than_its_border() -> None:
         return np.full((1, *image.shape[1:]), float(next(calls)), np.float32), np.ones((1, image.shape[1]))
 
     shape = (64, 16, 16)
-    result = run_windows(predict, image_of(shape), None, view_of(shape), 32 * 16 * 16, 0.5, 1)
+    result = slide(predict, image_of(shape), None, view_of(shape), 32 * 16 * 16, 0.5, 1)
     line = result.probability[0, :, 8, 8]
     assert result.windows == 3
     assert line[0] == 0
@@ -159,7 +162,7 @@ def test_black_windows_are_not_asked() -> None:
     image = np.full((2, *shape), -1.0, np.float32)
     image[:, 70:] = 0.5
     double = Double()
-    result = run_windows(double, image, None, view_of(shape), 32 * 16 * 16, 0.0, CLASSES)
+    result = slide(double, image, None, view_of(shape), 32 * 16 * 16, 0.0, CLASSES)
     assert (result.windows, result.skipped) == (1, 2)
     assert not result.probability[:, :64].any()
     np.testing.assert_allclose(result.probability[0, 70:], 1.0, atol=1e-6)
@@ -171,35 +174,16 @@ def test_windows_away_from_the_coarse_result_are_not_asked() -> None:
     shape = (96, 16, 16)
     spatial_prompt = np.zeros((CLASSES, *shape), np.float32)
     spatial_prompt[1, 40:50] = 0.9
-    result = run_windows(
-        Double(), image_of(shape), spatial_prompt, view_of(shape), 32 * 16 * 16, 0.0, CLASSES
-    )
+    result = slide(Double(), image_of(shape), spatial_prompt, view_of(shape), 32 * 16 * 16, 0.0, CLASSES)
     assert (result.windows, result.skipped) == (1, 2)
     assert result.probability[:, 32:64].any() and not result.probability[:, :32].any()
-
-
-@pytest.mark.parametrize(
-    ("level", "spatial_prompt", "idle"),
-    [
-        (-1.0, None, True),
-        (-0.99, None, False),
-        (0.5, 0.0, True),
-        (0.5, MIN_PROMPT / 2, True),
-        (0.5, MIN_PROMPT * 2, False),
-        (-1.0, 1.0, True),
-    ],
-)
-def test_what_counts_as_idle(level: float, spatial_prompt: float | None, idle: bool) -> None:
-    image = np.full((2, 4, 4, 4), level, np.float32)
-    prompt = None if spatial_prompt is None else np.full((1, 4, 4, 4), spatial_prompt, np.float32)
-    assert is_skippable(image, prompt) is idle
 
 
 def test_windows_left_out_are_counted_and_stay_empty() -> None:
     """May go on twice of three times."""
     shape = (96, 16, 16)
     answers = iter([True, True, False])
-    result = run_windows(
+    result = slide(
         Double(), image_of(shape), None, view_of(shape), 32 * 16 * 16, 0.0, CLASSES, lambda: next(answers)
     )
     assert (result.windows, result.skipped, result.dropped) == (2, 0, 1)
@@ -218,7 +202,7 @@ def test_a_skipped_window_counts_as_a_no_where_others_overlap_it() -> None:
     def predict(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
         return np.ones((1, *image.shape[1:]), np.float32), np.ones((1, image.shape[1]), np.float32)
 
-    result = run_windows(predict, image_of(shape), spatial_prompt, view_of(shape), 32 * 16 * 16, 0.5, 1)
+    result = slide(predict, image_of(shape), spatial_prompt, view_of(shape), 32 * 16 * 16, 0.5, 1)
     line = result.probability[0, :, 8, 8]
     assert (result.windows, result.skipped) == (1, 1)
     assert (line[:16] == 1).all() and not line[32:].any()
@@ -229,21 +213,21 @@ def plain(
     predict: Predict, image: np.ndarray, prompt: np.ndarray | None, view: View, voxels: int, overlap: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The plain implementation: sums of all classes over the whole view, divided once."""
-    size, thick = window_shape(view, voxels), view.thick_axis
+    size, thick = EvenTiling().size(view, voxels), view.thick_axis
     total = np.zeros((CLASSES, *view.shape), np.float32)
     weights = np.zeros(view.shape, np.float32)
     presence = np.full((CLASSES, view.shape[thick]), -1.0, np.float32)
     weight = gaussian_weight(size)
-    for corner in window_corners(view.shape, size, overlap):
+    for corner in even_corners(view.shape, size, overlap):
         at = tuple(slice(c, c + n) for c, n in zip(corner, size, strict=True))
         part, spatial_prompt = (
             image[(slice(None), *at)],
             None if prompt is None else prompt[(slice(None), *at)],
         )
         weights[at] += weight
-        if is_skippable(part, spatial_prompt):
+        if skips(part, spatial_prompt):
             continue
-        # In one piece, as `run_windows` hands them over: numpy's sums hang on the order in memory.
+        # In one piece, as a view pass hands them over: numpy's sums hang on the order in memory.
         turned = (
             None
             if spatial_prompt is None
@@ -286,7 +270,7 @@ def test_slabs_give_what_the_plain_implementation_gives(
     prompt[..., int(rng.integers(0, shape[2])) :] = rng.random()
     view = View((0.5, -1.0, 2.0), (1.5, 1.0, 2.5), shape, degree, thick)
     for spatial_prompt in (None, prompt, PackedProbability.of(prompt)):
-        result = run_windows(wavy, image, spatial_prompt, view, voxels, overlap, CLASSES)
+        result = slide(wavy, image, spatial_prompt, view, voxels, overlap, CLASSES)
         dense, presence = plain(
             wavy, image, None if spatial_prompt is None else prompt, view, voxels, overlap
         )
@@ -311,54 +295,31 @@ def test_floats_of_finished_planes_are_let_go() -> None:
         return np.ones((30, *image.shape[1:]), np.float32), np.ones((30, image.shape[1]), np.float32)
 
     tracemalloc.start()
-    result = run_windows(sure, image, None, view, 16 * 32 * 32, 0.5, 30)
+    result = slide(sure, image, None, view, 16 * 32 * 32, 0.5, 30)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert result.windows == 79
     assert peak < 30 * math.prod(shape) * 4 / 3
 
 
-class Small:
-    """A GPU whose memory holds windows of so many voxels."""
+@pytest.mark.parametrize("windows", [1, 2])
+def test_presence_that_a_network_does_not_tell_is_one(windows: int) -> None:
+    view = view_of((16 * windows, 16, 16))
 
-    def __init__(self, voxels: int) -> None:
-        self.voxels = voxels
-        self.sizes: list[tuple[int, ...]] = []
+    def predict(at: Slices) -> Prediction:
+        return np.ones((CLASSES, 16, 16, 16), np.float32), None, None
 
-    def __call__(
-        self, image: np.ndarray, prompt: np.ndarray | None, degree: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        if math.prod(image.shape[1:]) > self.voxels:
-            raise OutOfDeviceMemoryError("no room")
-        self.sizes.append(image.shape[1:])
-        return Double()(image, prompt, degree)
+    corners = [(16 * n, 0, 0) for n in range(windows)]
+    result = run_windows(predict, view, (16, 16, 16), corners, CLASSES)
+    np.testing.assert_array_equal(result.presence, np.ones((CLASSES, 16 * windows)))
+    assert result.presence.dtype == np.float32 and result.windows == windows
 
 
-def test_a_window_too_large_for_the_gpu_is_cut_smaller() -> None:
-    """64^3 does not fit, nor does half of it; a quarter does, and the answer is the same."""
-    shape = (64, 64, 64)
-    image, small = image_of(shape), Small(64**3 // 4)
-    result = run_windows(small, image, None, view_of(shape), 64**3, 0.5, CLASSES)
-    np.testing.assert_allclose(np.asarray(result.probability)[0], 2 * image[0], atol=1e-4)
-    assert max(map(math.prod, small.sizes)) <= 64**3 // 4
-    assert "do not fit into GPU memory" in result.note
-    assert run_windows(Small(64**3), image, None, view_of(shape), 64**3, 0.5, CLASSES).note == ""
-
-
-def test_a_gpu_without_room_for_the_smallest_window_is_an_error() -> None:
-    shape = (64, 64, 64)
-    with pytest.raises(OutOfDeviceMemoryError):
-        run_windows(Small(100), image_of(shape), None, view_of(shape), 64**3, 0.5, CLASSES)
-
-
-def test_other_errors_of_a_window_are_not_answered() -> None:
-    calls = []
-
-    def broken(image: np.ndarray, prompt: np.ndarray | None, degree: int) -> tuple[np.ndarray, np.ndarray]:
-        calls.append(image.shape)
-        raise RuntimeError("something else")
-
-    shape = (64, 64, 64)
-    with pytest.raises(RuntimeError, match="something else"):
-        run_windows(broken, image_of(shape), None, view_of(shape), 64**3, 0.5, CLASSES)
-    assert len(calls) == 1
+@pytest.mark.parametrize("windows", [1, 3])
+def test_edges_are_blended_as_probabilities_are(windows: int) -> None:
+    view = view_of((16 * windows, 16, 16))
+    values = np.random.default_rng(1).random((CLASSES, *view.shape), np.float32)
+    corners = view.tiling.corners(view, (16, 16, 16), 0.5)
+    result = run_windows(lambda at: (values[at], None, 1 - values[at]), view, (16, 16, 16), corners, CLASSES)
+    assert result.edges is not None
+    np.testing.assert_allclose(np.asarray(result.edges), 1 - np.asarray(result.probability), atol=1e-6)

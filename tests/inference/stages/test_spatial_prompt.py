@@ -62,12 +62,9 @@ class Echo:
 
 def segment(graph, prompts, mask, hybrid=None, image=None, **rules):
     """Run one case with a mask (D,H,W) or None, without a limit of time."""
-    engine = Engine(
-        make_profile(**rules),
-        SimpleNamespace(name="fake"),
-        NanoModel({0: graph, 1: graph, 2: graph}, BANK),
-        hybrid,
-    )
+    profile = make_profile(**rules)
+    model = NanoModel({0: graph, 1: graph, 2: graph}, BANK, profile)
+    engine = Engine(profile, SimpleNamespace(name="fake"), model, hybrid)
     case = make_case(made_image(SHAPE) if image is None else image, prompts)
     if mask is not None:
         ids = tuple(int(i) for i in np.unique(mask) if i)
@@ -80,7 +77,7 @@ def test_the_fine_stage_takes_it_unless_asked_otherwise():
     result = segment(echo, [LIVER], MASK)
     assert echo.prompted() == [False, True]
     assert dice(result.labels == 1, MASK == 1) > 0.9
-    assert "user's mask" in result.stages[1].why
+    assert result.stages[1].why.startswith("the box of what the user marked grown 1.2 times")
 
 
 def test_the_coarse_stage_takes_it_when_asked():
@@ -164,7 +161,7 @@ def test_runs_keep_the_order():
 
     queries = [query(i) for i in (1, 2, 2, 1, 1)]
     mask = MaskPrompt(MASK, (1,), "here")
-    assert [[q.prompt_id for q in r] for r in split_by_mask(queries, mask, 16)] == [[1], [2, 2], [1, 1]]
+    assert split_by_mask(queries, mask, 16) == [[0], [1, 2], [3, 4]]
     assert [len(r) for r in split_by_mask(queries, None, 2)] == [2, 2, 1]
     assert split_by_mask([], mask, 2) == []
 
@@ -222,13 +219,13 @@ def test_the_default_weights_take_it():
     engine = Engine.open(threads=1)
     seen: list[np.ndarray | None] = []
     network: Any = engine.model
-    predict = network.predict
+    decode = network.decode
 
-    def watched(image, prompt, *rest):
-        seen.append(prompt)
-        return predict(image, prompt, *rest)
+    def watched(encoded, prompts, spatial, user):
+        seen.append(spatial)
+        return decode(encoded, prompts, spatial, user)
 
-    network.predict = watched
+    network.decode = watched
     image = np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)
     case = replace(make_case(image, [LIVER], (3.0, 3.0, 3.0)), user=UserPrompts(UserMask(MASK, (1,), "here")))
     result = engine.segment(case, [LIVER], Clock(600.0, 0.0, lambda: 0.0), Saved())
@@ -240,10 +237,11 @@ def test_the_default_weights_take_it():
 def test_a_profile_says_which_stage(tmp_path):
     assert Profile.hybrid == "fine"
     profile = make_profile()
-    assert Engine(profile, SimpleNamespace(), NanoModel({}, BANK)).mask_stage == "fine"
+    model = NanoModel({}, BANK, profile)
+    assert Engine(profile, SimpleNamespace(), model).mask_stage == "fine"
     coarse = replace(profile, hybrid="coarse")
-    assert Engine(coarse, SimpleNamespace(), NanoModel({}, BANK)).mask_stage == "coarse"
-    assert Engine(coarse, SimpleNamespace(), NanoModel({}, BANK), "off").mask_stage == "off"
+    assert Engine(coarse, SimpleNamespace(), model).mask_stage == "coarse"
+    assert Engine(coarse, SimpleNamespace(), model, "off").mask_stage == "off"
 
 
 @pytest.mark.parametrize("given", [False, True])
@@ -251,11 +249,22 @@ def test_a_mask_is_no_result_where_time_runs_short(given):
     """Where only unsure windows are looked at again, a coarse result settles one; a user's mask does not."""
     rule, sure = StageRule(16**3, max_windows=8, overlap=0.0), np.ones((1, 32, 32, 32), np.float32)
     graph = Constant(0.25)
-    model = NanoModel({0: graph}, BANK)
+    model = NanoModel({0: graph}, BANK, make_profile())
     volume = Volume(made_image((32, 32, 32)), (1.0, 1.0, 1.0), (100.0, 50.0))
     query = Query(1, "liver", "liver", None, "CT", "organ")
     box = whole((32, 32, 32))
-    task = ViewTask(volume, model, [query], box, rule, False, True, lambda view: sure, given)
+    prompts = model.encode_prompts([query])
+    task = ViewTask(
+        volume,
+        model,
+        [query],
+        prompts,
+        box,
+        rule,
+        first=False,
+        spatial_prompt=lambda view: sure,
+        from_user=given,
+    )
     ladder = Ladder(Forecast(Clock(60.0, 0.0, lambda: 0.0)), [PlannedStage(rule, False)])
     ladder.effort = Effort(fine=FineScope.UNCERTAIN)
     probability = np.asarray(ViewPass(task, ladder).run()[0].probability)

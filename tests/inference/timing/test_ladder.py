@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from vesal.inference.geometry.layouts import Fit
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.timing.clock import Clock
 from vesal.inference.timing.forecast import CostEstimate, Forecast
@@ -24,7 +25,7 @@ class Watch:
         self.forecast = Forecast(Clock(budget_s, 0.0, lambda: self.at))
         for _ in range(2):
             self.at += 1.0
-            self.forecast.record_call(0, 4096, 1.0)
+            self.forecast.record_decoding("degree 0", 4096, 1, 1.0)
         self.at = 0.0
 
 
@@ -35,7 +36,7 @@ class Windows:
         self.count = count
 
     def cost(self, effort: Effort) -> list[CostEstimate]:
-        return [CostEstimate(0, 4096, self.count(effort))]
+        return [CostEstimate("degree 0", 4096, 1, self.count(effort))]
 
 
 def test_the_order_of_the_rungs() -> None:
@@ -133,3 +134,28 @@ def test_where_nothing_fits_no_step_is_taken() -> None:
     assert (ladder.steps, ladder.effort) == ([], Effort())
     ladder.omit(Windows(lambda effort: 100))
     assert [step.step for step in ladder.steps] == ["windows left out: 100"]
+
+
+def test_halved_windows_are_more_of_them_on_the_same_view() -> None:
+    """Twice halved: a quarter of the voxels, four times the windows; the overlap is then shortened, too."""
+    one = StageRule(window_voxels=32**3)
+    halved = Effort(halvings=2).of(one, False)
+    assert (halved.window_voxels, halved.max_windows) == (32**3 // 4, 4)
+    assert halved.view_voxels == one.view_voxels
+    assert Effort(halvings=2, overlap=0.25).of(one, False).overlap == 0.25
+    assert Effort(overlap=0.25).of(one, False).overlap == one.overlap, "a single window has none"
+
+
+def test_halving_windows_is_no_step() -> None:
+    ladder = Ladder(Watch(60.0).forecast, [COARSE, FINE])
+    ladder.halve_windows()
+    ladder.halve_windows()
+    assert (ladder.effort, ladder.steps) == (Effort(halvings=2), [])
+
+
+def test_no_view_gets_smaller_than_its_layout_allows() -> None:
+    """A network that halves five times cannot see less than 32 cubed."""
+    rule = StageRule(window_voxels=64**3, layout=Fit(multiple=32, degrees=False))
+    assert Effort(share=1 / 64).of(rule, True).window_voxels == 32**3
+    steps = [rung.step for rung in rungs([PlannedStage(rule, first=True)])]
+    assert steps[-1] == "coarser spacing: 1/8 of the voxels"

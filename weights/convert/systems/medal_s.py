@@ -5,31 +5,22 @@ Facts: ``docs/checkpoints.md`` 1 to 8, ``docs/medal_s.md`` 7 to 17.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import onnx
 import torch
 
 from vesal.inference.data.terms import COARSE, FINE, MODALITIES
 from vesal.inference.planning.manifest import Provenance
 from vesal.networks.medal_s import MedalS, prompt_union
-from vesal.weights.convert.graphs import view_graph
+from vesal.weights.convert.graphs import graphs_of
 from vesal.weights.convert.parts import BIOLORD_TEXT, query_network
 from vesal.weights.convert.system import (
-    PLAIN,
     PROFILES,
-    PROMPTED,
     Geometry,
     StageFile,
     System,
     to_dhw,
     to_hwd,
 )
-
-
-def _graph(network: MedalS, role: str, path: Path) -> onnx.ModelProto:
-    return view_graph(network, role == PROMPTED, path)
 
 
 @torch.no_grad()
@@ -61,8 +52,7 @@ MEDAL_S = System(
     ),
     network=query_network("Medal S", MedalS),
     text=BIOLORD_TEXT,
-    roles=(PLAIN, PROMPTED),
-    graph=_graph,
+    graphs=graphs_of,
     logits=_logits,
     provenance=Provenance(
         paper="Shi et al. 2025, Medal S: Spatio-Textual Prompt Model for Medical Segmentation",

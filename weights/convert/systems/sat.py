@@ -5,22 +5,15 @@ Facts: ``docs/checkpoints.md`` 1 to 7, 9 and 10, ``docs/sat.md`` 1 to 5.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import onnx
 import torch
 
 from vesal.inference.data.terms import FINE, MODALITIES
 from vesal.inference.planning.manifest import Provenance
 from vesal.networks.sat import Sat
-from vesal.weights.convert.graphs import view_graph
+from vesal.weights.convert.graphs import graphs_of
 from vesal.weights.convert.parts import BIOLORD_TEXT, query_network
-from vesal.weights.convert.system import PLAIN, PROFILES, Geometry, StageFile, System, to_dhw, to_hwd
-
-
-def _graph(network: Sat, role: str, path: Path) -> onnx.ModelProto:
-    return view_graph(network, False, path)
+from vesal.weights.convert.system import PROFILES, Geometry, StageFile, System, to_dhw, to_hwd
 
 
 @torch.no_grad()
@@ -43,8 +36,7 @@ SAT = System(
     ),
     network=query_network("SAT", Sat),
     text=BIOLORD_TEXT,
-    roles=(PLAIN,),
-    graph=_graph,
+    graphs=graphs_of,
     logits=_logits,
     provenance=Provenance(
         paper="Zhao et al. 2025, Large-vocabulary segmentation for medical images with text prompts",

@@ -23,7 +23,7 @@ from vesal.inference.families.nano import NanoModel
 from vesal.inference.families.published.case_decisions import PublishedRules
 from vesal.inference.families.published.planning import plan_by_rules
 from vesal.inference.families.published.rules import read_rules
-from vesal.inference.planning.plan import Plan
+from vesal.inference.planning.plan import Plan, listed_target
 from vesal.inference.planning.profile import Profile
 from vesal.inference.timing.clock import Clock
 
@@ -62,12 +62,14 @@ class PlannedByRules(NanoModel):
     """A fake network whose cases are planned by rules."""
 
     def __init__(self, graph, rules: PublishedRules) -> None:
-        super().__init__({0: graph}, BANK)
+        super().__init__({0: graph}, BANK, PROFILE_OF_FAKES)
         self._rules = rules
 
     def plan(self, prompts, profile, case) -> Plan:
         """As the family ``query`` plans."""
-        return plan_by_rules(prompts, profile, self.knows, case, self._rules)
+        return plan_by_rules(
+            prompts, profile, lambda p: listed_target(p, profile, self.knows), case, self._rules
+        )
 
 
 def plan(prompts, rules: PublishedRules, profile: Profile = PROFILE_OF_FAKES) -> Plan:

@@ -33,10 +33,14 @@ from vesal.inference.families.published.naming import Names
 from vesal.inference.families.published.rules import read_rules
 from vesal.inference.families.published.spacing import stage_grid
 from vesal.inference.geometry.resample import to_view
-from vesal.inference.geometry.tiles import tiles, without_padding
+from vesal.inference.geometry.tilings import tiles, without_padding
 from vesal.inference.geometry.views import Box, whole
+from vesal.inference.planning.plan import AppliedRule
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.label_map import LabelMap
+from vesal.postprocess.components import Components
+from vesal.postprocess.fill_holes import FillHoles
+from vesal.postprocess.instances import Instances
 
 
 def test_a_case_runs_on_the_grids_and_windows_of_the_rules():
@@ -126,14 +130,29 @@ def test_all_prompts_are_asked_in_the_modality_of_most():
 
 
 def test_components_are_chosen_for_the_classes_of_the_list():
-    code = plan([LIVER, SPLEEN], published()).filters
-    assert (code.component_ids, code.min_size_ratio, code.min_object_voxels) == ((4,), None, 10)
-    paper = plan([LIVER, SPLEEN], published(paper=True)).filters
-    assert (paper.component_ids, paper.min_size_ratio) == ((1, 4), 0.6)
+    assert plan([LIVER, SPLEEN], published()).rules == (
+        AppliedRule(Components(min_size_ratio=None), frozenset({4})),
+        AppliedRule(Instances(min_voxels=10), frozenset({1, 4})),
+    )
+    chosen, _ = plan([LIVER, SPLEEN], published(paper=True)).rules
+    assert chosen == AppliedRule(Components(min_size_ratio=0.6), frozenset({1, 4}))
+
+
+def test_components_are_chosen_among_objects_too_where_the_rules_say_so():
+    for instance in (False, True):
+        chosen, _ = plan([LIVER, SPLEEN], published(components={"instance": instance})).rules
+        assert chosen.rule == Components(min_size_ratio=None, instances=instance)
+
+
+def test_rules_of_the_profile_come_before_the_published_ones():
+    profile = make_profile(postprocess=(FillHoles(kinds=("organ",)),))
+    first, *rest = plan([LIVER, SPLEEN], published(), profile).rules
+    assert first == AppliedRule(FillHoles(kinds=("organ",)), frozenset({1, 4}))
+    assert [type(applied.rule) for applied in rest] == [Components, Instances]
 
 
 def test_the_paper_hands_probabilities_on_and_refines_semantic_cases():
-    code, paper = (plan([LIVER], published(p)).batches[0].fine for p in (False, True))
+    code, paper = (plan([LIVER], published(p)).batches[0].stages[1] for p in (False, True))
     assert (code.rounds, code.binary_prompts) == (1, True)
     assert (paper.rounds, paper.binary_prompts) == (2, False)
 
@@ -141,13 +160,13 @@ def test_the_paper_hands_probabilities_on_and_refines_semantic_cases():
 def test_without_time_for_all_of_it_the_view_gets_coarser():
     case = CaseRules(published().rules, SHAPE, (1.0, 1.0, 1.0), ("CT_Liver", "CT_Spleen"), False)
     full, eighth = (case.view(whole(SHAPE), "fine", share) for share in (1.0, 0.125))
-    assert eighth.tiling.grid == tuple(round(n / 2) for n in full.tiling.grid)
+    assert eighth.sampling.grid == tuple(round(n / 2) for n in full.sampling.grid)
     assert eighth.shape == (32, 32, 32)
     big = CaseRules(rules(), (300, 512, 512), (1.0, 0.8, 0.8), ("CT_Liver", "CT_Spleen"), False)
     most, small = (big.view(whole(big.shape), "coarse", share) for share in (1.0, 0.05))
-    assert most.tiling.window == (128, 224, 224)
-    assert small.tiling.window == small.shape == (64, 128, 128)
-    assert eighth.tiling.source == full.tiling.source == SHAPE
+    assert most.tiling.size(most, 1) == (128, 224, 224)
+    assert small.tiling.size(small, 1) == small.shape == (64, 128, 128)
+    assert eighth.sampling.source == full.sampling.source == SHAPE
 
 
 def test_all_560_recorded_grids_are_the_views_of_the_engine(shared):
@@ -156,9 +175,9 @@ def test_all_560_recorded_grids_are_the_views_of_the_engine(shared):
         shape = tuple(row["shape_dhw"])
         case = CaseRules(rules(), shape, dhw(row["spacing_hwd"]), tuple(row["classes"]), False)
         view = case.view(whole(shape), stage)
-        assert view.tiling.grid == dhw(row["new_shape"]), row
+        assert view.sampling.grid == dhw(row["new_shape"]), row
         assert view.shape == dhw(row["padded"]), row
-        assert len(tiles(view.shape, view.tiling.window)) == row["n_patches"], row
+        assert len(tiles(view.shape, view.tiling.size(view, 1))) == row["n_patches"], row
 
 
 def test_all_recorded_regions_are_those_of_the_engine(shared):
@@ -186,7 +205,7 @@ def test_a_view_covers_whole_voxels_of_its_box():
     case = CaseRules(published().rules, SHAPE, (1.0, 1.0, 1.0), ("CT_Liver", "CT_Spleen"), False)
     view = case.view(Box((3.4, 5.0, 0.0), (20.2, 70.0, 72.0)), "fine")
     assert view.start == (3.0, 5.0, 0.0)
-    assert view.tiling.source == (18, 65, 72)
+    assert view.sampling.source == (18, 65, 72)
 
 
 def test_x_of_the_file_runs_along_h_as_in_the_code_or_along_w_as_in_the_paper():
@@ -208,7 +227,7 @@ def test_sat_respaces_ct_alone_corner_on_corner(shared, modality):
         case = CaseRules(read_rules(SAT["rules"]), volume.shape, spacing, (), False, modality)
         view = case.view(whole(volume.shape), "fine")
         wanted = known[f"out{i}"].transpose(2, 0, 1) if modality == "CT" else volume
-        assert view.tiling.grid == wanted.shape
+        assert view.sampling.grid == wanted.shape
         assert view.shape == tuple(max(n, c) for n, c in zip(wanted.shape, (96, 288, 288), strict=True))
         seen = to_view(volume, view)
         inside = tuple(slice(0, n) for n in wanted.shape)
@@ -244,9 +263,9 @@ def test_sat_labels_every_plane_of_a_volume_that_becomes_one(planes, thickness_m
     view = case.view(whole(shape), "fine")
     volume = np.zeros(shape, np.uint8)
     volume[0] = 100
-    assert (to_view(volume, view)[0, :40, :40] == 100).all() or view.tiling.grid[0] > 1
+    assert (to_view(volume, view)[0, :40, :40] == 100).all() or view.sampling.grid[0] > 1
     result = LabelMap(shape, 1)
     seen = np.zeros(view.shape, np.float32)
-    seen[tuple(slice(0, n) for n in view.tiling.grid)] = 1
+    seen[tuple(slice(0, n) for n in view.sampling.grid)] = 1
     result.add(*without_padding(seen, view), 1, 0.5)
     assert (result.labels == 1).all()

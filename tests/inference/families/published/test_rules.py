@@ -22,7 +22,7 @@ def changed(**parts):
 def test_the_code_is_the_default_and_the_paper_a_switch():
     assert CONTENT["paper"] is False
     code, paper = read_rules(CONTENT), read_rules(CONTENT | {"paper": True})
-    assert (code.components.min_size_ratio, paper.components.min_size_ratio) == (None, 0.6)
+    assert (code.components.choose.min_size_ratio, paper.components.choose.min_size_ratio) == (None, 0.6)
     assert (code.paper, paper.paper) == (False, True)
     assert paper == read_rules(CONTENT, paper=True)
 
@@ -52,8 +52,13 @@ def test_the_volume_limit_is_the_recorded_one():
             changed(spacing={"unit_classes": "CT_Liver"}),
             "got `str` - at `$.rules.spacing.unit_classes`",
         ),
+        (
+            changed(components={"choose": {"min_size_ratio": 2}}),
+            "<= 1.0 - at `$.rules.components.choose.min_size_ratio`, which is 2",
+        ),
+        (changed(components={"largest": 3}), "unknown field `largest` - at `$.rules.components`"),
         (changed(coarse={"crop": [1, 2]}), "`array` of length 3, got 2 - at `$.rules.coarse.crop`"),
-        (changed(rounds={"never": {"late": []}}), "matching regex '^(coarse|fine)$'"),
+        (changed(rounds={"never": {"late": []}}), "matching regex '^(coarse|fine)"),
         (changed(rounds={"instance": True}), "`int`, got `bool` - at `$.rules.rounds.instance`"),
         (
             changed(region={"spacing": {"nonsense": 1}}),
@@ -70,3 +75,10 @@ def test_what_makes_no_sense_is_refused(content, said):
     with pytest.raises(ProfileError) as caught:
         read_rules(content)
     assert said in str(caught.value)
+
+
+def test_the_paper_changes_single_fields_of_how_components_are_chosen():
+    content = changed(components={"choose": {"max_components": 5, "min_size_ratio": None}})
+    code, paper = (read_rules(content, paper).components.choose for paper in (False, True))
+    assert (code.max_components, code.min_size_ratio) == (5, None)
+    assert (paper.max_components, paper.min_size_ratio) == (5, 0.6)

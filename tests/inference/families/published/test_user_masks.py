@@ -14,10 +14,11 @@ from tests.inference.families.published.made import CUBE, LIVER, SHAPE, SMALL, A
 from tests.inference.families.published.recorded import names, rows, rules
 from vesal.inference.families.published.case_decisions import PublishedRules, decide
 from vesal.inference.families.published.case_rules import CaseRules, GridLayout
-from vesal.inference.geometry.tiles import tiles
-from vesal.inference.geometry.views import Tiling, View
+from vesal.inference.geometry.tilings import HalfStepTiling, tiles
+from vesal.inference.geometry.views import Sampling, View
+from vesal.inference.planning.rules import CaseStageRule
 from vesal.inference.stages.label_map import LabelMap
-from vesal.inference.stages.regions import _laid_region
+from vesal.inference.stages.regions import find_regions
 from vesal.inference.stages.spatial_prompt import MaskPrompt, prompt_from_labels
 from vesal.inference.stages.view_task import Volume
 
@@ -67,9 +68,11 @@ def test_all_recorded_prompts_are_those_of_the_engine(shared):
         if (solid := layout.solid(result.labels)) is not None:
             result.keep(solid)
         volume = Volume(np.zeros(shape, np.uint8), (z, y, x), (0.0, 1.0))
-        coarse = SimpleNamespace(labels=result.labels)
+        rule = CaseStageRule(1, layout=layout, label_region=layout)
         queries = [SimpleNamespace(prompt_id=i) for i in asked]
-        target = _laid_region(volume, layout, coarse, queries, None)
+        before = [None] * len(queries)
+        ((index, target),) = find_regions(volume, rule, before, queries, None, result.labels)
+        assert index == tuple(range(len(queries)))
         at = tuple(slice(int(a), int(b)) for a, b in zip(target.box.start, target.box.stop, strict=True))
         counts = np.bincount(target.labels[at].ravel())
         assert {str(i): int(n) for i, n in enumerate(counts) if n} == calls[0]["prompt_counts"], row["name"]
@@ -102,9 +105,8 @@ def test_a_stroke_thinner_than_the_views_voxels_stays_where_its_largest_share_is
     mask[9, 30, 10:19] = 1
     case = CaseRules(published().rules, SHAPE, (1.0, 1.0, 1.0), ("CT_Liver", "CT_Spleen"), False)
     layout = GridLayout(case, "fine", 32**3)
-    view = View(
-        (0.0, 0.0, 0.0), (8.0, 8.0, 8.0), (32, 32, 32), 0, 0, Tiling((32,) * 3, (5, 9, 9), SHAPE, None)
-    )
+    tiling, sampling = HalfStepTiling((32, 32, 32)), Sampling((5, 9, 9), SHAPE, None)
+    view = View((0.0, 0.0, 0.0), (8.0, 8.0, 8.0), (32, 32, 32), 0, 0, tiling, sampling)
     assert not layout.prompt_labels(mask, view).any()
     queries = [SimpleNamespace(prompt_id=1)]
     given = MaskPrompt(mask, (1,), "here")

@@ -1,23 +1,29 @@
-"""Filters that work slice by slice: presence, and competition between classes (BiomedParse-V).
+"""Rule ``slice_nms``: of classes that overlap in a slice the stronger stays (BiomedParse-V).
 
-Slices lie along axis 0 of a (D,H,W) volume. `presence` is (N,D), one row a class: the probability that the
-class is in that slice at all, from the model's presence head. NaN: not predicted; the slice is kept.
+Slices lie along axis 0 of a (D,H,W) volume; `presence` is (N,D), one row a class.
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from vesal.postprocess.checks import require_ndim, require_same_shape
+from vesal.postprocess.rule import Share, SliceRule
 
 
-def present_slices(presence: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """Where each class is present: (N,D) bool of (N,D) `presence` in 0..1 (BiomedParse-V, eq. 2).
+class SliceNms(SliceRule, frozen=True):
+    """Let the sides of one concept compete in each slice."""
 
-    At the threshold and below it a class is absent; NaN counts as present. Raises ArrayShapeError.
-    """
-    require_ndim("presence", presence, 2, "(N,D)")
-    return ~(presence <= threshold)
+    iou: Share = 0.5
+    """Intersection over union, per slice, above which two sides count as the same thing."""
+
+    competes: ClassVar[bool] = True
+
+    def keep(self, planes: np.ndarray, presence: np.ndarray) -> np.ndarray:
+        """(N, S) bool of (N, S, h, w) ``planes`` and (N, S) ``presence``, see ``slice_nms``."""
+        return slice_nms(planes, presence, self.iou)
 
 
 def slice_nms(

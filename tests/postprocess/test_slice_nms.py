@@ -1,22 +1,10 @@
-"""Presence per slice, and competition between classes in one slice."""
+"""Competition between classes in one slice."""
 
 import numpy as np
 import pytest
 
 from vesal.postprocess.checks import ArrayShapeError
-from vesal.postprocess.slices import present_slices, slice_nms
-
-
-def test_the_threshold_itself_means_absent():
-    assert present_slices(np.array([[0.2, 0.3]]), threshold=0.2).tolist() == [[False, True]]
-
-
-def test_what_nobody_measured_is_present():
-    assert present_slices(np.array([[0.9, 0.5, 0.51], [0.0, 1.0, np.nan]])).tolist() == [
-        [True, False, True],
-        [False, True, True],
-    ]
-    assert present_slices(np.zeros((0, 2))).shape == (0, 2)
+from vesal.postprocess.slice_nms import SliceNms, slice_nms
 
 
 def two_classes(first, second):
@@ -57,7 +45,13 @@ def test_equal_strength_keeps_the_first_and_empty_masks_stay():
 def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ArrayShapeError, match=r"presence has shape \(1, 2\), but probabilities"):
         slice_nms(np.zeros((1, 3, 1, 1)), np.zeros((1, 2)))
-    with pytest.raises(ArrayShapeError, match=r"presence has shape \(3,\); wanted 2 axes"):
-        present_slices(np.zeros(3))
     with pytest.raises(ArrayShapeError, match=r"wanted 4 axes"):
         slice_nms(np.zeros((3, 1, 1)))
+
+
+def test_the_rule_hands_its_threshold_on():
+    half = two_classes([0.9, 0.9, 0.9, 0.0], [0.0, 0.8, 0.8, 0.8])
+    present = np.ones((2, 1))
+    assert SliceNms(iou=0.5).keep(half, present).all()
+    assert SliceNms(iou=0.49).keep(half, present).ravel().tolist() == [True, False]
+    assert SliceNms().competes and not SliceNms().needs_presence

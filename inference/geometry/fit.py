@@ -1,0 +1,116 @@
+"""Views that are fitted to a number of voxels: the spacing is as fine as they allow.
+
+The rules follow Medal S section 2.5 (dynamic resampling) and SegVol's zoom-out-zoom-in; the degree of
+anisotropy follows SPAD-Nets (kernels collapse along an axis whose voxels are longer than the others).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from vesal.inference.geometry.views import (
+    SIDE_MULTIPLE,
+    Box,
+    EvenTiling,
+    Sides,
+    Tiling,
+    Triple,
+    View,
+    triple,
+)
+
+DEGREE_RATIOS = (1.7, 3.0)
+"""From these ratios of thick to thin spacing on the view's grid, one and two levels work within slices."""
+THIN_VOXELS = 6
+"""A volume with at most this many voxels along one axis is treated as a stack of slices on that axis."""
+SEARCH_FACTOR = 1.02
+"""Spacings tried by the search grow by this factor; 2 % is finer than the rounding of sides to multiples."""
+
+
+def anisotropy(size: Triple, spacing_mm: Triple) -> tuple[int, int]:
+    """Degree and thick axis of a grid with voxels of ``spacing_mm`` over ``size`` view voxels (both (D, H,
+    W)).
+
+    Only one axis can be thick: the ratio is taken between the longest and the second longest edge, so that a
+    volume with two long axes is not collapsed along the wrong one.
+    """
+    thick = int(np.argmax(spacing_mm))
+    others = [v for axis, v in enumerate(spacing_mm) if axis != thick]
+    ratio = spacing_mm[thick] / max(others)
+    degree = sum(ratio >= limit for limit in DEGREE_RATIOS)
+    thinnest = int(np.argmin(size))
+    if size[thinnest] <= THIN_VOXELS and degree < 2:
+        return 2, thinnest
+    return degree, thick if degree else 0
+
+
+def _sides(size_mm: Triple, spacing_mm: Triple, side_multiple: int, degrees: bool) -> tuple[Sides, int, int]:
+    size = triple(e / s for e, s in zip(size_mm, spacing_mm, strict=True))
+    degree, thick = anisotropy(size, spacing_mm) if degrees else (0, 0)
+    sides = []
+    for axis, extent in enumerate(size):
+        multiple = side_multiple >> degree if degree and axis == thick else side_multiple
+        sides.append(max(multiple, math.ceil(extent / multiple - 1e-6) * multiple))
+    return (sides[0], sides[1], sides[2]), degree, thick
+
+
+def fit_view(
+    box: Box,
+    spacing_dhw_mm: Triple,
+    voxels: int,
+    finest_mm: float = 0.0,
+    multiple: int = SIDE_MULTIPLE,
+    degrees: bool = True,
+) -> View:
+    """The finest view of at most ``voxels`` voxels that covers ``box``.
+
+    All axes share one spacing ``t``, except that an axis is never sampled finer than it was acquired
+    (``max(t, native)``). Sides are rounded up to what the network can halve; what the rounding adds is
+    surroundings, laid evenly around the box.
+
+    Args:
+        box: region to cover, native voxel edges (D, H, W).
+        spacing_dhw_mm: native spacing in mm.
+        voxels: largest number of view voxels.
+        finest_mm: no view finer than this, in mm; 0 leaves it to the native spacing.
+        multiple: sides are multiples of this, along a thick axis of ``multiple >> degree``.
+        degrees: whether the network has degrees of anisotropy; if not, the view's is 0.
+
+    Raises:
+        ValueError: fewer voxels than the smallest cube that the network can halve, ``multiple`` cubed.
+    """
+    if voxels < multiple**3:
+        raise ValueError(
+            f"a view of {voxels} voxels is smaller than the smallest grid, {multiple}^3; ask for more"
+        )
+    size_mm = triple(max(n, 1e-3) * s for n, s in zip(box.size, spacing_dhw_mm, strict=True))
+    target = max(min(spacing_dhw_mm), finest_mm)
+    while True:
+        spacing = triple(max(target, s) for s in spacing_dhw_mm)
+        sides, degree, thick = _sides(size_mm, spacing, multiple, degrees)
+        if math.prod(sides) <= voxels:
+            tiling = EvenTiling(multiple)
+            return laid_around(box, spacing_dhw_mm, spacing, sides, degree, thick, tiling)
+        target *= SEARCH_FACTOR
+
+
+def laid_around(
+    box: Box,
+    native_mm: Triple,
+    spacing_mm: Triple,
+    sides: Sides,
+    degree: int,
+    thick: int,
+    tiling: Tiling,
+) -> View:
+    """A view of ``sides`` voxels of ``spacing_mm`` with its centre where the centre of ``box`` is."""
+    start, step = [], []
+    for axis in range(3):
+        s = spacing_mm[axis] / native_mm[axis]
+        first = (box.start[axis] + box.stop[axis]) / 2 - sides[axis] * s / 2
+        # Unscaled axes keep the acquired samples: no interpolation between slices that need none.
+        start.append(float(round(first)) if s == 1.0 else first)
+        step.append(s)
+    return View(triple(start), triple(step), sides, degree, thick, tiling)

@@ -1,0 +1,53 @@
+"""What a case gives: its label map, what ran, and what the report counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from vesal.inference.data.results import LadderStep, PromptResult, StageReport
+from vesal.inference.geometry.views import View
+
+Save = Callable[[np.ndarray], None]
+"""Writes a label map (D, H, W) as the case's output."""
+
+ViewProbability = tuple[np.ndarray, View]
+"""(d, h, w) float32 of one query, and the view it lies on"""
+
+
+@dataclass
+class Progress:
+    """What ran of a case so far, for the report of one that is not finished."""
+
+    stages: list[StageReport]
+    ladder: list[LadderStep]
+    fallbacks: list[str]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The result of a case."""
+
+    labels: np.ndarray
+    """(D, H, W) unsigned: prompt ids, or object ids for instances"""
+    count: Callable[[], dict[int, PromptResult]]
+    """counts the result of each prompt"""
+    stages: list[StageReport]
+    ladder: list[LadderStep]
+    fallbacks: list[str]
+    probabilities: dict[int, list[ViewProbability]] = field(default_factory=dict)
+    """prompt id -> probabilities of the last stage; empty unless they are kept"""
+    reversed_axes: tuple[int, ...] = ()
+    """axes of (D, H, W) along which the case was reversed for the network, and ``probabilities`` still are"""
+    edges: dict[int, list[ViewProbability]] = field(default_factory=dict)
+    """the same of the edges of objects, where the family tells them"""
+    notes: tuple[str, ...] = ()
+    """what the report notes beside: user prompts that the weights do not take"""
+
+    @cached_property
+    def prompts(self) -> dict[int, PromptResult]:
+        """The result of each prompt, counted when first asked for: after the labels are on disk."""
+        return self.count()

@@ -1,0 +1,20 @@
+"""Rules by the name that a profile gives them: a line a rule."""
+
+from __future__ import annotations
+
+from vesal.postprocess.components import Components
+from vesal.postprocess.fill_holes import FillHoles
+from vesal.postprocess.instances import Instances
+from vesal.postprocess.presence import Presence
+from vesal.postprocess.rule import Rule
+from vesal.postprocess.slice_nms import SliceNms
+from vesal.postprocess.smooth import Smooth
+
+RULES: dict[str, type[Rule]] = {
+    "presence": Presence,
+    "slice_nms": SliceNms,
+    "components": Components,
+    "fill_holes": FillHoles,
+    "smooth": Smooth,
+    "instances": Instances,
+}
