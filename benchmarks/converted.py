@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.converted_run import INPUTS, Step, chain, fp16_of
+from benchmarks.converted_steps import INPUTS, Step, chain, fp16_of
 from benchmarks.measure import ROOT
 from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.machine import available_threads, processor

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import torch
 
-from benchmarks.converted_run import Inputs, Step, fp16_of
+from benchmarks.converted_steps import Inputs, Step, fp16_of
 from vesal.inference.data.terms import MODALITIES
 from vesal.inference.planning.weights_folder import WEIGHTS
 from vesal.networks.nano import Nano, widths_of

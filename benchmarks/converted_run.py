@@ -5,21 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vesal.inference.runtime.choice import Runtime, choose_runtime
+from benchmarks.converted_steps import INPUTS, Step, chain
+from vesal.inference.runtime.choice import choose_runtime
 from vesal.inference.runtime.machine import peak_mb
 
-INPUTS = "inputs.npz"
 CALLS = 4
 """The first is not counted: it compiles the graph."""
-
-Inputs = dict[str, np.ndarray]
 
 
 def main() -> None:
@@ -35,41 +32,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     options = parser.parse_args()
     print(json.dumps(of_graph(options) if options.graph else of_torch(options)))
-
-
-@dataclass(frozen=True)
-class Step:
-    """A graph, and the names of what it is given."""
-
-    path: Path
-    inputs: tuple[str, ...]
-
-    @classmethod
-    def read(cls, text: str) -> Step:
-        """Of ``PATH:INPUT,INPUT``."""
-        path, _, names = text.rpartition(":")
-        return cls(Path(path), tuple(names.split(",")))
-
-    def __str__(self) -> str:
-        return f"{self.path}:{','.join(self.inputs)}"
-
-
-def fp16_of(path: Path) -> Path:
-    """Where the graph with weights in fp16 lies beside the one with weights in fp32."""
-    return path.with_name(f"{path.stem}16{path.suffix}")
-
-
-def chain(steps: Sequence[Step], runtime: Runtime) -> Callable[[Inputs], Inputs]:
-    """The graphs one after the other: each is given inputs, and outputs of those before it."""
-    graphs = [(runtime.load(step.path), step.inputs) for step in steps]
-
-    def run(inputs: Inputs) -> Inputs:
-        known = dict(inputs)
-        for graph, names in graphs:
-            known |= graph({name: known[name] for name in names})
-        return known
-
-    return run
 
 
 def of_graph(options: argparse.Namespace) -> dict[str, float]:

@@ -1,0 +1,51 @@
+"""Graphs that are run one after the other, as `benchmarks.converted` compares them with their network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vesal.inference.runtime.choice import Runtime
+
+INPUTS = "inputs.npz"
+"""File in the folder of a comparison with the inputs of its graphs."""
+
+Inputs = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A graph, and the names of what it is given."""
+
+    path: Path
+    inputs: tuple[str, ...]
+
+    @classmethod
+    def read(cls, text: str) -> Step:
+        """Of ``PATH:INPUT,INPUT``."""
+        path, _, names = text.rpartition(":")
+        return cls(Path(path), tuple(names.split(",")))
+
+    def __str__(self) -> str:
+        return f"{self.path}:{','.join(self.inputs)}"
+
+
+def fp16_of(path: Path) -> Path:
+    """Where the graph with weights in fp16 lies beside the one with weights in fp32."""
+    return path.with_name(f"{path.stem}16{path.suffix}")
+
+
+def chain(steps: Sequence[Step], runtime: Runtime) -> Callable[[Inputs], Inputs]:
+    """The graphs one after the other: each is given inputs, and outputs of those before it."""
+    graphs = [(runtime.load(step.path), step.inputs) for step in steps]
+
+    def run(inputs: Inputs) -> Inputs:
+        known = dict(inputs)
+        for graph, names in graphs:
+            known |= graph({name: known[name] for name in names})
+        return known
+
+    return run
