@@ -97,7 +97,8 @@ def _both(result: CaseResult) -> str:
     if result.official_reason:
         return f"it records nothing ({result.official_reason})"
     differing = [(name, ours, theirs) for name, ours, theirs in pairs if not same_score(ours, theirs)]
-    return "; ".join(f"{name} {ours:.4f}, officially {theirs:.4f}" for name, ours, theirs in differing)
+    texts = [f"{name} {ours:.4f}, officially {theirs:.4f}" for name, ours, theirs in differing]
+    return "; ".join([*texts, *filter(None, [result.official_note])])
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from vesal.evaluation.errors import EvaluationError, GroundTruthError, PredictionError
-from vesal.inference.data.errors import CaseError
+from vesal.inference.data.errors import CaseError, UsageError
+from vesal.inference.io.formats import case_name
 from vesal.inference.io.npz_archive import NpzArchive
+from vesal.inference.runner.case_paths import list_cases
 
 PREDICTION_KEY = "segs"
 TRUTH_KEY = "gts"
@@ -34,18 +36,24 @@ class CaseFiles:
 def find_cases(images: Path, predictions: Path, truths: Path) -> list[CaseFiles]:
     """Return the cases of a folder of images, sorted by name as the official script takes them.
 
-    Each of the three is a folder of NAME.npz files; `images` may be a single file.
+    Each of the three is a folder of NAME.npz files; `images` may be a single file. A case is what the
+    engine takes for one: no hidden file, no NAME.prompt.npz.
 
     Raises:
         EvaluationError: one of them is not there, or there is no case.
     """
     for what, path in (("images", images), ("predictions", predictions), ("ground truth", truths)):
         if not path.exists():
-            raise EvaluationError(f"no folder of {what} at {path}; give IMAGES PREDICTIONS GROUNDTRUTH")
-    paths = [images] if images.is_file() else sorted(images.glob("*.npz"))
-    if not paths:
-        raise EvaluationError(f"no NAME.npz in {images}; give the folder with the input volumes")
-    return [CaseFiles(p.stem, p, _beside(predictions, p), _beside(truths, p)) for p in paths]
+            raise EvaluationError(f"no folder of {what} at {path}; give the one that holds NAME.npz")
+    return [CaseFiles(case_name(p), p, _beside(predictions, p), _beside(truths, p)) for p in cases_in(images)]
+
+
+def cases_in(images: Path) -> list[Path]:
+    """Return the cases of a folder, or the one file, as the engine finds them; raises `EvaluationError`."""
+    try:
+        return list_cases(images)
+    except UsageError as error:
+        raise EvaluationError(str(error)) from error
 
 
 def read_prediction(path: Path) -> np.ndarray:

@@ -9,8 +9,8 @@ The script differs from a plain reading of the metrics in these points, which it
 - An instance prediction with exactly two values, 0 included, is taken for a binary mask: it is split into
   6-connected objects, numbered on from its maximum (again in uint8).
 - An empty instance prediction has no false negatives (F1 is 0 all the same).
-- 255 objects in either map overflow uint8 when the table of overlaps is made (`1 + x.max()` under numpy 2),
-  and the script raises.
+- 255 objects in either map are more than its functions can count in uint8. With numpy 1.26.3, which its
+  requirements pin (under numpy 2 the script does not start), the case scores F1 0 and the run goes on.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ from vesal.evaluation.metrics import (
 
 MOST_OBJECTS = 254
 
+UNCOUNTED = CaseScore(f1=0.0, dsc_tp=0.0, tp=0, fp=0, fn=0)
+"""What the script records of a case whose objects it cannot count."""
+
 
 def score_case_as_official(
     prediction: np.ndarray,
@@ -44,7 +47,7 @@ def score_case_as_official(
     (D,H,W).
 
     Raises:
-        OfficialScriptError: the script itself raises on this case.
+        OfficialScriptError: its functions cannot count the objects; the script then records `UNCOUNTED`.
     """
     require_same_shape(prediction, truth)
     with np.errstate(invalid="ignore"):  # floats are truncated without a word, as there
@@ -76,7 +79,7 @@ def _instances(prediction: np.ndarray, truth: np.ndarray) -> CaseScore:
     if max(objects) > MOST_OBJECTS:
         raise OfficialScriptError(
             f"{objects[0]} objects in the ground truth, {objects[1]} in the prediction: above "
-            f"{MOST_OBJECTS} the official script overflows uint8 (numpy 2) and records nothing from here on"
+            f"{MOST_OBJECTS} the official script overflows uint8 and records F1 0"
         )
     score = instance_score(overlaps(truth, prediction))
     return score if score.tp else CaseScore(f1=0.0, dsc_tp=0.0, tp=0, fp=score.fp, fn=score.fn)

@@ -11,7 +11,7 @@ import numpy as np
 from vesal.evaluation.errors import GroundTruthError, OfficialScriptError, PredictionError
 from vesal.evaluation.files import CaseFiles, as_labels, read_prediction, read_truth
 from vesal.evaluation.metrics import CaseScore, require_same_shape, score_case
-from vesal.evaluation.official import score_case_as_official
+from vesal.evaluation.official import UNCOUNTED, score_case_as_official
 from vesal.evaluation.targets import Asked, describe
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import CaseError
@@ -40,7 +40,10 @@ class CaseResult:
     """Why the prediction or the case could not be used; empty when all is well."""
 
     official_reason: str = ""
-    """Why the official script records nothing."""
+    """Why the official script records nothing, and nothing of the cases after it."""
+
+    official_note: str = ""
+    """Why the official script records 0 and goes on."""
 
     @property
     def differs(self) -> bool:
@@ -73,7 +76,7 @@ def score_files(files: CaseFiles, name_targets: Callable[[Case], Asked] = descri
     try:
         official = score_case_as_official(stored, truth, ids, case.spacing_dhw_mm, case.instance)
     except OfficialScriptError as error:
-        return replace(result, official_reason=str(error))
+        return replace(result, official=UNCOUNTED, official_note=str(error))
     return replace(result, official=official)
 
 

@@ -88,7 +88,7 @@ def case_rows(
         shown, hidden = (result.official, result.plain) if official else (result.plain, result.official)
         row = {"CaseName": f"{result.name}.npz", "RunningTime": _text((seconds or {}).get(result.name))}
         row |= {NAMES[s]: _text(getattr(shown, s)) for s in SCORES}
-        row["Reason"] = result.official_reason if official else result.reason
+        row["Reason"] = (result.official_reason or result.official_note) if official else result.reason
         for s in SCORES:
             differs = not same_score(getattr(shown, s), getattr(hidden, s))
             row[f"{NAMES[s]}_{other}"] = (_text(getattr(hidden, s)) or "none") if differs else ""

@@ -21,10 +21,11 @@ from pathlib import Path
 
 from vesal.evaluation.engines import Engine, ProcessEngine, choose_engine
 from vesal.evaluation.errors import EvaluationError
+from vesal.evaluation.files import cases_in
 from vesal.evaluation.report import as_text
 from vesal.evaluation.submission import Check, check_image_name, check_script, output_problems
 from vesal.inference.data.errors import CaseError
-from vesal.inference.io.formats import read_case, read_shape
+from vesal.inference.io.formats import case_name, read_case, read_shape, side_files
 
 SECONDS_PER_CLASS = 60
 PATIENCE = 1.5
@@ -43,7 +44,7 @@ class CaseTiming:
     ok: bool
     problems: tuple[str, ...]
     note: str = ""
-    """Exit code and last line of a run that did not end with 0; the official script does not look at it."""
+    """Files beside the case that were run with it: the official script copies NAME.npz alone."""
 
 
 def time_case(engine: Engine, case: Path, keep: Path | None = None) -> CaseTiming:
@@ -51,10 +52,12 @@ def time_case(engine: Engine, case: Path, keep: Path | None = None) -> CaseTimin
 
     Args:
         engine: how to run it.
-        case: NAME.npz; it alone is copied, as by the official script (no NAME.json).
+        case: NAME.npz. It is copied with what belongs to it (`side_files`), so that what is timed is what a
+            run on its folder does; the official script copies NAME.npz alone, which the note says then.
         keep: folder for the output, or None.
     """
     classes, shape, problems = _expected(case)
+    beside = side_files(case)
     limit_s = SECONDS_PER_CLASS * classes
     with tempfile.TemporaryDirectory(prefix="vesal-timing-") as scratch:
         inputs, outputs = (Path(scratch).resolve() / name for name in ("inputs", "outputs"))
@@ -62,7 +65,8 @@ def time_case(engine: Engine, case: Path, keep: Path | None = None) -> CaseTimin
             folder.mkdir()
             folder.chmod(0o777)
         Path(scratch).chmod(0o755)
-        shutil.copy(case, inputs)
+        for file in (case, *beside):
+            shutil.copy(file, inputs)
         run = engine.run(inputs, outputs, PATIENCE * limit_s)
         problems += output_problems(outputs / case.name, shape) if shape else []
         if keep and (outputs / case.name).is_file():
@@ -72,17 +76,19 @@ def time_case(engine: Engine, case: Path, keep: Path | None = None) -> CaseTimin
         problems.append(f"stopped after {run.seconds:.0f} s")
     elif run.seconds > limit_s:
         problems.append(f"over the limit by {run.seconds - limit_s:.1f} s; the case scores 0")
-    note = f"exit code {run.exit_code}: {_last_line(run.tail)}" if run.exit_code and not run.killed else ""
-    return CaseTiming(
-        case.stem, classes, run.seconds, limit_s, run.peak_mb, not problems, tuple(problems), note
-    )
+    if run.exit_code and not run.killed:
+        problems.append(f"exit code {run.exit_code}: {_last_line(run.tail)}")
+    names = ", ".join(file.name for file in beside)
+    note = f"run with {names}, which the official script leaves out" if beside else ""
+    name = case_name(case)
+    return CaseTiming(name, classes, run.seconds, limit_s, run.peak_mb, not problems, tuple(problems), note)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        cases = _cases(options.cases)
+        cases = cases_in(options.cases)
         engine, checks = _prepare(options)
     except EvaluationError as error:
         print(f"evaluation.timing: {error}", file=sys.stderr)
@@ -108,13 +114,6 @@ def _prepare(options: argparse.Namespace) -> tuple[Engine, list[Check]]:
         return engine, check_script(engine, script.name)
     engine = choose_engine(options.image, options.engine, options.memory, options.run_option)
     return engine, [check_image_name(options.image), *check_script(engine)]
-
-
-def _cases(path: Path) -> list[Path]:
-    paths = [path] if path.is_file() else sorted(path.glob("*.npz"))
-    if not paths:
-        raise EvaluationError(f"no NAME.npz in {path}; give the folder with the input volumes")
-    return paths
 
 
 def _expected(case: Path) -> tuple[int, tuple[int, ...] | None, list[str]]:

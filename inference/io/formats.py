@@ -15,7 +15,8 @@ import numpy as np
 from vesal.inference.data.case import Case
 from vesal.inference.io.npz import NpzReader
 from vesal.inference.io.npz_labels import write_npz_labels
-from vesal.inference.io.user_prompts import MARK, FoundUserPrompts
+from vesal.inference.io.prompt_files import prompts_file_beside
+from vesal.inference.io.user_prompts import MARK, FoundUserPrompts, user_prompts_files
 
 
 class CaseReader(Protocol):
@@ -134,3 +135,10 @@ def is_user_prompts_file(path: Path) -> bool:
     """Whether a file's name, NAME.prompt.npz, says that it belongs to the case beside it and is no case."""
     name = case_name(path)
     return name.endswith(MARK) and has_case(path.parent, name.removesuffix(MARK))
+
+
+def side_files(path: Path) -> list[Path]:
+    """The files beside a case that are read with it and are no cases: NAME.json, NAME.prompt.*."""
+    name = case_name(path)
+    beside = [prompts_file_beside(path, name), *user_prompts_files(path, name)]
+    return [file for file in beside if file.is_file()]

@@ -144,7 +144,7 @@ def _prompts_of_npz(archive: NpzArchive) -> Prompts:
     source = f"{archive.path.name}, 'text_prompts'"
     if "text_prompts" not in archive:
         beside = archive.path.with_suffix(".json").name
-        advice = f"Save the case with it, put {beside} beside the case, or give --prompts FILE."
+        advice = f"Save the case with it, put {beside} beside the case, or hand over a file of prompts."
         raise archive.missing("text_prompts", advice)
     header, raw = archive.read_raw("text_prompts", MAX_SMALL_BYTES)
     if int(np.prod(header.shape, dtype=object)) != 1:

@@ -76,10 +76,15 @@ def find_prompts_file(
 
     None where there is neither. Raises what `read_prompts_file` raises.
     """
-    beside = case.with_name(f"{name}.json")
     if prompts_file is not None:
         return read_prompts_file(Path(prompts_file), name, dataset)
+    beside = prompts_file_beside(case, name)
     return read_prompts_file(beside, name, dataset) if beside.exists() else None
+
+
+def prompts_file_beside(case: Path, name: str) -> Path:
+    """Where the prompts of case `name` lie beside it, if anywhere: NAME.json."""
+    return case.with_name(f"{name}.json")
 
 
 def read_prompts_file(path: Path, case_name: str, dataset: str | None = None) -> Prompts:

@@ -124,8 +124,7 @@ class _Reader:
         key = None if self.beside is None else _mask_key(self.beside)
         if self.beside is not None and key is not None:
             return read_mask_array(self.beside, key, self.shape), self.beside.path.name
-        for suffix in SUFFIXES:
-            file = self.case.with_name(f"{self.case.stem}{MARK}{suffix}")
+        for file in user_prompts_files(self.case, self.case.stem)[1:]:
             if file.exists():
                 return read_nifti(file, self.shape), file.name
         if self.archive is None or KEY_IN_CASE not in self.archive:
@@ -157,13 +156,18 @@ def read_user_prompts(
     Returns:
         what can be used. Each kind that is there but broken is a fallback instead; the other kinds stay.
     """
-    beside = case.with_name(f"{case.stem}{MARK}.npz")
+    beside = user_prompts_files(case, case.stem)[0]
     try:
         with NpzArchive(beside) if beside.exists() else nullcontext() as opened:
             return _Reader(case, ids, shape, instance, opened, archive).read()
     except CaseError as error:  # no archive: what it was to hold is not known
         why = f"{type(error).__name__}: {error}"
         return FoundUserPrompts(fallbacks=(f"what the user gave beside the text is not used: {why}",))
+
+
+def user_prompts_files(case: Path, name: str) -> list[Path]:
+    """Where the user prompts of case `name` may lie: NAME.prompt.npz, then those of a mask alone."""
+    return [case.with_name(f"{name}{MARK}{suffix}") for suffix in (".npz", *SUFFIXES)]
 
 
 def _mask_key(archive: NpzArchive) -> str | None:

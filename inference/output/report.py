@@ -65,7 +65,7 @@ def write_report(report: RunReport, outputs: Path, wanted: Path | None = None) -
             continue
         log.log(logging.WARNING if wanted and refused else logging.INFO, "report: %s", place)
         return place
-    log.warning("no report: nothing could be written (%s); give a file with --report", "; ".join(refused))
+    log.warning("no report: nothing could be written (%s); name another file for it", "; ".join(refused))
     return None
 
 

@@ -130,7 +130,7 @@ def read_profile(folder: Path, check_digests: bool = True) -> Profile:
             are checked when its model is opened.
     """
     path = folder / MANIFEST
-    content = read_json(path, "--weights takes a name in weights/ or a folder.")
+    content = read_json(path, "Weights are named by their folder in weights/, or by its path.")
     manifest = checked(content, Manifest, path)
     _check_stages(manifest, content["stages"], path)
     overrides = tuple(_override(entry, n, manifest, path) for n, entry in enumerate(manifest.overrides))

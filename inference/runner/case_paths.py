@@ -27,7 +27,7 @@ def find_cases(inputs: Path, outputs: Path) -> tuple[CasePaths, ...]:
     with `.` or `~`) and without user prompts (`NAME.prompt.npz` beside `NAME.npz`); a single file may go into
     a folder or to a name ending in .npz. Raises UsageError where that cannot work.
     """
-    cases = _find_cases(inputs)
+    cases = list_cases(inputs)
     single = suffix_of(outputs) is not None and not outputs.is_dir()
     if single and not inputs.is_file():
         raise UsageError(f"{inputs} is a folder but {outputs} names one file; give a folder for the outputs.")
@@ -43,8 +43,12 @@ def find_cases(inputs: Path, outputs: Path) -> tuple[CasePaths, ...]:
     return pairs
 
 
-def _find_cases(inputs: Path) -> list[Path]:
-    """Every case at `inputs`, sorted by name; at least one."""
+def list_cases(inputs: Path) -> list[Path]:
+    """Every case at `inputs`, a folder or a single file, sorted by name; at least one.
+
+    The one definition of what is a case: the command, the scorer and the timing check go by it. What
+    belongs to a case without being one is `io.formats.side_files`. Raises UsageError where there is none.
+    """
     if inputs.is_file():
         if suffix_of(inputs) is None:
             kinds = " or ".join(suffixes())

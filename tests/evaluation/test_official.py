@@ -111,7 +111,7 @@ def test_an_empty_instance_prediction_misses_nothing_officially():
     assert score_case_as_official(empty, truth, [1], ONE_MM, True).fn == 0
 
 
-def test_254_objects_pass_and_255_raise():
+def test_254_objects_are_counted_and_255_are_not():
     truth = np.zeros((1, 1, 600), np.uint16)
     truth[0, 0, : 2 * 254 : 2] = np.arange(1, 255)
     assert score_case_as_official(truth, truth, [1], ONE_MM, True).f1 == 1.0

@@ -8,6 +8,7 @@ import pytest
 from vesal.evaluation.errors import EvaluationError, GroundTruthError, PredictionError
 from vesal.evaluation.files import as_labels, find_cases, read_prediction, read_truth
 from vesal.evaluation.scoring import score_files
+from vesal.evaluation.tables import case_rows, lost_officially
 from vesal.evaluation.targets import Asked
 
 
@@ -114,3 +115,23 @@ def test_cases_come_sorted_and_their_absence_is_named(folders, put, cube, tmp_pa
     assert [case.truth.name for case in one] == ["b.npz"]
     with pytest.raises(EvaluationError, match="no folder of predictions"):
         find_cases(folders["images"], tmp_path / "nowhere", folders["groundtruth"])
+
+
+def test_side_files_are_no_cases_for_the_scorer_either(folders, put, cube):
+    put("a", cube(), cube())
+    for name in ("._a.npz", "~a.npz", "a.prompt.npz"):
+        (folders["images"] / name).write_bytes(b"no case")
+    assert [case.name for case in find_cases(*folders.values())] == ["a"]
+
+
+def test_255_objects_score_0_officially_and_the_cases_after_them_count(folders, put, cube):
+    objects = np.zeros((1, 1, 600), np.uint16)
+    objects[0, 0, : 2 * 255 : 2] = np.arange(1, 256)
+    put("a", objects, objects, instance=1)
+    put("b", cube(), cube())
+    many, after = scored(folders)
+    assert (many.plain.f1, many.official.f1, many.official.dsc_tp) == (1.0, 0.0, 0.0)
+    assert many.official_reason == ""
+    assert "overflows uint8" in many.official_note
+    assert after.official.dsc == 1.0 and lost_officially([many, after]) == []
+    assert case_rows([many], official=True)[0]["Reason"] == many.official_note

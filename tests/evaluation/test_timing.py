@@ -71,8 +71,29 @@ def test_a_missing_output_fails_with_the_last_words_of_the_run(check, ready, sub
     (case,) = content["cases"]
     assert code == 1 and not case["ok"]
     assert "every later case would be lost" in case["problems"][0]
-    assert case["note"] == "exit code 3: no weights here"
+    assert case["problems"][1] == "exit code 3: no weights here"
     assert "FAIL" in capsys.readouterr().out
+
+
+def test_an_exit_code_other_than_0_is_no_pass_though_the_output_is_there(check, ready, submission):
+    (submission / "predict.sh").write_text('#!/bin/sh\ncp ready/* "$2"\necho 1 of 1 case is zeros\nexit 1\n')
+    code, content = check()
+    (case,) = content["cases"]
+    assert (code, content["pass"], case["ok"]) == (1, False, False)
+    assert case["problems"] == ["exit code 1: 1 of 1 case is zeros"]
+
+
+def test_what_lies_beside_a_case_is_run_with_it_and_is_no_case(check, ready, submission, folders):
+    for name in ("CT_a.json", "CT_a.prompt.npz"):
+        (folders["images"] / name).write_bytes(b"{}")
+    (folders["images"] / "._CT_a.npz").write_bytes(b"Mac OS X")
+    (folders["images"] / "CT_a.json").write_text('{"1": "the liver", "instance_label": 0}')
+    (submission / "predict.sh").write_text('#!/bin/sh\n(cd "$1" && echo *) > seen\ncp ready/* "$2"\n')
+    _, content = check()
+    (case,) = content["cases"]
+    assert (submission / "seen").read_text().split() == ["CT_a.json", "CT_a.npz", "CT_a.prompt.npz"]
+    assert (case["case"], case["classes"]) == ("CT_a", 1), "the prompts beside the case count"
+    assert case["note"] == "run with CT_a.json, CT_a.prompt.npz, which the official script leaves out"
 
 
 class PatienceUntilUp:

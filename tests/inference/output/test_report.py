@@ -80,7 +80,7 @@ def test_no_place_is_a_warning(
     place = tmp_path / "file" / "report.json"
     monkeypatch.setattr("vesal.inference.output.report.report_places", lambda *_: (place,))
     assert write_report(made_report(), tmp_path) is None
-    assert "give a file with --report" in caplog.text
+    assert "name another file for it" in caplog.text
 
 
 def test_report_replaces_nobodys_prompts(tmp_path: Path) -> None:

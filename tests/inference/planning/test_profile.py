@@ -156,7 +156,7 @@ def test_impossible_stages_are_refused(tmp_path: Path, values: Content, said: st
 
 
 def test_no_manifest_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="manifest.json cannot be read .*--weights takes a name"):
+    with pytest.raises(ProfileError, match="manifest.json cannot be read .*Weights are named by"):
         read_profile(tmp_path / "absent")
 
 
