@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,7 +31,7 @@ def read_bank(path: Path, *more: str) -> tuple[Vectors, list[np.ndarray]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             names, vectors, *others = (archive[key] for key in ("names", "vectors", *more))
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ProfileError(
             f"{path} is no bank of text vectors ({error}). Export or convert the weights again."
         ) from error

@@ -61,7 +61,7 @@ def graph_paths(profile: Profile) -> dict[int, Path]:
     """Graph files by degree of anisotropy. Raises ProfileError."""
     graphs = profile.read_family(NanoFields).graphs
     names = graphs.degree0, graphs.degree1, graphs.degree2
-    return {degree: profile.folder / name for degree, name in enumerate(names)}
+    return {degree: profile.file(name) for degree, name in enumerate(names)}
 
 
 @dataclass(frozen=True)

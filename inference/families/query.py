@@ -59,14 +59,15 @@ class QueryModel:
             ProfileError: the family's fields, the bank or the names cannot be used.
         """
         fields = profile.read_family(QueryFields)
-        manifest, folder = profile.folder / MANIFEST, profile.folder
+        manifest = profile.folder / MANIFEST
         if not fields.graphs or set(fields.graphs) - set(fields.network):
             raise ProfileError(
                 f"{manifest} has graphs for the stages {sorted(fields.graphs)} and tells of the networks of "
                 f"{sorted(fields.network)}; each stage needs both. Convert the weights again."
             )
         files = fields.text
-        encoder = QueryTextEncoder(folder / files.graph, folder / files.tokenizer, runtime) if files else None
+        paths = (profile.file(files.graph), profile.file(files.tokenizer)) if files else None
+        encoder = QueryTextEncoder(*paths, runtime) if paths else None
         bank = QueryBank.read(profile.bank_path(), encoder)
         wanted = {facts.query for facts in fields.network.values() if facts.query is not None}
         if wanted - {bank.modality.shape[1]}:
@@ -79,10 +80,10 @@ class QueryModel:
 
         def stage(graphs: StageGraphs, precision: str | None) -> QueryStage:
             # Windows of one stage have one shape as a rule; prompts that are asked come in any number.
-            encoder = LazyGraph(folder / graphs.encoder, runtime, precision, one_shape=True)
-            embed = LazyGraph(folder / graphs.embed, runtime, precision)
+            encoder = LazyGraph(profile.file(graphs.encoder), runtime, precision, one_shape=True)
+            embed = LazyGraph(profile.file(graphs.embed), runtime, precision)
             prompted = graphs.prompted and LazyGraph(
-                folder / graphs.prompted, runtime, precision, one_shape=True
+                profile.file(graphs.prompted), runtime, precision, one_shape=True
             )
             return QueryStage(encoder, embed, prompted or None, memory)
 

@@ -78,7 +78,7 @@ class QueryBank:
         if self.encoder is None:
             raise ProfileError(
                 f"The bank has no vector of {text!r}, and the folder no text encoder. Convert the weights "
-                "with it, or with the sentence among those of the bank."
+                "with it, or with the sentence: `python -m vesal.weights.convert ... --sentences FILE`."
             )
         return self.encoder.encode([text])[0]
 

@@ -76,7 +76,7 @@ def published_rules(profile: Profile, fields: QueryFields) -> PublishedRules | N
     rules = read_rules(fields.rules, path=profile.folder / MANIFEST, at="$.rules")
     names = Names({}, {})
     if fields.names is not None:
-        path = profile.folder / fields.names
+        path = profile.file(fields.names)
         names = read_names(read_json(path, f"{MANIFEST} names it. Convert the weights again."), path)
     return PublishedRules(_with_networks(rules, fields), names)
 

@@ -14,7 +14,8 @@ MANIFEST = "manifest.json"
 
 Modality = Annotated[str, one_of(MODALITIES)]
 Side = Annotated[str, one_of(SIDES)]
-FileName = Annotated[str, Meta(min_length=1)]
+FileName = Annotated[str, Meta(pattern=r"^\w[\w.+ -]*(/\w[\w.+ -]*)*\Z")]
+"""Of a file in the weights' folder, or in a folder below it: never `..`, a drive, or a path from the root."""
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 """SHA-256, hexadecimal."""
 
@@ -83,7 +84,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """Graph files, by the family's own keys."""
     bank: FileName | None = None
     """npz of stored text vectors, where the family has one."""
-    files: dict[str, FileEntry]
+    files: dict[FileName, FileEntry]
     stages: Annotated[tuple[StageRule, ...], Meta(min_length=1)]
     """In the order in which they are run."""
     targets: tuple[CoveredTarget, ...]

@@ -6,7 +6,7 @@ name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +16,8 @@ from msgspec import to_builtins
 
 from vesal.inference.data.errors import ProfileError, shown
 from vesal.inference.data.terms import FINE, OFF, REFINE, STAGES
+from vesal.inference.io.digests import Digests
 from vesal.inference.planning.checked import checked, read_json
-from vesal.inference.planning.digests import Digests
 from vesal.inference.planning.manifest import (
     COMMON,
     MANIFEST,
@@ -65,12 +65,23 @@ class Profile:
     """When other orientations are tried; None: never."""
     provenance: Provenance = Provenance()
     """Where the weights come from."""
+    files: Collection[str] = ()
+    """Names of the folder's files with a digest; what is not among them is not opened."""
     family_fields: Mapping[str, Any] = field(default_factory=dict)
     """The manifest's ``graphs``, and what not every family has: parsed JSON, which the family checks."""
 
     def read_family(self, kind: type[T]) -> T:
         """``family_fields`` as the family's struct, which forbids unknown ones. Raises ProfileError."""
         return checked(self.family_fields, kind, self.folder / MANIFEST)
+
+    def file(self, name: str) -> Path:
+        """The path of a file that the manifest names. Raises ProfileError where it gives no digest for it."""
+        if name not in self.files:
+            raise ProfileError(
+                f"{self.folder / MANIFEST} uses {name} but gives no sha256 for it. Export or convert the "
+                "weights again."
+            )
+        return self.folder / name
 
     def bank_path(self) -> Path:
         """The bank, for a family that needs one. Raises ProfileError where there is none."""
@@ -148,6 +159,7 @@ def read_profile(folder: Path, check_digests: bool = True) -> Profile:
         hybrid=manifest.hybrid,
         orientation=manifest.orientation,
         provenance=manifest.provenance,
+        files=frozenset(manifest.files),
         family_fields={name: value for name, value in content.items() if name not in COMMON},
     )
 

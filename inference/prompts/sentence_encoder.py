@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+from vesal.inference.data.errors import ProfileError
+from vesal.inference.io.digests import Digests
 
 if TYPE_CHECKING:
     from vesal.inference.prompts.vocabulary import Vocabulary
@@ -32,20 +37,22 @@ class Loader(Protocol):
 class SentenceEncoder:
     """Encoder and bank of one folder. Nothing is read before the first use, and the bank needs no graph."""
 
-    def __init__(self, folder: Path, runtime: Loader) -> None:
+    def __init__(self, folder: Path, runtime: Loader, check_digests: bool = True) -> None:
+        """`check_digests`: files are those that the folder's manifest lists; not while these are made."""
         self.folder = folder
+        self._check_digests = check_digests
         self._runtime = runtime
 
     @cached_property
     def _graph(self) -> Any:
         # The bank was made in fp32, and a sentence of ten words gains nothing from less.
-        return self._runtime.load(self.folder / GRAPH, "fp32")
+        return self._runtime.load(self._checked(GRAPH), "fp32")
 
     @cached_property
     def _tokenizer(self) -> Any:
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(self.folder / TOKENIZER))
+        tokenizer = Tokenizer.from_file(str(self._checked(TOKENIZER)))
         tokenizer.enable_truncation(MAX_TOKENS)
         # The published file pads everything to 128; the longest sentence of the batch is enough.
         tokenizer.enable_padding()
@@ -54,7 +61,22 @@ class SentenceEncoder:
     @cached_property
     def bank(self) -> Bank:
         """Known texts with their vectors."""
-        return read_bank(self.folder / BANK)
+        return read_bank(self._checked(BANK))
+
+    def _checked(self, name: str) -> Path:
+        """The path of a file of the folder, if it is the one that the manifest means. Raises ProfileError."""
+        if not self._check_digests:
+            return self.folder / name
+        check_text_weights(self.folder)
+        path, seen = self.folder / name, Digests(self.folder)
+        came, wanted = seen.of(name), _digests(self.folder)[name]
+        if came != wanted:
+            raise ProfileError(
+                f"{path} has sha256 {came[:12]}..., {MANIFEST} beside it says {wanted[:12]}...; the file was "
+                "changed or cut. Install Vesal again."
+            )
+        seen.keep()
+        return path
 
     def tokens(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Token ids and mask, both (N,L) int64, L the longest sentence but at most 256."""
@@ -86,6 +108,29 @@ class SentenceEncoder:
         cosine[~self.bank.answers] = -1.0
         best = int(np.argmax(cosine))
         return self.bank.concepts[best], float(cosine[best])
+
+
+def check_text_weights(folder: Path) -> None:
+    """Raise ProfileError where the manifest of the text encoder, or a file that it needs, is missing."""
+    listed = _digests(folder)
+    for name in (GRAPH, TOKENIZER, BANK):
+        if name not in listed or not (folder / name).is_file():
+            raise ProfileError(
+                f"{folder / name} is missing, or {MANIFEST} beside it gives no sha256 for it; without it "
+                "sentences cannot be understood. Install Vesal again."
+            )
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Hexadecimal SHA-256 by file, of the manifest. Raises ProfileError."""
+    path = folder / MANIFEST
+    try:
+        files = json.loads(path.read_bytes())["files"]
+        return {str(name): str(digest) for name, digest in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ProfileError(
+            f"{path} is no list of the text encoder's files ({error!r}). Install Vesal again."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -127,9 +172,12 @@ def write_bank(path: Path, texts: Mapping[str, str], vectors: np.ndarray) -> Non
 
 
 def read_bank(path: Path) -> Bank:
-    """Read a stored bank. Raises OSError where there is none, ValueError where its parts differ in length."""
-    with np.load(path, allow_pickle=False) as stored:
-        columns, vectors = json.loads(stored["names"].tobytes()), stored["vectors"].astype(np.float32)
+    """Read a stored bank. Raises OSError where there is none, ValueError where it is none or does not fit."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            columns, vectors = json.loads(stored["names"].tobytes()), stored["vectors"].astype(np.float32)
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} is no bank of sentences ({error}): export it again") from error
     if not len(vectors) == len(columns["texts"]) == len(columns["concepts"]):
         raise ValueError(
             f"{path.name} holds {len(vectors)} vectors for {len(columns['texts'])} texts: export it again"

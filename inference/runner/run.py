@@ -128,12 +128,16 @@ class LazyModel:
 
 
 def _check_weights(settings: Settings) -> None:
-    """Read the profile, without its weights. Raises ProfileError."""
+    """Read the profile, without its weights, and look for the files it needs. Raises ProfileError."""
+    from vesal.inference.engine import TEXT_WEIGHTS
     from vesal.inference.families.registry import check_profile
     from vesal.inference.planning.profile import read_profile
     from vesal.inference.planning.weights_folder import weights_folder
+    from vesal.inference.prompts.sentence_encoder import check_text_weights
 
-    check_profile(read_profile(weights_folder(settings.weights), check_digests=False))
+    capabilities = check_profile(read_profile(weights_folder(settings.weights), check_digests=False))
+    if not capabilities.open_vocabulary:
+        check_text_weights(TEXT_WEIGHTS)
 
 
 def _open_model(settings: Settings) -> "Model":

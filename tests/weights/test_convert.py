@@ -17,7 +17,7 @@ from vesal.inference.data.prompt import Query  # noqa: E402
 from vesal.inference.families.contract import Decoded, Window  # noqa: E402
 from vesal.inference.families.query import QueryModel  # noqa: E402
 from vesal.inference.geometry.views import View  # noqa: E402
-from vesal.inference.planning.digests import KEPT  # noqa: E402
+from vesal.inference.io.digests import KEPT  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
 from vesal.inference.runtime.onnx import OnnxRuntime  # noqa: E402
 from vesal.weights.convert import verify  # noqa: E402

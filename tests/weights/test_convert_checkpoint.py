@@ -322,3 +322,26 @@ def test_files_without_tensors_are_named(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match="model_state_dict"):
         Checkpoint(tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_names_that_torchs_wrappers_made_are_taken(wrapper: str) -> None:
+    assert our_names([f"{wrapper}backbone.stages.0.weight"]) == {
+        "backbone.stages.0.weight": f"{wrapper}backbone.stages.0.weight"
+    }
+    assert list(our_names(["backbone._orig_mod.stages.0.weight"])) == ["backbone.stages.0.weight"]
+    assert list(our_names(["my_orig_mod.weight"])) == ["my_orig_mod.weight"]
+
+
+def test_two_tensors_of_one_name_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="holds module.a.weight and _orig_mod.a.weight"):
+        our_names(["module.a.weight", "_orig_mod.a.weight"])
+
+
+@pytest.mark.parametrize("odd", [torch.tensor(1.0), torch.zeros(0), torch.zeros(2, 0)])
+def test_sizes_that_make_no_sense_are_named(published: Path, tmp_path: Path, odd: Any) -> None:
+    content = torch.load(published, weights_only=False)
+    content["model_state_dict"]["module.projection_layer.2.weight"] = odd
+    torch.save(content, path := tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match="odd.pth"):
+        load(Checkpoint(path), SYSTEM.network)

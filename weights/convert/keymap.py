@@ -6,7 +6,8 @@ Facts: ``docs/checkpoints.md`` 1 to 7, 10 and 15.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -21,6 +22,8 @@ UNUSED = re.compile(
 )
 """Heads of deep supervision, norms and poolers that no forward pass uses, a buffer of old transformers, and
 what the pre-training of the text encoder left."""
+WRAPPERS = re.compile(r"^(?:module\.)+|(?<![^.])_orig_mod\.")
+"""What torch's wrappers put into names: data-parallel training in front, `torch.compile` anywhere."""
 DOUBLED = (("all_modules.0.", "conv."), ("all_modules.1.", "norm."))
 """Second names of the same tensors."""
 MAX_LISTED = 12
@@ -35,18 +38,34 @@ def our_names(published: Iterable[str]) -> dict[str, str]:
     """Our name of every tensor that is used -> its name in the file; of two names for one, the first kind.
 
     Ours are the published ones of Medal S and SAT, less a prefix, what is stored twice and what is not used.
+
+    Raises:
+        CheckpointError: two names are one less their prefixes; nothing tells which is meant.
     """
     found: dict[str, str] = {}
     doubled: dict[str, str] = {}
     for theirs in published:
-        ours = theirs.removeprefix("module.")
+        ours = unwrapped(theirs)
         if UNUSED.search(ours):
             continue
         single = ours
         for second, first in DOUBLED:
             single = single.replace(second, first)
-        (found if single == ours else doubled)[single] = theirs
+        into = found if single == ours else doubled
+        if single in found and into is found:
+            raise CheckpointError(
+                f"The file holds {found[single]} and {theirs}, two tensors for {single}; which one is meant "
+                "cannot be known. Save one network without the other."
+            )
+        into[single] = theirs
     return {**doubled, **found}
+
+
+def unwrapped(name: str) -> str:
+    """The name of a tensor without what torch's wrappers put into it."""
+    while (bare := WRAPPERS.sub("", name)) != name:
+        name = bare
+    return name
 
 
 @dataclass(frozen=True)
@@ -77,7 +96,8 @@ def load(checkpoint: Checkpoint, part: Part[N]) -> N:
     """
     names = part.our_names(checkpoint.tensors)
     shapes = {ours: checkpoint.shapes[theirs] for ours, theirs in names.items()}
-    expected = part.expected(shapes)
+    with _sizes_make_sense(checkpoint):
+        expected = part.expected(shapes)
     missing = [name for name in expected if name not in shapes]
     if missing:
         raise MissingTensorsError(
@@ -98,11 +118,8 @@ def load(checkpoint: Checkpoint, part: Part[N]) -> N:
             "missing. Fetch it again.",
             cut,
         )
-    try:
-        with torch.device("meta"):
-            model = part.build(shapes)
-    except (IndexError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint.path}: no network has these shapes ({error}).") from error
+    with _sizes_make_sense(checkpoint), torch.device("meta"):
+        model = part.build(shapes)
     wrong = [f"{n} {shapes[n]}" for n, p in model.named_parameters() if tuple(p.shape) != shapes[n]]
     if wrong:
         raise CheckpointError(
@@ -119,6 +136,17 @@ def load(checkpoint: Checkpoint, part: Part[N]) -> N:
         )
     model.load_state_dict(state)
     return model.eval()
+
+
+@contextmanager
+def _sizes_make_sense(checkpoint: Checkpoint) -> Iterator[None]:
+    """Sizes are read from shapes, and any of these may be odd: a number for a matrix, an axis of 0."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path}: no network has these shapes ({error}). Fetch the published file again."
+        ) from error
 
 
 def _listed(names: list[str]) -> str:

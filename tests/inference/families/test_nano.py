@@ -165,7 +165,10 @@ def profile(folder: Path, **family_fields: object) -> Profile:
     """A profile of this family with a bank of two concepts."""
     bank = folder / "bank.npz"
     np.savez(bank, names=np.array(["liver", "spleen"]), vectors=np.array([[1, 2], [3, 4]], np.float16))
-    return replace(make_profile(), folder=folder, bank=bank, family_fields={"graphs": GRAPHS} | family_fields)
+    fields = {"graphs": GRAPHS} | family_fields
+    return replace(
+        make_profile(), folder=folder, bank=bank, files=frozenset(GRAPHS.values()), family_fields=fields
+    )
 
 
 def test_a_graph_is_loaded_when_it_is_wanted_and_once(tmp_path: Path) -> None:

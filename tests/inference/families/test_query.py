@@ -1,5 +1,6 @@
 """Medal S and SAT opened from a profile: their stages, their memory, their rules."""
 
+import hashlib
 import json
 import weakref
 from dataclasses import replace
@@ -69,6 +70,7 @@ def profile(folder: Path, **family_fields: Any) -> Profile:
         folder=folder,
         bank=folder / "bank.npz",
         family="query",
+        files=frozenset("abcxy"),
         family_fields=fields,
     )
 
@@ -186,6 +188,8 @@ def test_a_manifest_with_rules_is_read_with_its_names(tmp_path: Path) -> None:
         content["files"][name] = {
             "sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
         }
+    names = (folder / "profile" / "names.json").read_bytes()
+    content["files"]["profile/names.json"] = {"sha256": hashlib.sha256(names).hexdigest()}
     (folder / "manifest.json").write_text(json.dumps(content))
     read = read_profile(folder)
     fields = read.read_family(QueryFields)

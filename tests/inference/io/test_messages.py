@@ -1,4 +1,7 @@
-"""Messages of rooms that several commands share do not advise options that only one of them has."""
+"""Messages of rooms that several commands share do not advise options that only one of them has.
+
+One may name the command with its option.
+"""
 
 import ast
 import re
@@ -26,4 +29,4 @@ def texts(path):
 def test_no_shared_message_names_an_option():
     assert len(SHARED) > 80
     said = ((path.name, line, text) for path in SHARED for line, text in texts(path))
-    assert [each for each in said if OPTION.search(each[2])] == []
+    assert [each for each in said if OPTION.search(each[2]) and "python -m vesal" not in each[2]] == []

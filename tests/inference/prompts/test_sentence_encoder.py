@@ -1,14 +1,27 @@
 """The text encoder through the container's runtimes, its bank, and what it makes of unseen sentences."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from vesal.inference.data.errors import ProfileError
 from vesal.inference.prompts.parser import LEAST_SIMILARITY, find_target
-from vesal.inference.prompts.sentence_encoder import Bank, SentenceEncoder, bank_texts, read_bank, write_bank
+from vesal.inference.prompts.sentence_encoder import (
+    BANK,
+    GRAPH,
+    MANIFEST,
+    TOKENIZER,
+    Bank,
+    SentenceEncoder,
+    bank_texts,
+    check_text_weights,
+    read_bank,
+    write_bank,
+)
 from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.inference.runtime.choice import choose_runtime
 
@@ -156,3 +169,34 @@ def test_every_target_stands_in_the_bank_and_only_plain_ones_answer() -> None:
     texts = bank_texts(VOCABULARY)
     assert set(VOCABULARY.targets()) <= set(texts)
     assert (texts["left kidney"], texts["kidney"], texts["renal"]) == ("", "kidney", "kidney")
+
+
+@pytest.fixture
+def copied(root: Path, tmp_path: Path) -> Path:
+    """The text encoder's folder, to be damaged."""
+    return Path(shutil.copytree(root / "weights" / "text", tmp_path / "text"))
+
+
+@pytest.mark.parametrize("name", [GRAPH, TOKENIZER, BANK])
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_file_is_named(copied: Path, name: str, damage: str) -> None:
+    data = (copied / name).read_bytes()
+    middle = len(data) // 2
+    flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+    (copied / name).write_bytes(data[:20000] if damage == "cut" else flipped)
+    with pytest.raises(ProfileError, match=f"{name} has sha256 .*changed or cut"):
+        SentenceEncoder(copied, FakeRuntime()).nearest("liver")
+
+
+@pytest.mark.parametrize("name", [GRAPH, TOKENIZER, BANK, MANIFEST])
+def test_a_missing_file_is_named_before_anything_is_run(copied: Path, name: str) -> None:
+    check_text_weights(copied)
+    (copied / name).unlink()
+    with pytest.raises(ProfileError, match=f"{name}.*Install Vesal again"):
+        check_text_weights(copied)
+
+
+def test_a_bank_that_is_none_is_an_error_that_prompts_survive(tmp_path: Path) -> None:
+    (tmp_path / BANK).write_bytes(b"PK no archive")
+    with pytest.raises(ValueError, match=r"bank\.npz"):
+        read_bank(tmp_path / BANK)

@@ -9,8 +9,8 @@ import pytest
 
 from tests.inference.planning.test_profile import BANK, GRAPHS, manifest, write
 from vesal.inference.data.errors import ProfileError
-from vesal.inference.planning import digests
-from vesal.inference.planning.digests import KEPT, Digests
+from vesal.inference.io import digests
+from vesal.inference.io.digests import KEPT, Digests
 from vesal.inference.planning.profile import read_profile
 
 
