@@ -62,7 +62,9 @@ def test_there_are_sources() -> None:
 def test_what_is_imported_is_pinned(folder: str) -> None:
     """What happens to be installed where tests run (scipy, say) need not be in the image."""
     pins = [pin.partition("==")[0] for group in NEEDS[folder] for pin in resolve(GROUPS, group)]
-    ours = {"vesal"} | ({"benchmarks", "tests", "tools"} if folder in ("benchmarks", "tests") else set())
+    ours = {"vesal"} | (
+        {"benchmarks", "tests", "tools"} if folder in ("benchmarks", "tests", "tools") else set()
+    )
     for path in (ROOT / folder).rglob("*.py"):
         assert imported(path) <= ours | {MODULES.get(pin, pin) for pin in pins} | sys.stdlib_module_names, (
             path
