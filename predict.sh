@@ -6,4 +6,5 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 [ -n "${PYTHON:-}" ] || ! [ -x "$here/.venv/bin/python" ] || PYTHON=$here/.venv/bin/python
 # Safe path: a folder `vesal` in the caller's directory must not take the place of ours.
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1
-exec "${PYTHON:-python3}" -m vesal "$@"
+hold=$(env --block-signal=TERM echo env --block-signal=TERM 2>/dev/null) || hold= # a signal waits, and is not lost
+exec $hold "${PYTHON:-python3}" -m vesal "$@"

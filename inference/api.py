@@ -31,6 +31,7 @@ from vesal.inference.engine import Engine, Watch
 from vesal.inference.families.contract import Capabilities
 from vesal.inference.output.report import to_json
 from vesal.inference.planning.profile import Profile
+from vesal.inference.prompts.case_meaning import settle
 from vesal.inference.prompts.parser import parse_case
 from vesal.inference.result import PromptResults, Result
 from vesal.inference.runtime.blas import one_blas_thread
@@ -133,8 +134,9 @@ class Model:
         """Segment one volume.
 
         Args:
-            image: (D, H, W), numpy or array-like, any real dtype and memory order. Anything but uint8 is
-                rescaled to 0..255 between the 0.5 and 99.5 percentiles of its nonzero voxels.
+            image: (D, H, W), numpy or array-like, any real dtype and memory order. Hounsfield units are shown
+                in the challenge's window; anything else but uint8 is rescaled to 0..255 between the 0.5 and
+                99.5 percentiles of its nonzero voxels.
             spacing_mm: voxel size in mm, ordered like the array: (D, H, W).
             prompts: sentences, of which the i-th has the value i + 1 in the label map, or a dict of id ->
                 sentence, which keeps its ids; one sentence alone will do. A dict may hold `instance_label`.
@@ -163,6 +165,7 @@ class Model:
         check_progress(progress)
         case = make_case(image, spacing_mm, prompts, instances, mask=mask, boxes=boxes, points=points)
         understood, choice = self.understand(case, modality)
+        case = settle(case, understood, choice)
         segmentation = self.segment_case(case, understood, clock, progress=progress, keep_probabilities=True)
         by_id = isinstance(prompts, Mapping)
         results = PromptResults([segmentation.prompts[p.id] for p in understood], by_id)

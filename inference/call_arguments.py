@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vesal.inference.data.case import Case
+from vesal.inference.data.case import Case, StoredNumbers
 from vesal.inference.data.errors import (
     EmptyVolumeError,
     InstanceLabelError,
@@ -26,8 +26,9 @@ from vesal.inference.data.errors import (
 from vesal.inference.data.terms import MASK_STAGES
 from vesal.inference.data.user_prompts import UserMask, UserPrompts
 from vesal.inference.geometry.views import Triple, triple
-from vesal.inference.io.intensity import to_uint8
-from vesal.inference.io.prompt_files import INSTANCE_KEY, parse_prompts_dict
+from vesal.inference.io.intensity import prepare
+from vesal.inference.io.prompt_files import parse_prompts_dict
+from vesal.inference.io.prompt_values import INSTANCE_KEY
 from vesal.inference.io.user_boxes import parse_boxes
 from vesal.inference.io.user_mask import check_mask_header, make_mask
 from vesal.inference.io.user_points import parse_points
@@ -114,17 +115,29 @@ def make_case(
 ) -> Case:
     """A checked case of a volume in memory, see `Model.segment`. Raises CaseError."""
     volume = _volume(image)
-    checked = parse_prompts_dict(_numbered(prompts) | _instance_label(prompts, instances), "prompts")
+    checked = parse_prompts_dict(
+        _numbered(prompts) | _instance_label(prompts, instances), "prompts", strict=True
+    )
     spacing = _spacing(spacing_mm)
-    grey, note = to_uint8(NAME, volume)
+    grey, image_notes, hounsfield = prepare(NAME, volume)
+    stored = None if grey is volume else StoredNumbers(volume, image_notes, hounsfield)
     ids, shape = checked.sentences.keys(), volume.shape
     found, clipped = parse_boxes(_plain(boxes), ids, shape, "boxes")
     user = UserPrompts(
         _mask(mask, ids, shape, checked.instance), found, parse_points(_plain(points), ids, shape, "points")
     )
-    notes = (*((note,) if note else ()), *checked.notes, *clipped)
-    image = np.ascontiguousarray(grey)
-    return Case(NAME, image, spacing, checked.sentences, checked.instance, None, notes, user)
+    return Case(
+        NAME,
+        np.ascontiguousarray(grey),
+        spacing,
+        checked.sentences,
+        checked.instance,
+        None,
+        (*image_notes, *checked.notes, *clipped),
+        user,
+        checked.modality,
+        stored,
+    )
 
 
 def _mask(mask: Any, ids: Collection[int], shape: tuple[int, ...], instance: bool) -> UserMask | None:

@@ -10,6 +10,18 @@ from vesal.inference.data.user_prompts import UserPrompts
 
 
 @dataclass(frozen=True)
+class StoredNumbers:
+    """A volume that did not come as uint8, until it is known what is asked for."""
+
+    numbers: np.ndarray
+    """(D,H,W), as stored, of any real type."""
+    notes: tuple[str, ...]
+    """Of the case: how they became uint8."""
+    hounsfield: bool
+    """Whether they are Hounsfield units by themselves."""
+
+
+@dataclass(frozen=True)
 class Case:
     """One input, checked; arrays are (D,H,W) and millimetres are ordered like the array.
 
@@ -26,3 +38,7 @@ class Case:
     dataset: str | None
     notes: tuple[str, ...]
     user: UserPrompts = UserPrompts()
+    modality: str | None = None
+    """As the prompts' key `modality` says, in the user's word."""
+    stored: StoredNumbers | None = None
+    """Where `image` was not uint8; `prompts.case_meaning` uses it and lets it go."""

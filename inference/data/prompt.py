@@ -12,7 +12,7 @@ class ModalityChoice:
     modality: str
     """CT, MR, US, PET or Microscopy."""
     source: str
-    """`prompts`, `file name`, `dataset`, `image statistics` or `caller`."""
+    """`prompts`, `file name`, `dataset`, `numbers`, `image statistics` or `caller`."""
     why: str
     """One sentence for the report."""
 
@@ -39,6 +39,8 @@ class Prompt:
     """Cosine to the nearest known text, where the encoder was run."""
     why: str
     """One sentence for the report."""
+    guessed: bool = False
+    """Whether the modality is only guessed, from intensities."""
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from vesal.inference.runtime.blas import one_blas_thread
+from vesal.inference.runtime.exact import factor, factor_bits, round_to, value_bits
 from vesal.inference.runtime.threads import in_parallel
 
 
 def mask_probabilities(masks: np.ndarray, features: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Sigmoid of masks times features.
+    """Sigmoid of masks times features, added exactly (see `runtime.exact`).
 
     Plane by plane, so that logits and sigmoid stay in the processor's cache and nothing but the result is
     stored.
@@ -23,12 +24,16 @@ def mask_probabilities(masks: np.ndarray, features: np.ndarray, shape: tuple[int
         (N, d, h, w) float32, 0..1.
     """
     depth, height, width = shape
+    channels = len(features)
+    exact_masks = factor(masks, channels)
+    exponent = value_bits(features) - factor_bits(channels)
     found = np.empty((len(masks), *shape), np.float32)
 
     def fill(plane: int) -> None:
-        part = features[:, plane, :height, :width].reshape(len(features), height * width)
+        part = features[:, plane, :height, :width].reshape(channels, height * width)
         into = found[:, plane].reshape(len(masks), height * width)
-        sigmoid(np.matmul(masks, part, out=into), out=into)
+        into[...] = exact_masks @ round_to(part.astype(np.float64), exponent)
+        sigmoid(into, out=into)
 
     with one_blas_thread():
         in_parallel(fill, range(depth))

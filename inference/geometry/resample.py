@@ -1,10 +1,9 @@
-"""Separable linear resampling between a volume and a view, as three small matrix products.
+"""Separable linear resampling between a volume and a view, axis by axis.
 
 Shrinking widens the triangle of the linear interpolation to the view's step (an area filter, so that thin
 structures do not alias away); growing is plain linear interpolation. Along each axis the weights of one view
-voxel sum to one, or
-are all zero where its centre lies outside the volume: surroundings are 0, the background of challenge
-volumes.
+voxel sum to one, or are all zero where its centre lies outside the volume: surroundings are 0, the background
+of challenge volumes.
 """
 
 from __future__ import annotations
@@ -14,112 +13,48 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vesal.inference.geometry.resample_weights import corner_weights, linear_weights, nearest_weights
+from vesal.inference.geometry.banded_product import banded_product
+from vesal.inference.geometry.bands import Band
+from vesal.inference.geometry.resample_weights import (
+    axis_weights,
+    corner_weights,
+    linear_weights,
+    nearest_weights,
+)
 from vesal.inference.geometry.views import View
 from vesal.inference.runtime.threads import in_parallel, in_slabs
 
-CHUNK_VOXELS = 1 << 22
-"""Native voxels turned to float32 at a time: 16 MB, so the peak does not grow with the volume."""
 SLAB_VOXELS = 1 << 17
 """Voxels that one thread works on at a time: 0.5 MB of float32, half of a processor's cache."""
 LABEL_SLAB_VOXELS = 1 << 19
-"""The same for labels, which are only moved: a usual view is done before a second thread has begun."""
-BLOCK_ROWS = 8
-"""Output rows of one matrix product. They need few of the input's rows; a product of all rows would multiply
-by zeros for the most part."""
-
-
-def axis_weights(n_in: int, start: float, step: float, n_out: int, outside: str = "zero") -> np.ndarray:
-    """Weights of linear resampling on one axis.
-
-    Args:
-        n_in: number of input voxels.
-        start: edge coordinate, in input voxels, where the first output voxel begins.
-        step: input voxels per output voxel.
-        n_out: number of output voxels.
-        outside: ``zero`` gives no weight to output voxels whose centre is outside the input, ``edge`` repeats
-        the
-            nearest input voxel.
-
-    Returns:
-        (n_out, n_in) float32.
-    """
-    centre = start + (np.arange(n_out) + 0.5) * step - 0.5
-    inside = (centre >= -0.5) & (centre <= n_in - 0.5)
-    clipped = np.clip(centre, 0, n_in - 1)
-    width = max(1.0, step)
-    distance = np.abs(np.arange(n_in)[None, :] - clipped[:, None])
-    weights = np.maximum(0.0, 1.0 - distance / width)
-    weights /= weights.sum(1, keepdims=True)
-    if outside == "zero":
-        weights[~inside] = 0.0
-    return weights.astype(np.float32)
-
-
-def _band(weights: np.ndarray) -> slice:
-    used = np.flatnonzero(weights.any(0))
-    return slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0)
-
-
-def _apply(volume: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
-    """(D, H, W) numbers times per-axis weights -> float32; reads only what carries weight, in slabs."""
-    bands = [_band(w) for w in weights]
-    wd, wh, ww = (np.ascontiguousarray(w[:, b]) for w, b in zip(weights, bands, strict=True))
-    cut = volume[bands[0], bands[1], bands[2]]
-    out = np.zeros((wd.shape[0], wh.shape[0] * ww.shape[0]), np.float32)
-    rows, plane = _blocks(wh), max(1, wh.shape[1] * ww.shape[1])
-
-    def squeeze(slab: slice) -> np.ndarray:
-        part = cut[slab].astype(np.float32)
-        shorter = np.empty((len(part), wh.shape[0], part.shape[2]), np.float32)
-        for block, span, block_weights in rows:
-            np.matmul(block_weights, part[:, span], out=shorter[:, block])
-        return (shorter @ ww.T).reshape(len(part), -1)
-
-    for chunk in in_slabs(len(cut), CHUNK_VOXELS // plane):
-        slabs = [
-            slice(chunk.start + s.start, chunk.start + s.stop)
-            for s in in_slabs(chunk.stop - chunk.start, SLAB_VOXELS // plane)
-        ]
-        # Summed here and not by the threads: always in the same order.
-        out += wd[:, chunk] @ np.concatenate(in_parallel(squeeze, slabs))
-    return out.reshape(wd.shape[0], wh.shape[0], ww.shape[0])
-
-
-def _blocks(weights: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
-    """Some output rows each, with the input rows that they need and the weights between the two."""
-    blocks = []
-    for block in in_slabs(len(weights), BLOCK_ROWS):
-        span = _band(weights[block])
-        blocks.append((block, span, np.ascontiguousarray(weights[block, span])))
-    return blocks
+"""`SLAB_VOXELS` for labels, which are only moved: a usual view is done before a second thread has begun."""
 
 
 def to_view(volume: np.ndarray, view: View) -> np.ndarray:
     """Sample ``volume`` (D, H, W) numbers on ``view``: float32 of ``view.shape``, 0 outside the volume."""
-    return _apply(volume, [_onto(volume.shape[a], view, a) for a in range(3)])
+    bands = [_onto(volume.shape[a], view, a) for a in range(3)]
+    # What repeats a published code is as precise as that.
+    return banded_product(volume, bands, wide=view.sampling is not None)
 
 
-def _onto(n_in: int, view: View, axis: int) -> np.ndarray:
-    """(view's side, n_in) float32 weights of one axis: as the view's sampling has it, else by area."""
+def _onto(n_in: int, view: View, axis: int) -> Band:
+    """Weights of one axis: as the view's sampling has it, else by area."""
     sampling = view.sampling
     if sampling is None:
         return axis_weights(n_in, view.start[axis], view.step[axis], view.shape[axis])
-    first, grid, source = view.first(axis), sampling.grid[axis], sampling.source[axis]
     make = corner_weights if sampling.corners else linear_weights
     make = nearest_weights if axis == sampling.nearest_axis else make
-    weights = np.zeros((view.shape[axis], n_in), np.float32)
-    weights[:grid, first : first + source] = make(source, grid)
-    return weights
+    band = make(sampling.source[axis], sampling.grid[axis])
+    return band.placed(n_in, view.first(axis), view.shape[axis])
 
 
 def between(values: np.ndarray, source: View, target: View) -> np.ndarray:
     """Bring ``values`` (d, h, w) of view ``source`` onto view ``target``; float32, 0 outside ``source``."""
-    weights = []
+    bands = []
     for a in range(3):
         start = (target.start[a] - source.start[a]) / source.step[a]
-        weights.append(axis_weights(source.shape[a], start, target.step[a] / source.step[a], target.shape[a]))
-    return _apply(values, weights)
+        bands.append(axis_weights(source.shape[a], start, target.step[a] / source.step[a], target.shape[a]))
+    return banded_product(values, bands)
 
 
 def to_native(

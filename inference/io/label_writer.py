@@ -1,17 +1,12 @@
 """The output: a label map in the format that its name asks for, whole or not there at all."""
 
-import errno
-import os
-import secrets
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from vesal.inference.data.errors import LabelMapError, shown
 from vesal.inference.io.formats import format_of
-
-_NOT_SUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+from vesal.inference.io.temporary import replacing
 
 
 def write_label_map(path: Path, labels: np.ndarray, header: object = None) -> None:
@@ -24,17 +19,8 @@ def write_label_map(path: Path, labels: np.ndarray, header: object = None) -> No
     """
     path, labels = Path(path), np.asarray(labels)
     dtype = _smallest_type(labels)
-    # A fixed short name: the case's own may be as long as the file system allows.
-    temporary = path.parent / f".vesal-{secrets.token_hex(8)}.tmp"
-    try:
-        with os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), "w+b") as file:
-            format_of(path).write(file, labels, dtype, header)
-            file.flush()
-            _synchronise(file)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        format_of(path).write(file, labels, dtype, header)
 
 
 def _smallest_type(labels: np.ndarray) -> np.dtype:
@@ -50,11 +36,3 @@ def _smallest_type(labels: np.ndarray) -> np.dtype:
             f"A label map goes down to {shown(int(labels.min()))}; labels from 0 on are wanted."
         )
     return np.min_scalar_type(int(labels.max()))
-
-
-def _synchronise(file: IO[bytes]) -> None:
-    try:
-        os.fsync(file.fileno())
-    except OSError as error:  # some mounted folders know no fsync; a full disk is still an error
-        if error.errno not in _NOT_SUPPORTED:
-            raise

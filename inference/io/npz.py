@@ -2,37 +2,35 @@
 
 import math
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Self
 
 import numpy as np
 
-from vesal.inference.data.case import Case
-from vesal.inference.data.errors import (
-    CaseError,
-    EmptyVolumeError,
-    PromptFileError,
-    SpacingError,
-    VolumeShapeError,
-)
+from vesal.inference.data.case import Case, StoredNumbers
+from vesal.inference.data.errors import CaseError, PromptError, PromptFileError, SpacingError
 from vesal.inference.geometry.views import Sides
-from vesal.inference.io.intensity import check_dtype, to_uint8
+from vesal.inference.io.intensity import check_dtype, prepare
 from vesal.inference.io.local_headers import shape_in_local_headers
-from vesal.inference.io.npz_archive import ArrayHeader, NpzArchive, open_regular_file
+from vesal.inference.io.npz_archive import NpzArchive, open_regular_file
 from vesal.inference.io.plain_pickle import load_plain
 from vesal.inference.io.prompt_files import (
     Prompts,
     find_prompts_file,
-    parse_prompts_dict,
-    parse_prompts_json,
+    parse_prompts,
+    parse_prompts_text,
 )
 from vesal.inference.io.user_prompts import FoundUserPrompts, read_user_prompts
+from vesal.inference.io.volume_axes import WANTED, spacing_xyz, volume_shape
 
 # The challenge gives a container 32 GB; a volume of 8 GiB is the most that leaves room to work.
 MAX_VOLUME_BYTES = 8 * 1024**3
 # A larger volume than can be read is not believed: the caller will write that many zeros.
 MAX_VOXELS = MAX_VOLUME_BYTES
-MAX_SMALL_BYTES = 16 * 1024**2  # spacing and prompts; the challenge's have a few kilobytes
+MAX_SMALL_BYTES = 16 * 1024**2  # prompts; the challenge's have a few kilobytes
+MAX_SPACING_BYTES = 64 * 1024
+MAX_LENGTHS = 16  # of a spacing, in any notation
 
 
 class NpzReader:
@@ -74,16 +72,37 @@ class NpzReader:
     def read(self, prompts_file: Path | None = None, dataset: str | None = None) -> Case:
         """Read the case; other arrays of the npz are not touched. Every defect raises a `CaseError`."""
         archive, name = self._open(), self.path.name
-        _check_volume_header(name, archive.header("imgs"))
-        spacing_dhw_mm, spacing_notes = _read_spacing(archive)
-        prompts = find_prompts_file(self.path, self.path.stem, prompts_file, dataset)
-        prompts = prompts or _prompts_of_npz(archive)
-        image, image_note = to_uint8(name, archive.read_array("imgs", MAX_VOLUME_BYTES))
-        notes = (*((image_note,) if image_note else ()), *spacing_notes, *prompts.notes)
-        known_dataset = prompts.dataset or dataset
+        header = archive.header("imgs")
+        check_dtype(name, header.dtype)
+        shape, shape_note = volume_shape(name, header.shape)
+        spacing_dhw_mm, spacing_note = _read_spacing(archive)
+        prompts = self._prompts(archive, prompts_file, dataset)
+        is_prepared = header.dtype == np.uint8
+        numbers = archive.read_array("imgs", MAX_VOLUME_BYTES, any_order=not is_prepared).reshape(shape)
+        image, image_notes, hounsfield = prepare(name, numbers)
         return Case(
-            self.path.stem, image, spacing_dhw_mm, prompts.sentences, prompts.instance, known_dataset, notes
+            self.path.stem,
+            image,
+            spacing_dhw_mm,
+            prompts.sentences,
+            prompts.instance,
+            prompts.dataset or dataset,
+            (*filter(None, (shape_note, spacing_note)), *image_notes, *prompts.notes),
+            modality=prompts.modality,
+            stored=None if image is numbers else StoredNumbers(numbers, image_notes, hounsfield),
         )
+
+    def _prompts(self, archive: NpzArchive, prompts_file: Path | None, dataset: str | None) -> Prompts:
+        """Prompts by what was given on purpose: a file, one beside the case that holds prompts, the case."""
+        try:
+            found = find_prompts_file(self.path, self.path.stem, prompts_file, dataset)
+        except PromptError as error:
+            if prompts_file is not None or "text_prompts" not in archive:
+                raise
+            prompts = _prompts_of_npz(archive, dataset)
+            note = f"{self.path.stem}.json beside the case is not used, as it holds no prompts: {error}"
+            return replace(prompts, notes=(note, *prompts.notes))
+        return found or _prompts_of_npz(archive, dataset)
 
     def read_user_prompts(self, ids: Collection[int], shape: Sides, instance: bool) -> FoundUserPrompts:
         """What the user gave beside the case or in it; see `user_prompts.read_user_prompts`."""
@@ -109,55 +128,50 @@ class NpzReader:
             return None if self._file is None else shape_in_local_headers(self._file, "imgs")
 
 
-def _check_volume_header(name: str, header: ArrayHeader) -> None:
-    check_dtype(name, header.dtype)
-    if len(header.shape) != 3:
-        raise VolumeShapeError(
-            f"{name}: 'imgs' has {len(header.shape)} axes, shape {header.shape}; three, (D,H,W), are wanted. "
-            "Save one grey volume per file, without channel or time axis."
-        )
-    if 0 in header.shape:
-        raise EmptyVolumeError(
-            f"{name}: 'imgs' has shape {header.shape}, so no voxel; every axis must be 1 or longer."
-        )
-
-
-def _read_spacing(archive: NpzArchive) -> tuple[tuple[float, float, float], tuple[str, ...]]:
-    """Return the spacing in array order. This is the one place that knows the file's order, (x,y,z)."""
+def _read_spacing(archive: NpzArchive) -> tuple[tuple[float, float, float], str | None]:
+    """Return the spacing in array order, and a note. This is the one place that knows the file's order."""
     if "spacing" not in archive:
-        return (1.0, 1.0, 1.0), ("no spacing given: taken as 1 mm along every axis",)
-    name, header = archive.path.name, archive.header("spacing")
-    wanted = "three positive lengths in mm, (x,y,z), are wanted. Save spacing=numpy.array([x, y, z])."
-    if header.dtype.kind not in "iuf":
-        raise SpacingError(f"{name}: 'spacing' has dtype {header.dtype}; {wanted}")
-    if header.shape != (3,):
-        raise SpacingError(f"{name}: 'spacing' has shape {header.shape}; {wanted}")
-    x, y, z = (float(length) for length in archive.read_array("spacing", MAX_SMALL_BYTES))
-    if not all(np.isfinite(length) and length > 0 for length in (x, y, z)):
-        raise SpacingError(f"{name}: 'spacing' is ({x:g}, {y:g}, {z:g}); {wanted}")
-    return (z, y, x), ()
+        return (1.0, 1.0, 1.0), "no spacing given: taken as 1 mm along every axis"
+    header = archive.header("spacing")
+    source = f"{archive.path.name}: 'spacing' of dtype {header.dtype} and shape {header.shape}"
+    if header.dtype.kind not in "iufUSO" or math.prod(header.shape) > MAX_LENGTHS:
+        raise SpacingError(f"{source}; {WANTED}")
+    (x, y, z), note = spacing_xyz(_spacing_values(archive, header.dtype, source), source)
+    return (z, y, x), note
 
 
-def _prompts_of_npz(archive: NpzArchive) -> Prompts:
-    """Read `text_prompts`: a dict in an object array of one element, or the same as JSON text."""
+def _spacing_values(archive: NpzArchive, dtype: np.dtype, source: str) -> object:
+    """Lists, dicts, text and numbers of Python."""
+    if dtype.hasobject:
+        return load_plain(archive.read_raw("spacing", MAX_SPACING_BYTES)[1], source, WANTED)
+    values = archive.read_array("spacing", MAX_SPACING_BYTES)
+    if dtype.kind == "S":
+        return np.char.decode(values, "ascii", "replace").tolist()
+    return values.tolist() if dtype.kind == "U" else values.astype(np.float64).tolist()
+
+
+def _prompts_of_npz(archive: NpzArchive, dataset: str | None) -> Prompts:
+    """Read `text_prompts`: a dict in an object array of one element, JSON text, or a list of sentences."""
     wanted = "numpy.array({'1': 'sentence', 'instance_label': 0}, dtype=object), or JSON text, is wanted."
     source = f"{archive.path.name}, 'text_prompts'"
     if "text_prompts" not in archive:
         beside = archive.path.with_suffix(".json").name
         advice = f"Save the case with it, put {beside} beside the case, or hand over a file of prompts."
         raise archive.missing("text_prompts", advice)
-    header, raw = archive.read_raw("text_prompts", MAX_SMALL_BYTES)
-    if int(np.prod(header.shape, dtype=object)) != 1:
-        raise PromptFileError(f"{source}: an array of shape {header.shape}; {wanted}")
+    name, header = archive.path.stem, archive.header("text_prompts")
     if header.dtype == object:
-        content = load_plain(raw, source)
+        content = load_plain(archive.read_raw("text_prompts", MAX_SMALL_BYTES)[1], source)
         is_wrapped = isinstance(content, list) and len(content) == 1  # an array of shape (1,), not ()
-        return parse_prompts_dict(content[0] if is_wrapped else content, source)
-    if header.dtype.kind in "US":
+        content = content[0] if is_wrapped else content
+    elif header.dtype.kind in "US":
         try:
-            text = np.frombuffer(raw, header.dtype)[0]
-            text = text.decode() if isinstance(text, bytes) else str(text)
+            texts = archive.read_array("text_prompts", MAX_SMALL_BYTES).ravel().tolist()
+            content = [text.decode() if isinstance(text, bytes) else text for text in texts]
         except ValueError as error:
             raise PromptFileError(f"{source}: the text cannot be decoded ({error}); {wanted}") from error
-        return parse_prompts_dict(parse_prompts_json(text, source), source)
-    raise PromptFileError(f"{source}: an array of dtype {header.dtype}; {wanted}")
+        content = content[0] if len(content) == 1 else content
+    else:
+        raise PromptFileError(f"{source}: an array of dtype {header.dtype}; {wanted}")
+    if isinstance(content, str):
+        content = parse_prompts_text(content, source)
+    return parse_prompts(content, source, name, dataset)

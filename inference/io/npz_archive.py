@@ -121,10 +121,10 @@ class NpzArchive:
         with self._open_member(key) as stream:
             return self._header(key, stream)
 
-    def read_array(self, key: str, max_bytes: int) -> np.ndarray:
+    def read_array(self, key: str, max_bytes: int, any_order: bool = False) -> np.ndarray:
         """Read one array of plain numbers or text, C-contiguous; object arrays are refused.
 
-        Nothing is allocated before the header's shape agrees with the size of the member and stays below
+        With `any_order` it stays in the order of axes that it is stored in, which takes no second copy. Nothing is allocated before the header's shape agrees with the size of the member and stays below
         `max_bytes`.
         """
         with self._open_member(key) as stream:
@@ -139,7 +139,8 @@ class NpzArchive:
         # A shape with a 0 has no bytes to view; numpy cannot change the item size of an empty buffer.
         flat = data.view(header.dtype) if data.size else np.empty(0, header.dtype)
         if header.fortran_order:
-            return np.ascontiguousarray(flat.reshape(header.shape[::-1]).T)
+            stored = flat.reshape(header.shape[::-1]).T
+            return stored if any_order else np.ascontiguousarray(stored)
         return flat.reshape(header.shape)
 
     def read_raw(self, key: str, max_bytes: int) -> tuple[ArrayHeader, bytes]:

@@ -17,6 +17,7 @@ from vesal.inference.io.pickle_reader import PickleReader
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")  # numpy 1 and numpy 2
 _NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
+_BUILTINS = ("builtins", "__builtin__")  # Python 3 and 2
 _PLAIN_DTYPE = re.compile(r"[biufSU]\d{1,6}")
 _PLAIN_TYPES = (str, int, float, bool, type(None))
 PROMPTS_DICT = "a dict {'1': 'sentence', 'instance_label': 0}, or give them in a JSON file"
@@ -122,13 +123,31 @@ def _latin1(text: str, encoding: str) -> bytes:
 
 
 def _not_called(*_: Any) -> Any:
-    raise UnsafePickleError("the pickle makes a bare numpy.ndarray; refused, and nothing of it was run.")
+    raise UnsafePickleError("the pickle makes a bare object of a type; refused, and nothing of it was run.")
+
+
+def _ordered(pairs: Any = ()) -> dict[Any, Any]:
+    """An ordered dict, whose items follow, or come as pairs from Python 2."""
+    found: dict[Any, Any] = {}
+    for key, value in pairs:
+        if type(key) not in _PLAIN_TYPES:
+            raise PromptError(f"the pickle has a {type(key).__name__} as a key; text or a number is wanted.")
+        found[key] = value
+    return found
+
+
+def _default(*_: Any) -> dict[Any, Any]:
+    """A dict with a default, whose items follow; the default is never asked for."""
+    return {}
 
 
 _BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "dtype"): _DtypeRecord,
     ("numpy", "ndarray"): _not_called,  # named as the type to reconstruct, never called itself
     ("_codecs", "encode"): _latin1,  # how protocol 2 spells bytes
+    ("collections", "OrderedDict"): _ordered,
+    ("collections", "defaultdict"): _default,
+    **{(module, name): _not_called for module in _BUILTINS for name in ("dict", "int", "list", "str")},
     **{(module, "_reconstruct"): _reconstruct for module in _MULTIARRAY},
     **{(module, "scalar"): _scalar for module in _MULTIARRAY},
     **{(module, "_frombuffer"): _from_buffer for module in _NUMERIC},
@@ -168,6 +187,8 @@ class _Plain:
         return self._done[key][1]
 
     def _convert(self, value: Any) -> Any:
+        if type(value) is bytes:
+            return value.decode("utf-8", "replace")
         if type(value) is dict:
             return {self.convert(k): self.convert(v) for k, v in value.items()}
         if type(value) in (list, tuple):

@@ -4,29 +4,42 @@ All three end in the same `Prompts`. A JSON file replaces the prompts of the cas
 too.
 """
 
+import ast
 import json
-import re
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vesal.inference.data.errors import (
     InstanceLabelError,
     NoPromptsError,
+    PromptError,
     PromptFileError,
     PromptIdError,
-    PromptTextError,
     shown,
 )
-
-# Label maps are written with at most 16 bits, and the scorer knows no more than 8.
-MAX_ID = 65535
+from vesal.inference.io.prompt_values import (
+    INSTANCE_KEY,
+    MODALITY_KEY,
+    Repeated,
+    is_key,
+    parse_id,
+    parse_instance,
+    parse_sentence,
+)
 
 # The challenge's own file has 0.2 MB.
 MAX_FILE_BYTES = 64 * 1024 * 1024
 
-INSTANCE_KEY = "instance_label"
+# A dict that was saved by its Python notation; the parser of Python is not asked for more.
+MAX_NOTATION = 64 * 1024
+
+WRAPPERS = ("text_prompts", "prompts")
+"""Keys under which alone all prompts may stand."""
+MAX_TOLD = 20
+"""Prompts that are left out and named one by one."""
 
 _WANTED = "A dict such as {'1': 'Liver in abdominal CT', 'instance_label': 0} is wanted."
 
@@ -39,34 +52,153 @@ class Prompts:
     instance: bool
     dataset: str | None = None
     notes: tuple[str, ...] = ()
+    modality: str | None = None
+    """What the key `modality` says, in the user's word."""
 
 
-def parse_prompts_dict(content: Any, source: str) -> Prompts:
+def parse_prompts_dict(content: Any, source: str, strict: bool = False) -> Prompts:
     """Check a flat dict `{id: sentence, ..., 'instance_label': 0 or 1}`; `source` names it in messages.
 
-    Ids are whole numbers from 1 to 65535, as int or as text (`'01'` is 1); sentences lose outer white space.
-    A missing `instance_label` means 0 and leaves a note. Raises PromptFileError (not a dict), PromptIdError,
-    PromptTextError, InstanceLabelError or NoPromptsError.
+    Ids and sentences are those of `prompt_values`. What cannot be used is left out with a note, so that it
+    does not cost the other prompts; a missing `instance_label` means 0 and leaves one, too. The key
+    `modality` may name one.
+
+    Args:
+        content: of any type.
+        source: for messages.
+        strict: whether the first thing that cannot be used is an error.
+
+    Raises:
+        PromptFileError: it is no dict.
+        PromptError: no prompt is left, for the first reason, or is `strict`.
     """
     if not isinstance(content, dict):
         raise PromptFileError(f"{source}: the prompts are a {type(content).__name__}. {_WANTED}")
+    sentences, problems = _parse_all(content, source)
+    if not sentences and not problems:
+        raise NoPromptsError(f"{source}: there is no prompt among {_listed(content)}. {_WANTED}")
+    if problems and (strict or not sentences):
+        raise problems[0]
+    instance, notes = _parse_instance(content, source, strict)
+    values = [value for key, value in content.items() if not is_key(key, INSTANCE_KEY)]
+    if any(isinstance(value, (list, tuple)) and value for value in values):
+        notes = (f"{source} gives lists of sentences: the first sentence of each counts", *notes)
+    return Prompts(sentences, instance, None, (*_told(problems), *notes), _modality(content))
+
+
+def parse_prompts(
+    content: Any, source: str, name: str, dataset: str | None = None, *, by_name: bool = False
+) -> Prompts:
+    """Prompts of the case `name` in any layout.
+
+    The layouts are the flat dict of `parse_prompts_dict`; the challenge's, keyed by dataset (see
+    `read_prompts_file`); either of them under `text_prompts` or `prompts`; a list of sentences, numbered from
+    1 on; and names with their ids, `{'liver': 1}`, as label files have them.
+
+    Args:
+        content: of any type.
+        source: for messages.
+        name: of the case.
+        dataset: the key that counts; None: the longest one that the case's name starts with.
+        by_name: `content` was found by its file's name, and may be another tool's: then lists, and names with
+            numbers, are no prompts.
+
+    Raises:
+        PromptError: these are no prompts, or none of them can be used.
+    """
+    content = _unwrapped(content)
+    if not by_name and isinstance(content, (list, tuple)) and any(isinstance(v, str) for v in content):
+        numbered = parse_prompts_dict(dict(enumerate(content, 1)), source)
+        note = f"{source} is a list of sentences: their ids are their places, from 1 on"
+        return replace(numbered, dataset=dataset, notes=(note, *numbered.notes))
+    if not isinstance(content, dict) or not _is_keyed(content):
+        turned = None if by_name else _turned(content)
+        flat = parse_prompts_dict(content if turned is None else turned, source)
+        if turned is not None:
+            told = f"{source} gives names with their ids: read as id and name"
+            flat = replace(flat, notes=(told, *flat.notes))
+        return replace(flat, dataset=dataset)
+    key = _choose_dataset(content, name, dataset, source)
+    if not isinstance(content[key], dict):
+        raise PromptFileError(f"{source}: dataset '{key}' is {shown(content[key])}. {_WANTED}")
+    chosen = parse_prompts_dict(content[key], f"{source}, {key}")
+    note = f"prompts of dataset '{key}' from {source}"
+    return replace(chosen, dataset=key, notes=(note, *chosen.notes))
+
+
+def _parse_all(content: dict[Any, Any], source: str) -> tuple[dict[int, str], list[PromptError]]:
+    """Sentences by id, and why others are left out. An id that two sentences claim is left out."""
     spelled: dict[int, Any] = {}
     sentences: dict[int, str] = {}
-    for key, sentence in content.items():
-        if key == INSTANCE_KEY:
+    problems: list[PromptError] = []
+    for key, value in content.items():
+        if is_key(key, INSTANCE_KEY) or is_key(key, MODALITY_KEY):
             continue
-        number = _parse_id(key, source)
-        if number in spelled:
-            raise PromptIdError(
-                f"{source}: {shown(spelled[number])} and {shown(key)} are two spellings of prompt id "
-                f"{number}. Keep one."
+        try:
+            number = parse_id(key, source)
+            sentence = parse_sentence(value, key, source)
+        except PromptError as error:
+            problems.append(error)
+            continue
+        if number in spelled and sentences.get(number) != sentence:
+            problems.append(
+                PromptIdError(
+                    f"{source}: {shown(spelled[number])} and {shown(key)} are two spellings of prompt id "
+                    f"{number}. Keep one."
+                )
             )
-        spelled[number] = key
-        sentences[number] = _parse_sentence(sentence, key, source)
-    if not sentences:
-        raise NoPromptsError(f"{source}: there is no prompt among {_listed(content)}. {_WANTED}")
-    instance, notes = _parse_instance(content, source)
-    return Prompts(sentences, instance, notes=notes)
+            sentences.pop(number, None)
+        elif number not in spelled:
+            spelled[number], sentences[number] = key, sentence
+    return sentences, problems
+
+
+def _told(problems: list[PromptError]) -> tuple[str, ...]:
+    """Notes on prompts that are left out."""
+    notes = tuple(f"a prompt is left out: {type(error).__name__}: {error}" for error in problems[:MAX_TOLD])
+    more = len(problems) - MAX_TOLD
+    return (*notes, f"{more} more prompts are left out") if more > 0 else notes
+
+
+def _modality(content: dict[Any, Any]) -> str | None:
+    """The text under the key `modality`."""
+    named = (value for key, value in content.items() if is_key(key, MODALITY_KEY))
+    return next((value.strip() for value in named if isinstance(value, str) and value.strip()), None)
+
+
+def _unwrapped(content: Any) -> Any:
+    """What stands alone in a list, or alone under one of `WRAPPERS`."""
+    for _ in range(3):
+        if isinstance(content, (list, tuple)) and len(content) == 1 and isinstance(content[0], dict):
+            content = content[0]
+        elif isinstance(content, dict) and len(content) == 1 and next(iter(content)) in WRAPPERS:
+            (content,) = content.values()
+    return content
+
+
+def _is_keyed(content: dict[Any, Any]) -> bool:
+    """Whether a dict holds dicts by names that are no ids."""
+    return any(isinstance(value, dict) and not _is_id(key) for key, value in content.items())
+
+
+def _is_id(key: Any) -> bool:
+    try:
+        return bool(parse_id(key, ""))
+    except PromptIdError:
+        return False
+
+
+def _turned(content: Any) -> dict[Any, Any] | None:
+    """A dict of name -> id as id -> name; None where it is none."""
+    if not isinstance(content, dict):
+        return None
+    settings = {k: v for k, v in content.items() if is_key(k, INSTANCE_KEY) or is_key(k, MODALITY_KEY)}
+    names = {k: v for k, v in content.items() if k not in settings}
+    plain = all(isinstance(k, str) and type(v) is int for k, v in names.items())
+    ids = set(names.values()) if plain else set()
+    if not names or len(ids) < len(names) or any(_is_id(key) for key in names):
+        return None
+    return {**{id_: name for name, id_ in names.items()}, **settings}
 
 
 def find_prompts_file(
@@ -79,7 +211,7 @@ def find_prompts_file(
     if prompts_file is not None:
         return read_prompts_file(Path(prompts_file), name, dataset)
     beside = prompts_file_beside(case, name)
-    return read_prompts_file(beside, name, dataset) if beside.exists() else None
+    return read_prompts_file(beside, name, dataset, by_name=True) if os.path.lexists(beside) else None
 
 
 def prompts_file_beside(case: Path, name: str) -> Path:
@@ -87,49 +219,55 @@ def prompts_file_beside(case: Path, name: str) -> Path:
     return case.with_name(f"{name}.json")
 
 
-def read_prompts_file(path: Path, case_name: str, dataset: str | None = None) -> Prompts:
-    """Read a JSON file of prompts for the case `case_name`.
+def read_prompts_file(
+    path: Path, case_name: str, dataset: str | None = None, *, by_name: bool = False
+) -> Prompts:
+    """Read a JSON file of prompts for the case `case_name`, in any layout of `parse_prompts`.
 
-    Two layouts are known: the flat dict of `parse_prompts_dict`, for any case, and the challenge's file,
-    which maps dataset -> {id: [sentences], ..., 'instance_label'}. Of the latter the entry `dataset` is
-    taken, or else the longest key that the case's name starts with, and of each class the first sentence (the
-    bare name in the challenge's file). All classes of the entry are prompted. Raises PromptFileError and what
-    `parse_prompts_dict` raises.
+    Of the challenge's file, which maps dataset -> {id: [sentences], ..., 'instance_label'}, the entry
+    `dataset` is taken, or else the longest key that the case's name starts with, and of each class the first
+    sentence (the bare name in the challenge's file). All classes of the entry are prompted. Raises what
+    `parse_prompts` raises, and PromptFileError where the file cannot be read.
     """
-    content = _read_json(path)
-    source = path.name
-    if not isinstance(content, dict) or not any(isinstance(value, dict) for value in content.values()):
-        flat = parse_prompts_dict(content, source)
-        return Prompts(flat.sentences, flat.instance, dataset, flat.notes)
-    key = _choose_dataset(content, case_name, dataset, source)
-    if not isinstance(content[key], dict):
-        raise PromptFileError(f"{source}: dataset '{key}' is {shown(content[key])}. {_WANTED}")
-    entry = {k: _first(v, k, f"{source}, {key}") for k, v in content[key].items()}
-    chosen = parse_prompts_dict(entry, f"{source}, {key}")
-    note = f"prompts of dataset '{key}' from {source}, the first sentence of each class"
-    return Prompts(chosen.sentences, chosen.instance, key, (note, *chosen.notes))
+    return parse_prompts(_read_json(path), path.name, case_name, dataset, by_name=by_name)
+
+
+def parse_prompts_text(text: str, source: str) -> Any:
+    """JSON text, or a dict or list in Python's notation, or else one sentence, which gets the id 1.
+
+    Raises PromptFileError where it begins like JSON and is none.
+    """
+    plain = text.strip()
+    if not plain.startswith(("{", "[")):
+        return {"1": plain} if plain else {}
+    try:
+        return parse_prompts_json(plain, source)
+    except PromptFileError:
+        if len(plain) > MAX_NOTATION:
+            raise
+        try:
+            return ast.literal_eval(plain)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            pass
+        raise
 
 
 def parse_prompts_json(text: str, source: str) -> Any:
-    """Parse JSON; raises PromptFileError with line and column, PromptIdError when a key comes twice."""
+    """Parse JSON; a key that comes twice has `Repeated`. Raises PromptFileError with line and column."""
 
-    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def with_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, value in pairs:
-            if key in found:
-                raise PromptIdError(f"{source}: the key {shown(key)} comes twice in one object. Keep one.")
-            found[key] = value
+            found[key] = value if key not in found or found[key] == value else Repeated((found[key], value))
         return found
 
     try:
-        return json.loads(text, object_pairs_hook=without_repeats)
+        return json.loads(text, object_pairs_hook=with_repeats)
     except json.JSONDecodeError as error:
         raise PromptFileError(
             f"{source}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. Correct it "
             "there."
         ) from error
-    except (PromptIdError, PromptFileError):
-        raise
     except (
         ValueError,
         RecursionError,
@@ -180,50 +318,19 @@ def _nearest(word: str, keys: Iterable[str], count: int = 3) -> list[str]:
     return sorted((key for key in keys if key), key=likeness, reverse=True)[:count]
 
 
-def _first(value: Any, key: str, source: str) -> Any:
-    if key == INSTANCE_KEY or not isinstance(value, list):
-        return value
-    if not value:
-        raise PromptTextError(f"{source}: class {shown(key)} has an empty list of sentences. Give it one.")
-    return value[0]
-
-
-def _parse_id(key: Any, source: str) -> int:
-    text = str(key).strip() if isinstance(key, str) or type(key) is int and abs(key) < 10**18 else ""
-    if not re.fullmatch(r"-?[0-9]{1,18}", text):
-        raise PromptIdError(
-            f"{source}: prompt id {shown(key)} is not a whole number from 1 to {MAX_ID}. "
-            f"Number the prompts '1', '2', ...; the only other key is '{INSTANCE_KEY}'."
-        )
-    if not 1 <= int(text) <= MAX_ID:
-        raise PromptIdError(
-            f"{source}: prompt id {shown(key)} lies outside 1 to {MAX_ID}. Number from '1' on."
-        )
-    return int(text)
-
-
-def _parse_sentence(sentence: Any, key: Any, source: str) -> str:
-    if not isinstance(sentence, str):
-        raise PromptTextError(
-            f"{source}: the sentence of prompt {shown(key)} is {shown(sentence)}, "
-            f"a {type(sentence).__name__}; text is wanted. Say what to segment."
-        )
-    if not sentence.strip():
-        raise PromptTextError(f"{source}: the sentence of prompt {shown(key)} is blank. Say what to segment.")
-    # JSON can spell half characters ('\\ud800') that nothing further down can encode.
-    return sentence.strip().encode("utf-8", "replace").decode("utf-8")
-
-
-def _parse_instance(content: dict[Any, Any], source: str) -> tuple[bool, tuple[str, ...]]:
-    if INSTANCE_KEY not in content:
+def _parse_instance(content: dict[Any, Any], source: str, strict: bool) -> tuple[bool, tuple[str, ...]]:
+    """Whether objects are wanted, and notes; what cannot be read is 0 unless `strict`."""
+    values = [value for key, value in content.items() if is_key(key, INSTANCE_KEY)]
+    notes: tuple[str, ...] = ()
+    try:
+        flag, notes = parse_instance(values[0], source) if values else (None, ())
+    except InstanceLabelError as error:
+        if strict:
+            raise
+        return False, (f"{error} Taken as 0",)
+    if flag is None:
         return False, (f"{source} gives no {INSTANCE_KEY}: taken as 0, one label per prompt",)
-    value = content[INSTANCE_KEY]
-    if not isinstance(value, int | float) or value not in (0, 1):
-        raise InstanceLabelError(
-            f"{source}: {INSTANCE_KEY} is {shown(value)}; 0 (one label per prompt) or 1 (one label per "
-            "object) is wanted. Correct it."
-        )
-    return value == 1, ()
+    return flag, notes
 
 
 def _listed(content: dict[Any, Any]) -> str:

@@ -17,16 +17,35 @@ from vesal.inference.io.npz_archive import NpzArchive
 WANTED = "whole numbers from 0 to 65535, the ids of prompts, are wanted. Save it as uint8."
 
 
-def read_mask_array(archive: NpzArchive, key: str, shape: Sequence[int]) -> np.ndarray:
-    """One (D,H,W) array of an npz as it is stored; its header is judged before its data is read.
+def read_mask_array(
+    archive: NpzArchive, key: str, shape: Sequence[int], ids: Collection[int] = ()
+) -> np.ndarray:
+    """One array of an npz as (D,H,W), as it is stored; its header is judged before its data is read.
+
+    Axes of length 1 are left out. Where several prompts have `ids`, a mask for each of them, (N,D,H,W) with
+    ids ascending, will do: a voxel of several masks belongs to the smallest.
 
     Raises:
         MaskShapeError, MaskTypeError: it has not the volume's `shape` (D,H,W), or holds no numbers.
         CaseError: it cannot be read.
     """
-    header = archive.header(key)
-    check_mask_header(f"{archive.path.name}: '{key}'", header.shape, header.dtype, shape)
-    return archive.read_array(key, math.prod(shape) * header.dtype.itemsize)
+    header, source = archive.header(key), f"{archive.path.name}: '{key}'"
+    stacked = len(ids) > 1 and header.shape == (len(ids), *shape)
+    one = tuple(n for n in header.shape if n != 1) == tuple(n for n in shape if n != 1)
+    is_further = one and len(header.shape) > len(shape)
+    check_mask_header(source, shape if stacked or is_further else header.shape, header.dtype, shape)
+    count = len(ids) if stacked else 1
+    values = archive.read_array(key, count * math.prod(shape) * header.dtype.itemsize)
+    return _joined(values, sorted(ids)) if stacked else values.reshape(shape)
+
+
+def _joined(masks: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+    """(N,D,H,W) masks of N prompts to one (D,H,W) of ids, the smallest mask on top."""
+    labels = np.zeros(masks.shape[1:], np.uint16)
+    sizes = [int(np.count_nonzero(mask)) for mask in masks]
+    for n in sorted(range(len(ids)), key=lambda n: (-sizes[n], n)):
+        np.copyto(labels, np.uint16(ids[n]), where=masks[n] != 0)
+    return labels
 
 
 def check_mask_header(source: str, found: Sequence[int], dtype: np.dtype, shape: Sequence[int]) -> None:
@@ -45,7 +64,7 @@ def make_mask(values: np.ndarray, ids: Collection[int], instance: bool, source: 
 
     Args:
         values: (D,H,W) numbers of any type.
-        ids: of the case's prompts. With one prompt, a mask of 0 and 1 is all its own.
+        ids: of the case's prompts. With one prompt, a mask of 0 and one other value is all its own.
         instance: the case asks for objects; with one prompt the values are then objects of it.
         source: where it was found, for messages and the report.
 
@@ -79,10 +98,10 @@ def _values(labels: np.ndarray) -> list[int]:
 
 
 def _by_prompt(labels: np.ndarray, ids: list[int], instance: bool, source: str) -> np.ndarray:
-    """(D,H,W) uint16 with prompt ids: with one prompt, a mask of 0 and 1, or of objects, is all its own."""
+    """(D,H,W) uint16 with prompt ids: with one prompt, a mask of one value, or of objects, is all its own."""
     values = _values(labels)
     unknown = sorted(set(values) - set(ids))
-    if unknown and len(ids) == 1 and (instance or values == [1]):
+    if unknown and len(ids) == 1 and (instance or len(values) == 1):
         return (labels > 0) * np.uint16(ids[0])
     if unknown:
         raise MaskIdError(

@@ -123,13 +123,14 @@ class _Reader:
         """(D,H,W) numbers as they are stored, and where."""
         key = None if self.beside is None else _mask_key(self.beside)
         if self.beside is not None and key is not None:
-            return read_mask_array(self.beside, key, self.shape), self.beside.path.name
+            return read_mask_array(self.beside, key, self.shape, self.ids), self.beside.path.name
         for file in user_prompts_files(self.case, self.case.stem)[1:]:
             if file.exists():
                 return read_nifti(file, self.shape), file.name
         if self.archive is None or KEY_IN_CASE not in self.archive:
             return None
-        return read_mask_array(self.archive, KEY_IN_CASE, self.shape), f"{self.case.name}, '{KEY_IN_CASE}'"
+        values = read_mask_array(self.archive, KEY_IN_CASE, self.shape, self.ids)
+        return values, f"{self.case.name}, '{KEY_IN_CASE}'"
 
     def _values(self, keys: Sequence[str], notation: Notation) -> tuple[Any, str]:
         """Plain values of the first array there is, and where; None where there is none."""

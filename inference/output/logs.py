@@ -25,6 +25,26 @@ class _NoBar:
         """Do nothing."""
 
 
+class _Formatter(logging.Formatter):
+    """One line a message, whatever names and sentences hold; a traceback's lines are indented."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """The line."""
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """The traceback: what an error says may hold line breaks and look like other lines."""
+        return "\n".join(f"    {one_line(line)}" for line in super().formatException(ei).splitlines())
+
+
+def one_line(text: str) -> str:
+    """The text with control characters, line breaks and halves of characters as Python's escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class _Handler(logging.Handler):
     """Lines to standard error, above a progress bar if there is one."""
 
@@ -38,7 +58,7 @@ class _Handler(logging.Handler):
             else:
                 sys.stderr.write(self.format(record) + "\n")
                 sys.stderr.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):  # closed, full, or None where the process began without
             return
 
 
@@ -48,7 +68,7 @@ def set_up(verbosity: int = 0) -> None:
     log.setLevel(level)
     if not any(isinstance(handler, _Handler) for handler in log.handlers):
         handler = _Handler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+        handler.setFormatter(_Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
         log.addHandler(handler)
 
 

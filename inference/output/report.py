@@ -5,17 +5,19 @@ import json
 import logging
 import math
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vesal.inference.data.results import RunReport
 from vesal.inference.io.formats import has_case
+from vesal.inference.io.temporary import replacing
 
 log = logging.getLogger("vesal")
 
 FILE_NAME = "report.json"
+MAX_TEXT = 2000
+"""Characters of a text in the report: names and sentences come from outside, and may have megabytes."""
 
 
 def to_json(report: Any) -> Any:
@@ -23,23 +25,30 @@ def to_json(report: Any) -> Any:
     if dataclasses.is_dataclass(report) and not isinstance(report, type):
         return {item.name: to_json(getattr(report, item.name)) for item in dataclasses.fields(report)}
     if isinstance(report, Mapping):
-        return {str(key): to_json(value) for key, value in report.items()}
+        return {shortened(str(key)): to_json(value) for key, value in report.items()}
     if isinstance(report, (list, tuple, set, frozenset)):
         return [to_json(value) for value in report]
-    if report is None or isinstance(report, (str, bool, int)):
+    if isinstance(report, str):
+        return shortened(report)
+    if report is None or isinstance(report, (bool, int)):
         return report
     if hasattr(report, "tolist"):
         return to_json(report.tolist())
     if isinstance(report, float):
         return round(report, 6) if math.isfinite(report) else None
-    return str(report)
+    return shortened(str(report))
+
+
+def shortened(text: str) -> str:
+    """A text of at most `MAX_TEXT` characters; of a longer one its beginning and its length."""
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}... ({len(text)} characters)"
 
 
 def report_places(outputs: Path, wanted: Path | None) -> tuple[Path, ...]:
     """Where the report may go, best first.
 
-    The requested file; else `report.json` beside the outputs, where the scorer does not read; else (a
-    read-only container) the folder for temporary files.
+    The requested file; else `report.json` beside the outputs, where the scorer does not read, or in them where they
+    are mounted (what lies beside is gone with the container); else the folder for temporary files.
     """
     spare = tuple(
         Path(folder) / f"vesal-{FILE_NAME}"
@@ -48,7 +57,8 @@ def report_places(outputs: Path, wanted: Path | None) -> tuple[Path, ...]:
     )
     if wanted is not None:
         return (wanted, *spare)
-    beside = outputs.resolve().parent / FILE_NAME
+    outputs = Path(os.path.realpath(outputs))
+    beside = (outputs if os.path.ismount(outputs) else outputs.parent) / FILE_NAME
     # A case `report` there takes its prompts from report.json, which must not be overwritten.
     return spare if has_case(beside.parent, beside.stem) else (beside, *spare)
 
@@ -70,12 +80,10 @@ def write_report(report: RunReport, outputs: Path, wanted: Path | None = None) -
 
 
 def _write(place: Path, text: str) -> None:
-    """Write atomically: a reader sees the old file or the complete new one."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.parent / f".vesal-{secrets.token_hex(8)}.tmp"
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(place)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Write atomically: a reader sees the old file or the complete new one.
+
+    Names of files may hold bytes that are no UTF-8, and JSON halves of characters: both are written as JSON's own
+    escapes.
+    """
+    with replacing(place) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))

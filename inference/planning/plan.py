@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vesal.inference.data.prompt import Prompt, Query
-from vesal.inference.data.terms import SIDES
+from vesal.inference.data.terms import MODALITIES, SIDES
 from vesal.inference.planning.profile import Profile
 from vesal.inference.planning.rules import StageRule
 from vesal.postprocess.rule import Rule
@@ -69,6 +69,8 @@ def make_plan(prompts: Sequence[Prompt], profile: Profile, understands: Understa
     refused: dict[int, str] = {}
     for prompt in prompts:
         understood = understands(prompt)
+        if not understood.queries and prompt.guessed:
+            understood = _elsewhere(prompt, prompts, understands) or understood
         if not understood.queries:
             refused[prompt.id] = understood.why
             continue
@@ -78,6 +80,24 @@ def make_plan(prompts: Sequence[Prompt], profile: Profile, understands: Understa
     batches = tuple(Batch(tuple(queries), rules) for rules, queries in by_rules.items())
     queries = [query for batch in batches for query in batch.queries]
     return Plan(batches, covered, refused, applied_rules(profile.postprocess, queries))
+
+
+def _elsewhere(prompt: Prompt, prompts: Sequence[Prompt], understands: Understands) -> Understood | None:
+    """What a prompt asks for in another modality than the guessed one, which covers nothing of it.
+
+    Of several modalities, the one that covers most prompts of the case counts.
+    """
+
+    def asked_in(modality: str, one: Prompt) -> Understood:
+        return understands(replace(one, modality=modality))
+
+    covering = [modality for modality in MODALITIES if asked_in(modality, prompt).queries]
+    if not covering:
+        return None
+    most = max(covering, key=lambda modality: sum(bool(asked_in(modality, one).queries) for one in prompts))
+    why = f"{prompt.modality} is only guessed and does not cover it, so it is asked in {most}"
+    found = asked_in(most, prompt)
+    return replace(found, why=f"{found.why}; {why}")
 
 
 def applied_rules(rules: Sequence[Rule], queries: Sequence[Query]) -> tuple[AppliedRule, ...]:

@@ -1,4 +1,4 @@
-"""How a volume was taken: from the sentences, else from a name (file, dataset), else from its intensities."""
+"""How a volume was taken: from the sentences, else from a name, its numbers, or at last its intensities."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from vesal.inference.data.prompt import ModalityChoice
 from vesal.inference.data.terms import MODALITIES
 from vesal.inference.prompts.term_search import split_words
 from vesal.inference.prompts.vocabulary import MODALITY_PRECEDENCE, Vocabulary, load_vocabulary
+
+GUESSED = "image statistics"
+"""Source of a modality that nothing says: it excludes nothing (`planning.plan`)."""
 
 
 def sentence_modality(sentence: str, vocabulary: Vocabulary) -> str | None:
@@ -42,12 +45,19 @@ def choose_modality(
     image: np.ndarray,
     vocabulary: Vocabulary,
     dataset: str | None = None,
+    *,
+    given: str | None = None,
+    hounsfield: bool = False,
 ) -> ModalityChoice:
     """Modality of a case from those of its sentences, in their order (None where a sentence carries none).
 
     `name` is the file's stem, `image` (D,H,W) uint8, `dataset` the key that its prompts were taken from, if
-    any.
+    any, `given` the word that they give for it beside the sentences; `hounsfield` says that the numbers of
+    the volume were Hounsfield units.
     """
+    said = sentence_modality(given, vocabulary) if given else None
+    if said:
+        return ModalityChoice(said, "prompts", f"the prompts' key 'modality' is {shown(given)}")
     counts = Counter(modality for modality in found if modality)
     if counts:
         # Counter keeps the order of first sight, so ties go to the first.
@@ -59,10 +69,14 @@ def choose_modality(
         named = name_modality(word, vocabulary)
         if named:
             return ModalityChoice(named, source, f"no prompt carries a modality; the {source} {word!r} does")
+    if hounsfield:
+        return ModalityChoice(
+            "CT",
+            "numbers",
+            "neither prompts nor file name carry a modality; the numbers are Hounsfield units",
+        )
     modality, why = image_modality(image)
-    return ModalityChoice(
-        modality, "image statistics", f"neither prompts nor file name carry a modality; {why}"
-    )
+    return ModalityChoice(modality, GUESSED, f"neither prompts nor file name carry a modality; {why}")
 
 
 def name_modality(name: str, vocabulary: Vocabulary) -> str | None:

@@ -12,7 +12,7 @@ import numpy as np
 from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import ModalityChoice, Prompt
 from vesal.inference.data.terms import SIDES
-from vesal.inference.prompts.modality import choose_modality, sentence_modality
+from vesal.inference.prompts.modality import GUESSED, choose_modality, sentence_modality
 from vesal.inference.prompts.term_search import Span, split_words
 from vesal.inference.prompts.vocabulary import Concept, Term, Vocabulary, load_vocabulary
 
@@ -65,6 +65,8 @@ def parse_case(
         encoder=encoder,
         dataset=case.dataset,
         modality=modality,
+        given=case.modality,
+        hounsfield=case.stored is not None and case.stored.hounsfield,
     )
 
 
@@ -76,18 +78,23 @@ def parse_prompts(
     encoder: Encoder | None = None,
     dataset: str | None = None,
     modality: str | None = None,
+    given: str | None = None,
+    hounsfield: bool = False,
 ) -> tuple[tuple[Prompt, ...], ModalityChoice]:
     """Prompts of a case, in the order given, and the modality of the case.
 
     name: stem of the case's file. image: (D,H,W) uint8, looked at only if neither a sentence nor a name
     carries a modality. encoder: gives the text encoder; called only for a sentence without a known term.
     dataset: key of the challenge's file that the sentences come from, often bare names. modality: of the
-    volume, where the caller knows it; counts for every sentence. No sentences: no prompts.
+    volume, where the caller knows it; counts for every sentence. given, hounsfield: see `choose_modality`. No
+    sentences: no prompts.
     """
     vocabulary = load_vocabulary()
     if modality is None:
         modalities = {id_: sentence_modality(text, vocabulary) for id_, text in sentences.items()}
-        choice = choose_modality(modalities.values(), name, image, vocabulary, dataset)
+        choice = choose_modality(
+            modalities.values(), name, image, vocabulary, dataset, given=given, hounsfield=hounsfield
+        )
     else:
         modalities = dict.fromkeys(sentences, modality)
         choice = ModalityChoice(modality, "caller", "the caller gave it")
@@ -106,6 +113,7 @@ def parse_prompts(
                 found_by=found.found_by,
                 similarity=found.similarity,
                 why=found.why,
+                guessed=modalities[id_] is None and choice.source == GUESSED,
             )
         )
     return tuple(prompts), choice

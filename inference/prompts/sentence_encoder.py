@@ -15,6 +15,7 @@ import numpy as np
 
 from vesal.inference.data.errors import ProfileError
 from vesal.inference.io.digests import Digests
+from vesal.inference.runtime.exact import factor
 
 if TYPE_CHECKING:
     from vesal.inference.prompts.vocabulary import Vocabulary
@@ -104,7 +105,7 @@ class SentenceEncoder:
 
     def nearest(self, text: str) -> tuple[str, float]:
         """The concept of the known text nearest to `text`, and their cosine; ties go to the first."""
-        cosine = self.bank.vectors @ self.encode([text])[0]
+        cosine = self.bank.factors @ factor(self.encode([text])[0], WIDTH)
         cosine[~self.bank.answers] = -1.0
         best = int(np.argmax(cosine))
         return self.bank.concepts[best], float(cosine[best])
@@ -147,6 +148,11 @@ class Bank:
     def rows(self) -> dict[str, int]:
         """Row of each text."""
         return {text: row for row, text in enumerate(self.texts)}
+
+    @cached_property
+    def factors(self) -> np.ndarray:
+        """``vectors`` for products that are added exactly, (N,384) float64."""
+        return factor(self.vectors, WIDTH)
 
     @cached_property
     def answers(self) -> np.ndarray:

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from vesal.inference.data.errors import ProfileError, UsageError
+from vesal.inference.data.errors import ProfileError, PromptError, RuntimeChoiceError, UsageError
 from vesal.inference.output import logs
 from vesal.inference.runner.arguments import read_settings
 from vesal.inference.runtime.threads import limit_threads, threads_allowed
@@ -18,9 +18,10 @@ WRONG_USAGE = 2
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code.
 
-    0 all good, 1 some case fell back, 2 wrong usage or wrong weights, 130 stopped from the keyboard, 143 by
+    0 all good, 1 some case fell back, 2 wrong usage, weights or runtime, with nothing written, 130 stopped from the keyboard, 143 by
     SIGTERM.
     """
+    open_standard_streams()
     logs.set_up()
     # Blocked until `run` knows the cases, and so can write outputs for them.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -33,9 +34,25 @@ def main(arguments: Sequence[str]) -> int:
         from vesal.inference.runner.run import run
 
         return run(settings, started=process_start_monotonic())
-    except (UsageError, ProfileError) as error:
+    except (UsageError, ProfileError, RuntimeChoiceError, PromptError) as error:
         logs.log.error("%s", error)
         return WRONG_USAGE
+
+
+def open_standard_streams() -> None:
+    """Give the null device the place of standard streams that are closed.
+
+    Else the next file that is opened, a label map or a volume, gets the number of one of them, and libraries write
+    their messages into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
 
 
 def _limit_libraries(threads: int) -> None:
@@ -50,9 +67,9 @@ def _limit_libraries(threads: int) -> None:
 
 def _leave(code: int) -> None:
     """End the process at once: an abandoned case may still hang in a network's library."""
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
     os._exit(code)
 
 

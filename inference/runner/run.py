@@ -25,6 +25,7 @@ from vesal.inference.io.formats import CaseReader, open_case, read_shape
 from vesal.inference.output.case_output import NOTHING
 from vesal.inference.output.logs import bar
 from vesal.inference.output.report import write_report
+from vesal.inference.prompts.case_meaning import settle
 from vesal.inference.prompts.parser import parse_case
 from vesal.inference.runner.case_paths import find_cases
 from vesal.inference.runner.case_record import CaseRecord
@@ -166,8 +167,8 @@ def _run_case(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
             with record.step("zeros"):
                 record.output.write_zeros(reader.shape, reader.header)
             with record.step("read"):
-                case = _read(record, reader, settings)
-        _segment(record, case, settings, model)
+                _read(record, reader, settings)
+        _segment(record, settings, model)
     except Exception as error:
         log.exception("case %s fell back, its output holds %s", record.paths.name, record.output.written)
         record.error = f"{type(error).__name__}: {error}"
@@ -195,18 +196,20 @@ def _stop_writing(records: Sequence[CaseRecord]) -> None:
         record.output.close(0.0)
 
 
-def _read(record: CaseRecord, reader: CaseReader, settings: Settings) -> Case:
-    """The case, with what the user gave beside the text, unless that is not wanted."""
-    case = record.case = reader.read(settings.prompts, settings.dataset)
+def _read(record: CaseRecord, reader: CaseReader, settings: Settings) -> None:
+    """Read the case, with what the user gave beside the text, unless that is not wanted."""
+    record.case = reader.read(settings.prompts, settings.dataset)
     if settings.hybrid != OFF:
-        case = record.case = _with_user_prompts(case, record, reader)
-    return case
+        record.case = _with_user_prompts(record.case, record, reader)
 
 
-def _segment(record: CaseRecord, case: Case, settings: Settings, model: LazyModel) -> None:
-    """Parse, segment and write one case that was read, noting each step."""
+def _segment(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
+    """Parse, segment and write the case that was read, noting each step."""
+    assert record.case is not None
     with record.step("prompts"):
-        record.prompts, record.modality = parse_case(case, lambda: model().text_encoder)
+        record.prompts, record.modality = parse_case(record.case, lambda: model().text_encoder)
+        # The numbers as they are stored are let go here, so nothing else holds the case meanwhile.
+        case = record.case = settle(record.case, record.prompts, record.modality)
     assert record.started is not None
     clock = record.clock = Clock(
         case_budget_s(len(record.prompts), settings.seconds),

@@ -56,6 +56,7 @@ def prompt_results(
         ran: prompt id -> stages.
     """
     voxel_ml = math.prod(case.spacing_dhw_mm) / 1000
+    modalities = {q.prompt_id: q.modality for b in plan.batches for q in b.queries}
     asked = {q.prompt_id: "sentence" if q.sentence else "target" for b in plan.batches for q in b.queries}
     results = {}
     for prompt in prompts:
@@ -66,7 +67,7 @@ def prompt_results(
             id=prompt.id,
             text=prompt.text,
             target=prompt.target,
-            modality=prompt.modality,
+            modality=modalities.get(prompt.id, prompt.modality),
             found_by=prompt.found_by,
             why=plan.covered.get(prompt.id) or plan.refused[prompt.id],
             covered=covered,

@@ -252,9 +252,9 @@ def test_the_report_is_plain_values(model: Model, image: np.ndarray) -> None:
         ({"mask": np.zeros((4, 4, 4))}, MaskShapeError, r"mask has shape \(4, 4, 4\); the volume's, \(32, "),
         ({"mask": np.full((32,) * 3, 0.5)}, MaskTypeError, "mask: holds 0.5; whole numbers"),
         (
-            {"mask": np.full((32,) * 3, 2)},
+            {"mask": np.arange(32**3).reshape((32,) * 3) % 2 + 2},
             MaskIdError,
-            r"\[2\], which are no prompt's .* case has \[1\]",
+            r"\[2, 3\], which are no prompt's .* case has \[1\]",
         ),
         ({"mask": "liver"}, MaskShapeError, r"mask has shape \(\)"),
         ({"mask": [[1], [1, 2]]}, MaskTypeError, "mask cannot be taken as an array"),

@@ -65,12 +65,47 @@ def test_widest_range_does_not_overflow():
     assert result[0, 0, 0] == 0 and result[0, 1, 0] == 255
 
 
-def test_nan_and_infinity_are_counted():
-    image = np.ones((2, 3, 4), np.float32)
+def test_nan_and_infinity_are_background():
+    image = np.arange(24, dtype=np.float32).reshape(2, 3, 4) + 5
     image[0, 0, :3] = np.nan
-    image[1, 1, 1] = -np.inf
-    with pytest.raises(IntensityError, match="3 NaN and 1 infinite of 24 voxels"):
-        to_uint8("a", image)
+    image[1, 1, 1], image[1, 1, 2] = -np.inf, np.inf
+    result, note = to_uint8("a", image)
+    assert not result[~np.isfinite(image)].any()
+    assert result[1, 2, 3] == 255 and (np.diff(result[0].ravel().astype(int))[3:] > 0).all()
+    assert "5 voxels that are NaN or infinite" in note
+    with pytest.raises(IntensityError, match="no finite number"):
+        to_uint8("a", np.full((2, 2, 2), np.nan))
+
+
+@pytest.mark.parametrize("value", [-32768, -2048])
+def test_padding_is_background(value):
+    """Else it takes the lower percentile, and all that was measured is white."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(1, 1500, (10, 20, 20)).astype(np.int16)
+    padded = image.copy()
+    padded[:, :5] = value
+    result, note = to_uint8("a", padded)
+    assert not result[:, :5].any()
+    inside = result[:, 5:].astype(int) - to_uint8("a", image)[0][:, 5:]
+    assert np.abs(inside).max() <= 2
+    assert f"1000 voxels of {value}" in note
+
+
+def test_a_smallest_value_that_is_near_or_rare_is_no_padding():
+    image = np.arange(-100, 900, dtype=np.int16).reshape(10, 10, 10)
+    near = np.where(image < 0, -100, image).astype(np.int16)
+    rare = image.copy()
+    rare[0, 0, 0] = -30000
+    for volume in (near, rare):
+        assert "background" not in to_uint8("a", volume)[1]
+
+
+def test_floats_that_are_grey_values_over_255_are_kept():
+    grey = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
+    for dtype in (np.float16, np.float32, np.float64):
+        result, note = to_uint8("a", grey.astype(dtype) / dtype(255))
+        np.testing.assert_array_equal(result, grey)
+        assert "1/255" in note
 
 
 @pytest.mark.parametrize("dtype", ["O", "c8", "U3", "S3", "M8[s]", [("r", "u1")]])

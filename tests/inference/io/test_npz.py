@@ -1,5 +1,6 @@
 """A case is read whole and checked; every bad input has its own named error."""
 
+import collections
 import json
 import math
 import os
@@ -133,7 +134,7 @@ BAD = {
     "no imgs": ({"imgs": None}, errors.MissingKeyError, "'imgs'; the file has 'spacing', 'text_prompts'"),
     "no prompts": ({"text_prompts": None}, errors.MissingKeyError, "'text_prompts'; .* CT_AMOS_1.json"),
     "2 axes": ({"imgs": IMAGE[0]}, errors.VolumeShapeError, r"2 axes, shape \(3, 4\)"),
-    "4 axes": ({"imgs": IMAGE[None]}, errors.VolumeShapeError, "4 axes"),
+    "4 axes": ({"imgs": np.stack([IMAGE, IMAGE])}, errors.VolumeShapeError, "4 axes"),
     "0 axes": ({"imgs": np.uint8(3)}, errors.VolumeShapeError, "0 axes"),
     "empty": ({"imgs": IMAGE[:, :0]}, errors.EmptyVolumeError, r"\(2, 0, 4\)"),
     "object": ({"imgs": IMAGE.astype(object)}, errors.IntensityError, "Python objects"),
@@ -141,24 +142,21 @@ BAD = {
     "text": ({"imgs": IMAGE.astype(str)}, errors.IntensityError, "<U"),
     "nan": ({"imgs": NAN}, errors.IntensityError, "24 NaN"),
     "spacing 0": ({"spacing": [1.0, 0.0, 1.0]}, errors.SpacingError, r"\(1, 0, 1\)"),
-    "spacing -1": ({"spacing": [1.0, 1.0, -1.0]}, errors.SpacingError, "positive lengths"),
     "spacing nan": ({"spacing": [math.nan, 1.0, 1.0]}, errors.SpacingError, "nan"),
     "spacing inf": ({"spacing": [math.inf, 1.0, 1.0]}, errors.SpacingError, "inf"),
     "spacing of 2": ({"spacing": [1.0, 1.0]}, errors.SpacingError, r"shape \(2,\)"),
-    "spacing of 1x3": ({"spacing": [[1.0, 1.0, 1.0]]}, errors.SpacingError, r"shape \(1, 3\)"),
-    "spacing text": ({"spacing": ["1", "1", "1"]}, errors.SpacingError, "dtype <U1"),
     "spacing object": ({"spacing": np.array([1, 1, None])}, errors.SpacingError, "dtype object"),
+    "spacing words": ({"spacing": "thin"}, errors.SpacingError, "thin"),
+    "spacing of 2x3": ({"spacing": np.ones((2, 3))}, errors.SpacingError, r"shape \(2, 3\)"),
     "spacing bool": ({"spacing": [True, True, True]}, errors.SpacingError, "dtype bool"),
     "spacing complex": ({"spacing": [1j, 1j, 1j]}, errors.SpacingError, "complex128"),
     "prompts empty": ({"text_prompts": {}}, errors.NoPromptsError, "no prompt"),
     "prompts number": ({"text_prompts": 3.0}, errors.PromptFileError, "dtype float64"),
-    "prompts list": ({"text_prompts": np.array([PROMPTS, 1])}, errors.PromptFileError, r"shape \(2,\)"),
-    "prompts sentence": ({"text_prompts": "Liver"}, errors.PromptFileError, "line 1, column 1"),
+    "prompts list": ({"text_prompts": np.array([PROMPTS, 1])}, errors.PromptFileError, "are a list"),
     "prompts not ascii": ({"text_prompts": np.bytes_(b"\xff")}, errors.PromptFileError, "decoded"),
     "id": ({"text_prompts": {"x": "Liver"}}, errors.PromptIdError, "'x'"),
     "ids": ({"text_prompts": {"1": "a", 1: "b"}}, errors.PromptIdError, "two spellings"),
     "blank": ({"text_prompts": {"1": " "}}, errors.PromptTextError, "blank"),
-    "instance": ({"text_prompts": {"1": "a", "instance_label": 2}}, errors.InstanceLabelError, "is 2"),
 }
 
 
@@ -211,3 +209,83 @@ def test_training_volumes_compressed_with_lzma(shared):
         case = read_case(path)
         assert read_shape(path) == case.image.shape
         assert case.sentences and case.notes == ()
+
+
+SPACINGS = {
+    "row": [[0.5, 0.75, 5.0]],
+    "column": [[0.5], [0.75], [5.0]],
+    "negative": [-0.5, -0.75, 5.0],
+    "text": ["0.5", "0.75", "5.0"],
+    "bytes": [b"0.5", b"0.75", b"5.0"],
+    "one text": "0.5 0.75 5.0",
+    "tuple in text": "(0.5, 0.75, 5.0) mm",
+    "with x": "0.5x0.75x5",
+    "objects": np.array([0.5, "0.75", 5], dtype=object),
+    "dict": {"x": 0.5, "y": 0.75, "z": 5.0},
+    "with time": [0.5, 0.75, 5.0, 1.0],
+}
+
+
+@pytest.mark.parametrize("which", SPACINGS)
+def test_spacing_in_other_notations_is_taken_with_a_note(made, which):
+    case = read_case(made(spacing=SPACINGS[which]))
+    assert case.spacing_dhw_mm == (5.0, 0.75, 0.5)
+    assert "spacing came as" in case.notes[0] and "(0.5, 0.75, 5) mm" in case.notes[0]
+
+
+@pytest.mark.parametrize("value", [np.array(1.25), [1.25], "1.25"])
+def test_spacing_of_one_number_is_that_of_all_axes(made, value):
+    assert read_case(made(spacing=value)).spacing_dhw_mm == (1.25, 1.25, 1.25)
+
+
+@pytest.mark.parametrize("turn", [lambda v: v[None], lambda v: v[..., None], lambda v: v[None, None]])
+def test_axes_of_one_voxel_are_left_out(made, turn):
+    path = made(imgs=turn(IMAGE))
+    case = read_case(path)
+    np.testing.assert_array_equal(case.image, IMAGE)
+    assert "axes of length 1 left out" in case.notes[0]
+    assert read_shape(path) == turn(IMAGE).shape  # of the file, for its output
+
+
+def test_a_volume_of_one_slice_keeps_its_axis(made):
+    assert read_case(made(imgs=IMAGE[:1])).image.shape == (1, 3, 4)
+    assert read_case(made(imgs=IMAGE[:1, None])).image.shape == (1, 3, 4)
+
+
+PROMPTS_OF_LIVER = {
+    "text of a dict": str({"1": "Liver", "instance_label": 0}),
+    "sentence": "Liver",
+    "bytes": b"Liver",
+    "list": ["Liver"],
+    "flag as text": {"1": "Liver", "instance_label": "0"},
+    "list of sentences": {"1": ["Liver", "The liver"], "instance_label": 0},
+    "ordered": collections.OrderedDict({"1": "Liver", "instance_label": 0}),
+    "by dataset": {"CT_AMOS": {"1": ["Liver"], "instance_label": 0}},
+}
+
+
+@pytest.mark.parametrize("which", PROMPTS_OF_LIVER)
+def test_prompts_in_other_notations(made, which):
+    case = read_case(made(text_prompts=PROMPTS_OF_LIVER[which]))
+    assert (case.sentences, case.instance) == ({1: "Liver"}, False)
+
+
+def test_several_sentences_are_numbered(made):
+    assert read_case(made(text_prompts=["Liver", "Spleen"])).sentences == {1: "Liver", 2: "Spleen"}
+
+
+def test_a_json_beside_that_holds_no_prompts_costs_nothing(made):
+    path = made()
+    want = read_case(path)
+    for text in ('{"Modality": "MR", "EchoTime": 0.003}', "{broken", '{"labels": {"liver": 1}}'):
+        path.with_suffix(".json").write_text(text)
+        case = read_case(path)
+        assert case.sentences == want.sentences
+        assert "CT_AMOS_1.json beside the case is not used" in case.notes[0]
+
+
+def test_a_json_beside_that_holds_no_prompts_is_an_error_where_nothing_else_does(made):
+    path = made(text_prompts=None)
+    path.with_suffix(".json").write_text('{"Modality": "MR"}')
+    with pytest.raises(errors.PromptError, match="Modality"):
+        read_case(path)

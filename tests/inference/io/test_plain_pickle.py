@@ -1,5 +1,6 @@
 """The restricted unpickler: what numpy writes is read, anything else is refused and not run."""
 
+import collections
 import os
 import pickle
 import struct
@@ -156,7 +157,33 @@ def test_self_containing_dict_is_refused():
         load_plain(pickle.dumps(loop))
 
 
-@pytest.mark.parametrize("value", [b"bytes", {1, 2}, 1j, bytearray(b"x")])
+DICTS = {
+    "ordered": collections.OrderedDict({"1": "Liver", "instance_label": 0}),
+    "default": collections.defaultdict(list, {"1": "Liver", "instance_label": 0}),
+    "text as bytes": {"1": b"Liver", "instance_label": 0},
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("which", DICTS)
+def test_other_dicts_are_dicts(which, protocol):
+    assert load_plain(pickle.dumps(DICTS[which], protocol)) == {"1": "Liver", "instance_label": 0}
+
+
+def test_pairs_of_an_ordered_dict_of_python_2():
+    pairs = b"ccollections\nOrderedDict\n((lp0\n(lp1\nV1\naVLiver\naatR."
+    assert load_plain(pairs) == {"1": "Liver"}
+    with pytest.raises(PromptError, match="list as a key"):
+        load_plain(pairs.replace(b"V1\n", b"]"))
+
+
+@pytest.mark.parametrize("name", ["list", "dict", "str", "int"])
+def test_a_type_that_is_named_is_never_called(name):
+    with pytest.raises(UnsafePickleError, match="bare object"):
+        load_plain(b"cbuiltins\n" + name.encode() + b"\n(tR.")
+
+
+@pytest.mark.parametrize("value", [{1, 2}, 1j, bytearray(b"x")])
 def test_types_that_no_prompt_has_are_refused(value):
     with pytest.raises(PromptError):
         load_plain(pickled({"1": value}))

@@ -7,11 +7,19 @@ import pytest
 from vesal.inference.data.errors import (
     InstanceLabelError,
     NoPromptsError,
+    PromptError,
     PromptFileError,
     PromptIdError,
     PromptTextError,
 )
-from vesal.inference.io.prompt_files import parse_prompts_dict, read_prompts_file
+from vesal.inference.io.prompt_files import (
+    MAX_TOLD,
+    find_prompts_file,
+    parse_prompts,
+    parse_prompts_dict,
+    parse_prompts_text,
+    read_prompts_file,
+)
 
 CHALLENGE = {
     "CT_TotalSeg": {"1": ["wrong"], "instance_label": 0},
@@ -36,7 +44,7 @@ def test_largest_id():
     assert list(parse_prompts_dict({"65535": "a", "instance_label": 0}, "x").sentences) == [65535]
 
 
-BAD_IDS = ["one", "1.0", 1.0, "", "1_0", "+1", "\u0661", True, None, (1,), 10**5000, "9" * 5000]
+BAD_IDS = ["one", "1.5", 1.5, "", "1_0", "+1", "\u0661", True, None, (1,), 10**5000, "9" * 5000]
 
 
 @pytest.mark.parametrize("key", BAD_IDS, ids=range(len(BAD_IDS)))
@@ -57,7 +65,7 @@ def test_two_spellings_of_one_id(first, second):
         parse_prompts_dict({first: "Liver", second: "Spleen", "instance_label": 0}, "x")
 
 
-@pytest.mark.parametrize("sentence", [5, None, ["Liver"], {"a": 1}, b"Liver"])
+@pytest.mark.parametrize("sentence", [5, None, [5], {"a": 1}, b"Liver"])
 def test_sentence_that_is_no_text(sentence):
     with pytest.raises(PromptTextError, match=f"{type(sentence).__name__}; text is wanted"):
         parse_prompts_dict({"1": sentence, "instance_label": 0}, "x")
@@ -79,10 +87,132 @@ def test_no_prompts(content):
         parse_prompts_dict(content, "x")
 
 
-@pytest.mark.parametrize("value", [2, -1, 0.5, "1", None, [0], float("nan")])
-def test_instance_label_neither_0_nor_1(value):
+@pytest.mark.parametrize("value", [2, -1, 0.5, "maybe", [0, 1], {}, float("nan")])
+def test_instance_label_neither_0_nor_1_is_0_with_a_note(value):
+    """It does not cost the case; from Python, where it can be corrected, it is an error."""
+    content = {"1": "Liver", "instance_label": value}
+    prompts = parse_prompts_dict(content, "x")
+    assert prompts.instance is False and prompts.sentences == {1: "Liver"}
+    assert "instance_label is" in prompts.notes[0] and "Taken as 0" in prompts.notes[0]
     with pytest.raises(InstanceLabelError, match="instance_label is"):
-        parse_prompts_dict({"1": "Liver", "instance_label": value}, "x")
+        parse_prompts_dict(content, "x", strict=True)
+
+
+FLAGS = {"0": False, "1": True, " True ": True, "no": False, "instance": True, "semantic": False}
+
+
+@pytest.mark.parametrize(("value", "want"), [*FLAGS.items(), ([1], True), (True, True), (0.0, False)])
+def test_instance_label_in_other_notations(value, want):
+    prompts = parse_prompts_dict({"1": "Liver", "Instance_Label": value}, "x")
+    assert prompts.instance is want
+    assert bool(prompts.notes) is isinstance(value, (str, list))
+
+
+@pytest.mark.parametrize("value", [None, "", []])
+def test_instance_label_that_says_nothing_is_missing(value):
+    prompts = parse_prompts_dict({"1": "Liver", "instance_label": value}, "x")
+    assert prompts.instance is False and "gives no instance_label" in prompts.notes[0]
+
+
+BESIDES = {
+    "background": ("0", "background", "'0' lies outside"),
+    "blank": ("2", " ", "'2' is blank"),
+    "no text": ("2", None, "is None"),
+    "no id": ("liver", "Liver", "'liver' is not a whole number"),
+    "too large": (10**9, "Liver", "lies outside"),
+    "empty list": ("2", [], "empty list"),
+}
+
+
+@pytest.mark.parametrize("which", BESIDES)
+def test_a_bad_prompt_costs_only_itself(which):
+    key, sentence, told = BESIDES[which]
+    content = {key: sentence, "1": "Spleen", "instance_label": 0}
+    prompts = parse_prompts_dict(content, "x")
+    assert prompts.sentences == {1: "Spleen"}
+    assert len(prompts.notes) == 1 and told in prompts.notes[0] and "left out" in prompts.notes[0]
+    with pytest.raises(PromptError, match=told):
+        parse_prompts_dict(content, "x", strict=True)
+
+
+def test_two_spellings_with_two_sentences_cost_that_id():
+    prompts = parse_prompts_dict({"1": "a", 1: "b", "2": "c", "02": "c", "instance_label": 0}, "x")
+    assert prompts.sentences == {2: "c"}
+    assert "two spellings of prompt id 1" in prompts.notes[0]
+
+
+def test_of_many_bad_prompts_some_are_named():
+    content = {**{str(-i): "x" for i in range(1, 100)}, "1": "Liver", "instance_label": 0}
+    notes = parse_prompts_dict(content, "x").notes
+    assert len(notes) == MAX_TOLD + 1 and notes[-1] == f"{99 - MAX_TOLD} more prompts are left out"
+
+
+def test_modality_is_a_key_of_its_own():
+    prompts = parse_prompts_dict({"1": "Left atrium", "modality": " MRI ", "instance_label": 0}, "x")
+    assert (prompts.sentences, prompts.modality, prompts.notes) == ({1: "Left atrium"}, "MRI", ())
+    assert parse_prompts_dict({"1": "Left atrium", "modality": 7, "instance_label": 0}, "x").modality is None
+
+
+@pytest.mark.parametrize(
+    "value", [["Liver", "LK"], ("Liver",), {"text": "Liver"}, ["", "Liver"], [{"name": "Liver"}]]
+)
+def test_of_several_sentences_the_first_counts(value):
+    assert parse_prompts_dict({"1": value, "instance_label": 0}, "x").sentences == {1: "Liver"}
+
+
+@pytest.mark.parametrize("key", [1, 1.0, "1", "1.0", " 01 "])
+def test_ids_that_are_plainly_whole(key):
+    assert parse_prompts_dict({key: "Liver", "instance_label": 0}, "x").sentences == {1: "Liver"}
+
+
+FLAT = {"1": "Liver", "2": "Spleen", "instance_label": 0}
+LAYOUTS = {
+    "wrapped": {"text_prompts": FLAT},
+    "in a list": [FLAT],
+    "of one dataset": {"CT_x": FLAT},
+    "a list": ["Liver", "Spleen"],
+    "names with ids": {"background": 0, "Liver": 1, "Spleen": 2, "instance_label": 0},
+}
+
+
+@pytest.mark.parametrize("which", LAYOUTS)
+def test_layouts_that_mean_the_same(which):
+    assert parse_prompts(LAYOUTS[which], "x", "CT_x_1").sentences == {1: "Liver", 2: "Spleen"}
+
+
+OTHERS = {
+    "BIDS": {"Modality": "MR", "EchoTime": 0.003, "EchoNumber": 1, "FlipAngle": 12},
+    "a list": ["anything", "else"],
+    "names with ids": {"liver": 1, "spleen": 2},
+    "other dataset": {"labels": {"background": 0, "liver": 1}},
+    "number": 7,
+}
+
+
+@pytest.mark.parametrize("which", OTHERS)
+def test_a_file_of_another_tool_holds_no_prompts(tmp_path, which):
+    saved(tmp_path, OTHERS[which], "CT_1.json")
+    with pytest.raises(PromptError):
+        find_prompts_file(tmp_path / "CT_1.npz", "CT_1", None, None)
+
+
+TEXTS = {
+    '{"1": "Liver"}': {"1": "Liver"},
+    "{'1': 'Liver'}": {"1": "Liver"},
+    "['Liver']": ["Liver"],
+    " Liver ": {"1": "Liver"},
+}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_text_is_json_or_python_s_notation_or_one_sentence(text):
+    assert parse_prompts_text(text, "x") == TEXTS[text]
+
+
+@pytest.mark.parametrize("text", ["{'1': Liver}", "[" * 100_000, "{'1': __import__('os')}"])
+def test_text_that_begins_like_json_and_is_none(text):
+    with pytest.raises(PromptFileError, match="x: "):
+        parse_prompts_text(text, "x")
 
 
 def test_instance_label_missing_is_0_and_noted():
@@ -109,7 +239,7 @@ def test_dataset_is_the_longest_key_and_the_first_sentence_counts(tmp_path):
     prompts = read_prompts_file(saved(tmp_path, CHALLENGE), "CT_TotalSeg_organs_s0001")
     assert prompts.dataset == "CT_TotalSeg_organs"
     assert prompts.sentences == {3: "Liver", 1: "Spleen"}
-    assert "CT_TotalSeg_organs" in prompts.notes[0] and "first sentence" in prompts.notes[0]
+    assert "CT_TotalSeg_organs" in prompts.notes[0] and "first sentence" in prompts.notes[1]
     assert read_prompts_file(saved(tmp_path, CHALLENGE), "CT_TotalSeg_x").sentences == {1: "wrong"}
 
 
@@ -136,8 +266,12 @@ def test_json_that_python_cannot_take(tmp_path, text):
 
 
 def test_key_given_twice_in_json(tmp_path):
-    with pytest.raises(PromptIdError, match="'1' comes twice"):
+    """It costs that prompt alone, and nothing where both say the same."""
+    with pytest.raises(PromptTextError, match="'1' comes twice"):
         read_prompts_file(saved(tmp_path, '{"1": "Liver", "1": "Spleen", "instance_label": 0}'), "case")
+    path = saved(tmp_path, '{"1": "Liver", "1": "Spleen", "2": "A", "3": "B", "3": "B", "instance_label": 0}')
+    prompts = read_prompts_file(path, "case")
+    assert prompts.sentences == {2: "A", 3: "B"} and "comes twice" in prompts.notes[0]
 
 
 def test_class_with_an_empty_list(tmp_path):

@@ -55,9 +55,28 @@ def test_an_empty_mask_is_none():
     assert checked(np.zeros(SHAPE, np.uint8)) is None
 
 
-@pytest.mark.parametrize("mask", [mask_of(id1=(0, 0, 0)), mask_of(id1=(0, 0, 0)) > 0])
-def test_with_one_prompt_ones_are_its_own(mask):
-    assert checked(mask, ids=(5,)).ids == (5,)
+ONE = mask_of(id1=(0, 0, 0))
+
+
+@pytest.mark.parametrize("mask", [ONE, ONE > 0, ONE * 255, ONE * np.float32(255), ONE * 7])
+def test_with_one_prompt_a_mask_of_one_value_is_its_own(mask):
+    found = checked(mask, ids=(5,))
+    assert found.ids == (5,)
+    np.testing.assert_array_equal(found.labels, ONE * 5)
+
+
+def test_axes_of_one_voxel_and_a_mask_for_each_prompt(tmp_path: Path):
+    large = np.zeros(SHAPE, bool)
+    large[:, :2] = True
+    small = np.zeros(SHAPE, np.uint8)
+    small[0, :3] = 255
+    np.savez(tmp_path / "a.npz", one=MASK[..., None], each=np.stack([small, large]))
+    with NpzArchive(tmp_path / "a.npz") as archive:
+        np.testing.assert_array_equal(read_mask_array(archive, "one", SHAPE), MASK)
+        found = read_mask_array(archive, "each", SHAPE, ids=(7, 1))
+        with pytest.raises(MaskShapeError, match=r"\(2, 3, 4, 5\)"):
+            read_mask_array(archive, "each", SHAPE, ids=(1, 7, 8))
+    np.testing.assert_array_equal(found, np.where(small > 0, 1, np.where(large, 7, 0)))
 
 
 def test_with_one_prompt_of_objects_all_values_are_its_own():

@@ -1,5 +1,7 @@
 """Prompts become queries, or a reason why not."""
 
+from dataclasses import replace
+
 from tests.inference.fake_models import BANK, make_profile, make_prompt, make_stages
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.families.nano import NanoModel
@@ -134,3 +136,19 @@ def test_a_family_that_plans_alone_gets_the_same_rules() -> None:
     ]
     (applied,) = applied_rules((Components(kinds=("organ",)),), queries)
     assert applied == AppliedRule(Components(kinds=("organ",)), frozenset({7}))
+
+
+def test_a_guessed_modality_excludes_nothing() -> None:
+    """It is asked in the modality that covers most of the case's prompts, and that is told."""
+    ct = [("liver", None, "CT"), ("kidney", None, "CT")]
+    profile = make_profile(targets=[*ct, ("liver", None, "PET"), ("spleen", None, "MR")])
+    names = ["liver", "kidney", "spleen", "nothing"]
+    guessed = [replace(make_prompt(i, n, modality="MR"), guessed=True) for i, n in enumerate(names)]
+    plan = planned(guessed, profile)
+    asked = {q.name: q.modality for batch in plan.batches for q in batch.queries}
+    assert asked == {"liver": "CT", "kidney": "CT", "spleen": "MR"}
+    assert "MR is only guessed and does not cover it, so it is asked in CT" in plan.covered[0]
+    assert "guessed" not in plan.covered[2]
+    assert list(plan.refused) == [3]
+    said = [replace(prompt, guessed=False) for prompt in guessed]
+    assert list(planned(said, profile).covered) == [2]

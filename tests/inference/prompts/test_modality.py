@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vesal.inference.prompts.modality import choose_modality, image_modality, name_modality, sentence_modality
+from vesal.inference.prompts.parser import parse_prompts
 from vesal.inference.prompts.vocabulary import load_vocabulary
 
 VOCABULARY = load_vocabulary()
@@ -157,3 +158,25 @@ def test_the_image_tells_ct_from_mr_on_the_validation_data(shared: Path) -> None
         with np.load(path) as stored:
             right += image_modality(stored["imgs"])[0] == path.name.split("_")[0]
     assert right >= 0.98 * len(files) > 90
+
+
+def test_the_key_modality_of_the_prompts_decides_first() -> None:
+
+    choice = choose_modality(["CT"], "CT_1", EMPTY, VOCABULARY, given="MRI")
+    assert (choice.modality, choice.source) == ("MR", "prompts") and "'MRI'" in choice.why
+    assert choose_modality(["CT"], "x", EMPTY, VOCABULARY, given="nonsense").modality == "CT"
+
+
+def test_numbers_decide_after_names_and_before_intensities() -> None:
+
+    choice = choose_modality([None], "x", EMPTY, VOCABULARY, hounsfield=True)
+    assert (choice.modality, choice.source) == ("CT", "numbers")
+    assert choose_modality([None], "MR_1", EMPTY, VOCABULARY, hounsfield=True).modality == "MR"
+
+
+@pytest.mark.parametrize(("sentence", "name", "guessed"), [("liver", "x", True), ("liver", "CT_1", False)])
+def test_prompts_know_whether_their_modality_is_guessed(sentence: str, name: str, guessed: bool) -> None:
+    (prompt,), _ = parse_prompts({1: sentence}, name=name, image=EMPTY)
+    assert prompt.guessed is guessed
+    (prompt,), _ = parse_prompts({1: f"{sentence} in CT"}, name=name, image=EMPTY)
+    assert prompt.guessed is False

@@ -1,0 +1,95 @@
+"""Shape and spacing of a volume as people store them: axes of one voxel, lengths in many notations."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vesal.inference.data.errors import EmptyVolumeError, SpacingError, VolumeShapeError, shown
+
+WANTED = "three positive lengths in mm, (x,y,z), are wanted. Save spacing=numpy.array([x, y, z])."
+LENGTH = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
+MAX_TEXT = 200
+"""Characters of a spacing that is text."""
+
+
+def volume_shape(name: str, shape: Sequence[int]) -> tuple[tuple[int, int, int], str | None]:
+    """The shape (D,H,W) of an array without further axes of length 1, and a note where it had some.
+
+    Raises:
+        VolumeShapeError: there are not three axes.
+        EmptyVolumeError: an axis has length 0.
+    """
+    sides = list(shape)
+    if 0 in sides:
+        raise EmptyVolumeError(
+            f"{name}: 'imgs' has shape {tuple(shape)}, so no voxel; every axis must be 1 or longer."
+        )
+    while len(sides) > 3 and 1 in sides:
+        # The first or the last one is a channel; where neither is, the others keep their order all the same.
+        sides.pop(0 if sides[0] == 1 else len(sides) - 1 - sides[::-1].index(1))
+    if len(sides) != 3:
+        raise VolumeShapeError(
+            f"{name}: 'imgs' has {len(shape)} axes, shape {tuple(shape)}; three, (D,H,W), are wanted. "
+            "Save one grey volume per file, without channel or time axis."
+        )
+    d, h, w = sides
+    if len(shape) == 3:
+        return (d, h, w), None
+    return (d, h, w), f"imgs has shape {tuple(shape)}: read as {(d, h, w)}, axes of length 1 left out"
+
+
+def spacing_xyz(values: Any, source: str) -> tuple[tuple[float, float, float], str | None]:
+    """Lengths along (x,y,z) in mm, and a note where they came in another notation than three lengths.
+
+    One number counts for all axes; rows, text, and a dict of x, y and z are read; of negative lengths, as a
+    header's direction gives them, the size counts; a fourth number, as of time, is left out.
+
+    Args:
+        values: lists, dicts, text and numbers.
+        source: for messages.
+
+    Raises:
+        SpacingError: these are no three lengths.
+    """
+    lengths = _lengths(values)
+    if lengths is None or len(lengths) not in (1, 3, 4):
+        raise SpacingError(f"{source} is {shown(values)}; {WANTED}")
+    taken = lengths * 3 if len(lengths) == 1 else lengths[:3]
+    if not all(math.isfinite(length) and length != 0 for length in taken):
+        raise SpacingError(f"{source} is ({', '.join(f'{length:g}' for length in taken)}); {WANTED}")
+    x, y, z = (abs(length) for length in taken)
+    if isinstance(values, (list, tuple)) and list(values) == [x, y, z]:
+        return (x, y, z), None
+    return (x, y, z), f"spacing came as {shown(values)}: taken as ({x:g}, {y:g}, {z:g}) mm along (x,y,z)"
+
+
+def _lengths(values: Any) -> list[float] | None:
+    """The numbers of a spacing in their order; None where these are no numbers."""
+    if isinstance(values, bool) or values is None:
+        return None
+    if isinstance(values, (int, float)):
+        return [float(values)] if abs(values) < 1e300 or values != values else None
+    if isinstance(values, str):
+        return _written(values)
+    if isinstance(values, Mapping):
+        named = {str(key).strip().lower(): value for key, value in values.items()}
+        return _lengths([named[key] for key in "xyz"]) if set(named) == set("xyz") else None
+    if not isinstance(values, (list, tuple)) or len(values) > MAX_TEXT:
+        return None
+    if len(values) == 1:
+        return _lengths(values[0])
+    if any(isinstance(value, (list, tuple)) and len(value) != 1 for value in values):
+        return None
+    found = [_lengths(value) for value in values]
+    return None if any(part is None or len(part) != 1 for part in found) else [p[0] for p in found if p]
+
+
+def _written(text: str) -> list[float] | None:
+    """The numbers of a text such as `0.8`, `(0.8, 0.8, 3.0) mm` or `0.8x0.8x3`."""
+    plain = text.strip().lower().removesuffix("mm").strip().strip("()[]").strip()
+    if len(plain) > MAX_TEXT or not re.fullmatch(rf"{LENGTH}(?:\s*[\s,;x×]\s*{LENGTH})*", plain):
+        return None
+    return [float(number) for number in re.findall(LENGTH, plain)]
