@@ -106,6 +106,12 @@ class Model:
         """What runs the networks."""
         return self.engine.runtime
 
+    def cancel(self) -> None:
+        """Stop what this model computes in other threads, at once or at the next window; then it is of no
+        more use.
+        """
+        self.runtime.cancel()
+
     def with_profile(self, **fields: Any) -> Model:
         """The same network with other fields of its profile."""
         engine = copy.copy(self.engine)

@@ -5,10 +5,11 @@ A further format is a file with its reader and its writer, and a line in `FORMAT
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol, Self
+from typing import IO, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -55,6 +56,15 @@ class CaseReader(Protocol):
         self, ids: Collection[int], shape: tuple[int, int, int], instance: bool
     ) -> FoundUserPrompts:
         """What the user gave beside or in the case; see `user_prompts.read_user_prompts`."""
+        ...
+
+
+@runtime_checkable
+class CountsPrompts(Protocol):
+    """What a reader may tell beside: without it a case is read in the time of one prompt."""
+
+    def count_prompts(self, prompts_file: Path | None = None, dataset: str | None = None) -> int | None:
+        """How many prompts `read` would find, without the volume; None where it would raise. Never raises."""
         ...
 
 
@@ -128,7 +138,8 @@ def read_shape(path: Path) -> tuple[int, ...] | None:
 
 def has_case(folder: Path, name: str) -> bool:
     """Whether there is a file of a case of this name."""
-    return any((folder / (name + suffix)).exists() for suffix in suffixes())
+    # os.path, as a Path's own question raises where a name is too long for the system.
+    return any(os.path.exists(folder / (name + suffix)) for suffix in suffixes())
 
 
 def is_user_prompts_file(path: Path) -> bool:
@@ -141,4 +152,4 @@ def side_files(path: Path) -> list[Path]:
     """The files beside a case that are read with it and are no cases: NAME.json, NAME.prompt.*."""
     name = case_name(path)
     beside = [prompts_file_beside(path, name), *user_prompts_files(path, name)]
-    return [file for file in beside if file.is_file()]
+    return [file for file in beside if os.path.isfile(file)]

@@ -13,6 +13,7 @@ from typing import IO, cast
 import numpy as np
 
 from vesal.inference.data.errors import NiftiError, UnreadableFileError
+from vesal.inference.io.files import open_regular_file
 
 SUFFIXES = (".nii.gz", ".nii")
 HEADER_BYTES = 348
@@ -78,7 +79,7 @@ def read_nifti(path: Path, wanted_dhw: tuple[int, int, int] | None = None) -> np
     """
     path = Path(path)
     try:
-        with path.open("rb") as raw:
+        with open_regular_file(path) as raw:
             packed = raw.read(2) == GZIP_MAGIC
             raw.seek(0)
             stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw) if packed else raw)

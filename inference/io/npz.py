@@ -11,9 +11,10 @@ import numpy as np
 from vesal.inference.data.case import Case, StoredNumbers
 from vesal.inference.data.errors import CaseError, PromptError, PromptFileError, SpacingError
 from vesal.inference.geometry.views import Sides
+from vesal.inference.io.files import open_regular_file
 from vesal.inference.io.intensity import check_dtype, prepare
 from vesal.inference.io.local_headers import shape_in_local_headers
-from vesal.inference.io.npz_archive import NpzArchive, open_regular_file
+from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.io.plain_pickle import load_plain
 from vesal.inference.io.prompt_files import (
     Prompts,
@@ -68,6 +69,13 @@ class NpzReader:
         except (OSError, ValueError):
             return None
         return shape if shape is not None and math.prod(shape) <= MAX_VOXELS else None
+
+    def count_prompts(self, prompts_file: Path | None = None, dataset: str | None = None) -> int | None:
+        """Number of prompts; None where they cannot be read, see `formats.CountsPrompts`."""
+        try:
+            return len(self._prompts(self._open(), prompts_file, dataset).sentences)
+        except (CaseError, OSError):
+            return None
 
     def read(self, prompts_file: Path | None = None, dataset: str | None = None) -> Case:
         """Read the case; other arrays of the npz are not touched. Every defect raises a `CaseError`."""

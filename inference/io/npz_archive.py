@@ -23,8 +23,8 @@ from vesal.inference.data.errors import (
     MissingKeyError,
     NotAnArchiveError,
     TruncatedArchiveError,
-    UnreadableFileError,
 )
+from vesal.inference.io.files import open_regular_file
 from vesal.inference.io.inflate import Inflated
 
 LOCAL_HEADER = b"PK\x03\x04"
@@ -124,7 +124,8 @@ class NpzArchive:
     def read_array(self, key: str, max_bytes: int, any_order: bool = False) -> np.ndarray:
         """Read one array of plain numbers or text, C-contiguous; object arrays are refused.
 
-        With `any_order` it stays in the order of axes that it is stored in, which takes no second copy. Nothing is allocated before the header's shape agrees with the size of the member and stays below
+        With `any_order` it stays in the order of axes that it is stored in, which takes no second copy.
+        Nothing is allocated before the header's shape agrees with the size of the member and stays below
         `max_bytes`.
         """
         with self._open_member(key) as stream:
@@ -214,19 +215,6 @@ class NpzArchive:
                 f"{self.path.name}: {what} cannot be read ({detail}); the file is cut short or damaged "
                 f"({self.path.stat().st_size} bytes). Copy or save it again."
             ) from error
-
-
-def open_regular_file(path: Path) -> IO[bytes]:
-    """Open a file for reading; raises UnreadableFileError where it is absent, or no file."""
-    if not path.is_file():
-        came = "is a folder or a special file" if path.exists() else "does not exist"
-        raise UnreadableFileError(f"{path} {came}; the path of an npz file is wanted.")
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise UnreadableFileError(
-            f"{path} cannot be opened: {error.strerror}. Check its permissions."
-        ) from error
 
 
 def _check_size(path: Path, key: str, header: ArrayHeader, max_bytes: int) -> None:

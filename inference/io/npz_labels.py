@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
 
+from vesal.inference.data.errors import CaseError
 from vesal.inference.io.deflate import write_zip
+from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.runtime.threads import in_slabs
 
 # Handed to the compressor at once: no second copy of the map.
@@ -31,3 +34,13 @@ def _npy(labels: np.ndarray, dtype: np.dtype) -> Iterator[np.ndarray]:
     plane_bytes = dtype.itemsize * max(1, planes[:1].size)
     for slab in in_slabs(len(planes), PART_BYTES // plane_bytes):
         yield np.ascontiguousarray(planes[slab], dtype).reshape(-1).view(np.uint8)
+
+
+def holds_npz_labels(path: Path, shape: tuple[int, ...] | None) -> bool:
+    """Whether a file is an npz with a label map of this shape; its voxels are not read. Never raises."""
+    try:
+        with NpzArchive(path) as archive:
+            header = archive.header("segs")
+            return header.shape == shape and header.dtype.kind == "u"
+    except (CaseError, OSError):
+        return False

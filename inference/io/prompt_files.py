@@ -18,8 +18,10 @@ from vesal.inference.data.errors import (
     PromptError,
     PromptFileError,
     PromptIdError,
+    UnreadableFileError,
     shown,
 )
+from vesal.inference.io.files import open_regular_file
 from vesal.inference.io.prompt_values import (
     INSTANCE_KEY,
     MODALITY_KEY,
@@ -275,18 +277,23 @@ def parse_prompts_json(text: str, source: str) -> Any:
         raise PromptFileError(f"{source}: the JSON cannot be read ({error}). {_WANTED}") from error
 
 
+def check_prompts_file(path: Path) -> None:
+    """Raise PromptFileError where a file of prompts for all cases cannot be read, or is not JSON."""
+    _read_json(path)
+
+
 def _read_json(path: Path) -> Any:
     try:
-        size = path.stat().st_size
-        if not path.is_file() or size > MAX_FILE_BYTES:
-            raise PromptFileError(
-                f"{path}: a JSON file of at most {MAX_FILE_BYTES} bytes is wanted, this has {size}."
-            )
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
+        with open_regular_file(path) as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (UnreadableFileError, OSError) as error:
+        raise PromptFileError(f"{error} A JSON file with prompts is wanted.") from error
+    if len(data) > MAX_FILE_BYTES:
         raise PromptFileError(
-            f"{path} cannot be read: {error.strerror}. Check path and permissions."
-        ) from error
+            f"{path} has more than {MAX_FILE_BYTES} bytes; a JSON file with prompts is wanted."
+        )
+    try:
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise PromptFileError(f"{path}: byte {error.start} is not UTF-8. Save the file as UTF-8.") from error
     return parse_prompts_json(text, path.name)

@@ -22,9 +22,9 @@ _NOT_SUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """An empty file for reading and writing that takes the place of `path` at the end of the `with`.
 
-    It is synchronised with the disk first, and has the permissions that the umask asks for. The folder is made where
-    it is not there, also where it vanished meanwhile. At an error, raised inside or of the system (OSError), nothing
-    is left and `path` stays as it was.
+    It is synchronised with the disk first, and has the permissions that the umask asks for. The folder is
+    made where it is not there, also where it vanished meanwhile. At an error, raised inside or of the system
+    (OSError), nothing is left and `path` stays as it was.
     """
     # A fixed short name: the file's own may be as long as the file system allows.
     temporary = path.parent / f".vesal-{secrets.token_hex(8)}.tmp"
@@ -66,7 +66,9 @@ def _created(path: Path) -> int:
 
 
 def _lock(file: IO[bytes]) -> None:
-    """Say to `sweep` that the file is being written; the system lets go when the process ends, however it does."""
+    """Say to `sweep` that the file is being written; the system lets go when the process ends, however it
+    does.
+    """
     with suppress(OSError, ImportError):
         import fcntl
 

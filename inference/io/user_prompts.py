@@ -8,6 +8,7 @@ the challenge's interactive track, `prev_pred`, `boxes` and `clicks`; see `user_
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ class _Reader:
         if self.beside is not None and key is not None:
             return read_mask_array(self.beside, key, self.shape, self.ids), self.beside.path.name
         for file in user_prompts_files(self.case, self.case.stem)[1:]:
-            if file.exists():
+            if os.path.lexists(file):
                 return read_nifti(file, self.shape), file.name
         if self.archive is None or KEY_IN_CASE not in self.archive:
             return None
@@ -159,7 +160,7 @@ def read_user_prompts(
     """
     beside = user_prompts_files(case, case.stem)[0]
     try:
-        with NpzArchive(beside) if beside.exists() else nullcontext() as opened:
+        with NpzArchive(beside) if os.path.lexists(beside) else nullcontext() as opened:
             return _Reader(case, ids, shape, instance, opened, archive).read()
     except CaseError as error:  # no archive: what it was to hold is not known
         why = f"{type(error).__name__}: {error}"

@@ -32,12 +32,15 @@ class CaseOutput:
     def write_zeros(self, shape: tuple[int, ...] | None, header: object = None) -> None:
         """Write zeros of the volume's shape, or of `UNKNOWN_SHAPE` where that is None.
 
-        `header` is the reader's header (`formats.CaseReader`). Never raises an error, as there is no further
+        Nothing happens where something is written already. `header` is the reader's header
+        (`formats.CaseReader`). Never raises an error, there is no further
         fallback: see the log and `written`.
         """
-        self.shape, self._header = shape, header
         with self._writing:
             self._check_open()
+            if self.written != NOTHING:
+                return
+            self.shape, self._header = shape, header
             self._zeros()
 
     def write_so_far(self, labels: np.ndarray) -> None:

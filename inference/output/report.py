@@ -47,8 +47,8 @@ def shortened(text: str) -> str:
 def report_places(outputs: Path, wanted: Path | None) -> tuple[Path, ...]:
     """Where the report may go, best first.
 
-    The requested file; else `report.json` beside the outputs, where the scorer does not read, or in them where they
-    are mounted (what lies beside is gone with the container); else the folder for temporary files.
+    The requested file; else `report.json` beside the outputs, where the scorer does not read, or in them
+    where they are mounted (what lies beside is gone with the container); else the folder for temporary files.
     """
     spare = tuple(
         Path(folder) / f"vesal-{FILE_NAME}"
@@ -82,8 +82,8 @@ def write_report(report: RunReport, outputs: Path, wanted: Path | None = None) -
 def _write(place: Path, text: str) -> None:
     """Write atomically: a reader sees the old file or the complete new one.
 
-    Names of files may hold bytes that are no UTF-8, and JSON halves of characters: both are written as JSON's own
-    escapes.
+    Names of files may hold bytes that are no UTF-8, and JSON halves of characters: both are written as JSON's
+    own escapes.
     """
     with replacing(place) as file:
         file.write(text.encode("utf-8", "backslashreplace"))

@@ -1,10 +1,16 @@
 """From the two paths of the command line to the cases: which file is read, and where its label map goes."""
 
+import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from vesal.inference.data.errors import UsageError
+from vesal.inference.io.files import kind_of
 from vesal.inference.io.formats import case_name, is_user_prompts_file, suffix_of, suffixes
+from vesal.inference.io.temporary import check_writable
+
+log = logging.getLogger("vesal")
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ def find_cases(inputs: Path, outputs: Path) -> tuple[CasePaths, ...]:
         raise UsageError(f"{inputs} is a folder but {outputs} names one file; give a folder for the outputs.")
     pairs = tuple(CasePaths(case, outputs if single else outputs / case.name) for case in cases)
     for pair in pairs:
-        if pair.output.resolve() == pair.input.resolve():
+        if os.path.realpath(pair.output) == os.path.realpath(pair.input):
             raise UsageError(
                 f"{pair.output} would replace the case it is made from; give another output folder."
             )
@@ -72,10 +78,17 @@ def list_cases(inputs: Path) -> list[Path]:
 
 
 def _is_case(path: Path) -> bool:
-    """Whether an entry is a case: a file or a link, also a broken one, which is then reported."""
+    """Whether an entry is a case: a file or a link, also one that leads nowhere, which is then reported.
+
+    What is named like a case and is none is told.
+    """
     if suffix_of(path) is None or path.name[0] in ".~" or is_user_prompts_file(path):
         return False
-    return path.is_file() or _is_broken_link(path)
+    kind = kind_of(path)
+    if kind is None or kind.startswith("a link"):
+        return True
+    log.warning("%s is %s and no case; it is skipped", path, kind)
+    return False
 
 
 def _wanted() -> str:
@@ -83,16 +96,19 @@ def _wanted() -> str:
     return " or ".join(f"NAME{suffix}" for suffix in suffixes())
 
 
-def _is_broken_link(path: Path) -> bool:
-    """Whether the path is a link that leads nowhere."""
-    return path.is_symlink() and not path.exists()
-
-
 def _make_folder(folder: Path) -> None:
-    """Make the folder of the outputs, parents included."""
+    """Make the folder of the outputs, parents included, and see whether it can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
             f"the output folder {folder} cannot be made ({error.strerror}); give another one."
+        ) from None
+    try:
+        check_writable(folder)
+    except OSError as error:
+        raise UsageError(
+            f"no file can be written in the output folder {folder} ({error.strerror}) by the user "
+            f"{os.getuid()}; give "
+            "another one, open it (chmod 777), or run as its owner (--user of docker and podman)."
         ) from None

@@ -49,16 +49,23 @@ class CaseRecord:
         self.finished = False
         self.step_now = ""
         self._min_clock: Clock | None = None
+        self._seconds: float | None = None
         self._seconds_of: dict[str, float] = {}
         self._closed: CaseReport | None = None
 
     def begin(self, started: float, seconds: float | None) -> None:
         """Start the case; `seconds` is its budget, None: by its number of prompts."""
-        self.started = started
-        self._min_clock = Clock(case_budget_s(1, seconds), started, self.now)
+        self.started, self._seconds = started, seconds
+        self.expect(1)
+
+    def expect(self, prompts: int | None) -> None:
+        """Set the clock by the number of prompts, before they are parsed; None: not known, it stays."""
+        assert self.started is not None
+        if prompts is not None:
+            self._min_clock = Clock(case_budget_s(prompts, self._seconds), self.started, self.now)
 
     def deadline(self) -> float:
-        """Moment at which the case is ended with what is on disk; before parsing that of one prompt."""
+        """Moment at which the case is ended with what is on disk; for one prompt until they are counted."""
         clock = self.clock or self._min_clock
         assert clock is not None
         return clock.deadline()

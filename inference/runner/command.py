@@ -18,8 +18,8 @@ WRONG_USAGE = 2
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code.
 
-    0 all good, 1 some case fell back, 2 wrong usage, weights or runtime, with nothing written, 130 stopped from the keyboard, 143 by
-    SIGTERM.
+    0 all good, 1 some case fell back, 2 wrong usage, weights or runtime, with nothing written, 130 stopped
+    from the keyboard, 143 by SIGTERM.
     """
     open_standard_streams()
     logs.set_up()
@@ -42,8 +42,8 @@ def main(arguments: Sequence[str]) -> int:
 def open_standard_streams() -> None:
     """Give the null device the place of standard streams that are closed.
 
-    Else the next file that is opened, a label map or a volume, gets the number of one of them, and libraries write
-    their messages into it.
+    Else the next file that is opened, a label map or a volume, gets the number of one of them, and libraries
+    write their messages into it.
     """
     for number in range(3):
         try:

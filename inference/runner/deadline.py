@@ -8,6 +8,7 @@ ends, but can write nothing any more (see ``output.case_output``).
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from collections.abc import Callable
@@ -29,7 +30,8 @@ def run_until(
         now: the clock.
 
     Returns:
-        True where the work has ended, False where it was abandoned.
+        True where the work has ended, False where it was abandoned: then its thread gets a ``CaseAbandoned``
+        as soon as it runs Python, so that it does not go on computing beside the next case.
 
     Raises:
         what ``work`` raised, or what a signal handler raises while waiting; then the work is abandoned too.
@@ -47,10 +49,20 @@ def run_until(
         finally:
             ended.set()
 
-    threading.Thread(target=carry_out, name="case", daemon=True).start()
+    thread = threading.Thread(target=carry_out, name="case", daemon=True)
+    thread.start()
     while not ended.wait(max(0.0, min(LISTEN_S, deadline() - now()))):
         if now() >= deadline() and not ended.is_set():
+            _interrupt(thread)
             return False
     if errors:
         raise errors[0]
     return True
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    """Raise ``CaseAbandoned`` in a thread before its next bytecode; what runs in a library is not reached."""
+    if thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident), ctypes.py_object(CaseAbandoned)
+        )

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,7 +21,10 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.errors import VesalError
 from vesal.inference.data.results import OK, CaseReport, RunReport
 from vesal.inference.data.terms import OFF
-from vesal.inference.io.formats import CaseReader, open_case, read_shape
+from vesal.inference.io.formats import CaseReader, CountsPrompts, open_case, read_shape
+from vesal.inference.io.npz_labels import holds_npz_labels
+from vesal.inference.io.prompt_files import check_prompts_file
+from vesal.inference.io.temporary import sweep
 from vesal.inference.output.case_output import NOTHING
 from vesal.inference.output.logs import bar
 from vesal.inference.output.report import write_report
@@ -31,6 +34,7 @@ from vesal.inference.runner.case_paths import find_cases
 from vesal.inference.runner.case_record import CaseRecord
 from vesal.inference.runner.deadline import run_until
 from vesal.inference.runner.settings import Settings
+from vesal.inference.runtime.choice import check_runtime
 from vesal.inference.runtime.machine import peak_mb, processor
 from vesal.inference.timing.clock import Clock, case_budget_s
 
@@ -62,20 +66,21 @@ def run(
 
     `open_model` (by default `api.load`) is called when the first case needs it, and once more after each
     abandoned case. `started` is the moment of the clock `now` from which the first case's time counts, by
-    default the present one. Every case has a valid output afterwards, also when SIGTERM came.
-    Raises UsageError, with nothing written, where the paths cannot be used, and ProfileError where there are
-    no such weights, or their profile is wrong.
+    default the present one. Every case has a valid output afterwards, also when SIGTERM came; from before the
+    first case is read on they are zeros, so that a run which is killed leaves none out. Raises UsageError
+    where the paths cannot be used, and what `check_settings` raises, with nothing written.
     """
     started = now() if started is None else started
     if open_model is None:
-        _check_weights(settings)
+        check_settings(settings)
     records = [CaseRecord(paths, now) for paths in find_cases(settings.inputs, settings.outputs)]
+    sweep(records[0].paths.output.parent)
     model = LazyModel(settings, open_model or _open_model)
     with _terminable():
         try:
             # Blocked by `command` until the cases are known, so that the earliest SIGTERM leaves outputs.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-            _run_all(records, settings, model, started)
+            _run_all(records, settings, model, started + _write_all_zeros(records))
             code = ALL_GOOD if all(record.close().state == OK for record in records) else FELL_BACK
             ended = "all cases done"
             _block_signals()
@@ -124,21 +129,34 @@ class LazyModel:
         return self.model
 
     def abandon(self) -> None:
-        """Open another one next time: an abandoned case still uses this one."""
+        """Stop what this one computes for an abandoned case; the next case opens another one."""
+        if self.model is not None and not self._in_use:
+            self.model.cancel()
         self._in_use = True
 
 
-def _check_weights(settings: Settings) -> None:
-    """Read the profile, without its weights, and look for the files it needs. Raises ProfileError."""
+def check_settings(settings: Settings) -> None:
+    """Find the mistakes that would cost every case before anything is written.
+
+    Raises:
+        ProfileError: there are no such weights, or files are missing. Damaged ones cost each case its result,
+        as
+            hashing gigabytes has to wait until outputs are there.
+        RuntimeChoiceError: the runtime that is wanted does not start here, or none is installed.
+        PromptFileError: the file of prompts cannot be read, or is not JSON.
+    """
     from vesal.inference.engine import TEXT_WEIGHTS
     from vesal.inference.families.registry import check_profile
     from vesal.inference.planning.profile import read_profile
     from vesal.inference.planning.weights_folder import weights_folder
     from vesal.inference.prompts.sentence_encoder import check_text_weights
 
+    if settings.prompts is not None:
+        check_prompts_file(settings.prompts)
     capabilities = check_profile(read_profile(weights_folder(settings.weights), check_digests=False))
     if not capabilities.open_vocabulary:
         check_text_weights(TEXT_WEIGHTS)
+    check_runtime(settings.runtime, settings.threads)
 
 
 def _open_model(settings: Settings) -> "Model":
@@ -148,6 +166,37 @@ def _open_model(settings: Settings) -> "Model":
     return load(
         settings.weights, threads=settings.threads, runtime=settings.runtime, mask_stage=settings.hybrid
     )
+
+
+def _write_all_zeros(records: Sequence[CaseRecord]) -> float:
+    """Write zeros for every case where there are several; return the seconds that this took.
+
+    A label map of an earlier run stays until the case's turn, if it has the right shape.
+
+    They are on nobody's account: a case's limit leaves `clock.OUTSIDE_S` to what surrounds it. A file that is
+    not read in `SHAPE_S` gets its zeros when its turn comes.
+    """
+    if len(records) == 1:
+        return 0.0
+    began = records[0].now()
+    for record in records:
+        start = record.now()
+        with suppress(Exception):  # told when the case is run
+            run_until(partial(_write_zeros, record), lambda start=start: start + SHAPE_S, record.now)  # type: ignore[misc]
+    return records[0].now() - began
+
+
+def _write_zeros(record: CaseRecord) -> None:
+    with open_case(record.paths.input) as reader:
+        if not holds_npz_labels(record.paths.output, reader.shape):
+            _zeros_of(record, reader)
+
+
+def _zeros_of(record: CaseRecord, reader: CaseReader) -> None:
+    """Write the zeros of a case that is open, unless they are there."""
+    if record.output.written == NOTHING:
+        with record.step("zeros"):
+            record.output.write_zeros(reader.shape, reader.header)
 
 
 def _run_all(records: Sequence[CaseRecord], settings: Settings, model: LazyModel, started: float) -> None:
@@ -164,12 +213,16 @@ def _run_case(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
     """Run one case: write zeros at once, then its result. An error ends this case only."""
     try:
         with open_case(record.paths.input) as reader:
-            with record.step("zeros"):
-                record.output.write_zeros(reader.shape, reader.header)
+            _zeros_of(record, reader)
+            # The prompts first: their number decides how long the volume may take.
+            if isinstance(reader, CountsPrompts):
+                record.expect(reader.count_prompts(settings.prompts, settings.dataset))
             with record.step("read"):
                 _read(record, reader, settings)
         _segment(record, settings, model)
     except Exception as error:
+        if record.closed:
+            return  # it was abandoned, which the main thread has told; what it computed was cancelled
         log.exception("case %s fell back, its output holds %s", record.paths.name, record.output.written)
         record.error = f"{type(error).__name__}: {error}"
     _log_end(record, record.close())
@@ -225,7 +278,12 @@ def _segment(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
         opened = model()
     with record.step("segment"):
         result = opened.segment_case(
-            case, record.prompts, clock, record.output.write_so_far, watch=record.watch
+            case,
+            record.prompts,
+            clock,
+            record.output.write_so_far,
+            watch=record.watch,
+            progress=lambda done: not record.closed,
         )
     record.stages, record.ladder = tuple(result.stages), tuple(result.ladder)
     record.fallbacks += result.fallbacks

@@ -55,6 +55,10 @@ class Runtime(Protocol):
         """
         ...
 
+    def cancel(self) -> None:
+        """Stop what its graphs compute in other threads, which raise there; it cannot be used afterwards."""
+        ...
+
 
 def choose_runtime(prefer: str | None = None, threads: int | None = None) -> Runtime:
     """Open the runtime that suits the machine, or the one that `prefer` names.
@@ -78,6 +82,17 @@ def choose_runtime(prefer: str | None = None, threads: int | None = None) -> Run
         "No runtime for the networks is installed or starts" + "".join(f"; {text}" for text in skipped) + ". "
         "Install openvino (CPU), onnxruntime-gpu (NVIDIA) or onnxruntime."
     )
+
+
+def check_runtime(prefer: str | None = None, threads: int | None = None) -> None:
+    """Raise RuntimeChoiceError where `choose_runtime` would, as far as that shows without opening one.
+
+    One that was asked for by name is opened.
+    """
+    if prefer not in (None, "auto"):
+        choose_runtime(prefer, threads)
+    elif not (_installed("openvino") or _installed("onnxruntime")):
+        choose_runtime(prefer, threads)  # it says what to install
 
 
 def _candidates() -> list[tuple[str, str]]:

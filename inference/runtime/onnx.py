@@ -60,6 +60,8 @@ class OnnxRuntime:
             RuntimeError,
         )
         self.threads = threads
+        # Shared by all runs: where it says `terminate`, each ends before its next node.
+        self._run_options = onnxruntime.RunOptions()
         self.reason = f"{reason}; fp32, the precision of the graphs"
 
     def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> "OnnxGraph":
@@ -75,7 +77,11 @@ class OnnxRuntime:
         options.log_severity_level = _ERRORS_ONLY
         # Threads that spin while they wait take their processor from resampling and filtering.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return OnnxGraph(self._session(Path(path), options), Path(path), self._native)
+        return OnnxGraph(self._session(Path(path), options), Path(path), self._native, self._run_options)
+
+    def cancel(self) -> None:
+        """See ``choice.Runtime``."""
+        self._run_options.terminate = True
 
     def _session(self, path: Path, options: Any) -> Any:
         if not path.is_file():
@@ -118,9 +124,9 @@ class CudaRuntime(OnnxRuntime):
 class OnnxGraph:
     """One ONNX graph in a session of ONNX Runtime."""
 
-    def __init__(self, session: Any, path: Path, native: Any) -> None:
+    def __init__(self, session: Any, path: Path, native: Any, run_options: Any = None) -> None:
         """Read names and types out of the session; `native` is the compiled module with its errors."""
-        self._session, self._path = session, path
+        self._session, self._path, self._run_options = session, path, run_options
         self._wrong_input = (native.InvalidArgument, ValueError)
         self._may_be_memory = (native.Fail, native.RuntimeException)
         self._types: dict[str, Any] = {port.name: _DTYPES[port.type] for port in session.get_inputs()}
@@ -138,7 +144,7 @@ class OnnxGraph:
             name: np.ascontiguousarray(inputs[name], dtype) for name, dtype in self._types.items()
         }
         try:
-            results = self._session.run(self.outputs, arrays)
+            results = self._session.run(self.outputs, arrays, self._run_options)
         except self._wrong_input as error:
             raise ProfileError(f"{self._path} cannot be run on {describe(arrays)}: {error}") from error
         except self._may_be_memory as error:

@@ -86,6 +86,10 @@ class FakeModel:
         self.budgets: list[float] = []
         self.released = threading.Event()
 
+    def cancel(self) -> None:
+        """Let go of a case that was abandoned."""
+        self.released.set()
+
     def runtime_report(self) -> dict[str, object]:
         """What the report tells of it."""
         return {"name": "fake", "reason": "it needs none", "precision": "fp32", "threads": 1}
@@ -97,6 +101,7 @@ class FakeModel:
         clock: Clock,
         save: Callable[[np.ndarray], None],
         watch: Callable[[object], None],
+        progress: object = None,
     ) -> SimpleNamespace:
         """Find the cube in one stage."""
         self.budgets.append(clock.budget_s)

@@ -53,21 +53,22 @@ def counted(path: Path) -> Iterator[list[str]]:
         opened = None
 
 
-def test_the_command_opens_a_case_once(tmp_path: Path) -> None:
-    """For the zeros, the volume, the prompts and the mask in it; and a second case once more."""
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_the_command_opens_a_case_once(tmp_path: Path, names: str) -> None:
+    """For zeros, volume, prompts and the mask in it; of several cases the zeros of all come first."""
     mask = np.zeros(SHAPE, np.uint8)
     mask[CUBE] = 1
     (tmp_path / "in").mkdir()
-    for name in "ab":
+    for name in names:
         path = write_case(tmp_path / "in" / f"{name}.npz")
         with np.load(path, allow_pickle=True) as archive:
             arrays = dict(archive)
         np.savez_compressed(path, **arrays, prev_pred=mask)
     with counted(tmp_path / "in" / "a.npz") as times:
         assert run(Settings(tmp_path / "in", tmp_path / "out"), Opener()) == 0
-    assert len(times) == 1
+    assert len(times) == len(names)
     report = (tmp_path / "report.json").read_text()
-    assert report.count("a mask is given for the prompts 1 ") == 2
+    assert report.count("a mask is given for the prompts 1 ") == len(names)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vesal.inference.data.errors import LabelMapError
-from vesal.inference.io import label_writer as write
+from vesal.inference.io import temporary
 from vesal.inference.io.label_writer import write_label_map
 
 
@@ -82,7 +82,7 @@ def test_failure_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch):
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write.os, "fsync", full)
+    monkeypatch.setattr(temporary.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_label_map(tmp_path / "a.npz", np.zeros((2, 2, 2), np.uint8))
     assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
@@ -93,7 +93,7 @@ def test_folder_without_fsync_is_written_all_the_same(tmp_path, monkeypatch):
     def unknown(_: int) -> None:
         raise OSError(22, "Invalid argument")
 
-    monkeypatch.setattr(write.os, "fsync", unknown)
+    monkeypatch.setattr(temporary.os, "fsync", unknown)
     write_label_map(tmp_path / "a.npz", np.ones((2, 2, 2), np.uint8))
     assert np.load(tmp_path / "a.npz")["segs"].all()
 

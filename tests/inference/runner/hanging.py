@@ -22,7 +22,7 @@ import numpy as np
 from tests.inference.fake_models import Bright, make_engine
 from tests.inference.fakes import SAFETY_S
 from vesal.inference.api import Model
-from vesal.inference.io import label_writer as write
+from vesal.inference.io import temporary as write
 from vesal.inference.io.npz import NpzReader
 from vesal.inference.output import case_output as output
 from vesal.inference.runner import command as program
@@ -122,7 +122,8 @@ class Hang:
             return bright(inputs)
 
         engine = make_engine(graph)
-        for name, value in (("reason", "it needs none"), ("precision", "fp32"), ("threads", 1)):
+        facts = {"reason": "it needs none", "precision": "fp32", "threads": 1, "cancel": lambda: None}
+        for name, value in facts.items():
             setattr(engine.runtime, name, value)
         return Model(engine, threads=1)
 

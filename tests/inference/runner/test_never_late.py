@@ -11,7 +11,7 @@ import pytest
 
 from tests.inference.fakes import read_output
 from tests.inference.simulated import Cost, SlowNet, World, make_setting, simulate
-from vesal.inference.io import label_writer as write
+from vesal.inference.io import temporary
 from vesal.inference.runtime.threads import limit_threads
 
 RUNS = 1000
@@ -23,7 +23,7 @@ NO_LIMIT_S = 1e6
 @pytest.fixture(autouse=True)
 def on_one_core_without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Thousands of small files: what is tested is when they are written."""
-    monkeypatch.setattr(write, "_synchronise", lambda file: None)
+    monkeypatch.setattr(temporary, "_synchronise", lambda file: None)
     limit_threads(1)
     yield
     limit_threads(None)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.inference.fakes import CUBE, SHAPE, Opener, read_output, write_case
 from vesal.inference.data.errors import ProfileError
+from vesal.inference.io.label_writer import write_label_map
 from vesal.inference.output import logs
 from vesal.inference.runner.run import run as run_with_clock
 from vesal.inference.runner.settings import Settings
@@ -195,15 +196,24 @@ def test_sigterm_leaves_valid_outputs(folders: tuple[Path, Path]) -> None:
 
 
 def test_the_keyboard_stops_without_touching_other_cases(folders: tuple[Path, Path]) -> None:
-    """A person who stops a run keeps what earlier runs made of the cases that did not come up."""
+    """A person who stops a run keeps what earlier runs made of the cases that did not come up.
+
+    What is no label map of the case's shape is none of theirs: it has become zeros.
+    """
     inputs, outputs = folders
     write_case(inputs / "a.npz", 207)
-    write_case(inputs / "b.npz")
+    for name in "bcd":
+        write_case(inputs / f"{name}.npz")
     outputs.mkdir()
-    (outputs / "b.npz").write_bytes(b"from an earlier run")
+    earlier = expected(9)
+    write_label_map(outputs / "b.npz", earlier)
+    write_label_map(outputs / "c.npz", earlier[1:])
+    (outputs / "d.npz").write_bytes(b"cut by another program")
     assert run(Settings(inputs, outputs), Opener()) == 130
     np.testing.assert_array_equal(read_output(outputs / "a.npz"), expected())
-    assert (outputs / "b.npz").read_bytes() == b"from an earlier run"
+    np.testing.assert_array_equal(read_output(outputs / "b.npz"), earlier)
+    for name in "cd":
+        np.testing.assert_array_equal(read_output(outputs / f"{name}.npz"), 0 * earlier)
 
 
 def test_the_dataset_tells_the_modality_of_its_bare_names(folders: tuple[Path, Path]) -> None:
