@@ -47,6 +47,10 @@ class TruncatedArchiveError(CaseError):
     """The archive began as a zip but is cut short or damaged."""
 
 
+class TooManyArraysError(CaseError):
+    """The archive's table of members is longer than what is read."""
+
+
 class MissingKeyError(CaseError, KeyError):
     """An array that the case needs is not in the archive."""
 
@@ -65,6 +69,10 @@ class VolumeShapeError(CaseError):
 
 class EmptyVolumeError(VolumeShapeError):
     """An axis of the volume has length 0."""
+
+
+class VolumeSizeError(CaseError):
+    """The volume is larger than what is read, or than the memory can hold."""
 
 
 class IntensityError(CaseError):
@@ -93,6 +101,10 @@ class MaskError(UserPromptError):
 
 class MaskShapeError(MaskError):
     """A mask is not on the volume's grid."""
+
+
+class MaskSizeError(MaskError):
+    """A mask is larger than what the memory can hold."""
 
 
 class MaskTypeError(MaskError):
@@ -129,6 +141,14 @@ class PromptIdError(PromptError):
 
 class PromptTextError(PromptError):
     """A prompt's sentence is not text, or blank."""
+
+
+class SentenceLengthError(PromptTextError):
+    """A prompt's sentence is too long to be one."""
+
+
+class TooManyPromptsError(PromptError):
+    """There are more prompts, or keys, than are read."""
 
 
 class InstanceLabelError(PromptError):

@@ -13,6 +13,14 @@ from vesal.inference.data.errors import CaseError, PromptError, PromptFileError,
 from vesal.inference.geometry.views import Sides
 from vesal.inference.io.files import open_regular_file
 from vesal.inference.io.intensity import check_dtype, prepare
+from vesal.inference.io.limits import (
+    MAX_LENGTHS,
+    MAX_PROMPT_BYTES,
+    MAX_SPACING_BYTES,
+    MAX_VOLUME_BYTES,
+    MAX_VOXELS,
+    check_volume,
+)
 from vesal.inference.io.local_headers import shape_in_local_headers
 from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.io.plain_pickle import load_plain
@@ -24,14 +32,6 @@ from vesal.inference.io.prompt_files import (
 )
 from vesal.inference.io.user_prompts import FoundUserPrompts, read_user_prompts
 from vesal.inference.io.volume_axes import WANTED, spacing_xyz, volume_shape
-
-# The challenge gives a container 32 GB; a volume of 8 GiB is the most that leaves room to work.
-MAX_VOLUME_BYTES = 8 * 1024**3
-# A larger volume than can be read is not believed: the caller will write that many zeros.
-MAX_VOXELS = MAX_VOLUME_BYTES
-MAX_SMALL_BYTES = 16 * 1024**2  # prompts; the challenge's have a few kilobytes
-MAX_SPACING_BYTES = 64 * 1024
-MAX_LENGTHS = 16  # of a spacing, in any notation
 
 
 class NpzReader:
@@ -83,6 +83,8 @@ class NpzReader:
         header = archive.header("imgs")
         check_dtype(name, header.dtype)
         shape, shape_note = volume_shape(name, header.shape)
+        if header.promised_bytes == header.data_bytes:  # else reading it says so
+            check_volume(name, shape, header.dtype)
         spacing_dhw_mm, spacing_note = _read_spacing(archive)
         prompts = self._prompts(archive, prompts_file, dataset)
         is_prepared = header.dtype == np.uint8
@@ -168,12 +170,12 @@ def _prompts_of_npz(archive: NpzArchive, dataset: str | None) -> Prompts:
         raise archive.missing("text_prompts", advice)
     name, header = archive.path.stem, archive.header("text_prompts")
     if header.dtype == object:
-        content = load_plain(archive.read_raw("text_prompts", MAX_SMALL_BYTES)[1], source)
+        content = load_plain(archive.read_raw("text_prompts", MAX_PROMPT_BYTES)[1], source)
         is_wrapped = isinstance(content, list) and len(content) == 1  # an array of shape (1,), not ()
         content = content[0] if is_wrapped else content
     elif header.dtype.kind in "US":
         try:
-            texts = archive.read_array("text_prompts", MAX_SMALL_BYTES).ravel().tolist()
+            texts = archive.read_array("text_prompts", MAX_PROMPT_BYTES).ravel().tolist()
             content = [text.decode() if isinstance(text, bytes) else text for text in texts]
         except ValueError as error:
             raise PromptFileError(f"{source}: the text cannot be decoded ({error}); {wanted}") from error

@@ -22,13 +22,19 @@ from vesal.inference.data.errors import (
     CaseError,
     MissingKeyError,
     NotAnArchiveError,
+    TooManyArraysError,
     TruncatedArchiveError,
+    shown,
 )
 from vesal.inference.io.files import open_regular_file
 from vesal.inference.io.inflate import Inflated
+from vesal.inference.io.limits import MAX_DIRECTORY_BYTES
 
 LOCAL_HEADER = b"PK\x03\x04"
-EMPTY_ARCHIVE = b"PK\x05\x06"
+EMPTY_ARCHIVE = END = b"PK\x05\x06"
+END_BYTES = 22 + 65535 + 76
+"""The end of an archive with the longest comment, and what is before it where sizes take 64 bits."""
+WIDE_END, WIDE_END_BYTES, WIDE_LOCATOR_BYTES = b"PK\x06\x06", 56, 20
 
 # The zip module's LZMA and bzip2 readers expand all the compressed bytes they are handed, whatever size was
 # promised. Small portions keep the overshoot of a forged member to a few hundred megabytes.
@@ -113,7 +119,7 @@ class NpzArchive:
 
     def missing(self, key: str, advice: str) -> MissingKeyError:
         """Return the error that says that `key` is not there, which keys are, and what to do."""
-        there = ", ".join(f"'{name}'" for name in self.keys[:20]) or "no arrays at all"
+        there = ", ".join(shown(name, 40) for name in self.keys[:20]) or "no arrays at all"
         return MissingKeyError(f"{self.path.name}: no array '{key}'; the file has {there}. {advice}")
 
     def header(self, key: str) -> ArrayHeader:
@@ -124,9 +130,8 @@ class NpzArchive:
     def read_array(self, key: str, max_bytes: int, any_order: bool = False) -> np.ndarray:
         """Read one array of plain numbers or text, C-contiguous; object arrays are refused.
 
-        With `any_order` it stays in the order of axes that it is stored in, which takes no second copy.
-        Nothing is allocated before the header's shape agrees with the size of the member and stays below
-        `max_bytes`.
+        With `any_order` its axes keep the order in which they are stored, which takes no second copy. Nothing
+        is allocated before the header's shape agrees with the size of the member and stays below `max_bytes`.
         """
         with self._open_member(key) as stream:
             header = self._header(key, stream)
@@ -169,6 +174,7 @@ class NpzArchive:
                 "Save the case with numpy.savez_compressed(path, imgs=..., spacing=..., text_prompts=...)."
             )
         with self._blame("its table of members"):
+            _check_directory(self.path, self._file)
             return zipfile.ZipFile(self._file)
 
     @contextmanager
@@ -228,6 +234,25 @@ def _check_size(path: Path, key: str, header: ArrayHeader, max_bytes: int) -> No
         raise ArrayHeaderError(
             f"{path.name}: array '{key}' of shape {header.shape} takes {header.promised_bytes} bytes; "
             f"at most {max_bytes} are read. Crop or resample it."
+        )
+
+
+def _check_directory(path: Path, file: IO[bytes]) -> None:
+    """Raise TooManyArraysError where the table of members is too long to be read (APPNOTE 4.3.14, 4.3.16)."""
+    size = file.seek(0, io.SEEK_END)
+    start = max(0, size - END_BYTES)
+    file.seek(start)
+    tail = file.read(END_BYTES)
+    at = tail.rfind(END)
+    table = int.from_bytes(tail[at + 12 : at + 16], "little") if at >= 0 else 0
+    wide = at - WIDE_LOCATOR_BYTES - WIDE_END_BYTES
+    if wide >= 0 and tail[wide : wide + 4] == WIDE_END:
+        table = max(table % 0xFFFFFFFF, int.from_bytes(tail[wide + 40 : wide + 48], "little"))
+    file.seek(0)
+    if table > MAX_DIRECTORY_BYTES:
+        raise TooManyArraysError(
+            f"{path.name}: its table of arrays has {table} bytes; at most {MAX_DIRECTORY_BYTES} are read. "
+            "Save imgs, spacing and text_prompts alone."
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vesal.inference.data.errors import PromptError, UnsafePickleError, shown
+from vesal.inference.io.limits import MAX_OPCODES
 
 Finder = Callable[[str, str], Callable[..., Any]]
 
@@ -55,7 +56,11 @@ class PickleReader:
 
     def read(self, data: bytes) -> Any:
         """Return the value that the pickle `data` describes."""
-        for opcode, argument, _ in pickletools.genops(data):
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+            if number == MAX_OPCODES:
+                raise PromptError(
+                    f"the pickle has more than {MAX_OPCODES} steps; a few per prompt are wanted."
+                )
             if opcode.name == "STOP":
                 return self._stack.pop()
             self._step(opcode.name, argument)

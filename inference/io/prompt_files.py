@@ -22,6 +22,7 @@ from vesal.inference.data.errors import (
     shown,
 )
 from vesal.inference.io.files import open_regular_file
+from vesal.inference.io.limits import MAX_FILE_BYTES, MAX_NOTATION, check_content
 from vesal.inference.io.prompt_values import (
     INSTANCE_KEY,
     MODALITY_KEY,
@@ -31,12 +32,6 @@ from vesal.inference.io.prompt_values import (
     parse_instance,
     parse_sentence,
 )
-
-# The challenge's own file has 0.2 MB.
-MAX_FILE_BYTES = 64 * 1024 * 1024
-
-# A dict that was saved by its Python notation; the parser of Python is not asked for more.
-MAX_NOTATION = 64 * 1024
 
 WRAPPERS = ("text_prompts", "prompts")
 """Keys under which alone all prompts may stand."""
@@ -76,6 +71,7 @@ def parse_prompts_dict(content: Any, source: str, strict: bool = False) -> Promp
     """
     if not isinstance(content, dict):
         raise PromptFileError(f"{source}: the prompts are a {type(content).__name__}. {_WANTED}")
+    check_content(content, source)
     sentences, problems = _parse_all(content, source)
     if not sentences and not problems:
         raise NoPromptsError(f"{source}: there is no prompt among {_listed(content)}. {_WANTED}")
@@ -108,6 +104,7 @@ def parse_prompts(
     Raises:
         PromptError: these are no prompts, or none of them can be used.
     """
+    check_content(content, source)
     content = _unwrapped(content)
     if not by_name and isinstance(content, (list, tuple)) and any(isinstance(v, str) for v in content):
         numbered = parse_prompts_dict(dict(enumerate(content, 1)), source)

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from vesal.inference.data.errors import InstanceLabelError, PromptIdError, PromptTextError, shown
+from vesal.inference.io.limits import check_sentence
 
 # Label maps are written with at most 16 bits, and the scorer knows no more than 8.
 MAX_ID = 65535
@@ -71,6 +72,7 @@ def parse_sentence(value: Any, key: Any, source: str) -> str:
             f"{source}: the sentence of prompt {shown(key)} is {shown(value)}, "
             f"a {type(value).__name__}; text is wanted. Say what to segment."
         )
+    check_sentence(sentence, f"{source}: prompt {shown(key)}")
     if not sentence.strip():
         raise PromptTextError(f"{source}: the sentence of prompt {shown(key)} is blank. Say what to segment.")
     # JSON can spell half characters ('\\ud800') that nothing further down can encode.

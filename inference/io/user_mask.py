@@ -12,6 +12,7 @@ import numpy as np
 
 from vesal.inference.data.errors import MaskIdError, MaskShapeError, MaskTypeError
 from vesal.inference.data.user_prompts import UserMask
+from vesal.inference.io.limits import check_mask_size
 from vesal.inference.io.npz_archive import NpzArchive
 
 WANTED = "whole numbers from 0 to 65535, the ids of prompts, are wanted. Save it as uint8."
@@ -27,6 +28,7 @@ def read_mask_array(
 
     Raises:
         MaskShapeError, MaskTypeError: it has not the volume's `shape` (D,H,W), or holds no numbers.
+        MaskSizeError: it does not fit into memory beside the volume.
         CaseError: it cannot be read.
     """
     header, source = archive.header(key), f"{archive.path.name}: '{key}'"
@@ -35,6 +37,7 @@ def read_mask_array(
     is_further = one and len(header.shape) > len(shape)
     check_mask_header(source, shape if stacked or is_further else header.shape, header.dtype, shape)
     count = len(ids) if stacked else 1
+    check_mask_size(source, count * math.prod(shape) * header.dtype.itemsize, math.prod(shape))
     values = archive.read_array(key, count * math.prod(shape) * header.dtype.itemsize)
     return _joined(values, sorted(ids)) if stacked else values.reshape(shape)
 

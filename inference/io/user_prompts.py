@@ -30,6 +30,7 @@ from vesal.inference.data.user_prompts import (
 )
 from vesal.inference.geometry.views import Sides
 from vesal.inference.io import user_boxes, user_points
+from vesal.inference.io.limits import MAX_PROMPT_BYTES
 from vesal.inference.io.nifti import SUFFIXES, read_nifti
 from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.io.plain_pickle import load_plain
@@ -44,8 +45,6 @@ MASK_KEYS = ("mask", "prev_pred", "segs")
 BOX_KEYS = ("boxes",)
 POINT_KEYS = ("clicks", "points")
 """Best first."""
-MAX_BYTES = 1024**2
-"""Of boxes, and of points: those of the challenge take 240 bytes each. A forged pickle may take 3 s."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ def _plain_values(archive: NpzArchive, key: str, source: str, notation: Notation
     """Lists, dicts and numbers of an array of numbers or of objects."""
     dtype = archive.header(key).dtype
     if dtype.hasobject:
-        return load_plain(archive.read_raw(key, MAX_BYTES)[1], source, notation.wanted)
+        return load_plain(archive.read_raw(key, MAX_PROMPT_BYTES)[1], source, notation.wanted)
     if dtype.kind not in "iuf":
         raise notation.refused(source, f"an array of dtype {dtype}")
-    return archive.read_array(key, MAX_BYTES).tolist()
+    return archive.read_array(key, MAX_PROMPT_BYTES).tolist()

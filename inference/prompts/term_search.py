@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from vesal.inference.io.limits import MAX_SENTENCE
+
 T = TypeVar("T")
 
 WORD = re.compile(r"[^\W_]+")
@@ -16,8 +18,12 @@ MAX_WORDS = 256
 
 
 def split_words(text: str) -> tuple[str, ...]:
-    """Runs of letters and digits, at most 256, in their own spelling; hyphens and underscores part words."""
-    return tuple(WORD.findall(unicodedata.normalize("NFKC", text)))[:MAX_WORDS]
+    """Runs of letters and digits in their own spelling; hyphens and underscores part words.
+
+    At most 256, and of the first 1000 characters: normalising many combining marks takes time with the square
+    of their number, and holds all other threads.
+    """
+    return tuple(WORD.findall(unicodedata.normalize("NFKC", text[:MAX_SENTENCE])))[:MAX_WORDS]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import pytest
 from tests.inference.io.test_nifti import nifti
 from vesal.inference.data.user_prompts import Point, UserPrompts, VoxelBox
 from vesal.inference.io.formats import is_user_prompts_file, open_case
-from vesal.inference.io.user_prompts import MAX_BYTES, FoundUserPrompts
+from vesal.inference.io.limits import MAX_PROMPT_BYTES
+from vesal.inference.io.user_prompts import FoundUserPrompts
 
 SHAPE = (3, 4, 5)
 IDS = (1, 7)
@@ -126,8 +127,8 @@ class Evil:
         (np.array([Evil()], object), "UnsafePickleError: some.npz, 'boxes': the pickle asks for"),
         (np.array(["text"]), "BoxError: some.npz, 'boxes': an array of dtype <U4; wanted are whole numbers"),
         (np.array([{1j: 0}], object), "PromptError|UnsafePickleError"),
-        (np.zeros((MAX_BYTES // 8 + 1, 1)), "ArrayHeaderError: .* at most 1048576 are read"),
-        (np.array(["x" * MAX_BYTES], object), "ArrayHeaderError: .* at most 1048576 are read"),
+        (np.zeros((MAX_PROMPT_BYTES // 8 + 1, 1)), "ArrayHeaderError: .* at most 1048576 are read"),
+        (np.array(["x" * MAX_PROMPT_BYTES], object), "ArrayHeaderError: .* at most 1048576 are read"),
         (np.full((1, 6), np.nan), "BoxError: .* nan is no whole number"),
     ],
 )
