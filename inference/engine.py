@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vesal.inference.data.case import Case
+from vesal.inference.data.orientation import STORED, Orientation
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.data.results import StageReport
 from vesal.inference.data.terms import OFF
@@ -21,7 +22,7 @@ from vesal.inference.planning.weights_folder import WEIGHTS, weights_folder
 from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.case_run import CaseRun
-from vesal.inference.stages.orientation import Axes, find_orientation, reverse_axes, reversed_case
+from vesal.inference.stages.orientation import find_orientation
 from vesal.inference.stages.segmentation import Progress, Save, Segmentation
 from vesal.inference.stages.user_prompts import usable
 from vesal.inference.timing.call_costs import CallCosts
@@ -141,17 +142,16 @@ class Engine:
 
         run = begin(case)
         run.locate(save)
-        axes = self._orientation(run, plan)
-        if axes:
-            run = begin(reversed_case(case, axes), run.stages)
-            run.locate(lambda labels: save(reverse_axes(labels, axes)))
-        run.refine(lambda labels: save(reverse_axes(labels, axes)))
+        turned = self._orientation(run, plan)
+        if not turned.is_stored:
+            run = begin(turned.turn_case(case), run.stages)
+            run.locate(lambda labels: save(turned.back(labels)))
+        run.refine(lambda labels: save(turned.back(labels)))
         result = run.finish(prompts)
-        labels = reverse_axes(result.labels, axes)
-        return replace(result, labels=labels, reversed_axes=axes, notes=notes)
+        return replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)
 
-    def _orientation(self, run: CaseRun, plan: Plan) -> Axes:
-        """Axes along which to reverse the case, where its targets were trained in another orientation.
+    def _orientation(self, run: CaseRun, plan: Plan) -> Orientation:
+        """How to turn the case, where its targets were trained in another orientation.
 
         Not with a user's mask in the coarse stage, or with boxes or points: its confidence then comes from
         them.
@@ -160,10 +160,10 @@ class Engine:
         masked = any(run.mask.of(batch, batch.stages[0]) for batch in plan.batches)
         marked = run.case.user.boxes or run.case.user.points
         if rule is None or run.ladder.steps or masked or marked:
-            return ()
+            return STORED
         found = find_orientation(run.volume, self.model, plan, run.prompts, rule, run.located, run.ladder)
         if found is None:
-            return ()
+            return STORED
         stage = StageReport(
             "orientation",
             "orientation",
@@ -178,4 +178,4 @@ class Engine:
         )
         log_stage(stage)
         run.stages.append(stage)
-        return found.axes
+        return found.orientation

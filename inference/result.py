@@ -54,11 +54,11 @@ class Result:
         return self._on_grid(self._segmentation.edges.get(self.prompts[i].id, []))
 
     def _on_grid(self, views: Sequence[ViewProbability]) -> np.ndarray:
-        out = np.zeros(self.labels.shape, np.float32)
+        orientation = self._segmentation.orientation
+        out = np.zeros(orientation.axes(self.labels.shape), np.float32)
         for view in views:
             _take_larger(out, view)
-        axes = self._segmentation.reversed_axes
-        return np.ascontiguousarray(np.flip(out, axes)) if axes else out
+        return orientation.back(out)
 
 
 class PromptResults(Sequence[PromptResult]):

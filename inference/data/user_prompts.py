@@ -47,6 +47,10 @@ class VoxelBox:
         (d0, d1), (h0, h1), (w0, w1) = ends
         return VoxelBox((d0, h0, w0), (d1, h1, w1))
 
+    def transposed(self, order: Sequence[int]) -> VoxelBox:
+        """The same voxels in a volume whose axes are taken in another ``order``."""
+        return VoxelBox(_in_order(self.start, order), _in_order(self.stop, order))
+
 
 @dataclass(frozen=True)
 class Point:
@@ -59,6 +63,10 @@ class Point:
         """The same voxel in a volume of ``shape`` (D,H,W) that is reversed along ``axes``."""
         d, h, w = (shape[i] - 1 - at if i in axes else at for i, at in enumerate(self.voxel))
         return replace(self, voxel=(d, h, w))
+
+    def transposed(self, order: Sequence[int]) -> Point:
+        """The same voxel in a volume whose axes are taken in another ``order``."""
+        return replace(self, voxel=_in_order(self.voxel, order))
 
 
 @dataclass(frozen=True)
@@ -109,3 +117,19 @@ class UserPrompts:
             {id_: tuple(box.reversed(shape, axes) for box in boxes) for id_, boxes in self.boxes.items()},
             {id_: tuple(p.reversed(shape, axes) for p in points) for id_, points in self.points.items()},
         )
+
+    def transposed(self, order: Sequence[int]) -> UserPrompts:
+        """The same in a volume whose axes are taken in another ``order``."""
+        mask = self.mask
+        if mask is not None:
+            mask = replace(mask, labels=np.ascontiguousarray(mask.labels.transpose(order)))
+        return UserPrompts(
+            mask,
+            {id_: tuple(box.transposed(order) for box in boxes) for id_, boxes in self.boxes.items()},
+            {id_: tuple(p.transposed(order) for p in points) for id_, points in self.points.items()},
+        )
+
+
+def _in_order(voxel: Voxel, order: Sequence[int]) -> Voxel:
+    d, h, w = (voxel[axis] for axis in order)
+    return d, h, w

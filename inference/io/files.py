@@ -29,7 +29,9 @@ def open_regular_file(path: Path) -> IO[bytes]:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         if isinstance(error, FileNotFoundError):
-            raise UnreadableFileError(f"{path} does not exist; the path of a file is wanted.") from error
+            raise UnreadableFileError(
+                f"{path} does not exist (No such file or directory); the path of a file is wanted."
+            ) from error
         raise UnreadableFileError(f"{path} cannot be opened: {why}. Check path and permissions.") from error
     kind = stat.S_IFMT(os.fstat(number).st_mode)
     if kind != stat.S_IFREG:

@@ -103,14 +103,15 @@ def suffixes() -> tuple[str, ...]:
 
 
 def suffix_of(path: Path) -> str | None:
-    """The suffix by which a file's name says that it is a case; None where it does not."""
-    fitting = (s for s in suffixes() if path.name.endswith(s) and path.name != s)
+    """The suffix by which a file's name says that it is a case, in any case of letters; None: it does not."""
+    name = path.name.lower()
+    fitting = (s for s in suffixes() if name.endswith(s) and name != s)
     return max(fitting, key=len, default=None)
 
 
 def case_name(path: Path) -> str:
     """A case's name: its file's, without the suffix."""
-    return path.name.removesuffix(suffix_of(path) or path.suffix)
+    return path.name[: -len(suffix)] if (suffix := suffix_of(path) or path.suffix) else path.name
 
 
 def format_of(path: Path) -> CaseFormat:
@@ -139,7 +140,8 @@ def read_shape(path: Path) -> tuple[int, ...] | None:
 def has_case(folder: Path, name: str) -> bool:
     """Whether there is a file of a case of this name."""
     # os.path, as a Path's own question raises where a name is too long for the system.
-    return any(os.path.exists(folder / (name + suffix)) for suffix in suffixes())
+    ends = (end for suffix in suffixes() for end in (suffix, suffix.upper()))
+    return any(os.path.exists(folder / (name + end)) for end in ends)
 
 
 def is_user_prompts_file(path: Path) -> bool:

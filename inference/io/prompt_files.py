@@ -117,7 +117,9 @@ def parse_prompts(
             told = f"{source} gives names with their ids: read as id and name"
             flat = replace(flat, notes=(told, *flat.notes))
         return replace(flat, dataset=dataset)
-    key = _choose_dataset(content, name, dataset, source)
+    # Of a single entry that was given on purpose nothing else can be meant.
+    alone = next(iter(content)) if len(content) == 1 and not by_name and dataset is None else dataset
+    key = _choose_dataset(content, name, alone, source)
     if not isinstance(content[key], dict):
         raise PromptFileError(f"{source}: dataset '{key}' is {shown(content[key])}. {_WANTED}")
     chosen = parse_prompts_dict(content[key], f"{source}, {key}")
@@ -287,7 +289,7 @@ def _read_json(path: Path) -> Any:
         raise PromptFileError(f"{error} A JSON file with prompts is wanted.") from error
     if len(data) > MAX_FILE_BYTES:
         raise PromptFileError(
-            f"{path} has more than {MAX_FILE_BYTES} bytes; a JSON file with prompts is wanted."
+            f"{path} is too large: a JSON file of at most {MAX_FILE_BYTES} bytes is wanted."
         )
     try:
         text = data.decode("utf-8-sig")

@@ -123,3 +123,6 @@ class OrientationRule(Struct, frozen=True, forbid_unknown_fields=True):
     """By how much the confidence in another orientation has to be higher."""
     min_confidence: SomeShare
     """Confidence that another orientation has to reach: an absent target may give a faint one in any."""
+    axes_below: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Mean confidence below which axes in another order are tried; 0: never. Cases that lie as they were
+    learned are above it."""

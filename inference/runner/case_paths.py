@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,13 @@ from vesal.inference.data.errors import UsageError
 from vesal.inference.io.files import kind_of
 from vesal.inference.io.formats import case_name, is_user_prompts_file, suffix_of, suffixes
 from vesal.inference.io.temporary import check_writable
+from vesal.inference.io.user_prompts import MARK
 
 log = logging.getLogger("vesal")
+
+OTHER_VOLUMES = (".npy", ".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm", ".tif", ".tiff", ".h5", ".zarr")
+"""Ends of the names of volumes in formats that may not be read here."""
+OTHERS_TOLD = 10
 
 
 @dataclass(frozen=True)
@@ -29,15 +35,17 @@ class CasePaths:
 def find_cases(inputs: Path, outputs: Path) -> tuple[CasePaths, ...]:
     """Pair every case with its output, sorted by name, and make the folder of the outputs.
 
-    A folder gives the cases (`*.npz`) directly in it, without hidden and temporary ones (names that begin
-    with `.` or `~`) and without user prompts (`NAME.prompt.npz` beside `NAME.npz`); a single file may go into
-    a folder or to a name ending in .npz. Raises UsageError where that cannot work.
+    A folder gives the cases (`*.npz`, also `*.NPZ`) directly in it, without hidden and temporary ones (names
+    that begin with `.` or `~`) and without user prompts (`NAME.prompt.npz` beside `NAME.npz`); a single file
+    may go into a folder or to a name ending in .npz. Volumes in other formats are told. Raises UsageError
+    where that cannot work.
     """
     cases = list_cases(inputs)
     single = suffix_of(outputs) is not None and not outputs.is_dir()
     if single and not inputs.is_file():
         raise UsageError(f"{inputs} is a folder but {outputs} names one file; give a folder for the outputs.")
-    pairs = tuple(CasePaths(case, outputs if single else outputs / case.name) for case in cases)
+    names = {case.name for case in cases}
+    pairs = tuple(CasePaths(case, outputs if single else outputs / _label_map(case, names)) for case in cases)
     for pair in pairs:
         if os.path.realpath(pair.output) == os.path.realpath(pair.input):
             raise UsageError(
@@ -61,7 +69,8 @@ def list_cases(inputs: Path) -> list[Path]:
             raise UsageError(f"{inputs} is not a {kinds} file; give a {_wanted()} or a folder of them.")
         return [inputs]
     try:
-        found = sorted(path for path in inputs.iterdir() if _is_case(path))
+        entries = sorted(inputs.iterdir())
+        found = [path for path in entries if _is_case(path)]
     except FileNotFoundError:
         raise UsageError(
             f"{inputs} does not exist; give a folder of {_wanted()} cases, or mount one there."
@@ -74,7 +83,23 @@ def list_cases(inputs: Path) -> list[Path]:
         raise UsageError(
             f"{inputs} holds no {_wanted()}; put the cases directly into it, not into a folder below."
         )
+    _tell_others(entries)
     return found
+
+
+def _tell_others(entries: Sequence[Path]) -> None:
+    """Warn of files that look like volumes and are no cases here."""
+    others = [p.name for p in entries if p.name.lower().endswith(OTHER_VOLUMES) and suffix_of(p) is None]
+    others = [name for name in others if name[0] not in ".~" and f"{MARK}." not in name]
+    if others:
+        shown_names = ", ".join(ascii(name)[1:-1] for name in others[:OTHERS_TOLD])
+        log.warning("%d files are no %s and are left out: %s", len(others), _wanted(), shown_names)
+
+
+def _label_map(case: Path, names: Collection[str]) -> str:
+    """Name of a case's label map: its own, the suffix in small letters where no other case has that name."""
+    name = case_name(case) + (suffix_of(case) or case.suffix)
+    return case.name if name in names else name
 
 
 def _is_case(path: Path) -> bool:

@@ -5,19 +5,26 @@ set stores them (``any_orientation`` is false). A head reversed along an axis gi
 Where the confidence is low, the coarse stage is run on the case reversed along one or more axes, and the
 orientation with the highest mean confidence is taken. Of two that are equal, as a head and its mirror image,
 it is the one with fewer reversed axes.
+
+No network here was trained on axes in another order (D, H and W exchanged), of whatever target. Where the
+confidence is still far below that of a case that lies as it was learned, these are tried, too: 5 orders, and
+for targets that were trained in one orientation each with all reversals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vesal.inference.data.case import Case
+from vesal.inference.data.orientation import AXES, STORED, Orientation
 from vesal.inference.data.terms import LOCATE
 from vesal.inference.families.contract import EncodedPrompts, Family
 from vesal.inference.geometry.region import FOREGROUND_THRESHOLD
+from vesal.inference.geometry.views import View
 from vesal.inference.planning.plan import AppliedRule, Batch, Plan
 from vesal.inference.planning.rules import OrientationRule
 from vesal.inference.stages.filters import filter_pass
@@ -29,22 +36,22 @@ from vesal.inference.timing.ladder import Effort, Ladder
 Axes = tuple[int, ...]
 """Axes of (D, H, W) along which a case is reversed; empty: as stored."""
 
-AXES = "DHW"
-"""Names of the axes of a volume."""
 REVERSALS: tuple[Axes, ...] = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
-"""All orientations but the stored one, fewest axes first."""
+"""All orientations with axes in the stored order but the stored one, fewest axes first."""
+ORDERS = ((0, 2, 1), (1, 0, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1))
+"""All other orders of the axes, two exchanged first."""
 MIN_ORIENTED_TARGETS = 2
 """Fewest targets trained in one orientation for others to be tried: a single absent target may give a false
-positive in some orientation."""
-TIME_SHARE = 0.1
-"""Share of the remaining time that the other orientations may take."""
+positive in some orientation. The same number for axes in another order, trained in any orientation or not."""
+TIME_SHARE, ORDERS_TIME_SHARE = 0.1, 0.25
+"""Share of the remaining time that reversals may take, and other orders."""
 
 
 @dataclass(frozen=True)
 class OrientationFound:
     """The chosen orientation, its reason and its cost."""
 
-    axes: Axes
+    orientation: Orientation
     why: str
     windows: int
     seconds: float
@@ -76,6 +83,13 @@ def mean_confidence(passes: Sequence[StageResult]) -> float:
     return float(np.mean([_confidence_of(p) for result in passes for p in result.probability]))
 
 
+def found_confidence(passes: Sequence[StageResult]) -> float:
+    """The same of the queries alone that have a voxel above 0.5; 0 where fewer than half of them have."""
+    each = [_confidence_of(probability) for result in passes for probability in result.probability]
+    found = [confidence for confidence in each if confidence]
+    return float(np.mean(found)) if found and 2 * len(found) >= len(each) else 0.0
+
+
 def _confidence_of(probability: np.ndarray) -> float:
     if not (probability > FOREGROUND_THRESHOLD).any():
         return 0.0
@@ -92,7 +106,7 @@ def find_orientation(
     stored: Sequence[StageResult],
     ladder: Ladder,
 ) -> OrientationFound | None:
-    """Run the coarse stage in every orientation, if the confidence as stored is low.
+    """Run the coarse stage in other orientations, if the confidence as stored is low.
 
     Args:
         volume: as it is stored.
@@ -106,35 +120,118 @@ def find_orientation(
     Returns:
         the orientation found; None where none was tried, or time was too short for all of them.
     """
-    if not stored or not depends_on_orientation(plan):
+    if not stored:
         return None
-    best_confidence = as_stored = mean_confidence(stored)
-    took_s = sum(result.seconds for result in stored)
-    if as_stored >= rule.low_confidence or took_s * len(REVERSALS) > TIME_SHARE * ladder.forecast.usable_s():
-        return None
-    # On a ladder of its own: a step that it takes ends the search, and does not change the case.
-    own_ladder = ladder.without_steps("orientation")
-    batches = [pair for pair in zip(plan.batches, prompts, strict=True) if _locates(pair[0])]
-    started, windows, best = ladder.forecast.now(), 0, Axes()
-    for axes in REVERSALS:
-        # A numpy view, not a copy: only the chosen orientation is copied.
-        reversed_volume = replace(volume, image=np.flip(volume.image, axes))
-        passes = [
-            _run_coarse(reversed_volume, model, batch, encoded, plan.rules, own_ladder)
-            for batch, encoded in batches
-        ]
-        if own_ladder.effort != Effort() or any(result.dropped for result in passes):
+    search = _Search(volume, model, plan, prompts, rule, stored, ladder)
+    if depends_on_orientation(plan) and search.best_confidence < rule.low_confidence:
+        reversals = [Orientation(STORED.order, axes) for axes in REVERSALS]
+        if not search.has_time(len(reversals), TIME_SHARE) or not search.run(reversals):
             return None
-        windows += sum(result.windows for result in passes)
-        confidence = mean_confidence(passes)
-        if confidence > max(best_confidence + rule.min_gain, rule.min_confidence):
-            best_confidence, best = confidence, axes
-    why = f"mean confidence of the coarse stage {as_stored:.2f} as the case is stored, "
-    if best:
-        why += f"{best_confidence:.2f} with {name_of(best)} reversed"
-    else:
-        why += "not much higher in any other orientation"
-    return OrientationFound(best, why, windows, ladder.forecast.now() - started)
+    if _is_exchanged(search, depends_on_orientation(plan), found_confidence(stored)):
+        orders = list(_other_orders(stored[0].view, depends_on_orientation(plan)))
+        if search.has_time(len(orders), ORDERS_TIME_SHARE):
+            search.run(orders, until=rule.low_confidence)
+    return search.found() if search.windows else None
+
+
+def _is_exchanged(search: _Search, oriented: bool, as_stored: float) -> bool:
+    """Whether the axes may lie in another order: even what is found in the stored one is found badly.
+
+    Targets that are absent say nothing of it, unless they are most: a case that lies as it was learned, with
+    some absent, is not searched. Those that were trained in one orientation have to reach more.
+    """
+    rule = search.rule
+    enough = rule.low_confidence if oriented else rule.axes_below
+    few = search.targets < MIN_ORIENTED_TARGETS
+    return not few and as_stored < enough and search.best_confidence < rule.axes_below
+
+
+def _other_orders(view: View, reversed_too: bool) -> Iterator[Orientation]:
+    """Axes in other orders, fewest reversed first.
+
+    Where a view has a thick axis, networks see that one first in any order: only the others are exchanged.
+    """
+    orders: Sequence[tuple[int, int, int]] = ORDERS
+    if view.degree:
+        order = [0, 1, 2]
+        first, second = (axis for axis in order if axis != view.thick_axis)
+        order[first], order[second] = second, first
+        orders = ((order[0], order[1], order[2]),)
+    for axes in ((), *REVERSALS) if reversed_too else ((),):
+        yield from (Orientation(each, axes) for each in orders)
+
+
+class _Search:
+    """The best orientation so far, of those that were run."""
+
+    def __init__(
+        self,
+        volume: Volume,
+        model: Family,
+        plan: Plan,
+        prompts: Sequence[EncodedPrompts],
+        rule: OrientationRule,
+        stored: Sequence[StageResult],
+        ladder: Ladder,
+    ) -> None:
+        """See ``find_orientation``; nothing is run yet."""
+        self.volume, self.model, self.plan, self.rule = volume, model, plan, rule
+        self.best, self.best_confidence = STORED, mean_confidence(stored)
+        self.windows = 0
+        self.targets = sum(len(batch.queries) for batch in plan.batches)
+        self._as_stored = self.best_confidence
+        self._took_s = sum(result.seconds for result in stored)
+        self._forecast = ladder.forecast
+        self._started = self._forecast.now()
+        # On a ladder of its own: a step that it takes ends the search, and does not change the case.
+        self._ladder = ladder.without_steps("orientation")
+        self._batches = [pair for pair in zip(plan.batches, prompts, strict=True) if _locates(pair[0])]
+
+    def has_time(self, count: int, share: float) -> bool:
+        """Whether so many orientations fit into a share of the time left."""
+        return self._took_s * count <= share * self._forecast.usable_s()
+
+    def run(self, orientations: Sequence[Orientation], until: float = math.inf) -> bool:
+        """Run the coarse stage in each, until the best confidence is at least ``until``.
+
+        Returns:
+            whether there was time for all; if not, the best so far does not change.
+        """
+        best, best_confidence = self.best, self.best_confidence
+        for orientation in orientations:
+            passes = self._passes(orientation)
+            if self._ladder.effort != Effort() or any(result.dropped for result in passes):
+                return False
+            self.windows += sum(result.windows for result in passes)
+            confidence = mean_confidence(passes)
+            if confidence > max(best_confidence + self.rule.min_gain, self.rule.min_confidence):
+                best_confidence, best = confidence, orientation
+                if confidence >= until:
+                    break
+        self.best, self.best_confidence = best, best_confidence
+        return True
+
+    def _passes(self, orientation: Orientation) -> list[StageResult]:
+        """Results of the coarse stage in one orientation."""
+        # A numpy view, not a copy: only the chosen orientation is copied.
+        turned = replace(
+            self.volume,
+            image=orientation.turn(self.volume.image),
+            spacing_dhw_mm=orientation.axes(self.volume.spacing_dhw_mm),
+        )
+        return [
+            _run_coarse(turned, self.model, batch, encoded, self.plan.rules, self._ladder)
+            for batch, encoded in self._batches
+        ]
+
+    def found(self) -> OrientationFound:
+        """The best one, with its reason and cost."""
+        why = f"mean confidence of the coarse stage {self._as_stored:.2f} as the case is stored, "
+        if self.best.is_stored:
+            why += "not much higher in any other orientation"
+        else:
+            why += f"{self.best_confidence:.2f} with {self.best}"
+        return OrientationFound(self.best, why, self.windows, self._forecast.now() - self._started)
 
 
 def name_of(axes: Axes) -> str:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from vesal.inference.data.orientation import STORED, Orientation
 from vesal.inference.data.results import LadderStep, PromptResult, StageReport
 from vesal.inference.geometry.views import View
 
@@ -40,8 +41,8 @@ class Segmentation:
     fallbacks: list[str]
     probabilities: dict[int, list[ViewProbability]] = field(default_factory=dict)
     """prompt id -> probabilities of the last stage; empty unless they are kept"""
-    reversed_axes: tuple[int, ...] = ()
-    """axes of (D, H, W) along which the case was reversed for the network, and ``probabilities`` still are"""
+    orientation: Orientation = STORED
+    """how the case was turned for the network; ``probabilities`` still are"""
     edges: dict[int, list[ViewProbability]] = field(default_factory=dict)
     """the same of the edges of objects, where the family tells them"""
     notes: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ def body() -> np.ndarray:
     inside = FROM_CENTRE < 14
     volume = np.round(rng.normal(-1000, 12, SHAPE))
     volume[:, inside] = np.round(rng.normal(30, 50, (SHAPE[0], inside.sum())))
-    volume[:, 14:22, 14:18] = 700
+    volume[:, 14:22, 14:18] = np.round(rng.normal(700, 60, (SHAPE[0], 8, 4)))
     volume[:, 24:28, 16:20] = -820
     return volume.astype(np.int16)
 

@@ -127,7 +127,7 @@ def run_case(model: Model, case: Case, prompts: Sequence[Prompt], budget_s: floa
     result = model.segment_case(case, prompts, clock, lambda labels: saved.append(labels.copy()))
     seconds, cpu_s = time.monotonic() - wall, time.process_time() - cpu
     # Saved first, and once more where the case is then run in another orientation; what follows is refined.
-    located = saved[: 2 if result.reversed_axes else 1]
+    located = saved[: 1 if result.orientation.is_stored else 2]
     coarse = located[-1] if located else np.zeros_like(result.labels)
     return Run(result.labels, coarse, result, seconds, cpu_s)
 

@@ -198,7 +198,7 @@ def test_a_second_format_goes_the_whole_way(tmp_path: Path) -> None:
         ("a.vol.npy", ".vol.npy", "a"),
         ("a.npy", ".npy", "a"),
         (".npz", None, ".npz"),
-        ("a.NPZ", None, "a"),
+        ("a.NPZ", ".npz", "a"),
         ("a.txt", None, "a"),
         ("a", None, "a"),
     ],

@@ -53,7 +53,7 @@ def test_a_window():
     assert Window("lung", 1500, -160).ends == (-910, 590)
     grey, notes, _ = prepare("a", body(), is_ct=True, window=Window("bone", 1800, 400))
     assert "bone window, -500 to 1300 HU" in notes[-1]
-    assert grey[0, 14, 14] == int((700 + 500) / 1800 * 255)
+    assert grey[0, 14, 14] == int((int(body()[0, 14, 14]) + 500) / 1800 * 255)
     assert SOFT_TISSUE.ends == (-160, 240)
 
 
@@ -70,6 +70,11 @@ OTHERS = {
 @pytest.mark.parametrize("which", OTHERS)
 def test_other_numbers_are_none(which):
     assert hounsfield_offset(OTHERS[which], is_ct=False) is None
+
+
+def test_a_window_that_was_rescaled_to_12_bits_is_none():
+    wide = np.round(shown(body()) * (4095 / 255)).astype(np.uint16)
+    assert hounsfield_offset(wide, is_ct=True) is None
 
 
 def test_grey_values_of_ct_in_a_wider_type_are_none():

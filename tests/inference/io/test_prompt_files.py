@@ -1,6 +1,7 @@
 """Prompts out of dicts and JSON files: what is accepted, and the named error for each thing that is not."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -114,7 +115,7 @@ def test_instance_label_that_says_nothing_is_missing(value):
     assert prompts.instance is False and "gives no instance_label" in prompts.notes[0]
 
 
-BESIDES = {
+BESIDES: dict[str, tuple[Any, Any, str]] = {
     "background": ("0", "background", "'0' lies outside"),
     "blank": ("2", " ", "'2' is blank"),
     "no text": ("2", None, "is None"),
@@ -170,6 +171,7 @@ LAYOUTS = {
     "wrapped": {"text_prompts": FLAT},
     "in a list": [FLAT],
     "of one dataset": {"CT_x": FLAT},
+    "of one dataset of another name": {"MR_y": FLAT},
     "a list": ["Liver", "Spleen"],
     "names with ids": {"background": 0, "Liver": 1, "Spleen": 2, "instance_label": 0},
 }

@@ -64,3 +64,23 @@ def test_wrong_paths(case: Path, tmp_path: Path, inputs: str, outputs: str, mess
     with pytest.raises(UsageError, match=message):
         find_cases(tmp_path / inputs, tmp_path / outputs)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_suffix_in_capitals_is_one(case: Path, tmp_path: Path) -> None:
+    """Its label map has the usual suffix, unless that is another case's."""
+    for name in ("A.NPZ", "b.Npz", "a.NPZ"):
+        (case.parent / name).write_bytes(b"")
+    outputs = tmp_path / "out"
+    found = {paths.input.name: paths.output.name for paths in find_cases(case.parent, outputs)}
+    assert found == {"A.NPZ": "A.npz", "a.NPZ": "a.NPZ", "a.npz": "a.npz", "b.Npz": "b.npz"}
+
+
+def test_volumes_in_other_formats_are_told(
+    case: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("b.nii.gz", "c.NPY", "a.prompt.nii.gz", ".d.nii", "notes.txt", "a.json"):
+        (case.parent / name).write_bytes(b"")
+    assert len(find_cases(case.parent, tmp_path / "out")) == 1
+    assert [r.message for r in caplog.records] == [
+        "2 files are no NAME.npz and are left out: b.nii.gz, c.NPY"
+    ]
