@@ -16,6 +16,7 @@ from vesal.inference.data.user_prompts import MASK
 from vesal.inference.families.contract import Family
 from vesal.inference.families.registry import open_model
 from vesal.inference.output.logs import log_stage
+from vesal.inference.planning.classes import overlap_notes, separate_classes
 from vesal.inference.planning.plan import Plan
 from vesal.inference.planning.profile import Profile, read_profile
 from vesal.inference.planning.weights_folder import WEIGHTS, weights_folder
@@ -121,7 +122,7 @@ class Engine:
         """
         user, unused, notes = usable(case.user, self.user_prompts, self.profile.name)
         case = replace(case, user=user)
-        plan = self.model.plan(prompts, self.profile, case)
+        plan = separate_classes(self.model.plan(prompts, self.profile, case), prompts, user.marked())
 
         def begin(oriented: Case, before: Sequence[StageReport] = ()) -> CaseRun:
             run = CaseRun(
@@ -148,7 +149,12 @@ class Engine:
             run.locate(lambda labels: save(turned.back(labels)))
         run.refine(lambda labels: save(turned.back(labels)))
         result = run.finish(prompts)
-        return replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)
+        return replace(
+            result,
+            labels=turned.back(result.labels),
+            orientation=turned,
+            notes=(*notes, *overlap_notes(plan, prompts)),
+        )
 
     def _orientation(self, run: CaseRun, plan: Plan) -> Orientation:
         """How to turn the case, where its targets were trained in another orientation.

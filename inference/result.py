@@ -40,6 +40,20 @@ class Result:
         """
         return self._on_grid(self._segmentation.probabilities.get(self.prompts[i].id, []))
 
+    def mask(self, i: int) -> np.ndarray:
+        """All of one prompt's result, (D, H, W) bool, also what ``labels`` has under another prompt's id.
+
+        In a label map a voxel has one id; where prompts overlap ("kidneys", "left kidney"), only here each
+        has its whole. With instances also what was too small to be counted as an object.
+
+        Args:
+            i: position of the prompt in a list, its id in a dict.
+
+        Raises:
+            LookupError: there is no such prompt.
+        """
+        return self._turned_back(self._segmentation.mask(self.prompts[i].id))
+
     def edges(self, i: int) -> np.ndarray:
         """Probability that an object of one prompt ends there, (D, H, W) float32 0..1 on the volume's grid.
 
@@ -58,7 +72,11 @@ class Result:
         out = np.zeros(orientation.axes(self.labels.shape), np.float32)
         for view in views:
             _take_larger(out, view)
-        return orientation.back(out)
+        return self._turned_back(out)
+
+    def _turned_back(self, out: np.ndarray) -> np.ndarray:
+        """(D, H, W) as the volume came, of what the network saw turned."""
+        return self._segmentation.orientation.back(out)
 
 
 class PromptResults(Sequence[PromptResult]):

@@ -5,9 +5,10 @@ from vesal.postprocess.fill_holes import FillHoles, fill_holes
 from vesal.postprocess.instances import MAX_INSTANCES, Instances, split_instances
 from vesal.postprocess.presence import Presence, present_slices
 from vesal.postprocess.registry import RULES
+from vesal.postprocess.round_objects import RoundObjects, cut_round_objects
 from vesal.postprocess.slice_nms import SliceNms, slice_nms
 from vesal.postprocess.smooth import Smooth, smooth
-from vesal.postprocess.specks import remove_specks
+from vesal.postprocess.specks import Specks, remove_small, remove_specks
 
 __all__ = [
     "MAX_INSTANCES",
@@ -16,11 +17,15 @@ __all__ = [
     "FillHoles",
     "Instances",
     "Presence",
+    "RoundObjects",
     "SliceNms",
     "Smooth",
+    "Specks",
+    "cut_round_objects",
     "fill_holes",
     "filter_class",
     "present_slices",
+    "remove_small",
     "remove_specks",
     "slice_nms",
     "smooth",

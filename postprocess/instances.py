@@ -21,6 +21,10 @@ class Instances(MapRule, frozen=True):
         """(D, H, W) prompt ids -> (D, H, W) uint8; what touches is two objects where it is two prompts'."""
         return split_instances(labels, self.min_voxels)
 
+    def number(self, pieces: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """(D, H, W) uint8: the largest of (D, H, W) ``pieces``, largest first; of equal ones the first."""
+        return _ids_by_size(sizes, self.min_voxels, MAX_INSTANCES)[pieces]
+
 
 def split_instances(mask: np.ndarray, min_voxels: int = 1, max_instances: int = MAX_INSTANCES) -> np.ndarray:
     """Give every 6-connected object of a mask its own id, largest first.
@@ -52,13 +56,19 @@ def split_instances(mask: np.ndarray, min_voxels: int = 1, max_instances: int = 
     foreground = np.ascontiguousarray(mask[box])
     components, count = cc3d.connected_components(foreground, connectivity=6, return_N=True)
     sizes = _sizes(components, count)
-    order = np.argsort(-sizes, kind="stable")[:max_instances]
-    order = order[sizes[order] >= min_voxels]
-    new_ids = np.zeros(count + 1, dtype=np.uint8)
-    new_ids[order + 1] = np.arange(1, len(order) + 1, dtype=np.uint8)
+    new_ids = _ids_by_size(sizes, min_voxels, max_instances)
     result = np.zeros(mask.shape, dtype=np.uint8)
     np.take(new_ids, components, out=result[box])
     return result
+
+
+def _ids_by_size(sizes: np.ndarray, min_voxels: int, max_instances: int) -> np.ndarray:
+    """(n + 1,) uint8: the new id of object 1..n by its voxels (n,); 0 where it is dropped."""
+    order = np.argsort(-sizes, kind="stable")[:max_instances]
+    order = order[sizes[order] >= min_voxels]
+    new_ids = np.zeros(len(sizes) + 1, dtype=np.uint8)
+    new_ids[order + 1] = np.arange(1, len(order) + 1, dtype=np.uint8)
+    return new_ids
 
 
 def hits_by_axis(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

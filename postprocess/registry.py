@@ -6,9 +6,11 @@ from vesal.postprocess.components import Components
 from vesal.postprocess.fill_holes import FillHoles
 from vesal.postprocess.instances import Instances
 from vesal.postprocess.presence import Presence
+from vesal.postprocess.round_objects import RoundObjects
 from vesal.postprocess.rule import Rule
 from vesal.postprocess.slice_nms import SliceNms
 from vesal.postprocess.smooth import Smooth
+from vesal.postprocess.specks import Specks
 
 RULES: dict[str, type[Rule]] = {
     "presence": Presence,
@@ -16,5 +18,7 @@ RULES: dict[str, type[Rule]] = {
     "components": Components,
     "fill_holes": FillHoles,
     "smooth": Smooth,
+    "specks": Specks,
+    "round_objects": RoundObjects,
     "instances": Instances,
 }

@@ -1,11 +1,12 @@
 """What a rule is: one entry of a profile's list, with a pure function beside it.
 
-There are three kinds, by what they work on. A family or a profile gives the list; the engine runs it in its
-order at each of the three places, and knows no rule by name.
+There are four kinds, by what they work on. A family or a profile gives the list; the engine runs it in its
+order at each of the four places, and knows no rule by name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -67,6 +68,8 @@ class ClassRule(Rule, frozen=True):
     """Kinds of targets that it is for, as the vocabulary has them; null: all."""
     instances: bool = False
     """Also where objects are wanted, which are split afterwards."""
+    semantic: bool = True
+    """Also where no objects are wanted."""
 
     only_removes: ClassVar[bool] = False
     """Whether it makes background of the class and changes nothing else: classes can then be run at once."""
@@ -80,9 +83,38 @@ class ClassRule(Rule, frozen=True):
         raise NotImplementedError
 
 
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A class cut into objects."""
+
+    pieces: np.ndarray
+    """(d, h, w) uint32: 1..n, 0 where no object stays; each piece is 6-connected"""
+    sizes: np.ndarray
+    """(n,) voxels of each"""
+    left_whole: int = 0
+    """components that were not looked at for want of time"""
+
+
+class CutRule(Rule, frozen=True):
+    """Separates the objects of one class that touch, before objects are counted."""
+
+    concepts: tuple[str, ...] = ()
+    """The targets that it is for, as the vocabulary names them; no other one is cut."""
+    kinds: tuple[str, ...] | None = None
+    """Kinds of targets that it is for, as the vocabulary has them; null: all."""
+
+    def cut(self, part: ClassPart, affords: Callable[[float], bool]) -> Cut:
+        """The objects of a part's class; ``affords`` says whether so many seconds may be taken."""
+        raise NotImplementedError
+
+
 class MapRule(Rule, frozen=True):
     """Makes the final label map where objects are wanted."""
 
     def split(self, labels: np.ndarray) -> np.ndarray:
         """(D, H, W) prompt ids -> (D, H, W) object ids."""
         raise NotImplementedError
+
+    def number(self, pieces: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """The same of (D, H, W) objects that are cut already: 1..n, with (n,) voxels each."""
+        return self.split(pieces)

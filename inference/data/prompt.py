@@ -18,34 +18,77 @@ class ModalityChoice:
 
 
 @dataclass(frozen=True)
+class Target:
+    """One thing that weights may be asked for."""
+
+    concept: str
+    """Canonical name, lower case, without a side: `kidney`."""
+    side: str | None = None
+    """`left`, `right` or None; also None for both sides at once."""
+    kind: str = ""
+    """organ, bone, lesion ... as in vocabulary.json."""
+
+    @property
+    def name(self) -> str:
+        """With its side: `left kidney`."""
+        return f"{self.side} {self.concept}" if self.side else self.concept
+
+
+@dataclass(frozen=True)
 class Prompt:
-    """One sentence and what was read out of it."""
+    """One sentence and what was read out of it.
+
+    Its result is the union of its targets' results.
+    """
 
     id: int
     text: str
     modality: str
     """CT, MR, US, PET or Microscopy; the case's own where the sentence carries none."""
-    target: str | None
-    """Canonical, lower case, with side: `left kidney`; None if unknown."""
-    concept: str | None
-    """The target without its side: `kidney`."""
-    side: str | None
-    """`left`, `right` or None; also None for both sides at once."""
-    kind: str
-    """organ, bone, lesion ... as in vocabulary.json; empty if unknown."""
+    targets: tuple[Target, ...]
+    """In the order asked for, none twice; several for a group or a list; none if unknown."""
     found_by: str
-    """`term`, `encoder` or `none`."""
+    """`term`, `typing error`, `encoder` or `none`."""
     similarity: float | None
     """Cosine to the nearest known text, where the encoder was run."""
     why: str
     """One sentence for the report."""
     guessed: bool = False
     """Whether the modality is only guessed, from intensities."""
+    group: str | None = None
+    """What the targets are the members of (`abdominal organs`); members that weights do not cover are left
+    out. None where each target was asked for by its name."""
+
+    @property
+    def target(self) -> str | None:
+        """Name for log and report: of the group, or of the targets; None if unknown."""
+        return self.group or ", ".join(target.name for target in self.targets) or None
+
+    @property
+    def single(self) -> Target | None:
+        """The target where there is just one."""
+        return self.targets[0] if len(self.targets) == 1 else None
+
+    @property
+    def concept(self) -> str | None:
+        """Concept of a single target."""
+        return self.single.concept if self.single else None
+
+    @property
+    def side(self) -> str | None:
+        """Side of a single target."""
+        return self.single.side if self.single else None
+
+    @property
+    def kind(self) -> str:
+        """What kind all targets are of; empty if unknown, or of several kinds."""
+        kinds = {target.kind for target in self.targets}
+        return kinds.pop() if len(kinds) == 1 else ""
 
 
 @dataclass(frozen=True)
 class Query:
-    """One class that the network is run for; a prompt for both sides may make two."""
+    """One class that the network is run for; a prompt for both sides, or for a group, makes several."""
 
     prompt_id: int
     name: str
@@ -59,3 +102,10 @@ class Query:
     """The prompt's text, where the network reads it instead of the target's name."""
     any_orientation: bool = False
     """Whether it is found in any orientation of the case (``CoveredTarget.any_orientation``)."""
+    own_class: int | None = None
+    """Its value in the label map while the case runs, where that is not the prompt's id."""
+
+    @property
+    def class_id(self) -> int:
+        """Its value in the label map while the case runs (``planning.classes``)."""
+        return self.prompt_id if self.own_class is None else self.own_class

@@ -90,6 +90,10 @@ class UserPrompts:
             return () if self.mask is None else self.mask.ids
         return tuple(sorted(self.boxes if kind == BOXES else self.points))
 
+    def marked(self) -> frozenset[int]:
+        """The prompts that have something of any kind."""
+        return frozenset(id_ for kind in KINDS for id_ in self.ids(kind))
+
     def of(self, ids: Collection[int]) -> UserPrompts:
         """What belongs to some prompts; the mask keeps its labels and has fewer ids."""
         mask = self.mask and replace(self.mask, ids=tuple(id_ for id_ in self.mask.ids if id_ in ids))

@@ -6,14 +6,21 @@ Every decision has its reason, for the report.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from vesal.inference.data.prompt import Prompt, Query
-from vesal.inference.data.terms import MODALITIES, SIDES
+from vesal.inference.data.prompt import Prompt, Query, Target
+from vesal.inference.data.terms import MODALITIES
 from vesal.inference.planning.profile import Profile
 from vesal.inference.planning.rules import StageRule
+from vesal.inference.prompts.wholes import Made, made_of
 from vesal.postprocess.rule import Rule
+
+T = TypeVar("T")
+
+MEMBERS_SHOWN = 12
+"""Members of a group that are told by name at most."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class AppliedRule:
-    """A rule of the profile, and the prompts of a case that it is for."""
+    """A rule of the profile, and the classes of a case that it is for (``planning.classes``)."""
 
     rule: Rule
     ids: frozenset[int]
@@ -44,6 +51,21 @@ class Plan:
     """prompt id -> why its class stays empty"""
     rules: tuple[AppliedRule, ...] = ()
     """what is done to results, in this order"""
+    classes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """prompt id -> the classes whose union is its result, where it is not the class of its id"""
+    written_as: Mapping[int, int] = field(default_factory=dict)
+    """class -> the prompt that its voxels are written as, where it is not the prompt of that id"""
+
+    def classes_of(self, prompt_id: int) -> tuple[int, ...]:
+        """The classes whose union is a prompt's result."""
+        return self.classes.get(prompt_id, (prompt_id,))
+
+    def of_prompts(self, by_class: Mapping[int, list[T]]) -> dict[int, list[T]]:
+        """What was collected class by class, prompt by prompt."""
+        found = {
+            id_: [x for each in self.classes_of(id_) for x in by_class.get(each, ())] for id_ in self.covered
+        }
+        return {id_: mine for id_, mine in found.items() if mine}
 
 
 @dataclass(frozen=True)
@@ -54,6 +76,8 @@ class Understood:
     """what is run for it; none where it is refused"""
     why: str
     """for the report: why it is run or refused"""
+    missing: tuple[str, ...] = ()
+    """what it asks for, or is made of, and the weights do not cover"""
 
 
 Knows = Callable[[str | None], bool]
@@ -101,15 +125,17 @@ def _elsewhere(prompt: Prompt, prompts: Sequence[Prompt], understands: Understan
 
 
 def applied_rules(rules: Sequence[Rule], queries: Sequence[Query]) -> tuple[AppliedRule, ...]:
-    """Rules with the prompts that they are for: by the kinds of their targets.
+    """Rules with the classes that they are for: by the kinds of their targets, and their concepts.
 
-    A rule that takes each target for a single thing leaves out prompts that are run as two sides.
+    A rule that takes each target for a single thing leaves out classes that hold two sides.
     """
-    n_queries = Counter(query.prompt_id for query in queries)
+    n_queries = Counter(query.class_id for query in queries)
     applied = []
     for rule in rules:
         kinds = getattr(rule, "kinds", None)  # a rule on the final map is for all targets
-        ids = {q.prompt_id for q in queries if kinds is None or q.kind in kinds}
+        concepts = getattr(rule, "concepts", None)
+        mine = [q for q in queries if kinds is None or q.kind in kinds]
+        ids = {q.class_id for q in mine if concepts is None or q.concept in concepts}
         if rule.one_object:
             ids = {id_ for id_ in ids if n_queries[id_] == 1}
         applied.append(AppliedRule(rule, frozenset(ids)))
@@ -117,23 +143,63 @@ def applied_rules(rules: Sequence[Rule], queries: Sequence[Query]) -> tuple[Appl
 
 
 def listed_target(prompt: Prompt, profile: Profile, knows: Knows) -> Understood:
-    """The queries of a prompt whose target the weights list; a closed vocabulary."""
-    if prompt.concept is None:
+    """The queries of a prompt whose targets the weights list; a closed vocabulary.
+
+    Members of a group, or of a list, that they do not cover are left out and told.
+    """
+    if not prompt.targets:
         return Understood((), prompt.why)
-    target = prompt.target or prompt.concept
-    if profile.covers(prompt.concept, prompt.side, prompt.modality) and knows(prompt.concept):
-        query = _query(prompt, prompt.concept, prompt.side, profile)
-        return Understood((query,), f"{prompt.why}; asked as the target {target}")
-    both = [s for s in SIDES if profile.covers(prompt.concept, s, prompt.modality)]
-    if prompt.side is None and len(both) == 2 and knows(prompt.concept):
-        queries = tuple(_query(prompt, prompt.concept, s, profile) for s in both)
-        return Understood(queries, f"{prompt.why}; asked as the targets of both sides, run one by one")
-    elsewhere = profile.modalities_of(prompt.concept)
-    hint = f", only in {', '.join(elsewhere)}" if elsewhere and prompt.modality not in elsewhere else ""
-    return Understood(
-        (),
-        f"{prompt.why}; {target} in {prompt.modality} is not covered by the weights {profile.name}{hint}",
-    )
+    each = [_queries(target, prompt, profile, knows) for target in prompt.targets]
+    queries = tuple(dict.fromkeys(query for found in each for query in found.queries))
+    why = "; ".join(found.why for found in each if found.queries or len(each) == 1)
+    if len(each) > 1:
+        missing = [name for found in each for name in found.missing]
+        why = _members(queries, missing, prompt.modality, profile.name)
+    return Understood(queries, f"{prompt.why}; {why}")
+
+
+def _queries(target: Target, prompt: Prompt, profile: Profile, knows: Knows) -> Understood:
+    """The queries of one target, with the end of the sentence that says why; a whole that the weights do not
+    know is made of its sides or parts that they know.
+    """
+    modality = prompt.modality
+
+    def known(part: Target) -> bool:
+        return profile.covers(part.concept, part.side, modality) and knows(part.concept)
+
+    if known(target):
+        return Understood((_query(prompt, target, profile),), f"asked as the target {target.name}")
+    made = made_of(target, known)
+    if made is not None:
+        queries = tuple(_query(prompt, part, profile) for part in made.parts)
+        missing = tuple(part.name for part in made.missing)
+        return Understood(queries, _made_why(target, made, profile.name, modality), missing)
+    elsewhere = profile.modalities_of(target.concept)
+    hint = f", only in {', '.join(elsewhere)}" if elsewhere and modality not in elsewhere else ""
+    why = f"{target.name} in {modality} is not covered by the weights {profile.name}{hint}"
+    return Understood((), why, (target.name,))
+
+
+def _made_why(target: Target, made: Made, weights: str, modality: str) -> str:
+    """Of what a whole is made, and what is missing in it."""
+    if not made.missing and {part.concept for part in made.parts} == {target.concept}:
+        return "asked as the targets of both sides, run one by one"
+    names = ", ".join(part.name for part in made.parts)
+    why = f"{target.name} is made of {names}"
+    if not made.missing:
+        return why
+    missing = ", ".join(part.name for part in made.missing)
+    return f"{why} alone; not in it, as the weights {weights} do not cover it in {modality}: {missing}"
+
+
+def _members(queries: Sequence[Query], missing: Sequence[str], modality: str, weights: str) -> str:
+    """What of several targets is run, and what not."""
+    names = [query.name for query in queries]
+    run = f"asked as the targets {', '.join(names)}" if names else "none of it can be run"
+    if not missing:
+        return run
+    shown = ", ".join(missing[:MEMBERS_SHOWN]) + (", ..." if len(missing) > MEMBERS_SHOWN else "")
+    return f"{run}; left out, as not covered in {modality} by the weights {weights}: {shown}"
 
 
 def open_sentence(prompt: Prompt) -> Understood:
@@ -150,7 +216,7 @@ def open_sentence(prompt: Prompt) -> Understood:
     return Understood((query,), f"{prompt.why}; the sentence is asked as it stands")
 
 
-def _query(prompt: Prompt, concept: str, side: str | None, profile: Profile) -> Query:
-    name = f"{side} {concept}" if side else concept
-    turned = profile.turns(concept, side, prompt.modality)
-    return Query(prompt.id, name, concept, side, prompt.modality, prompt.kind, any_orientation=turned)
+def _query(prompt: Prompt, target: Target, profile: Profile) -> Query:
+    concept, side, modality = target.concept, target.side, prompt.modality
+    turned = profile.turns(concept, side, modality)
+    return Query(prompt.id, target.name, concept, side, modality, target.kind, any_orientation=turned)

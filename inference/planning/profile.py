@@ -206,6 +206,7 @@ def _rules(manifest: Manifest, path: Path) -> tuple[Rule, ...]:
         fields = {key: value for key, value in entry.items() if key != "rule"}
         rule = checked(fields, RULES[name], path, f"$.postprocess[{n}]")
         _check_kinds(getattr(rule, "kinds", None) or (), f"$.postprocess[{n}].kinds", path)
+        _check_concepts(getattr(rule, "concepts", ()), f"$.postprocess[{n}].concepts", path)
         found.append(rule)
     return tuple(found)
 
@@ -214,6 +215,11 @@ def _check_kinds(kinds: Sequence[str], at: str, path: Path) -> None:
     known = sorted({concept.kind for concept in load_vocabulary().concepts.values()})
     if unknown := sorted(set(kinds) - set(known)):
         _refuse(path, f"`{at}` names {', '.join(unknown)}; the kinds are {', '.join(known)}.")
+
+
+def _check_concepts(concepts: Sequence[str], at: str, path: Path) -> None:
+    if unknown := sorted(set(concepts) - load_vocabulary().concepts.keys()):
+        _refuse(path, f"`{at}` names {', '.join(unknown)}; the vocabulary knows no such target.")
 
 
 def _override(entry: OverrideEntry, number: int, manifest: Manifest, path: Path) -> Override:

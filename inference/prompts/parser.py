@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from vesal.inference.data.case import Case
-from vesal.inference.data.prompt import ModalityChoice, Prompt
+from vesal.inference.data.prompt import ModalityChoice, Prompt, Target
 from vesal.inference.data.terms import SIDES
 from vesal.inference.prompts.modality import GUESSED, choose_modality, sentence_modality
 from vesal.inference.prompts.term_search import Span, split_words
@@ -52,6 +52,11 @@ class FoundTarget:
         if self.concept is None:
             return None
         return f"{self.side} {self.concept.name}" if self.side else self.concept.name
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The same as a prompt holds it."""
+        return (Target(self.concept.name, self.side, self.concept.kind),) if self.concept else ()
 
 
 def parse_case(
@@ -106,10 +111,7 @@ def parse_prompts(
                 id=id_,
                 text=text,
                 modality=modalities[id_] or choice.modality,
-                target=found.target,
-                concept=found.concept.name if found.concept else None,
-                side=found.side,
-                kind=found.concept.kind if found.concept else "",
+                targets=found.targets,
                 found_by=found.found_by,
                 similarity=found.similarity,
                 why=found.why,

@@ -19,8 +19,10 @@ from vesal.inference.output.logs import bar, log_stage
 from vesal.inference.planning.plan import Batch, Plan
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.runtime.machine import peak_mb
-from vesal.inference.stages.filters import filter_classes, filter_pass, split_into_objects
+from vesal.inference.stages.classes import ClassMasks, written_labels
+from vesal.inference.stages.filters import filter_classes, filter_pass
 from vesal.inference.stages.label_map import LabelMap, Snapshot
+from vesal.inference.stages.objects import cut_into_objects, split_into_objects
 from vesal.inference.stages.outside import outside_of
 from vesal.inference.stages.passes import locating_tasks, refining_task, run_locating, run_refining
 from vesal.inference.stages.prompt_results import prompt_results, stage_report
@@ -94,7 +96,7 @@ class CaseRun:
         self.prompts = encode_prompts(model, plan)
         self.latest: list[list[Latest | None]] = [[None] * len(batch.queries) for batch in plan.batches]
         # One for all stages: a second one would cost the memory of another volume.
-        self.result = LabelMap(case.image.shape, max(case.sentences, default=1))
+        self.result = LabelMap(case.image.shape, max((*case.sentences, *plan.written_as), default=1))
         self.stages: list[StageReport] = []
         self.fallbacks: list[str] = []
         self.probabilities: dict[int, list[ViewProbability]] = {}
@@ -103,7 +105,7 @@ class CaseRun:
         self._labels: np.ndarray | None = None
         self._late: list[str] = []
         self._keep_probabilities = keep_probabilities
-        self._stages_of: dict[int, list[str]] = {id_: [] for id_ in plan.covered}
+        self._stages_of: dict[int, list[str]] = {}
 
     @property
     def progress(self) -> Progress:
@@ -306,8 +308,8 @@ class CaseRun:
         """
         batch, latest = self.plan.batches[view.batch], self.latest[view.batch]
         # Of a prompt that is run as two sides the other one may still be coarse.
-        waiting = {q.prompt_id for q, each in zip(batch.queries, latest, strict=True) if each is not None}
-        for id_ in sorted({query.prompt_id for query in view.queries}):
+        waiting = {q.class_id for q, each in zip(batch.queries, latest, strict=True) if each is not None}
+        for id_ in sorted({query.class_id for query in view.queries}):
             saved.take(id_, self.result, keep=id_ in waiting)
         if self.ladder.may_save():
             with self.forecast.saving():
@@ -321,12 +323,12 @@ class CaseRun:
     def _add(self, latest: Latest, query: Query, final: bool = False) -> None:
         """Let a result (d, h, w) on its view win voxels of the label map."""
         probability, view = without_padding(latest.probability, latest.view)
-        self.result.add(probability, view, query.prompt_id, latest.threshold)
+        self.result.add(probability, view, query.class_id, latest.threshold)
         if final and self._keep_probabilities:
-            self.probabilities.setdefault(query.prompt_id, []).append((probability, view))
+            self.probabilities.setdefault(query.class_id, []).append((probability, view))
             if latest.result.edges is not None:
                 edges, on = without_padding(latest.result.edges[latest.row], latest.view)
-                self.edges.setdefault(query.prompt_id, []).append((edges, on))
+                self.edges.setdefault(query.class_id, []).append((edges, on))
 
     def _report(
         self, stage: str, result: StageResult, queries: Sequence[Query], targets: Sequence[str] = ()
@@ -341,23 +343,23 @@ class CaseRun:
             self.fallbacks.append(
                 f"time ran short, {result.dropped} windows left out and {result.windows} run for {names}"
             )
-        for id_ in dict.fromkeys(q.prompt_id for q in queries):
-            self._stages_of[id_].append(stage)
+        for id_ in dict.fromkeys(q.class_id for q in queries):
+            self._stages_of.setdefault(id_, []).append(stage)
 
     def _filter(self, result: LabelMap) -> None:
         """Run the rules on classes."""
         filter_classes(result, self.plan.rules, self.case.spacing_dhw_mm, self.case.instance)
 
     def _output_labels(self, labels: np.ndarray) -> np.ndarray:
-        """(D, H, W) prompt ids, or one id per object where the case asks for instances."""
+        """(D, H, W) classes -> prompt ids, or one id per object where the case asks for instances."""
         if not self.case.instance:
-            return labels
+            return written_labels(labels, self.plan)
         return split_into_objects(labels, self.plan.rules)
 
     def finish(self, prompts: Sequence[Prompt]) -> Segmentation:
         """Filter components and split objects; each prompt's result is counted when it is asked for."""
         self._filter(self.result)
-        labels = self._output_labels(self.result.labels)
+        labels = self._final_labels()
         count = partial(prompt_results, prompts, self.plan, self.result, labels, self.case, self._stages_of)
         steps = [f"time ran short at {s.at_s:.1f} s: {s.step} ({s.why})" for s in self.ladder.steps]
         return Segmentation(
@@ -366,9 +368,24 @@ class CaseRun:
             self.stages,
             self.ladder.steps,
             self.fallbacks + steps,
-            self.probabilities,
-            edges=self.edges,
+            self.plan.of_prompts(self.probabilities),
+            edges=self.plan.of_prompts(self.edges),
+            classes=ClassMasks(self.result.labels, self.plan.classes),
         )
+
+    def _final_labels(self) -> np.ndarray:
+        """As ``_output_labels``, with objects that touch separated as far as there is time for it."""
+        if not self.case.instance:
+            return written_labels(self.result.labels, self.plan)
+        left_s = self.forecast.usable_s() - self.forecast.end_s()
+        until = self.forecast.now() + left_s
+        spacing = self.case.spacing_dhw_mm
+        labels, whole = cut_into_objects(
+            self.result, self.plan.rules, spacing, lambda s: self.forecast.now() + s < until
+        )
+        if whole:
+            self.ladder.omit_cuts(whole)
+        return labels
 
 
 def encode_prompts(model: Family, plan: Plan) -> list[EncodedPrompts]:

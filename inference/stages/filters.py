@@ -12,8 +12,7 @@ from vesal.inference.planning.plan import AppliedRule
 from vesal.inference.runtime.threads import in_parallel
 from vesal.inference.stages.label_map import Box, LabelMap
 from vesal.inference.stages.stage_result import StageResult
-from vesal.postprocess.instances import Instances
-from vesal.postprocess.rule import ClassPart, ClassRule, MapRule, SliceRule, SpacingMm
+from vesal.postprocess.rule import ClassPart, ClassRule, SliceRule, SpacingMm
 
 
 def filter_pass(result: StageResult, queries: Sequence[Query], rules: Sequence[AppliedRule]) -> StageResult:
@@ -30,7 +29,7 @@ def filter_pass(result: StageResult, queries: Sequence[Query], rules: Sequence[A
     groups = [*rivals, *([row] for row in sorted(rows.difference(*rivals)))]
     probability = result.probability
     for group in groups:
-        ids = {queries[row].prompt_id for row in group}
+        ids = {queries[row].class_id for row in group}
         mine = [rule for rule, of in used if ids <= of and (len(group) > 1 or not rule.competes)]
         if not mine:
             continue
@@ -69,7 +68,7 @@ def filter_classes(
     """
     for applied in rules:
         rule = applied.rule
-        if not isinstance(rule, ClassRule) or (instance and not rule.instances):
+        if not isinstance(rule, ClassRule) or not (rule.instances if instance else rule.semantic):
             continue
         margin = rule.margin(spacing_dhw_mm)
         boxes = {id_: box for id_ in sorted(applied.ids) if (box := result.box(id_, margin)) is not None}
@@ -93,9 +92,3 @@ def _set_won(after: np.ndarray, before: np.ndarray, probability: np.ndarray) -> 
     won = after & ~before
     if won.any() and before.any():
         probability[won] = probability[before].mean(dtype=np.float64)
-
-
-def split_into_objects(labels: np.ndarray, rules: Sequence[AppliedRule]) -> np.ndarray:
-    """(D, H, W) prompt ids -> one id per object, by the last rule that makes them."""
-    makers = [applied.rule for applied in rules if isinstance(applied.rule, MapRule)]
-    return (makers[-1] if makers else Instances()).split(labels)

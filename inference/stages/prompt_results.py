@@ -50,35 +50,64 @@ def prompt_results(
     Args:
         prompts: all of the case.
         plan: which were run, and why.
-        result: prompt ids and probabilities per voxel, before objects were split.
+        result: classes and probabilities per voxel, before objects were split.
         labels: (D, H, W) as written.
         case: for the voxel's volume and whether instances are wanted.
-        ran: prompt id -> stages.
+        ran: class -> stages.
     """
     voxel_ml = math.prod(case.spacing_dhw_mm) / 1000
-    modalities = {q.prompt_id: q.modality for b in plan.batches for q in b.queries}
-    asked = {q.prompt_id: "sentence" if q.sentence else "target" for b in plan.batches for q in b.queries}
+    modalities = {q.class_id: q.modality for b in plan.batches for q in b.queries}
+    asked = {q.class_id: "sentence" if q.sentence else "target" for b in plan.batches for q in b.queries}
+    # Count in the labels as written: small objects were dropped from them.
+    known = {each for id_ in plan.covered for each in plan.classes_of(id_)}
+    counted = {each: result.totals(each, labels) for each in known}
     results = {}
     for prompt in prompts:
         covered = prompt.id in plan.covered
-        # Count in the labels as written: small objects were dropped from them.
-        voxels, total = result.totals(prompt.id, labels)
+        classes = plan.classes_of(prompt.id) if covered else ()
+        mine = [each for each in classes if plan.written_as.get(each, each) == prompt.id]
+        voxels = sum(counted[each][0] for each in mine)
+        total = sum(counted[each][1] for each in mine)
+        lost = _lost(prompt.id, classes, plan, counted)
         results[prompt.id] = PromptResult(
             id=prompt.id,
             text=prompt.text,
             target=prompt.target,
-            modality=modalities.get(prompt.id, prompt.modality),
+            modality=next((modalities[each] for each in classes if each in modalities), prompt.modality),
             found_by=prompt.found_by,
-            why=plan.covered.get(prompt.id) or plan.refused[prompt.id],
+            why=(plan.covered.get(prompt.id) or plan.refused[prompt.id]) + _said(lost, voxels, prompts),
             covered=covered,
             voxels=voxels,
             volume_ml=voxels * voxel_ml,
             mean_probability=total / voxels if voxels else None,
-            stages=tuple(ran.get(prompt.id, ())),
-            objects=_objects(labels, result.labels == prompt.id) if case.instance and covered else None,
-            asked_as=asked.get(prompt.id),
+            stages=tuple(dict.fromkeys(stage for each in classes for stage in ran.get(each, ()))),
+            objects=_objects(labels, np.isin(result.labels, mine)) if case.instance and covered else None,
+            asked_as=next((asked[each] for each in classes if each in asked), None),
+            lost_to=lost,
         )
     return results
+
+
+def _lost(
+    prompt_id: int, classes: Sequence[int], plan: Plan, counted: Mapping[int, tuple[int, float]]
+) -> dict[int, int]:
+    """Voxels of a prompt's result that are written as another prompt, by its id."""
+    lost: dict[int, int] = {}
+    for each in classes:
+        owner = plan.written_as.get(each, each)
+        if owner != prompt_id:
+            lost[owner] = lost.get(owner, 0) + counted[each][0]
+    return lost
+
+
+def _said(lost: Mapping[int, int], kept: int, prompts: Sequence[Prompt]) -> str:
+    """The end of a prompt's reason: who has how many of its voxels."""
+    if not lost:
+        return ""
+    names = {prompt.id: prompt.target or prompt.text for prompt in prompts}
+    to = ", ".join(f"{n} as prompt {id_} ({names[id_]})" for id_, n in lost.items())
+    whole = kept + sum(lost.values())
+    return f"; of its {whole} voxels {kept} have its id, as a voxel has one id only; written are {to}"
 
 
 def _objects(labels: np.ndarray, mine: np.ndarray) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from vesal.inference.data.orientation import STORED, Orientation
 from vesal.inference.data.results import LadderStep, PromptResult, StageReport
 from vesal.inference.geometry.views import View
+from vesal.inference.stages.classes import ClassMasks
 
 Save = Callable[[np.ndarray], None]
 """Writes a label map (D, H, W) as the case's output."""
@@ -45,8 +46,16 @@ class Segmentation:
     """how the case was turned for the network; ``probabilities`` still are"""
     edges: dict[int, list[ViewProbability]] = field(default_factory=dict)
     """the same of the edges of objects, where the family tells them"""
+    classes: ClassMasks | None = None
+    """the mask of each prompt, whoever has its voxels in ``labels``; reversed as ``probabilities`` are"""
     notes: tuple[str, ...] = ()
     """what the report notes beside: user prompts that the weights do not take"""
+
+    def mask(self, prompt_id: int) -> np.ndarray:
+        """(D, H, W) bool, reversed as ``probabilities`` are: the whole result of a prompt."""
+        if self.classes is None:
+            return np.zeros(self.labels.shape, bool)
+        return self.classes.of(prompt_id)
 
     @cached_property
     def prompts(self) -> dict[int, PromptResult]:

@@ -211,6 +211,16 @@ class Ladder:
         why = self.forecast.why_not(estimates)
         self.steps.append(LadderStep(f"windows left out: {windows}", why, self.forecast.spent_s()))
 
+    def omit_cuts(self, components: int) -> None:
+        """Report that so many components were not separated into the objects that touch in them."""
+        left_s, end_s = self.forecast.usable_s(), self.forecast.end_s()
+        why = f"{left_s:.2f} s are left, of which filtering and writing take {end_s:.2f} s"
+        self.steps.append(
+            LadderStep(
+                f"touching objects not separated: {components} components", why, self.forecast.spent_s()
+            )
+        )
+
     def _costs(self, effort: Effort, current: Costed | None, alone: bool) -> list[CostEstimate]:
         first = [] if current is None else current.cost(effort)
         return first if alone else [*first, *(n for view in self.upcoming for n in view.cost(effort))]

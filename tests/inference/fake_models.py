@@ -12,7 +12,7 @@ from msgspec import structs
 
 from vesal.inference.api import Model
 from vesal.inference.data.case import Case
-from vesal.inference.data.prompt import Prompt
+from vesal.inference.data.prompt import Prompt, Target
 from vesal.inference.engine import Engine
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.planning.manifest import CoveredTarget
@@ -121,16 +121,15 @@ def make_model(graph: Graph | None = None, **rules: Any) -> Model:
     return Model(make_engine(graph, **rules))
 
 
-def make_prompt(id_: int, concept: str | None, side: str | None = None, **changes: Any) -> Prompt:
+def make_prompt(
+    id_: int, concept: str | None, side: str | None = None, kind: str = "organ", **changes: Any
+) -> Prompt:
     """A prompt as the parser would give it."""
     values: dict[str, Any] = {
         "id": id_,
         "text": f"{side or ''} {concept} in CT".strip(),
         "modality": "CT",
-        "target": f"{side} {concept}" if side else concept,
-        "concept": concept,
-        "side": side,
-        "kind": "organ",
+        "targets": (Target(concept, side, kind),) if concept else (),
         "found_by": "term" if concept else "none",
         "similarity": None,
         "why": "the term was found" if concept else "no term was found",

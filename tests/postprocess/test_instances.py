@@ -84,3 +84,9 @@ def test_the_rule_tells_prompts_apart_and_drops_small_objects():
     labels = np.array([[[7, 7, 7, 3, 3, 0, 3]]], np.uint16)
     assert Instances(min_voxels=2).split(labels)[0, 0].tolist() == [1, 1, 1, 2, 2, 0, 0]
     assert Instances().split(labels)[0, 0].tolist() == [1, 1, 1, 2, 2, 0, 3]
+
+
+def test_objects_that_are_cut_already_are_numbered_by_size() -> None:
+    pieces = np.array([[[1, 2, 2, 3, 3, 0, 4, 4, 4]]], np.uint32)
+    found = Instances(min_voxels=2).number(pieces, np.array([1, 2, 2, 3]))
+    assert found.dtype == np.uint8 and found[0, 0].tolist() == [0, 2, 2, 3, 3, 0, 1, 1, 1]

@@ -11,9 +11,9 @@ from msgspec import ValidationError, convert, structs
 import vesal.postprocess as room
 from vesal.postprocess.components import Components
 from vesal.postprocess.registry import RULES
-from vesal.postprocess.rule import ClassRule, MapRule, Rule, SliceRule
+from vesal.postprocess.rule import ClassRule, CutRule, MapRule, Rule, SliceRule
 
-BASES = {Rule, SliceRule, ClassRule, MapRule}
+BASES = {Rule, SliceRule, ClassRule, CutRule, MapRule}
 
 
 def rules_of_the_room():
@@ -50,7 +50,7 @@ def test_a_rule_lies_in_the_file_of_its_name():
         assert f"``{name}``" in (inspect.getmodule(kind).__doc__ or "")
 
 
-@pytest.mark.parametrize("kind", [*RULES.values(), SliceRule, ClassRule])
+@pytest.mark.parametrize("kind", [*RULES.values(), SliceRule, ClassRule, CutRule])
 def test_every_field_says_what_it_is(kind):
     assert inspect.getdoc(kind)
     assert fields_without_words(kind) == []
@@ -60,7 +60,7 @@ def test_every_field_says_what_it_is(kind):
 def test_a_rule_is_a_value_whose_fields_have_defaults(kind):
     rule = convert({}, kind)
     assert rule == kind() and hash(rule) == hash(kind())
-    assert sum(issubclass(kind, base) for base in (SliceRule, ClassRule, MapRule)) == 1
+    assert sum(issubclass(kind, base) for base in (SliceRule, ClassRule, CutRule, MapRule)) == 1
     with pytest.raises(ValidationError, match="unknown field `voxels`"):
         convert({"voxels": 1}, kind)
     with pytest.raises(AttributeError):
@@ -92,4 +92,4 @@ def test_the_numbers_of_algorithm_3_stand_once():
         "high_probability": 0.86,
         "min_size_ratio": 0.6,
     }
-    assert structs.asdict(Components()) == wanted | {"kinds": None, "instances": False}
+    assert structs.asdict(Components()) == wanted | {"kinds": None, "instances": False, "semantic": True}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vesal.postprocess.checks import ArrayShapeError
-from vesal.postprocess.specks import remove_specks
+from vesal.postprocess.specks import Specks, remove_small, remove_specks
 
 
 def test_all_8_recorded_masks_are_reproduced(shared):
@@ -45,3 +45,13 @@ def test_an_empty_mask_stays_empty_and_one_voxel_may_be_wanted():
 def test_two_axes_are_refused():
     with pytest.raises(ArrayShapeError):
         remove_specks(np.zeros((3, 3), bool))
+
+
+def test_components_small_beside_the_largest_of_their_class_go() -> None:
+    labels = np.zeros((1, 1, 40), np.uint8)
+    labels[..., :20], labels[..., 22:24], labels[..., 26:27], labels[..., 30:31] = 2, 2, 2, 5
+    remove_small(labels, 2, 0.1)
+    assert np.flatnonzero(labels[0, 0] == 2).tolist() == [*range(20), 22, 23]
+    assert labels[0, 0, 30] == 5
+    remove_small(labels, 7, 0.1)
+    assert Specks(kinds=("organ",)).min_share == 0.1

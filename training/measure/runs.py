@@ -14,7 +14,7 @@ from vesal.evaluation.files import read_truth
 from vesal.inference.api import Model
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import UsageError
-from vesal.inference.data.prompt import Prompt
+from vesal.inference.data.prompt import Prompt, Target
 from vesal.inference.io.formats import read_case
 from vesal.inference.planning.manifest import CoveredTarget
 from vesal.inference.prompts.parser import parse_prompts
@@ -153,9 +153,8 @@ def covering(model: Model, targets: Iterable[TargetKey]) -> Model:
 def _can_be_asked(model: Model, target: CoveredTarget) -> bool:
     """Whether the network could be run for a target if its profile listed it."""
     name = " ".join(filter(None, (target.side, target.concept)))
-    prompt = Prompt(
-        1, name, target.modality, name, target.concept, target.side, "", "term", None, "it is listed"
-    )
+    asked = Target(target.concept, target.side)
+    prompt = Prompt(1, name, target.modality, (asked,), "term", None, "it is listed")
     listing = replace(model.profile, targets=(target,))
     blank = Case("blank", np.zeros((1, 1, 1), np.uint8), (1.0, 1.0, 1.0), {1: name}, False, None, ())
     return not model.engine.model.plan([prompt], listing, blank).refused

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tests.inference.fake_models import BANK, make_profile, make_prompt, make_stages
-from vesal.inference.data.prompt import Prompt
+from vesal.inference.data.prompt import Prompt, Target
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.planning.plan import (
     AppliedRule,
@@ -52,10 +52,22 @@ def test_an_unsided_prompt_asks_for_both_sides() -> None:
     assert "both sides" in plan.covered[3]
 
 
-def test_one_side_is_not_both() -> None:
-    """Weights that know the left kidney only must not answer for `kidneys`."""
-    plan = planned([make_prompt(3, "kidney")], make_profile(targets=[("kidney", "left", "CT")]))
-    assert plan.batches == () and "not covered" in plan.refused[3]
+def test_of_a_pair_the_known_side_is_run_and_the_other_one_told() -> None:
+    """Weights that know the left kidney alone answer for `kidneys` with it, and not for `right kidney`."""
+    left = make_profile(targets=[("kidney", "left", "CT")])
+    plan = planned([make_prompt(3, "kidney"), make_prompt(4, "kidney", "right")], left)
+    assert [(q.prompt_id, q.name) for q in plan.batches[0].queries] == [(3, "left kidney")]
+    assert "not in it" in plan.covered[3] and plan.covered[3].endswith("right kidney")
+    assert "not covered" in plan.refused[4]
+
+
+def test_a_whole_is_made_of_its_parts() -> None:
+    knows = ("anterior hippocampus", "posterior hippocampus").__contains__
+    parts = make_profile(targets=[(f"{end} hippocampus", None, "CT") for end in ("anterior", "posterior")])
+    prompt = make_prompt(5, "hippocampus", kind="structure")
+    understood = listed_target(prompt, parts, knows)
+    assert [q.name for q in understood.queries] == ["anterior hippocampus", "posterior hippocampus"]
+    assert understood.why.endswith("hippocampus is made of anterior hippocampus, posterior hippocampus")
 
 
 def test_another_modality_is_refused_with_the_one_there_is() -> None:
@@ -152,3 +164,31 @@ def test_a_guessed_modality_excludes_nothing() -> None:
     assert list(plan.refused) == [3]
     said = [replace(prompt, guessed=False) for prompt in guessed]
     assert list(planned(said, profile).covered) == [2]
+
+
+def test_a_group_is_run_as_those_of_its_members_that_the_weights_know() -> None:
+    members = tuple(Target(name, None, "organ") for name in ("liver", "kidney", "aorta"))
+    prompt = make_prompt(4, None, targets=members, group="abdominal organs", why="a group")
+    plan = planned([prompt], make_profile())
+    assert [q.name for q in plan.batches[0].queries] == ["liver", "left kidney", "right kidney"]
+    assert {q.prompt_id for q in plan.batches[0].queries} == {4}
+    assert "left out" in plan.covered[4] and plan.covered[4].endswith("aorta")
+
+
+def test_a_group_of_which_the_weights_know_nothing_is_refused_with_its_members() -> None:
+    members = (Target("vertebra l1", None, "bone"), Target("vertebra l2", None, "bone"))
+    plan = planned([make_prompt(4, None, targets=members, why="a range")], make_profile())
+    assert plan.batches == () and "vertebra l1, vertebra l2" in plan.refused[4]
+
+
+def test_a_target_that_is_named_twice_is_run_once() -> None:
+    members = (Target("kidney", None, "organ"), Target("kidney", "left", "organ"))
+    plan = planned([make_prompt(4, None, targets=members)], make_profile())
+    assert [q.name for q in plan.batches[0].queries] == ["left kidney", "right kidney"]
+
+
+def test_a_prompt_of_several_targets_has_their_names_and_no_single_concept() -> None:
+    prompt = make_prompt(4, None, targets=(Target("liver", None, "organ"), Target("rib", "left", "bone")))
+    assert (prompt.target, prompt.concept, prompt.side, prompt.kind) == ("liver, left rib", None, None, "")
+    assert make_prompt(1, "kidney", "left").target == "left kidney"
+    assert make_prompt(1, None).target is None

@@ -6,8 +6,9 @@ import pytest
 from vesal.inference.data.prompt import Query
 from vesal.inference.geometry.views import View
 from vesal.inference.planning.plan import AppliedRule, applied_rules
-from vesal.inference.stages.filters import filter_classes, filter_pass, split_into_objects
+from vesal.inference.stages.filters import filter_classes, filter_pass
 from vesal.inference.stages.label_map import LabelMap
+from vesal.inference.stages.objects import split_into_objects
 from vesal.inference.stages.packed_probability import PackedProbability, Probabilities
 from vesal.inference.stages.stage_result import StageResult
 from vesal.postprocess.components import Components
