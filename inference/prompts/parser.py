@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
+from msgspec.structs import replace
 
 from vesal.inference.data.case import Case
-from vesal.inference.data.prompt import ModalityChoice, Prompt, Target
-from vesal.inference.data.terms import SIDES
+from vesal.inference.data.prompt import ModalityChoice, Prompt
+from vesal.inference.prompts.chunks import Item, cut_chunks, read_items
+from vesal.inference.prompts.guess import LEAST_SIMILARITY as LEAST_SIMILARITY
+from vesal.inference.prompts.guess import Encoder, FoundTarget, by_meaning, shown_text
 from vesal.inference.prompts.modality import GUESSED, choose_modality, sentence_modality
-from vesal.inference.prompts.term_search import Span, split_words
-from vesal.inference.prompts.vocabulary import Concept, Term, Vocabulary, load_vocabulary
-
-log = logging.getLogger("vesal")
-
-LEAST_SIMILARITY = 0.55
-"""Cosine from which an unseen sentence is answered. Over the tests' unseen_sentences.json the right answers
-less the wrong ones and the nonsense answered are most from 0.55 to 0.6; of these the lower one
-answers more."""
-CHARACTERS_SHOWN = 80
-"""Length up to which a sentence is repeated in a message."""
-
-
-class Nearest(Protocol):
-    """The part of vesal.inference.prompts.sentence_encoder.TextEncoder that is used here."""
-
-    def nearest(self, text: str) -> tuple[str, float]:
-        """The concept nearest in meaning and its cosine."""
-
-
-Encoder = Callable[[], Nearest]
-
-
-@dataclass(frozen=True)
-class FoundTarget:
-    """What one sentence asks for, before the case is known."""
-
-    concept: Concept | None
-    side: str | None
-    found_by: str
-    similarity: float | None
-    why: str
-
-    @property
-    def target(self) -> str | None:
-        """Canonical target with its side."""
-        if self.concept is None:
-            return None
-        return f"{self.side} {self.concept.name}" if self.side else self.concept.name
-
-    @property
-    def targets(self) -> tuple[Target, ...]:
-        """The same as a prompt holds it."""
-        return (Target(self.concept.name, self.side, self.concept.kind),) if self.concept else ()
+from vesal.inference.prompts.reading import Found, Reading
+from vesal.inference.prompts.tokens import Token, read_tokens
+from vesal.inference.prompts.vocabulary import Vocabulary, load_vocabulary
 
 
 def parse_case(
@@ -116,159 +75,52 @@ def parse_prompts(
                 similarity=found.similarity,
                 why=found.why,
                 guessed=modalities[id_] is None and choice.source == GUESSED,
+                group=found.group,
             )
         )
     return tuple(prompts), choice
 
 
 def find_target(text: str, vocabulary: Vocabulary, encoder: Encoder | None = None) -> FoundTarget:
-    """What one sentence asks for, by its terms, else by its meaning."""
-    raw = split_words(text)
-    reading = _Reading(raw, tuple(map(vocabulary.stem, raw)), vocabulary)
-    return reading.by_terms() or reading.by_meaning(text, encoder)
-
-
-class _Reading:
-    """One sentence taken apart."""
-
-    def __init__(self, raw: tuple[str, ...], words: tuple[str, ...], vocabulary: Vocabulary) -> None:
-        self.raw, self.words, self.vocabulary = raw, words, vocabulary
-        self.modalities = vocabulary.find_modalities(raw, words)
-        self.terms = vocabulary.find_terms(words, self._is_free)
-
-    def _is_free(self, span: Span[Term]) -> bool:
-        """Whether a term is neither part of a modality (`T1 weighted`) nor an adjective of another thing."""
-        within = any(span.meets(other) and span.length <= other.length for other in self.modalities)
-        return not within and self._word(span.end) not in self.vocabulary.other_things
-
-    def _word(self, i: int) -> str:
-        return self.words[i] if 0 <= i < len(self.words) else ""
-
-    def by_terms(self) -> FoundTarget | None:
-        """The best known term; a generic word for a lesion is joined with what bears it (`renal mass`)."""
-        spans = [span for span in self.terms if not self._only_related(span)]
-        spans.sort(key=self._rank)
-        main = next((span for span in spans if self._concept(span).target), None)
-        if main is None:
-            return None
-        concept, parts = self._concept(main), [main]
-        for place in spans if concept.name == "lesion" else ():
-            name = self._concept(place).bears.get(main.value[1] or "")
-            if name:
-                concept, parts = self.vocabulary.concepts[name], [main, place]
-                break
-        shown = " with ".join(f"'{' '.join(self.raw[part.start : part.end])}'" for part in parts)
-        others = {self._concept(span).name for span in spans if not self._is_place(span)}
-        others -= {concept.name, "lesion", *(self._concept(part).name for part in parts)}
-        why = f"{shown} means {concept.name}"
-        if others:
-            why += f"; one prompt asks for one thing, so left out: {', '.join(sorted(others))}"
-        return self._found(concept, self._sides(parts, concept), "term", None, why)
-
-    def _concept(self, span: Span[Term]) -> Concept:
-        return self.vocabulary.concepts[span.value[0]]
-
-    def _rank(self, span: Span[Term]) -> tuple[int, int, int, int, int]:
-        """Least first: lesion before organ, organelle before tissue, thing before place, long term first."""
-        name, kind = span.value[0], self._concept(span).kind
-        order = {"lesion": 2 if name == "lesion" else 0, "cell": 1, "region": 9}.get(kind, 3)
-        specific = 0 if span.value[1] is None else 1
-        return order, self._is_place(span), -span.length, specific, span.start
-
-    def _is_place(self, span: Span[Term]) -> int:
-        """1 after a locating preposition (`in the brain`), 2 before a modality (`cardiac MR`), else 0."""
-        after = span.end
-        while self._word(after) in self.vocabulary.filler and after - span.end < 2:
-            after += 1
-        if any(other.start <= after < other.end for other in self.modalities):
-            return 2
-        for before in range(span.start - 1, max(-1, span.start - 5), -1):
-            word = self.words[before]
-            if word in self.vocabulary.locating:
-                return 1
-            if word in self.vocabulary.requests or any(t.start <= before < t.end for t in self.terms):
-                return 0
-        return 0
-
-    def _only_related(self, span: Span[Term]) -> bool:
-        """Whether the thing only helps to describe another (`the artery leaving the heart`)."""
-        before = span.start - 1
-        while self._word(before) in self.vocabulary.filler or self._word(before) in self.vocabulary.sides:
-            before -= 1
-        return self._word(before) in self.vocabulary.relations
-
-    def _sides(self, parts: list[Span[Term]], concept: Concept) -> set[str]:
-        """Sides given to any occurrence of the parts: inside them, or nearest to them of all terms."""
-        names = {part.value for part in parts} | {(concept.name, None)}
-        sides = {self.vocabulary.sides[self.words[i]] for part in parts for i in part.skipped}
-        taken = {i for span in self.terms for i in range(span.start, span.end)}
-        for i, word in enumerate(self.words):
-            if word in self.vocabulary.sides and i not in taken:
-                owner = self._owner(i)
-                if owner is not None and owner.value in names:
-                    sides.add(self.vocabulary.sides[word])
-        return sides
-
-    def _owner(self, i: int) -> Span[Term] | None:
-        """The term a side word belongs to: the nearest, the following one if two are as near."""
-        # A lone letter is a side only right beside its term: `L kidney`.
-        reach = 1 if len(self.words[i]) == 1 else len(self.words)
-        best: tuple[int, Span[Term]] | None = None
-        for span in self.terms:
-            if self._concept(span).kind == "region":
-                continue
-            distance = span.start - i if span.start > i else i - span.end + 1
-            if distance <= reach and (best is None or distance <= best[0]):
-                best = distance, span
-        return best[1] if best else None
-
-    def _found(
-        self, concept: Concept, sides: set[str], found_by: str, similarity: float | None, why: str
-    ) -> FoundTarget:
-        """Settle the side: one word for one side gives it; both, or none, means the thing on both sides."""
-        side = next(iter(sides)) if len(sides) == 1 and sides <= set(SIDES) and concept.sided else None
-        if sides and not concept.sided:
-            why += f"; the side ({', '.join(sorted(sides))}) is not used, there is only one"
-        elif sides and side is None:
-            why += "; both sides are asked for, taken as one target without a side"
-        return FoundTarget(concept, side, found_by, similarity, why)
-
-    def by_meaning(self, text: str, encoder: Encoder | None) -> FoundTarget:
-        """The concept nearest in meaning, words for side and modality left out; none below the threshold."""
-        shown = repr(text if len(text) <= CHARACTERS_SHOWN else text[: CHARACTERS_SHOWN - 3] + "...")
-        query = self._query()
-        if not query:
-            return FoundTarget(None, None, "none", None, f"{shown} names nothing that could be segmented")
-        if encoder is None:
+    """What one sentence asks for: by its terms, by terms with a typing error, else by its meaning."""
+    tokens = read_tokens(text, vocabulary.stem, vocabulary.known, vocabulary.abbreviations)
+    found, items = _read(tokens, vocabulary)
+    if found.targets:
+        return FoundTarget(found.targets, "term", None, found.why, found.group)
+    corrected, errors = _corrected(tokens, items, vocabulary)
+    if errors:
+        again, _ = _read(corrected, vocabulary)
+        told = ", ".join(f"'{wrong}' is taken for '{right}'" for wrong, right in errors.items())
+        if again.targets:
             return FoundTarget(
-                None, None, "none", None, f"no known term in {shown}, and there is no text encoder to ask"
+                again.targets, "typing error", None, f"{told}, a typing error; {again.why}", again.group
             )
-        try:
-            name, similarity = encoder().nearest(query)
-        except (OSError, ValueError, RuntimeError) as error:
-            # Without the encoder the prompt stays empty, but the other prompts of the case do not suffer.
-            log.warning("the text encoder failed on %s: %s", shown, error)
-            return FoundTarget(
-                None, None, "none", None, f"no known term in {shown}, and the text encoder failed: {error}"
-            )
-        if similarity < LEAST_SIMILARITY:
-            why = f"no known term in {shown}; the nearest, {name}, has only cosine {similarity:.2f}"
-            return FoundTarget(None, None, "none", similarity, f"{why}, wanted {LEAST_SIMILARITY}")
-        sides = {
-            self.vocabulary.sides[word]
-            for word in self.words
-            if word in self.vocabulary.sides and len(word) > 1
-        }
-        why = f"no known term, but {query!r} is near {name} (cosine {similarity:.2f})"
-        return self._found(self.vocabulary.concepts[name], sides, "encoder", similarity, why)
+        if again.refused:
+            return FoundTarget((), "none", None, f"{told}, a typing error; {again.why}")
+    if found.refused:
+        return FoundTarget((), "none", None, f"{found.why} ({shown_text(text)})")
+    return by_meaning(text, tokens, items, found, vocabulary, encoder)
 
-    def _query(self) -> str:
-        """What is left of the sentence without sides, modalities and words of request, in its own
-        spelling."""
-        used = {i for span in self.modalities for i in range(span.start, span.end)}
-        words = self.vocabulary
-        left = [i for i, word in enumerate(self.words) if i not in used and word not in words.sides]
-        left = [i for i in left if self.words[i] not in words.requests]
-        if all(self.words[i] in words.filler or self.words[i] in words.locating for i in left):
-            return ""
-        return " ".join(self.raw[i].lower() for i in left)
+
+def _read(tokens: tuple[Token, ...], vocabulary: Vocabulary) -> tuple[Found, list[Item]]:
+    items = read_items(tokens, vocabulary)
+    chunks = cut_chunks(items, tokens, vocabulary)
+    return Reading(tokens, items, chunks, vocabulary).found(), items
+
+
+def _corrected(
+    tokens: tuple[Token, ...], items: Sequence[Item], vocabulary: Vocabulary
+) -> tuple[tuple[Token, ...], dict[str, str]]:
+    """The sentence with known words for unknown ones where all that are as near mean the same, and which."""
+    errors: dict[str, str] = {}
+    words = list(tokens)
+    for item in items:
+        right = item.text in vocabulary.known or item.text.endswith(vocabulary.words.thing_endings)
+        if not item.is_unknown or right:
+            continue
+        near = vocabulary.spellings.near(item.text)
+        if near and len({vocabulary.meaning(word) for word in near}) == 1:
+            right = vocabulary.written.get(near[0], near[0])
+            words[item.start] = replace(tokens[item.start], raw=right, stem=near[0])
+            errors[tokens[item.start].raw] = right
+    return tuple(words), errors

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from vesal.inference.prompts.vocabulary import Vocabulary
 
 GRAPH, TOKENIZER, BANK, MANIFEST = "encoder.onnx", "tokenizer.json", "bank.npz", "manifest.json"
+OTHERS_FILE = Path(__file__).with_name("others.json")
+"""Names and paraphrases of what is no target; read when the bank is made."""
 WIDTH = 384
+OTHER = "-"
+"""In place of a concept: the text is near to no target."""
 # The published model was trained on at most 256 word pieces (its sentence_bert_config.json).
 MAX_TOKENS = 256
 # Sentences encoded at once: bounds the memory of a long list, and padding stays small.
@@ -104,11 +108,15 @@ class SentenceEncoder:
         return self.encode([text])[0] if row is None else self.bank.vectors[row]
 
     def nearest(self, text: str) -> tuple[str, float]:
-        """The concept of the known text nearest to `text`, and their cosine; ties go to the first."""
+        """The concept of the known text nearest to `text`, and their cosine; ties go to the first.
+
+        The concept is empty where a text for something that is no target is nearer than that.
+        """
         cosine = self.bank.factors @ factor(self.encode([text])[0], WIDTH)
-        cosine[~self.bank.answers] = -1.0
-        best = int(np.argmax(cosine))
-        return self.bank.concepts[best], float(cosine[best])
+        to_targets = np.where(self.bank.answers, cosine, -1.0)
+        best = int(np.argmax(to_targets))
+        nearer = bool((cosine[self.bank.others] > to_targets[best]).any())
+        return "" if nearer else self.bank.concepts[best], float(to_targets[best])
 
 
 def check_text_weights(folder: Path) -> None:
@@ -140,7 +148,8 @@ class Bank:
 
     texts: tuple[str, ...]
     concepts: tuple[str, ...]
-    """Concept each text stands for; empty where the text has a side, which no search should prefer."""
+    """Concept each text stands for; `-` for none; empty where the text has a side, which no search should
+    prefer."""
     vectors: np.ndarray
     """(N,384) float32, unit length."""
 
@@ -157,12 +166,21 @@ class Bank:
     @cached_property
     def answers(self) -> np.ndarray:
         """(N,) bool: texts that may be the answer of a search."""
-        return np.array([bool(concept) for concept in self.concepts])
+        return np.array([bool(concept) and concept != OTHER for concept in self.concepts])
+
+    @cached_property
+    def others(self) -> np.ndarray:
+        """(N,) bool: texts for what is no target."""
+        return np.array([concept == OTHER for concept in self.concepts])
 
 
 def bank_texts(vocabulary: Vocabulary) -> dict[str, str]:
-    """What the bank holds: targets, synonyms and paraphrases to their concept; to nothing if with a side."""
-    return {**dict.fromkeys(vocabulary.targets(), ""), **vocabulary.terms, **vocabulary.means}
+    """What the bank holds: targets, synonyms and paraphrases to their concept; to nothing if with a side.
+
+    Names of what is no target stand for `-`.
+    """
+    others = dict.fromkeys(json.loads(OTHERS_FILE.read_text(encoding="utf-8")), OTHER)
+    return {**others, **dict.fromkeys(vocabulary.targets(), ""), **vocabulary.terms, **vocabulary.means}
 
 
 def write_bank(path: Path, texts: Mapping[str, str], vectors: np.ndarray) -> None:

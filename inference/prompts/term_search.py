@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from vesal.inference.io.limits import MAX_SENTENCE
 
@@ -23,7 +23,9 @@ def split_words(text: str) -> tuple[str, ...]:
     At most 256, and of the first 1000 characters: normalising many combining marks takes time with the square
     of their number, and holds all other threads.
     """
-    return tuple(WORD.findall(unicodedata.normalize("NFKC", text[:MAX_SENTENCE])))[:MAX_WORDS]
+    cut = text[:MAX_SENTENCE]
+    plain = cut if cut.isascii() else unicodedata.normalize("NFKC", cut)
+    return tuple(WORD.findall(plain))[:MAX_WORDS]
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,22 @@ class Stems:
     plurals: Mapping[str, str]
     """Irregular plural to singular, lower case."""
 
+    known: dict[str, str] = field(default_factory=dict)
+    """Words of the vocabulary, in lower case, with their forms: read more than once while it is loaded."""
+
     def __call__(self, word: str) -> str:
         """The comparable form of one word."""
         word = word.lower()
+        return self.known.get(word) or self._form(word)
+
+    def learn(self, word: str) -> str:
+        """The same, and kept."""
+        word = word.lower()
+        if word not in self.known:
+            self.known[word] = self._form(word)
+        return self.known[word]
+
+    def _form(self, word: str) -> str:
         word = _singular(self.plurals.get(word, word))
         return self.spellings.get(word, word)
 
@@ -48,7 +63,7 @@ def _singular(word: str) -> str:
         return word
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
-    return word[:-2] if word.endswith("sses") else word[:-1]
+    return word[:-2] if word.endswith(("sses", "ches", "shes")) else word[:-1]
 
 
 @dataclass(frozen=True)
@@ -70,39 +85,37 @@ class Span(Generic[T]):
         return self.start < other.end and other.start < self.end
 
 
-@dataclass
-class _Node(Generic[T]):
-    children: dict[str, _Node[T]] = field(default_factory=dict)
-    value: T | None = None
+VALUE = ""
+"""Key of a node's value: no word is empty."""
 
 
 class TermTree(Generic[T]):
-    """Terms as a tree of words."""
+    """Terms as a tree of words: plain dicts, since thousands are made at every start."""
 
     def __init__(self) -> None:
-        self._root: _Node[T] = _Node()
+        self._root: dict[str, Any] = {}
 
     def add(self, term: Sequence[str], value: T) -> T:
         """Add a term of one or more stems; returns its value, the older one where it was known already."""
         node = self._root
         for word in term:
-            node = node.children.setdefault(word, _Node())
-        if node.value is None:
-            node.value = value
-        return node.value
+            node = node.setdefault(word, {})
+        return node.setdefault(VALUE, value)
 
     def matches(self, words: Sequence[str], start: int, skip: Collection[str] = ()) -> Iterator[Span[T]]:
         """Every term that begins exactly at `start`; words of `skip` may lie between the words of a term."""
-        paths: list[tuple[_Node[T], int, tuple[int, ...]]] = [(self._root, start, ())]
+        if start < len(words) and words[start] not in self._root:
+            return
+        paths: list[tuple[dict[str, Any], int, tuple[int, ...]]] = [(self._root, start, ())]
         while paths:
             node, at, skipped = paths.pop()
             # A path that ends in a skipped word is the same term again.
-            if node.value is not None and (not skipped or skipped[-1] < at - 1):
-                yield Span(start, at, node.value, skipped)
+            if VALUE in node and (not skipped or skipped[-1] < at - 1):
+                yield Span(start, at, node[VALUE], skipped)
             if at >= len(words):
                 continue
-            if words[at] in node.children:
-                paths.append((node.children[words[at]], at + 1, skipped))
+            if words[at] in node:
+                paths.append((node[words[at]], at + 1, skipped))
             # Two skipped words are enough for `upper lobe of the left lung`; more would bridge clauses.
             if words[at] in skip and at > start and len(skipped) < 2:
                 paths.append((node, at + 1, (*skipped, at)))

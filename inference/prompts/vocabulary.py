@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from vesal.inference.data.errors import VesalError
 from vesal.inference.data.terms import SIDES
+from vesal.inference.prompts.groups import Groups, Named, load_groups
 from vesal.inference.prompts.term_search import Span, Stems, TermTree, split_words
+from vesal.inference.prompts.typing_errors import KnownSpellings
+from vesal.inference.prompts.words import Words, load_words
 
 MODALITY_PRECEDENCE = ("Microscopy", "PET", "US", "MR", "CT")
 """Of several modalities that a sentence names, the first one counts."""
@@ -64,16 +67,18 @@ class Vocabulary:
     """First part of a file name to the modality."""
     sides: dict[str, str]
     """Words for a side to `left`, `right` or `both`."""
-    locating: frozenset[str]
-    """Prepositions: what follows them is the place, not the thing."""
-    relations: frozenset[str]
-    """Words that only relate the thing to what follows: `leaving the heart` does not ask for the heart."""
-    other_things: frozenset[str]
-    """Nouns that turn the term before them into a mere adjective: `splenic artery` is not the spleen."""
-    requests: frozenset[str]
-    filler: frozenset[str]
+    abbreviations: dict[str, str]
+    """Abbreviation in capitals to the words that it stands for."""
+    words: Words
+    groups: Groups
+    classes: dict[str, frozenset[str]]
+    """Stems of a word, or of several with blanks between, to its classes, see `words.CLASSES`."""
+    group_names: dict[str, Named]
+    """Stems of a named group to the group."""
+    known: frozenset[str]
+    """Every stem of the vocabulary."""
     stem: Stems
-    _terms: TermTree[Term]
+    _terms: TermTree[Term | None]
     _modalities: TermTree[tuple[str, bool]]
     _exact: dict[str, str]
 
@@ -85,9 +90,39 @@ class Vocabulary:
                 if concept.sided:
                     yield from (f"{side} {concept.name}" for side in SIDES)
 
-    def find_terms(self, words: tuple[str, ...], allowed: Callable[[Span[Term]], bool]) -> list[Span[Term]]:
-        """The longest allowed terms in a sentence of stems, in its order; a side may stand inside a term."""
+    @cached_property
+    def spellings(self) -> KnownSpellings:
+        """Words for targets, parts and other things, to compare unknown words with."""
+        named = [*self.terms, *self.words.lists["parts"], *self.words.lists["things"], *self.lesion_words]
+        known = {self.stem(word) for term in named for word in split_words(term)}
+        return KnownSpellings(known, map(self.stem, self.words.not_typing_errors))
+
+    @cached_property
+    def written(self) -> dict[str, str]:
+        """Stem of a word of terms to the word: `pancrea` to `pancreas`."""
+        return {self.stem(word): word for term in reversed(self.terms) for word in split_words(term)}
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Concepts that can be targets to their kinds."""
+        return {concept.name: concept.kind for concept in self.concepts.values() if concept.target}
+
+    def find_terms(
+        self, words: tuple[str, ...], allowed: Callable[[Span[Term | None]], bool]
+    ) -> list[Span[Term | None]]:
+        """The longest allowed terms in a sentence of stems, in its order; a side may stand inside a term.
+
+        A value of None is a word of `classes` or `group_names`.
+        """
         return self._terms.find(words, self.sides, allowed)
+
+    def is_term(self, word: str) -> bool:
+        """Whether one stem names a concept."""
+        return any(span.value is not None for span in self._terms.matches((word,), 0))
+
+    def meaning(self, word: str) -> str:
+        """The concept that one stem names, else the word itself."""
+        return next((span.value[0] for span in self._terms.matches((word,), 0) if span.value), word)
 
     def find_modalities(self, raw: tuple[str, ...], words: tuple[str, ...]) -> list[Span[tuple[str, bool]]]:
         """Modality terms as (modality, weak); `raw` keeps the capitals, which tell `US` from `us`."""
@@ -111,10 +146,10 @@ def load_vocabulary(path: Path = FILE) -> Vocabulary:
     lesion_words = {word: kind for kind, words in data["lesion_words"].items() for word in words}
     tree, terms = _term_tree(concepts, lesion_words, stem)
     modalities, exact = _modality_tree(data["modalities"], stem)
-    sides = {word: side for side, words in data["sides"].items() for word in words}
-    sets = {
-        key: frozenset(data[key]) for key in ("locating", "relations", "other_things", "requests", "filler")
-    }
+    sides = {word: side for side, listed in data["sides"].items() for word in listed}
+    words, groups = load_words(), load_groups()
+    classes = _classes(words, tree, stem)
+    group_names = _group_names(groups, concepts, tree, stem)
     return Vocabulary(
         concepts=concepts,
         terms=terms,
@@ -122,7 +157,12 @@ def load_vocabulary(path: Path = FILE) -> Vocabulary:
         lesion_words=lesion_words,
         file_prefixes={prefix.lower(): modality for prefix, modality in data["file_prefixes"].items()},
         sides=sides,
-        **sets,
+        abbreviations=data["abbreviations"],
+        words=words,
+        groups=groups,
+        classes=classes,
+        group_names=group_names,
+        known=frozenset(stem.known.values()) | sides.keys(),
         stem=stem,
         _terms=tree,
         _modalities=modalities,
@@ -132,7 +172,9 @@ def load_vocabulary(path: Path = FILE) -> Vocabulary:
 
 def stems(text: str, stem: Stems) -> tuple[str, ...]:
     """A text as comparable words."""
-    return tuple(map(stem, split_words(text)))
+    if text.isalpha():  # most are, and thousands are read at every start
+        return (stem.learn(text),)
+    return tuple(map(stem.learn, split_words(text)))
 
 
 def _concept(entry: dict[str, Any]) -> Concept:
@@ -158,9 +200,9 @@ def _check(concept: Concept, concepts: dict[str, Concept]) -> None:
 
 def _term_tree(
     concepts: dict[str, Concept], lesion_words: dict[str, str], stem: Stems
-) -> tuple[TermTree[Term], dict[str, str]]:
+) -> tuple[TermTree[Term | None], dict[str, str]]:
     """Tree of all terms, and term to concept for those that can be targets."""
-    tree: TermTree[Term] = TermTree()
+    tree: TermTree[Term | None] = TermTree()
     terms: dict[str, str] = {}
     for word, kind in lesion_words.items():
         tree.add(stems(word, stem), ("lesion", kind))
@@ -174,6 +216,46 @@ def _term_tree(
             if concept.target:
                 terms[term] = concept.name
     return tree, terms
+
+
+def _classes(words: Words, tree: TermTree[Term | None], stem: Stems) -> dict[str, frozenset[str]]:
+    """Classes of every word of the lists, by its stems; each becomes a term of the tree without a value."""
+    found: dict[str, set[str]] = {}
+    for name, listed in words.lists.items():
+        for word in listed:
+            parts = stems(word, stem)
+            text = " ".join(parts)
+            if text not in found:
+                found[text] = set()
+                tree.add(parts, None)
+            found[text].add(name)
+    alone = {name: frozenset({name}) for name in words.lists}
+    return {
+        word: alone[next(iter(names))] if len(names) == 1 else frozenset(names)
+        for word, names in found.items()
+    }
+
+
+def _group_names(
+    groups: Groups, concepts: Mapping[str, Concept], tree: TermTree[Term | None], stem: Stems
+) -> dict[str, Named]:
+    """Named groups by the stems of their names. Raises VocabularyError for a member that is no concept."""
+    members = {m for named in groups.named for m in named.members} | {
+        m
+        for listed in (*groups.regions.values(), *groups.sequences, *groups.class_names.values())
+        for m in listed
+    }
+    if unknown := sorted(members - concepts.keys()):
+        raise VocabularyError(f"groups.json names {', '.join(unknown)}, which are no concepts: add them")
+    found = {}
+    for named in groups.named:
+        for name in named.names:
+            parts = stems(name, stem)
+            found[" ".join(parts)] = named
+            tree.add(parts, None)
+    for word in (*groups.classes, *groups.region_words, *groups.range_words):
+        tree.add(stems(word, stem), None)
+    return found
 
 
 def _modality_tree(

@@ -1,0 +1,135 @@
+"""What an asked chunk names together with what belongs to it: `cortex of the kidney`, `liver (segment 4)`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from vesal.inference.prompts.chunks import COMMA, NUMBER, Chunk
+from vesal.inference.prompts.nouns import CODE, LESION, NO_TARGET, WHOLE_KINDS, Noun, Nouns
+from vesal.inference.prompts.roles import Roles
+
+ADJECTIVES = ("al", "ic", "ar", "ary", "ous", "iac")
+"""Endings of a term that is an adjective."""
+
+
+class Belongings:
+    """Names the asked chunks of one sentence."""
+
+    def __init__(self, nouns: Nouns, roles: Roles) -> None:
+        self.nouns, self.roles = nouns, roles
+
+    def named(self) -> list[Noun]:
+        """What every asked chunk names."""
+        found = [self._named(n, chunk) for n, chunk in enumerate(self.roles.asked)]
+        return self._share_heads(found)
+
+    def _named(self, n: int, chunk: Chunk) -> Noun:
+        around = self.roles.around.get(n, [])
+        noun = self.nouns.name(chunk, around)
+        belongs = [other for other in around if other.lead == "of"]
+        inner = [self.nouns.name(other) for other in belongs]
+        if noun.refused:
+            return self._whole(noun, inner)
+        if noun.concept is not None:
+            return self._of_concept(noun, n, belongs, inner)
+        if noun.group is not None and noun.by_class and self.roles.has_clause:
+            return Noun(chunk, unknown=(noun.group,))  # described: `organs that clean the blood`
+        if noun.group is not None and self.roles.related.get(n):
+            return Noun(chunk, refused="what is asked for is only placed by something else, and has no name")
+        known = [other for other in inner if other.is_target or self.nouns.has_term(other.chunk)]
+        if noun.unknown and known:
+            shown = self.nouns.shown_chunks(chunk, *belongs)
+            why = f"'{shown}' asks for a part of something, or for what is in it, {NO_TARGET}"
+            return Noun(chunk, refused=why, head=noun.unknown[-1])
+        return noun
+
+    def _whole(self, noun: Noun, inner: Sequence[Noun]) -> Noun:
+        """`cavity of the left ventricle` is the ventricle; other parts stay what they are."""
+        kinds = self.nouns.vocabulary.words.whole_for.get(noun.head, frozenset())
+        owner = inner[0] if inner else None
+        return owner if owner is not None and owner.concept and owner.concept.kind in kinds else noun
+
+    def _of_concept(self, noun: Noun, n: int, belongs: Sequence[Chunk], inner: Sequence[Noun]) -> Noun:
+        assert noun.concept is not None
+        for other in inner:
+            if (
+                other.refused and noun.parts[0].of("generic") and noun.concept.kind == "cell"
+            ):  # `nucleus of the solitary tract`
+                return Noun(noun.chunk, refused=other.refused, head=noun.parts[0].text)
+            if other.concept is None or other.concept is noun.concept:
+                continue
+            # `manifestation of COVID-19`: the lesion by its name.
+            if noun.concept.name == LESION and other.concept.kind == "lesion":
+                return other
+            cells = noun.concept.kind == other.concept.kind == "cell"
+            borne = any(part in noun.parts for part in other.parts)
+            if noun.parts[0].of("generic") and not cells and not borne:
+                shown = self.nouns.shown_chunks(noun.chunk, *belongs)
+                why = f"'{shown}' is another thing than {noun.concept.name}"
+                return Noun(noun.chunk, refused=why, head=noun.parts[0].text)
+        return self._at_level(noun, n) or self._side_of(noun, n) or self._in_brackets(noun, n) or noun
+
+    def _at_level(self, noun: Noun, n: int) -> Noun | None:
+        """What is placed by the code of a vertebra is one of several, or a part: `disc between L4 and L5`."""
+        assert noun.concept is not None
+        if noun.concept.name.startswith("vertebra") or noun.concept.kind in WHOLE_KINDS:
+            return None
+        placed = [*self.roles.related.get(n, []), *self.roles.around.get(n, [])]
+        coded = [
+            chunk for chunk in placed if any(item.term and CODE.match(item.text) for item in chunk.items)
+        ]
+        if not coded:
+            return None
+        shown = self.nouns.shown_chunks(noun.chunk, coded[0])
+        why = f"'{shown}' asks for a part of {noun.concept.name} or one of several"
+        return Noun(noun.chunk, refused=f"{why}, {NO_TARGET}", head="level")
+
+    def _side_of(self, noun: Noun, n: int) -> Noun | None:
+        """`right side of the liver` is a part, as there is only one liver."""
+        before = self.roles.asked[n - 1] if n and noun.chunk.lead == "of" else None
+        if before is None or noun.concept is None or noun.concept.sided or not self.nouns.has_side(before):
+            return None
+        if not any(item.text == "side" for item in before.items):
+            return None
+        shown = self.nouns.shown_chunks(before, noun.chunk)
+        return Noun(
+            noun.chunk, refused=f"'{shown}' asks for a part of {noun.concept.name}, {NO_TARGET}", head="side"
+        )
+
+    def _in_brackets(self, noun: Noun, n: int) -> Noun | None:
+        """A target less what brackets say of it: `liver (segment 4)`."""
+        for aside in self.roles.asides.get(n, []):
+            plain = all(item.of(NUMBER) or item.of("parts") for item in aside.items)
+            for item in aside.items:
+                number = plain and item.of(NUMBER) and not self.nouns.is_index(item)
+                if item.term is None and (item.of("parts") or item.of("partials") or number):
+                    assert noun.concept is not None
+                    shown = self.nouns.shown_chunks(aside)
+                    why = f"'{shown}' asks for a part of {noun.concept.name}, {NO_TARGET}"
+                    return Noun(noun.chunk, refused=why, head=item.text)
+        return None
+
+    def _share_heads(self, nouns: list[Noun]) -> list[Noun]:
+        """`gastric and duodenal wall` are two walls: an adjective takes the noun of what it is joined to.
+
+        So does the code of a vertebra: `disc L4/L5`.
+        """
+        for before, after in pairwise(nouns):
+            coded = len(after.parts) == 1 and CODE.match(after.parts[0].text)
+            if before.head == "level" and coded and after.chunk.lead in ("joins", COMMA):
+                after.concept, after.refused, after.head = None, before.refused, "level"
+        for after, before in pairwise(reversed(nouns)):
+            coded = len(before.parts) == 1 and CODE.match(before.parts[0].text)
+            if after.head == "level" and coded and after.chunk.lead in ("joins", COMMA):
+                before.concept, before.refused, before.head = None, after.refused, "level"
+        for n in range(len(nouns) - 1, 0, -1):
+            before, after = nouns[n - 1], nouns[n]
+            joined = after.chunk.lead in ("joins", COMMA) and after.refused and after.head
+            if not joined or before.concept is None or len(before.parts) != 1:
+                continue
+            word = before.parts[0].text
+            if word != before.concept.name and word.endswith(ADJECTIVES):
+                why = f"'{word} {after.head}' is no known target"
+                nouns[n - 1] = Noun(before.chunk, refused=why, head=after.head)
+        return nouns

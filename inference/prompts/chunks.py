@@ -1,0 +1,188 @@
+"""A sentence cut into chunks: what stands between prepositions, verbs, denials and marks.
+
+`no fat around the left kidney in CT` becomes denials (fat), relations (left kidney), locating (CT). What a
+chunk means is said in `nouns`, what the sentence asks for in `reading`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct, field
+
+from vesal.inference.prompts.term_search import Span
+from vesal.inference.prompts.tokens import DASHES, STOPS, Token
+from vesal.inference.prompts.vocabulary import Term, Vocabulary
+
+MODALITY, SIDE, NUMBER = "modality", "side", "number"
+LEADS = (
+    "denials", "exceptions", "resets", "relations", "of", "locating", "accompanying", "joins", "clauses",
+    "requests",
+)  # fmt: skip
+"""Classes of words that begin a chunk, the first that a word is of counts."""
+STOP, COMMA, OPEN, CLOSE = "stop", "comma", "open", "close"
+ABBREVIATED = 4
+"""Letters of a word up to which a full stop behind it may be that of an abbreviation: `Rt. parotid`."""
+
+
+class Item(Struct, frozen=True):
+    """One or more words that belong together."""
+
+    start: int
+    end: int
+    text: str
+    """stems, with blanks between"""
+    term: Span[Term] | None = None
+    classes: frozenset[str] = frozenset()
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the vocabulary has no such word."""
+        return self.term is None and not self.classes
+
+    def of(self, name: str) -> bool:
+        """Whether it is of a class."""
+        return name in self.classes
+
+
+class Chunk(Struct):
+    """Items behind one leading word or mark."""
+
+    lead: str = ""
+    """One of LEADS, or the mark before it; empty at the start."""
+    word: str = ""
+    """The leading word."""
+    items: list[Item] = field(default_factory=list)
+
+    @property
+    def start(self) -> int:
+        """First token; -1 where there is none."""
+        return self.items[0].start if self.items else -1
+
+
+def read_items(tokens: Sequence[Token], vocabulary: Vocabulary) -> list[Item]:
+    """Every word of a sentence in its item: the longest known terms, what is left word by word."""
+    raw, stems = tuple(token.raw for token in tokens), tuple(token.stem for token in tokens)
+    modalities = vocabulary.find_modalities(raw, stems)
+
+    def is_free(span: Span[Term | None]) -> bool:
+        """Not part of a modality (`T1 weighted`)."""
+        return not any(span.meets(other) and span.length <= other.length for other in modalities)
+
+    items: list[Item] = []
+    taken: set[int] = set()
+    for span in vocabulary.find_terms(stems, is_free):
+        words = [stems[i] for i in range(span.start, span.end) if i not in span.skipped]
+        text = " ".join(words)
+        classes = vocabulary.classes.get(text, frozenset())
+        if span.value is not None:
+            items.append(Item(span.start, span.end, text, span, classes))  # type: ignore[arg-type]
+        elif span.skipped:  # only terms may have a side inside
+            continue
+        else:
+            known = text in vocabulary.group_names or text in vocabulary.groups.classes
+            region = {"regions"} if text in vocabulary.groups.region_words else set()
+            items.append(
+                Item(span.start, span.end, text, None, classes | region | ({"group"} if known else set()))
+            )
+        taken.update(range(span.start, span.end))
+    for modality in modalities:
+        here = [i for i in range(modality.start, modality.end) if i not in taken]
+        items += [Item(i, i + 1, stems[i], None, frozenset({MODALITY})) for i in here]
+        taken.update(here)
+    for i, stem in enumerate(stems):
+        if i not in taken:
+            kind = SIDE if stem in vocabulary.sides else NUMBER if _is_number(stem) else None
+            items.append(Item(i, i + 1, stem, None, frozenset({kind}) if kind else frozenset()))
+    return sorted(items, key=lambda item: item.start)
+
+
+def _is_number(word: str) -> bool:
+    return word.isdigit() or word in {
+        "ii",
+        "iii",
+        "iv",
+        "vi",
+        "vii",
+        "viii",
+        "i",
+        "v",
+        "ix",
+        "x",
+        "xi",
+        "xii",
+    }
+
+
+def cut_chunks(items: Sequence[Item], tokens: Sequence[Token], vocabulary: Vocabulary) -> list[Chunk]:
+    """The chunks of a sentence, in its order."""
+    chunks = [Chunk()]
+    for n, item in enumerate(items):
+        marks = tokens[item.start].before
+        for mark in _marks(marks, tokens[item.start - 1].raw if item.start else ""):
+            chunks.append(Chunk(mark))
+        after = items[n + 1] if n + 1 < len(items) else None
+        lead = _lead(item, chunks, after, tokens, vocabulary)
+        if lead:
+            chunks.append(Chunk(lead, item.text))
+            if lead == "clauses" and item.is_unknown:
+                continue
+        else:
+            chunks[-1].items.append(item)
+    return chunks
+
+
+def _marks(marks: str, before: str) -> list[str]:
+    """What the marks between two words part."""
+    found = []
+    for mark in marks:
+        if mark not in STOPS or (mark == "." and len(before) <= ABBREVIATED):
+            continue
+        kind = COMMA if mark in ",/|+&" else OPEN if mark in "([{" else CLOSE if mark in ")]}" else STOP
+        found.append("joins" if mark in "/|+&" else kind)
+    return found
+
+
+def _lead(
+    item: Item, chunks: Sequence[Chunk], after: Item | None, tokens: Sequence[Token], vocabulary: Vocabulary
+) -> str:
+    """The kind of chunk that a word begins; empty where it begins none."""
+    if item.text in ("segment", "seg"):
+        return "requests" if _is_verb(chunks, after) else ""
+    if item.term is not None:
+        return ""
+    if item.of("relation_prefixes") and item.text not in ("non", "un"):
+        hyphen = after is not None and after.term is not None and tokens[after.start].before in DASHES
+        return "relations" if hyphen else ""
+    owned = any(other.text == "s" for other in chunks[-1].items)  # `the heart's pumping wall`
+    for name in LEADS:
+        if item.of(name):
+            return "" if owned and name == "clauses" else name
+    if item.is_unknown:
+        if _is_prefixed(item.text, vocabulary):
+            return "relations"
+        # With a hyphen it is part of what describes: `kidney-shaped`.
+        bound = bool(set(tokens[item.start].before) & DASHES)
+        behind = not (bound or owned) and any(other.term is not None for other in chunks[-1].items)
+        if behind and len(item.text) > 4 and item.text.endswith(("ed", "ing")):
+            return "clauses"
+    return ""
+
+
+def _is_verb(chunks: Sequence[Chunk], after: Item | None) -> bool:
+    """Whether `segment` asks: at the start, or behind words of no weight, and no number or `of` follows."""
+    if after is None or after.of(NUMBER) or after.of("of") or after.text in ("to",):
+        return False
+    last = chunks[-1]
+    if last.lead in ("", STOP, COMMA, "joins", "requests", "denials", "clauses", "resets", "accompanying"):
+        return all(item.of("filler") or item.of("adjectives") or item.of("imaging") for item in last.items)
+    return False
+
+
+def _is_prefixed(word: str, vocabulary: Vocabulary) -> bool:
+    """Whether a word places something by a known thing: `perirenal`, `subhepatic`, `extraprostatic`."""
+    for prefix in vocabulary.words.lists["relation_prefixes"]:
+        rest = word[len(prefix) :]
+        if len(rest) > 4 and word.startswith(prefix) and rest in vocabulary.known:
+            return vocabulary.is_term(rest)
+    return False

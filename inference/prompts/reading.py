@@ -1,0 +1,166 @@
+"""What a sentence asks for, from its chunks: targets, a group, or the reason why nothing can be run for it.
+
+A relation (`above the kidney`) is never what is asked for; without a thing that is related the sentence names
+none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from vesal.inference.data.prompt import Target
+from vesal.inference.prompts.belongings import Belongings
+from vesal.inference.prompts.chunks import Chunk, Item
+from vesal.inference.prompts.nouns import LESION, Noun, Nouns
+from vesal.inference.prompts.ranges import find_range
+from vesal.inference.prompts.roles import DENIALS, RoleReader
+from vesal.inference.prompts.sides import SideReader
+from vesal.inference.prompts.tokens import Token
+from vesal.inference.prompts.vocabulary import Concept, Vocabulary
+
+
+class Found(Struct, frozen=True):
+    """What a sentence asks for."""
+
+    targets: tuple[Target, ...] = ()
+    group: str | None = None
+    why: str = ""
+    """How it was found, or why not."""
+    refused: bool = False
+    """Whether a rule says that nothing is to be run: then its meaning is not guessed either."""
+    kinds: frozenset[str] | None = None
+    """Kinds that a guess may be of; None: any."""
+
+
+class Reading:
+    """One sentence taken apart."""
+
+    def __init__(
+        self, tokens: Sequence[Token], items: Sequence[Item], chunks: Sequence[Chunk], vocabulary: Vocabulary
+    ) -> None:
+        self.tokens, self.items, self.chunks, self.vocabulary = tokens, items, chunks, vocabulary
+        self.nouns = Nouns(tokens, vocabulary)
+        self.roles = RoleReader(chunks, self.nouns).read()
+        self.sides = SideReader(items, chunks, self.nouns)
+
+    def found(self) -> Found:
+        """What the sentence asks for by its terms."""
+        if not any(chunk.lead in DENIALS for chunk in self.chunks) and (whole := self._range()):
+            return whole
+        nouns = Belongings(self.nouns, self.roles).named()
+        denied = self.roles.denies_before
+        wanted = [noun for n, noun in enumerate(nouns) if noun.is_target and n not in denied]
+        if any(noun.concept is not None for noun in wanted):  # `the organs: liver, spleen`
+            wanted = [noun for noun in wanted if not noun.by_class]
+        refused = [noun for noun in nouns if noun.refused]
+        strong = [noun for noun in wanted if not noun.weak]
+        if len(nouns) == 1 and strong and self.roles.has_clause and strong[0].is_general:
+            # `vessel that carries blood from the heart`: a description, not any vessel.
+            kinds = self.vocabulary.words.head_kinds.get(strong[0].parts[0].text)
+            return Found(why=f"'{strong[0].parts[0].text}' is described", kinds=kinds)
+        if strong or (wanted and not refused):
+            return self._several(strong or wanted, refused)
+        return self._nothing(nouns, refused)
+
+    def _range(self) -> Found | None:
+        """From one numbered thing to another."""
+        names, shown = find_range(self.tokens, self.items, self.vocabulary)
+        if not names:
+            return None
+        spoken = self.sides.spoken(self.items)
+        side = spoken.pop() if len(spoken) == 1 else None
+        targets = tuple(_target(self.vocabulary.concepts[name], side) for name in names)
+        return Found(targets, None, f"'{shown}' means {len(targets)} targets")
+
+    def _nothing(self, nouns: Sequence[Noun], refused: Sequence[Noun]) -> Found:
+        """Why no target can be run, and whether a guess at the meaning is allowed."""
+        roles, unknown = self.roles, any(noun.unknown for noun in nouns)
+        if any(nouns[n].is_target for n in roles.denies_before if n < len(nouns)):
+            return Found(why="the sentence denies what it names", refused=True)
+        if refused:
+            kinds = self.vocabulary.words.head_kinds.get(refused[-1].head)
+            if kinds is not None and self._is_described(refused[-1]):
+                return Found(why=refused[-1].refused, kinds=kinds or None)
+            return Found(why=refused[-1].refused, refused=True)
+        if any(not self.nouns.name(chunk).is_empty or self.nouns.has_side(chunk) for chunk in roles.denied):
+            return Found(why="the sentence says what is not wanted, and names nothing that is", refused=True)
+        if roles.has_clause or unknown:
+            return Found()
+        if any(chunk.lead in DENIALS for chunk in self.chunks):
+            return Found(why="the sentence denies, and names nothing", refused=True)
+        if roles.related:
+            related = next(iter(roles.related.values()))[0]
+            shown = f"{related.word} {self.nouns.shown_chunks(related)}"
+            return Found(why=f"'{shown}' only says where something is, and not what", refused=True)
+        return Found()
+
+    def _is_described(self, noun: Noun) -> bool:
+        """Whether a general noun is described: by what it does, or by more than one word and a place."""
+        roles = self.roles
+        if roles.has_clause or any(item.text.endswith("est") for item in self.items):
+            return True
+        named = self.vocabulary.group_names
+        qualities = [
+            i
+            for i in noun.chunk.items
+            if i.is_unknown or i.of("adjectives") or i.of("neutral") or i.text in named
+        ]
+        return bool(qualities) and bool(roles.related or roles.around)
+
+    def _several(self, wanted: Sequence[Noun], refused: Sequence[Noun]) -> Found:
+        """The union of what is asked for, less what is excepted."""
+        targets: list[Target] = []
+        reasons: list[str] = []
+        for noun in wanted:
+            made, why = self._members(noun) if noun.group is not None else self._single(noun)
+            targets += made
+            reasons.append(why)
+        why = "; ".join(dict.fromkeys(reasons))
+        if refused:
+            why += "; left out: " + "; ".join(noun.refused for noun in refused)
+        if not targets:
+            return Found(why=f"{why}; nothing is left of it", refused=True)
+        groups = [noun.group for noun in wanted if noun.group is not None]
+        group = groups[0] if len(wanted) == 1 and groups else None
+        return Found(tuple(dict.fromkeys(targets)), group, why)
+
+    def _excepted(self) -> set[str]:
+        """Concepts that a denial takes away."""
+        names: set[str] = set()
+        for chunk in self.roles.denied:
+            names |= set(self.nouns.name(chunk).members)
+            names |= {self.nouns.concept_of(item).name for item in chunk.items if item.term is not None}
+        return names
+
+    def _members(self, noun: Noun) -> tuple[list[Target], str]:
+        """Targets of a group."""
+        out = self._excepted() & set(noun.members)
+        spoken = self.sides.spoken(noun.chunk.items)
+        side = spoken.pop() if len(spoken) == 1 else None
+        made = [_target(self.vocabulary.concepts[name], side) for name in noun.members if name not in out]
+        less = f" without {', '.join(sorted(out))}" if out else ""
+        return made, f"{noun.group}{less}: each that can be run"
+
+    def _single(self, noun: Noun) -> tuple[list[Target], str]:
+        """Targets of one noun with its side."""
+        assert noun.concept is not None
+        if noun.several:
+            made = []
+            for item in noun.several:
+                concept = self.nouns.concept_of(item)
+                made.append(_target(concept, self.sides.settle(concept, [item])[0]))
+            return made, f"a list: {', '.join(target.name for target in made)}"
+        shown = " with ".join(f"'{self.nouns.shown([part])}'" for part in noun.parts)
+        why = f"{shown} means {noun.concept.name}"
+        others = {self.nouns.concept_of(item).name for item in noun.chunk.items if item.term is not None}
+        others -= {noun.concept.name, LESION, *(self.nouns.concept_of(part).name for part in noun.parts)}
+        if others:
+            why += f"; taken as what describes it: {', '.join(sorted(others))}"
+        side, said = self.sides.settle(noun.concept, noun.parts)
+        return [_target(noun.concept, side)], why + said
+
+
+def _target(concept: Concept, side: str | None) -> Target:
+    return Target(concept.name, side if concept.sided else None, concept.kind)
