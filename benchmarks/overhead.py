@@ -33,7 +33,7 @@ STEPS: dict[str, tuple[Callable[..., Any], ...]] = {
     "statistics of the volume": (network_input.intensity_statistics,),
     "sampling views": (resample.to_view, network_input.image_channels),
     "spatial prompts": (resample.between,),
-    "classes to labels": (label_map.LabelMap.add,),
+    "classes to labels": (label_map.LabelMap.add_classes,),
     "filtering": (filters.filter_pass, filters.filter_classes, filters.split_into_objects),
     "regions": (region.region_of,),
     "what the report counts": (prompt_results.prompt_results,),

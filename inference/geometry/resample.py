@@ -28,6 +28,9 @@ SLAB_VOXELS = 1 << 17
 """Voxels that one thread works on at a time: 0.5 MB of float32, half of a processor's cache."""
 LABEL_SLAB_VOXELS = 1 << 19
 """`SLAB_VOXELS` for labels, which are only moved: a usual view is done before a second thread has begun."""
+ON_VOXEL = 1e-7
+"""An output voxel this near to the centre of an input voxel, in input voxels, takes its value as it is:
+rounding could leave it below both neighbours."""
 
 
 def to_view(volume: np.ndarray, view: View) -> np.ndarray:
@@ -100,8 +103,8 @@ class Taps:
         n_in, step = view.shape[axis], view.step[axis]
         centre = (np.arange(native.start, native.stop) + 0.5 - view.start[axis]) / step - 0.5
         centre = np.clip(centre, 0, n_in - 1)
-        low = centre.astype(np.int64)
-        return cls(low, (centre - low).astype(np.float32))
+        low = np.floor(centre + ON_VOXEL).astype(np.int64)
+        return cls(low, np.where(centre - low < ON_VOXEL, 0, centre - low).astype(np.float32))
 
     @property
     def used(self) -> slice:
@@ -111,6 +114,28 @@ class Taps:
     def part(self, slab: slice) -> Taps:
         """Those of some outputs."""
         return Taps(self.low[slab], self.fraction[slab])
+
+    def within(self, inputs: slice) -> Taps:
+        """Those of outputs that need no other input voxels, numbered from the first of these on."""
+        first = np.searchsorted(self.low, inputs.start)
+        last = np.searchsorted(self.low + (self.fraction > 0), inputs.stop)
+        return Taps(self.low[first:last] - inputs.start, self.fraction[first:last])
+
+    @property
+    def nearest(self) -> np.ndarray:
+        """(n,) the input voxel nearest to each output; of two the first."""
+        return self.low + (self.fraction > 0.5)
+
+    def centred(self) -> Taps:
+        """As these, but the output nearest to each input voxel (the first of two) takes its value."""
+        nearest = self.nearest
+        away = np.abs(self.low + self.fraction - nearest)
+        by_input = np.lexsort((away, nearest))
+        _, first = np.unique(nearest[by_input], return_index=True)
+        low, fraction = self.low.copy(), self.fraction.copy()
+        at = by_input[first]
+        low[at], fraction[at] = nearest[at], 0
+        return Taps(low, fraction)
 
     def apply(self, values: np.ndarray, axis: int) -> np.ndarray:
         """Interpolate float32 of any shape along ``axis``, of which ``values`` hold what is ``used``."""

@@ -158,5 +158,10 @@ def without_padding(probability: np.ndarray, view: View) -> tuple[np.ndarray, Vi
     """
     if view.sampling is None:
         return probability, view
-    grid = view.sampling.grid
-    return probability[tuple(slice(0, n) for n in grid)], replace(view, shape=grid)
+    own = unpadded(view)
+    return probability[tuple(slice(0, n) for n in own.shape)], own
+
+
+def unpadded(view: View) -> View:
+    """A view without the voxels that its sampling appended."""
+    return view if view.sampling is None else replace(view, shape=view.sampling.grid)

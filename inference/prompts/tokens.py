@@ -44,7 +44,7 @@ def read_tokens(
     """
     tokens: list[Token] = []
     marks = ""
-    # Normalising many combining marks takes time with the square of their number, and holds all other threads.
+    # Normalising many combining marks takes time with the square of their number, and holds every thread.
     cut = text[:MAX_SENTENCE]
     plain = cut if cut.isascii() else unicodedata.normalize("NFKC", cut)
     if "/" in plain:

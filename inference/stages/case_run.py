@@ -13,7 +13,7 @@ from vesal.inference.data.prompt import Prompt, Query
 from vesal.inference.data.results import StageReport
 from vesal.inference.data.terms import LOCATE
 from vesal.inference.families.contract import EncodedPrompts, Family, UserInput
-from vesal.inference.geometry.tilings import without_padding
+from vesal.inference.geometry.tilings import unpadded, without_padding
 from vesal.inference.geometry.views import View
 from vesal.inference.output.logs import bar, log_stage
 from vesal.inference.planning.plan import Batch, Plan
@@ -21,6 +21,7 @@ from vesal.inference.planning.rules import StageRule
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.classes import ClassMasks, written_labels
 from vesal.inference.stages.filters import filter_classes, filter_pass
+from vesal.inference.stages.grid_labels import ClassOnView
 from vesal.inference.stages.label_map import LabelMap, Snapshot
 from vesal.inference.stages.objects import cut_into_objects, split_into_objects
 from vesal.inference.stages.outside import outside_of
@@ -136,8 +137,7 @@ class CaseRun:
     def _save_latest(self, save: Save) -> None:
         """Write a label map of the latest results, which stays in ``result`` until the last stage begins."""
         self.result.clear()
-        for batch, latest in zip(self.plan.batches, self.latest, strict=True):
-            self._add_all(batch, latest)
+        self._add_all()
         self._remove_specks()
         if any(rule.label_region for batch in self.plan.batches for rule in batch.stages):
             self._labels = self.result.labels.copy()
@@ -233,8 +233,7 @@ class CaseRun:
                 self._save_so_far(saved, view, save)
 
         refined = self._run_views(views, take)
-        for batch, latest in zip(self.plan.batches, self.latest, strict=True):
-            self._add_all(batch, latest, final=True)
+        self._add_all(final=True)
         if not refined:
             self._remove_specks()  # a label region runs all queries in one view, so none has a refined result
 
@@ -294,18 +293,18 @@ class CaseRun:
         """Add the result of a view to the label map, and what the stage before found outside where it
         counts.
         """
-        for row, i in enumerate(view.index):
-            before, query = self.latest[view.batch][i], view.queries[row]
-            self._add(Latest(result, row, view.rule.threshold), query, final=True)
-            if before is not None and view.rule.keep_outside:
-                self._add(outside_of(before, result.view), query, final=True)
-            self.latest[view.batch][i] = None  # it is in the label map
+        latest = self.latest[view.batch]
+        refined = [(Latest(result, row, view.rule.threshold), q) for row, q in enumerate(view.queries)]
+        before = [(latest[i], q) for i, q in zip(view.index, view.queries, strict=True)]
+        self._add(refined, final=True)
+        if view.rule.keep_outside:
+            outside = [(outside_of(each, result.view), q) for each, q in before if each is not None]
+            self._add(outside, final=True)
+        for i in view.index:
+            latest[i] = None  # it is in the label map
 
     def _save_so_far(self, saved: Snapshot, view: _RefiningView, save: Save) -> None:
-        """Write the labels of before with those of a view: the next one may be the one that hangs.
-
-        Not where the next views would be given up for it.
-        """
+        """Write the labels of before with those of a view, as the next may hang: not if it costs that one."""
         batch, latest = self.plan.batches[view.batch], self.latest[view.batch]
         # Of a prompt that is run as two sides the other one may still be coarse.
         waiting = {q.class_id for q, each in zip(batch.queries, latest, strict=True) if each is not None}
@@ -315,20 +314,33 @@ class CaseRun:
             with self.forecast.saving():
                 save(self._output_labels(saved.labels))
 
-    def _add_all(self, batch: Batch, latest: Sequence[Latest | None], final: bool = False) -> None:
-        for query, each in zip(batch.queries, latest, strict=True):
-            if each is not None:
-                self._add(each, query, final)
+    def _add_all(self, final: bool = False) -> None:
+        """Add the latest results of all queries that have one."""
+        pairs = [
+            (each, query)
+            for batch, latest in zip(self.plan.batches, self.latest, strict=True)
+            for query, each in zip(batch.queries, latest, strict=True)
+            if each is not None
+        ]
+        self._add(pairs, final)
 
-    def _add(self, latest: Latest, query: Query, final: bool = False) -> None:
-        """Let a result (d, h, w) on its view win voxels of the label map."""
-        probability, view = without_padding(latest.probability, latest.view)
-        self.result.add(probability, view, query.class_id, latest.threshold)
-        if final and self._keep_probabilities:
-            self.probabilities.setdefault(query.class_id, []).append((probability, view))
-            if latest.result.edges is not None:
-                edges, on = without_padding(latest.result.edges[latest.row], latest.view)
-                self.edges.setdefault(query.class_id, []).append((edges, on))
+    def _add(self, results: Sequence[tuple[Latest, Query]], final: bool = False) -> None:
+        """Let results win voxels of the label map, those on one grid together."""
+        grids: dict[tuple[View, float], list[ClassOnView]] = {}
+        for latest, query in results:
+            classes = grids.setdefault((unpadded(latest.view), latest.threshold), [])
+            classes.append((query.class_id, partial(_own_probability, latest)))
+            if final and self._keep_probabilities:
+                self._keep(latest, query)
+        for (view, threshold), classes in grids.items():
+            self.result.add_classes(classes, view, threshold)
+
+    def _keep(self, latest: Latest, query: Query) -> None:
+        mine = without_padding(latest.probability, latest.view)
+        self.probabilities.setdefault(query.class_id, []).append(mine)
+        if latest.result.edges is not None:
+            edges = without_padding(latest.result.edges[latest.row], latest.view)
+            self.edges.setdefault(query.class_id, []).append(edges)
 
     def _report(
         self, stage: str, result: StageResult, queries: Sequence[Query], targets: Sequence[str] = ()
@@ -386,6 +398,11 @@ class CaseRun:
         if whole:
             self.ladder.omit_cuts(whole)
         return labels
+
+
+def _own_probability(latest: Latest) -> np.ndarray:
+    """(d, h, w) float32 without what its sampling appended."""
+    return without_padding(latest.probability, latest.view)[0]
 
 
 def encode_prompts(model: Family, plan: Plan) -> list[EncodedPrompts]:

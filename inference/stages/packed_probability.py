@@ -1,6 +1,6 @@
 """Compressed probabilities of several classes between the stages.
 
-Results within a stage are kept without loss, those for the next stage in float16. Bytes of the same
+They are kept without loss: from one stage to the next, too, they decide between classes. Bytes of the same
 significance are packed together (exponents repeat, ends of fractions do not) with zlib, which every Python
 has. blosc2 was measured and not used: it packs such bytes no smaller (`python -m benchmarks.keeping`), its
 import takes as long as half a case, and with its dependencies it adds 35 MB to an image of 475.
@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vesal.inference.runtime.threads import in_parallel
-from vesal.inference.stages.float16_bits import from_bits, round_to_float16, to_bits
 
 LEVEL = 1
 """zlib's fastest: higher levels gain a few percent here."""
@@ -36,20 +35,20 @@ class PackedProbability:
 
     ndim = 4
 
-    def __init__(self, classes: int, plane: tuple[int, int], as_float16: bool = False) -> None:
-        """Empty; ``plane`` is (H, W); ``as_float16`` rounds to float16."""
-        self._plane, self.as_float16 = plane, as_float16
+    def __init__(self, classes: int, plane: tuple[int, int]) -> None:
+        """Empty; ``plane`` is (H, W)."""
+        self._plane = plane
         self._rows: list[list[Packed]] = [[] for _ in range(classes)]
         self._edges = [0]
         self._band: tuple[int, int, np.ndarray] | None = None
 
     @classmethod
-    def of(cls, probability: Probabilities, as_float16: bool = False) -> PackedProbability:
+    def of(cls, probability: Probabilities) -> PackedProbability:
         """All of (N, D, H, W) float32, packed class by class."""
-        packed = cls(0, (probability.shape[2], probability.shape[3]), as_float16)
+        packed = cls(0, (probability.shape[2], probability.shape[3]))
         packed._edges.append(probability.shape[1])
         for row in probability:
-            packed._rows.append([_pack(row, as_float16)])
+            packed._rows.append([_pack(row)])
         return packed
 
     @property
@@ -65,16 +64,16 @@ class PackedProbability:
     def append(self, slab: np.ndarray) -> None:
         """Append the next planes, (N, d, H, W) float32."""
         self._band = None
-        packed = in_parallel(lambda part: _pack(part, self.as_float16), list(slab))
+        packed = in_parallel(_pack, list(slab))
         for row, content in zip(self._rows, packed, strict=True):
             row.append(content)
         self._edges.append(self._edges[-1] + slab.shape[1])
 
     def extend(self, other: PackedProbability) -> None:
-        """Append another's classes, which must have the same planes, slabs and precision."""
-        mine, theirs = ((packed._edges, packed._plane, packed.as_float16) for packed in (self, other))
+        """Append another's classes, which must have the same planes and slabs."""
+        mine, theirs = ((packed._edges, packed._plane) for packed in (self, other))
         if mine != theirs:
-            raise ValueError(f"slabs, planes and as_float16 are {theirs}; wanted {mine}")
+            raise ValueError(f"slabs and planes are {theirs}; wanted {mine}")
         self._band = None
         self._rows += other._rows
 
@@ -103,11 +102,11 @@ class PackedProbability:
         self._band = None
         for row, value in zip(rows, values, strict=True):
             slabs = zip(self._edges, self._edges[1:], strict=False)
-            self._rows[row] = [_pack(value[first:last], self.as_float16) for first, last in slabs]
+            self._rows[row] = [_pack(value[first:last]) for first, last in slabs]
 
     def copy(self) -> PackedProbability:
         """A copy; packed bytes are shared until they are replaced."""
-        other = PackedProbability(0, self._plane, self.as_float16)
+        other = PackedProbability(0, self._plane)
         other._rows, other._edges = list(self._rows), self._edges
         return other
 
@@ -135,7 +134,7 @@ class PackedProbability:
         def read(part: tuple[int, int]) -> None:
             place, slab = part
             start, stop = self._edges[slab], self._edges[slab + 1]
-            planes = _unpack(self._rows[rows[place]][slab], self.as_float16).reshape(-1, *self._plane)
+            planes = _unpack(self._rows[rows[place]][slab]).reshape(-1, *self._plane)
             a, b = max(first, start), min(last, stop)
             out[place, a - first : b - first] = planes[a - start : b - start]
 
@@ -150,15 +149,17 @@ Probabilities = np.ndarray | PackedProbability
 def join_classes(parts: Sequence[Probabilities]) -> Probabilities:
     """The classes of results (n, D, H, W) on one view as one (N, D, H, W), for the next stage.
 
-    Above ``DENSE_BYTES`` they are packed, in float16.
+    Above ``DENSE_BYTES`` they are packed.
     """
     if sum(4 * math.prod(part.shape) for part in parts) <= DENSE_BYTES:
         if len(parts) == 1:
             return np.asarray(parts[0])
         return np.concatenate([np.asarray(part) for part in parts])
-    whole = PackedProbability.of(parts[0], as_float16=True)
+    if len(parts) == 1 and isinstance(parts[0], PackedProbability):
+        return parts[0]
+    whole = PackedProbability.of(parts[0])
     for part in parts[1:]:
-        whole.extend(PackedProbability.of(part, as_float16=True))
+        whole.extend(PackedProbability.of(part))
     return whole
 
 
@@ -166,10 +167,9 @@ Packed = tuple[tuple[bytes, bool], ...]
 """The first bytes of all numbers, the second ones and so on, each with whether zlib packed it."""
 
 
-def _pack(values: np.ndarray, as_float16: bool) -> Packed:
-    numbers = to_bits(round_to_float16(values)) if as_float16 else np.ascontiguousarray(values, np.float32)
-    size = numbers.itemsize
-    places = np.ascontiguousarray(numbers.reshape(-1).view(np.uint8).reshape(-1, size).T)
+def _pack(values: np.ndarray) -> Packed:
+    numbers = np.ascontiguousarray(values, np.float32).reshape(-1)
+    places = np.ascontiguousarray(numbers.view(np.uint8).reshape(-1, numbers.itemsize).T)
     return tuple(_pack_bytes(place) for place in places)
 
 
@@ -181,11 +181,10 @@ def _pack_bytes(content: np.ndarray) -> tuple[bytes, bool]:
     return zlib.compress(content.data, LEVEL), True
 
 
-def _unpack(packed: Packed, as_float16: bool) -> np.ndarray:
+def _unpack(packed: Packed) -> np.ndarray:
     """(n,) float32 of ``_pack``."""
     places = [
         np.frombuffer(zlib.decompress(content) if is_packed else content, np.uint8)
         for content, is_packed in packed
     ]
-    numbers = np.stack(places, 1)
-    return from_bits(numbers.view(np.uint16)[:, 0]) if as_float16 else numbers.view(np.float32)[:, 0]
+    return np.stack(places, 1).view(np.float32)[:, 0]

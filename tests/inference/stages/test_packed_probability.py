@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from vesal.inference.stages import packed_probability as packed_module
-from vesal.inference.stages.float16_bits import round_to_float16
 from vesal.inference.stages.packed_probability import PackedProbability, join_classes
 
 SHAPE = (3, 20, 9, 11)
@@ -16,9 +15,9 @@ def probabilities(seed: int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     return (rng.random(shape, np.float32) * (rng.random(shape) < 0.2)).astype(np.float32)
 
 
-def cut(values: np.ndarray, seed: int, as_float16: bool = False) -> PackedProbability:
+def cut(values: np.ndarray, seed: int) -> PackedProbability:
     """Packed in random slabs."""
-    packed = PackedProbability(len(values), (values.shape[2], values.shape[3]), as_float16)
+    packed = PackedProbability(len(values), (values.shape[2], values.shape[3]))
     first = 0
     rng = np.random.default_rng(seed)
     while first < values.shape[1]:
@@ -28,18 +27,17 @@ def cut(values: np.ndarray, seed: int, as_float16: bool = False) -> PackedProbab
     return packed
 
 
-@pytest.mark.parametrize("as_float16", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_any_slabs_give_back_any_box(seed: int, as_float16: bool) -> None:
-    """Without loss, or rounded to halves."""
-    values = probabilities(seed)
-    packed, expected = cut(values, seed, as_float16), round_to_float16(values) if as_float16 else values
+def test_any_slabs_give_back_any_box(seed: int) -> None:
+    """Without loss."""
+    expected = probabilities(seed)
+    packed = cut(expected, seed)
     assert packed.shape == SHAPE and len(packed) == 3
     np.testing.assert_array_equal(np.asarray(packed), expected)
     np.testing.assert_array_equal(np.stack(list(packed)), expected)
     np.testing.assert_array_equal(packed[1], expected[1])
     np.testing.assert_array_equal(packed[[2, 0]], expected[[2, 0]])
-    np.testing.assert_array_equal(np.asarray(PackedProbability.of(packed, as_float16)), expected)
+    np.testing.assert_array_equal(np.asarray(PackedProbability.of(packed)), expected)
     rng = np.random.default_rng(seed)
     for _ in range(20):
         start = [int(rng.integers(0, n)) for n in SHAPE[1:]]
@@ -52,13 +50,11 @@ def test_what_is_nothing_takes_no_room() -> None:
     values = np.zeros((4, 50, 60, 70), np.float32)
     values[0, 20:25, 20:30, 20:30] = 0.8
     assert PackedProbability.of(values).nbytes < values.nbytes / 100
-    assert PackedProbability.of(values, as_float16=True).nbytes < values.nbytes / 200
 
 
 def test_noise_takes_no_more_room_than_it_has() -> None:
     values = np.random.default_rng(0).random((2, 30, 40, 50), np.float32)
     assert PackedProbability.of(values).nbytes <= values.nbytes
-    assert PackedProbability.of(values, as_float16=True).nbytes <= values.nbytes / 2
 
 
 def test_classes_of_the_next_stage_are_joined_and_packed_where_they_are_many(
@@ -72,7 +68,9 @@ def test_classes_of_the_next_stage_are_joined_and_packed_where_they_are_many(
     for mixed in (parts, [parts[0], cut(parts[1], 1), cut(parts[2], 2)]):
         packed = join_classes(mixed)
         assert isinstance(packed, PackedProbability)
-        np.testing.assert_array_equal(np.asarray(packed), round_to_float16(dense))
+        np.testing.assert_array_equal(np.asarray(packed), dense)
+    packed = cut(parts[0], 1)
+    assert join_classes([packed]) is packed
 
 
 def test_classes_of_other_slabs_do_not_fit() -> None:
