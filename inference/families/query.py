@@ -7,6 +7,7 @@ the networks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from vesal.inference.families.query_text import QueryTextEncoder
 from vesal.inference.planning.manifest import MANIFEST
 from vesal.inference.planning.plan import Plan, Understood, listed_target, make_plan, open_sentence
 from vesal.inference.planning.profile import Profile
+from vesal.inference.planning.rules import BlockMasks
 
 
 class QueryModel:
@@ -52,8 +54,14 @@ class QueryModel:
         return _capabilities(fields.text is not None, masks, fields.graphs)
 
     @classmethod
-    def open(cls, profile: Profile, runtime: Loader) -> QueryModel:
+    def open(cls, profile: Profile, runtime: Loader, block_masks: BlockMasks | None = None) -> Self:
         """Open a converted folder; a graph is read when its first window comes.
+
+        Args:
+            profile: of the folder.
+            runtime: reads its graphs.
+            block_masks: draws the halves of complementary prompts where the published rules are followed;
+                None: the seeded ones.
 
         Raises:
             ProfileError: the family's fields, the bank or the names cannot be used.
@@ -88,7 +96,7 @@ class QueryModel:
             return QueryStage(encoder, embed, prompted or None, memory)
 
         stages = {name: stage(g, fields.network[name].precision) for name, g in fields.graphs.items()}
-        return cls(stages, bank, profile, published_rules(profile, fields))
+        return cls(stages, bank, profile, published_rules(profile, fields, block_masks))
 
     def stage(self, name: str) -> QueryStage:
         """The network of a stage, or the only one."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Struct, structs
 
+from vesal.inference.data.errors import ProfileError
 from vesal.inference.data.terms import STAGES
 from vesal.inference.families.published.case_decisions import PublishedRules
 from vesal.inference.families.published.naming import Names, read_names
@@ -13,6 +14,7 @@ from vesal.inference.families.published.rules import Lengths, Rules, Sides, read
 from vesal.inference.planning.checked import one_of, read_json
 from vesal.inference.planning.manifest import MANIFEST, FileName
 from vesal.inference.planning.profile import Profile
+from vesal.inference.planning.rules import BlockMasks
 
 Stage = Annotated[str, one_of(STAGES)]
 
@@ -65,20 +67,37 @@ class QueryFields(Struct, frozen=True, forbid_unknown_fields=True):
     """None: only targets of the bank can be run."""
     rules: dict[str, Any] | None = None
     """See ``published.rules.read_rules``; None: the stages are run by the profile's rules alone."""
+    published: bool = False
+    """Everything as the published code does it, see ``published.case_decisions.PublishedRules``."""
     names: FileName | None = None
     """File with the names by which the rules know targets; None: no target has rules of its own."""
 
 
-def published_rules(profile: Profile, fields: QueryFields) -> PublishedRules | None:
-    """The published system's rules for a case; None where a profile has none. Raises ProfileError."""
+def published_rules(
+    profile: Profile, fields: QueryFields, block_masks: BlockMasks | None = None
+) -> PublishedRules | None:
+    """The published system's rules for a case; None where a profile has none. Raises ProfileError.
+
+    ``block_masks`` draws the halves of complementary prompts, see ``PublishedRules``.
+    """
     if fields.rules is None:
+        if fields.published:
+            raise ProfileError(
+                f"{profile.folder / MANIFEST}: `$.published` is true, but there are no `$.rules` of a "
+                "published system. Convert the weights again, or set it to false."
+            )
         return None
     rules = read_rules(fields.rules, path=profile.folder / MANIFEST, at="$.rules")
+    if rules.paper and fields.published:
+        raise ProfileError(
+            f"{profile.folder / MANIFEST}: `$.published` and `$.rules.paper` are both true; the one follows "
+            "the published code, the other the paper. Set one of them to false."
+        )
     names = Names({}, {})
     if fields.names is not None:
         path = profile.file(fields.names)
         names = read_names(read_json(path, f"{MANIFEST} names it. Convert the weights again."), path)
-    return PublishedRules(_with_networks(rules, fields), names)
+    return PublishedRules(_with_networks(rules, fields), names, fields.published, block_masks)
 
 
 def _with_networks(rules: Rules, fields: QueryFields) -> Rules:

@@ -5,13 +5,15 @@ What a field of a file may hold stands in its type, which msgspec checks (``chec
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from msgspec import Meta, Struct
 
 from vesal.inference.geometry.layouts import Fit, Slices, Stretch, Window
-from vesal.inference.geometry.views import Box, View
+from vesal.inference.geometry.views import Box, Sides, View
 
 Count = Annotated[int, Meta(ge=1)]
 CountOrOff = Annotated[int, Meta(ge=0)]
@@ -36,6 +38,53 @@ class LabelRegion(Protocol):
 
     def prompt_labels(self, labels: np.ndarray, view: View) -> np.ndarray:
         """A label map (D, H, W) on ``view``: (d, h, w) of the same type, for spatial prompts."""
+
+
+@dataclass(frozen=True, eq=False)
+class NativeLabels:
+    """Labels of a part of a volume."""
+
+    corner: Sides
+    """First native voxel (D, H, W)."""
+    labels: np.ndarray
+    """(d, h, w) unsigned, prompt ids or sums of them; 0 is background"""
+    probability: np.ndarray
+    """(d, h, w) float32, of the most probable class; counts only where there is a label"""
+
+
+class LabelMaker(Protocol):
+    """How the probabilities of one stage become labels on the volume's grid, as the code of Medal S and SAT
+    does it, instead of by the label map's own rule.
+    """
+
+    def native_labels(
+        self, classes: Iterable[tuple[int, np.ndarray]], view: View, threshold: float
+    ) -> NativeLabels:
+        """Label the part of the volume that a view covers.
+
+        Args:
+            classes: prompt ids, each with its probability (d, h, w) float32; read one after the other.
+            view: where they lie.
+            threshold: a voxel of the view that is not above it in any class is background.
+        """
+
+
+class BlockMasks(Protocol):
+    """Draws the half of the blocks that a complementary prompt is seen in."""
+
+    def __call__(self, stage: str, corner: Sides, round_: int, shape: Sides, block: int) -> np.ndarray:
+        """Draw the mask of one window.
+
+        Args:
+            stage: name of the stage.
+            corner: first voxel of the window in its view, (D, H, W).
+            round_: 0 is the first; each later one refines.
+            shape: of the window, (d, h, w).
+            block: side of a block in voxels.
+
+        Returns:
+            (d, h, w) bool: where the first of the two calls sees the prompt.
+        """
 
 
 class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,10 +143,30 @@ class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
     mean."""
     binary_prompts: bool = False
     """Spatial prompts are masks (probability above 0.5)."""
+    refine_windows: bool = False
+    """Later rounds refine each window by its own prediction, before windows are blended, as in the code of
+    Medal S; else by the blended result of the whole view."""
+    skip_empty: bool = True
+    """Windows that show nothing (``StageModel.is_empty``) are not run, where there are several."""
+
+    @property
+    def passes(self) -> int:
+        """Rounds over the whole view, each from the blended result of the one before."""
+        return 1 if self.refine_windows else self.rounds
+
+    @property
+    def block_masks(self) -> BlockMasks | None:
+        """What draws the halves of complementary prompts; None: the seeded ones of ``stages.block_masks``."""
+        return None
 
     @property
     def label_region(self) -> LabelRegion | None:
         """Takes region and prompts from the label map before; None: from each target's probability."""
+        return None
+
+    @property
+    def label_maker(self) -> LabelMaker | None:
+        """Makes the labels on the volume's grid; None: the label map itself (``stages.label_map``)."""
         return None
 
     @property
@@ -112,6 +181,8 @@ class CaseStageRule(StageRule, frozen=True, kw_only=True):
     layout: Any
     """A ``geometry.layouts.Layout``."""
     label_region: LabelRegion | None = None
+    label_maker: LabelMaker | None = None
+    block_masks: BlockMasks | None = None
 
 
 class OrientationRule(Struct, frozen=True, forbid_unknown_fields=True):

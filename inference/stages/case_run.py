@@ -17,7 +17,7 @@ from vesal.inference.geometry.tilings import unpadded, without_padding
 from vesal.inference.geometry.views import View
 from vesal.inference.output.logs import bar, log_stage
 from vesal.inference.planning.plan import Batch, Plan
-from vesal.inference.planning.rules import StageRule
+from vesal.inference.planning.rules import LabelMaker, StageRule
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.classes import ClassMasks, written_labels
 from vesal.inference.stages.filters import filter_classes, filter_pass
@@ -165,7 +165,7 @@ class CaseRun:
         result = filter_pass(run_locating(tasks, self.ladder), batch.queries, self.plan.rules)
         self._report(rule.name, result, batch.queries)
         self._located.append(result)
-        self.latest[number] = [Latest(result, row, rule.threshold) for row in range(len(batch.queries))]
+        self.latest[number] = [*Latest.all_of(result, rule)]
 
     def _remove_specks(self) -> None:
         """Remove specks from the coarse result, where the stage that takes its label map says so."""
@@ -286,15 +286,15 @@ class CaseRun:
 
     def _keep_view(self, view: _RefiningView, result: StageResult) -> None:
         """Make the result of a view the latest of its queries, for the stage after."""
-        for row, i in enumerate(view.index):
-            self.latest[view.batch][i] = Latest(result, row, view.rule.threshold)
+        for i, latest in zip(view.index, Latest.all_of(result, view.rule), strict=True):
+            self.latest[view.batch][i] = latest
 
     def _finish_view(self, view: _RefiningView, result: StageResult) -> None:
         """Add the result of a view to the label map, and what the stage before found outside where it
         counts.
         """
         latest = self.latest[view.batch]
-        refined = [(Latest(result, row, view.rule.threshold), q) for row, q in enumerate(view.queries)]
+        refined = [*zip(Latest.all_of(result, view.rule), view.queries, strict=True)]
         before = [(latest[i], q) for i, q in zip(view.index, view.queries, strict=True)]
         self._add(refined, final=True)
         if view.rule.keep_outside:
@@ -326,14 +326,18 @@ class CaseRun:
 
     def _add(self, results: Sequence[tuple[Latest, Query]], final: bool = False) -> None:
         """Let results win voxels of the label map, those on one grid together."""
-        grids: dict[tuple[View, float], list[ClassOnView]] = {}
+        grids: dict[tuple[View, float, LabelMaker | None], list[ClassOnView]] = {}
         for latest, query in results:
-            classes = grids.setdefault((unpadded(latest.view), latest.threshold), [])
+            classes = grids.setdefault((unpadded(latest.view), latest.threshold, latest.maker), [])
             classes.append((query.class_id, partial(_own_probability, latest)))
             if final and self._keep_probabilities:
                 self._keep(latest, query)
-        for (view, threshold), classes in grids.items():
-            self.result.add_classes(classes, view, threshold)
+        for (view, threshold, maker), classes in grids.items():
+            if maker is None:
+                self.result.add_classes(classes, view, threshold)
+            else:
+                given = ((id_, read()) for id_, read in classes)
+                self.result.put(maker.native_labels(given, view, threshold))
 
     def _keep(self, latest: Latest, query: Query) -> None:
         mine = without_padding(latest.probability, latest.view)

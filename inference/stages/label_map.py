@@ -14,9 +14,11 @@ import numpy as np
 
 from vesal.inference.geometry.resample import SLAB_VOXELS
 from vesal.inference.geometry.views import View
+from vesal.inference.planning.rules import NativeLabels
 from vesal.inference.runtime.threads import in_parallel, in_slabs
 from vesal.inference.stages.enlarged_labels import EnlargedLabels, Group
 from vesal.inference.stages.grid_labels import Box, ClassOnView, GridLabels
+from vesal.postprocess.components import class_boxes
 
 
 class LabelMap:
@@ -75,6 +77,19 @@ class LabelMap:
 
         area = (rows.stop - rows.start) * (columns.stop - columns.start)
         in_parallel(fill, in_slabs(planes.stop - planes.start, SLAB_VOXELS // area))
+
+    def put(self, found: NativeLabels) -> None:
+        """Lay the labels of a part of the volume over the map, which is widened where they do not fit."""
+        at = tuple(slice(a, a + n) for a, n in zip(found.corner, found.labels.shape, strict=True))
+        boxes = class_boxes(found.labels)
+        if boxes and max(boxes) > np.iinfo(self.labels.dtype).max:
+            self.labels = self.labels.astype(np.min_scalar_type(max(boxes)))
+        mine = found.labels > 0
+        np.copyto(self.labels[at], found.labels, where=mine, casting="same_kind")
+        np.copyto(self.probability[at], found.probability, where=mine)
+        for label, box in boxes.items():
+            d, h, w = (slice(a + s.start, a + s.stop) for a, s in zip(found.corner, box, strict=True))
+            self.boxes[label] = _hull(self.boxes.get(label, (d, h, w)), (d, h, w))
 
     def snapshot(self) -> Snapshot:
         """The labels as they are now, for a map that later results are brought into one by one."""

@@ -200,6 +200,8 @@ def run_refining(task: ViewTask, why: str, ladder: Ladder) -> StageResult:
     started = ladder.forecast.now()
     view_pass, result, done = _run(task, ladder)
     rule = ladder.effort.of(task.rule, task.first)
+    if rule.refine_windows:
+        done = rule.rounds  # within each window
     rounds = f"{done} round(s)" if done == task.rule.rounds else f"{done} of {task.rule.rounds} rounds"
     why += f", {rule.max_windows} window(s) of up to {rule.window_voxels} voxels, {rounds}, "
     why += f"degree {view_pass.view.degree}"

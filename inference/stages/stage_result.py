@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vesal.inference.geometry.views import View
+from vesal.inference.planning.rules import LabelMaker, StageRule
 from vesal.inference.stages.packed_probability import Probabilities
 
 
@@ -39,6 +40,14 @@ class Latest:
     row: int
     threshold: float
     """of the stage"""
+    maker: LabelMaker | None = None
+    """of the stage, see ``StageRule.label_maker``"""
+
+    @classmethod
+    def all_of(cls, result: StageResult, rule: StageRule) -> list[Latest]:
+        """Every row of a stage's result."""
+        rows = range(len(result.probability))
+        return [cls(result, row, rule.threshold, rule.label_maker) for row in rows]
 
     @property
     def probability(self) -> np.ndarray:

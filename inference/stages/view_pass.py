@@ -74,7 +74,7 @@ class ViewPass:
         mine = []
         if left:
             mine = [task.estimate(self.view, self._size, left, decodings=decodings, encodings=encodings)]
-        return [*mine, *task.cost_of_rounds(self.view, self._size, rule, rule.rounds - self._round - 1)]
+        return [*mine, *task.cost_of_rounds(self.view, self._size, rule, rule.passes - self._round - 1)]
 
     def _run_first_round(self) -> Blended:
         """Run the windows of the first round that there is time for."""
@@ -215,21 +215,36 @@ class ViewPass:
             prompt = prompt.astype(np.float32, copy=False)
             return Decoded(prompt, prompt.max((2, 3)))
         with self._window_calls():
-            encoded = self._encode(at)
-            user = self._user_input(at)
-            if prompt is None:
-                return self._decode(encoded, at, None, user)
-            if rule.binary_prompts:
-                prompt = prompt > 0.5  # 1 byte a voxel: floats of many prompts would dominate the memory
-            if not rule.complementary_block:
-                return self._decode(encoded, at, prompt, user)
-            return self._decode_halves(encoded, at, prompt, user)
+            encoded, user = self._encode(at), self._user_input(at)
+            found = self._decode_round(encoded, at, prompt, user, self._round)
+            for number in range(rule.passes, rule.rounds):
+                found = self._decode_round(encoded, at, found.probability, user, number)
+            return found
 
-    def _decode_halves(self, encoded: Any, at: Slices, prompt: np.ndarray, user: UserInput | None) -> Decoded:
+    def _decode_round(
+        self, encoded: Any, at: Slices, prompt: np.ndarray | None, user: UserInput | None, number: int
+    ) -> Decoded:
+        """Decode one round, 0 is the first, with the spatial prompts (N, d, h, w), if any."""
+        rule = self._adapted
+        if prompt is None:
+            return self._decode(encoded, at, None, user)
+        if rule.binary_prompts:
+            prompt = prompt > 0.5  # 1 byte a voxel: floats of many prompts would dominate the memory
+        if not rule.complementary_block:
+            return self._decode(encoded, at, prompt, user)
+        return self._decode_halves(encoded, at, prompt, user, number)
+
+    def _decode_halves(
+        self, encoded: Any, at: Slices, prompt: np.ndarray, user: UserInput | None, number: int
+    ) -> Decoded:
         """Merge two predictions of which each sees half of the blocks of ``prompt`` (N, d, h, w)."""
         rule = self._adapted
-        block = rule.refinement_block if self._round and rule.refinement_block else rule.complementary_block
-        half = half_of_blocks(prompt.shape[1:], block)
+        block = rule.refinement_block if number and rule.refinement_block else rule.complementary_block
+        corner, shape = (at[1].start, at[2].start, at[3].start), prompt.shape[1:]
+        if rule.block_masks is None:
+            half = half_of_blocks(shape, block)
+        else:
+            half = rule.block_masks(rule.name, corner, number, shape, block)
         first = self._decode(encoded, at, prompt * half, user)
         second = self._decode(encoded, at, prompt * ~half, user)
         for mine, other in ((first.probability, second.probability), (first.edges, second.edges)):
@@ -260,7 +275,7 @@ class ViewPass:
         started = forecast.now()
         encoded = self._task.model.encode(window)
         forecast.record_encoding(*self._key(), forecast.now() - started)
-        if len(self._corners) == 1 and self._rule.rounds > 1:
+        if len(self._corners) == 1 and self._rule.passes > 1:
             self._encoded = at, encoded
         return encoded
 

@@ -81,7 +81,7 @@ class ViewTask:
 
     def is_wanted(self, effort: Effort, round_: int) -> bool:
         """Whether this effort still runs the round (0 is the first)."""
-        if round_ >= effort.of(self.rule, self.first).rounds:
+        if round_ >= effort.of(self.rule, self.first).passes:
             return False
         if self.first or effort.fine is FineScope.EVERYWHERE:
             return True
@@ -97,7 +97,7 @@ class ViewTask:
         count = (lambda: self._count_to_run(view, rule)) if len(corners) > 1 else None
         decodings = decodings_of(rule, self.spatial_prompt is not None)
         first = self.estimate(view, size, len(corners), decodings=decodings, views=1, count=count)
-        return [first, *self.cost_of_rounds(view, size, rule, rule.rounds - 1)]
+        return [first, *self.cost_of_rounds(view, size, rule, rule.passes - 1)]
 
     def estimate(self, view: View, size: Sides, windows: int, **more: Any) -> CostEstimate:
         """The cost of some windows of ``size`` (d, h, w); ``more`` are fields of the estimate."""
@@ -137,7 +137,7 @@ class ViewTask:
             image: (C, d, h, w) float32.
             prompt: (N, d, h, w) spatial prompt, or None.
         """
-        if self.model.is_empty(image):
+        if self.rule.skip_empty and self.model.is_empty(image):
             return True
         return prompt is not None and float(prompt.max(initial=0.0)) < self.rule.min_window_prompt
 
@@ -154,5 +154,8 @@ class ViewTask:
 
 
 def decodings_of(rule: StageRule, prompted: bool) -> int:
-    """Decodings of one window: two with complementary halves of its spatial prompt."""
-    return 2 if rule.complementary_block and prompted else 1
+    """Decodings of one window: two with complementary halves of its spatial prompt, and as many again for
+    each time that it is refined by its own prediction.
+    """
+    halves = 2 if rule.complementary_block else 1
+    return (halves if prompted else 1) + halves * (rule.rounds - rule.passes)

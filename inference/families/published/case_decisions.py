@@ -14,9 +14,11 @@ from vesal.inference.families.published.rules import Rules
 from vesal.inference.families.published.spacing import plausible_spacing
 from vesal.inference.geometry.tilings import tiles
 from vesal.inference.geometry.views import Sides, Triple, whole
+from vesal.inference.planning.rules import BlockMasks
 
 THEIR_MODALITY = {"MR": "MRI"}
 """Where the rules' word for a modality is not ours."""
+OUR_MODALITY = {theirs: ours for ours, theirs in THEIR_MODALITY.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +27,10 @@ class PublishedRules:
 
     rules: Rules
     names: Names
+    published: bool = False
+    """Everything as the published code does it; else as Vesal does where the two differ."""
+    block_masks: BlockMasks | None = None
+    """Draws the halves of complementary prompts; None: the seeded ones."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ def decide(
     spacing_dhw_mm: Triple,
     instance: bool,
     ruled: PublishedRules,
+    name: str = "",
 ) -> CaseDecisions:
     """Apply the rules to a case.
 
@@ -54,6 +61,7 @@ def decide(
         spacing_dhw_mm: of the volume.
         instance: instances are wanted.
         ruled: of the profile.
+        name: of the case's file.
     """
     rules = ruled.rules
     plan = plan_named(
@@ -63,6 +71,8 @@ def decide(
     seen = (d, w, h) if rules.spacing.x_along_h else (d, h, w)
     spacing = plausible_spacing(shape, seen, rules.spacing) if rules.spacing.fixed is None else seen
     modality = one_modality([modality for _, _, modality in sentences.values()])
+    if ruled.published:
+        modality = _their_modality(name, plan.modality, rules) or modality
     case = CaseRules(rules, shape, spacing, plan.classes, instance, modality)
     layouts, windows, rounds = {}, {}, {}
     for stage in STAGES:
@@ -71,6 +81,12 @@ def decide(
         layouts[stage] = GridLayout(case, stage, windows[stage] * math.prod(crop))
         rounds[stage] = 1 + refinements(plan.classes, stage, instance, rules)
     return CaseDecisions(plan, case, layouts, windows, rounds)
+
+
+def _their_modality(name: str, of_sentences: str | None, rules: Rules) -> str | None:
+    """The modality that the published code finds, in our words: by the file's name, else by the sentences."""
+    of_name = next((m for start, m in rules.ways.file_names.items() if name.startswith(start)), None)
+    return of_name or OUR_MODALITY.get(of_sentences or "", of_sentences)
 
 
 def _named(sentence: str, target: str | None, modality: str, instance: bool, names: Names) -> Named:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from vesal.inference.families.published.rules import Lengths, Rules, Sides
+from vesal.inference.families.published.rules import Lengths, Rules
 from vesal.inference.families.published.spacing import region_spacing_mm
 
 Bounds = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -55,9 +55,3 @@ def _bounds(first: int, last: int, length: int, half_window: np.float32, factor:
     half_extent = (last - first + 1) * factor / 2
     reach = half_extent if half_extent > half_window else half_window
     return max(0, int(centre - reach)), min(length - 1, int(centre + reach)) + 1
-
-
-def shape_of(bounds: Bounds) -> Sides:
-    """Voxels of a box (D,H,W)."""
-    d, h, w = (stop - start for start, stop in bounds)
-    return d, h, w

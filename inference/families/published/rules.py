@@ -131,6 +131,21 @@ class RoundRules(Struct, frozen=True, forbid_unknown_fields=True):
     """Prompts are masks (probability above 0.5); false hands on the probabilities."""
 
 
+class PublishedWays(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the published code does in another way (rules 6 and 34, `docs/sat.md` 10 to 13); followed where
+    the profile says `"published": true`."""
+
+    resampling: Annotated[str, one_of(("masks", "corners"))] = "masks"
+    """Labels go back to the volume by each one's interpolated mask (Medal S), or by nearest neighbour with
+    the corners in place (SAT)."""
+    overlaps: Annotated[str, one_of(("highest", "sum"))] = "highest"
+    """Where classes overlap, the most probable one has the voxel, or their ids are added up (SAT)."""
+    objects: Annotated[str, one_of(("mask", "labels"))] = "mask"
+    """Where objects are wanted: a mask of 0 and 1, or the labels as they are (SAT)."""
+    file_names: Mapping[str, str] = {}
+    """Modality by the beginning of the file's name, before what the sentences say (SAT)."""
+
+
 class ComponentFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Which classes have their components chosen, and how (rules 1 to 4; Medal S algorithm 3)."""
 
@@ -166,6 +181,7 @@ class Rules(Struct, frozen=True, forbid_unknown_fields=True):
     stages: StageRules = StageRules()
     rounds: RoundRules = RoundRules()
     components: ComponentFilter = ComponentFilter()
+    ways: PublishedWays = PublishedWays()
     paper: bool = False
     """Whether the paper's values were laid over the code's."""
     paper_values: PaperValues = PaperValues()

@@ -132,6 +132,8 @@ def test_a_stage_is_run_in_the_precision_that_the_conversion_chose(tmp_path: Pat
         ({"rules": []}, "Expected `object | null`, got `array` - at `$.rules`"),
         ({"rules": {"coarse": {}}}, "missing required field `crop` - at `$.rules.coarse`"),
         ({"stand_ins": []}, "unknown field `stand_ins` - at `$`"),
+        ({"published": 1}, "Expected `bool`, got `int` - at `$.published`"),
+        ({"published": True}, "no `$.rules` of a published system"),
     ],
 )
 def test_fields_that_are_not_right_are_named(tmp_path: Path, fields: dict[str, Any], said: str) -> None:
@@ -199,3 +201,25 @@ def test_a_manifest_with_rules_is_read_with_its_names(tmp_path: Path) -> None:
     (folder / "profile" / "names.json").unlink()
     with pytest.raises(ProfileError, match=r"names.json cannot be read .*manifest.json names it"):
         published_rules(read, fields)
+
+
+@pytest.mark.parametrize("switch", [False, True])
+def test_the_switch_and_what_draws_the_blocks_reach_the_rules(tmp_path: Path, switch: bool) -> None:
+    """`published` in the profile; the blocks are an argument of the family."""
+
+    def draw(*_: Any) -> np.ndarray:
+        raise AssertionError
+
+    used = profile(tmp_path, rules=CONTENT, published=switch)
+    model = QueryModel.open(used, NoRuntime(), draw)
+    case = make_case(np.zeros((40, 72, 72), np.uint8), [make_prompt(1, "liver")])
+    (batch,) = model.plan([make_prompt(1, "liver")], used, case).batches
+    for rule in batch.stages:
+        assert (rule.label_maker is not None, rule.skip_empty) == (switch, not switch)
+        assert rule.refine_windows and rule.block_masks is draw
+
+
+def test_the_published_code_and_the_paper_exclude_each_other(tmp_path: Path) -> None:
+    used = profile(tmp_path, rules=CONTENT | {"paper": True}, published=True)
+    with pytest.raises(ProfileError, match=r"\$.published"):
+        QueryModel.open(used, NoRuntime())

@@ -50,12 +50,12 @@ class Asked(Bright):
 PROFILE_OF_FAKES = make_profile(targets=[(name, None, "CT") for name in ("liver", "spleen", "lesion")])
 
 
-def published(paper: bool = False, **parts) -> PublishedRules:
-    """Medal S's rules on small windows; ``parts`` change them."""
+def published(paper: bool = False, switch: bool = False, **parts) -> PublishedRules:
+    """Medal S's rules on small windows; ``switch`` is the profile's `published`, ``parts`` change them."""
     content = copy.deepcopy(CONTENT)
     for part, values in parts.items():
         content[part] = content[part] | values
-    return PublishedRules(read_rules(content, paper), names())
+    return PublishedRules(read_rules(content, paper), names(), switch)
 
 
 class PlannedByRules(NanoModel):

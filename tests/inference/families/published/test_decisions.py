@@ -7,7 +7,7 @@ import pytest
 
 from tests.inference.families.published.recorded import dhw, names, rows, rules
 from vesal.inference.families.published.decisions import filters_volume, is_filtered, plan_named, refinements
-from vesal.inference.families.published.region import region_bounds, region_factor, shape_of
+from vesal.inference.families.published.region import region_bounds, region_factor
 from vesal.inference.families.published.spacing import plausible_spacing, region_spacing_mm
 from vesal.postprocess.specks import remove_specks
 
@@ -85,7 +85,7 @@ def check_call(row, call, ours):
     if stage == "coarse":
         assert call["raw_shape"] == row["shape"], name
         return
-    assert tuple(call["raw_shape"]) == shape_of(ours.bounds), name
+    assert call["raw_shape"] == [stop - start for start, stop in ours.bounds], name
     if not ours.prompted:
         return
     assert [v for a, b in ours.bounds for v in (a, b - 1)] == call["roi_zyx_inclusive"], name
@@ -124,7 +124,7 @@ def test_where_specks_crash_the_code_ours_looks_at_the_whole_volume(shared):
     row = next(r for r in recorded(shared) if r["name"] == "stage1_only_specks")
     ours = run(row)
     assert painted(row).any() and not ours.prompted
-    assert shape_of(ours.bounds) == tuple(row["shape"])
+    assert [stop - start for start, stop in ours.bounds] == list(row["shape"])
 
 
 def test_one_unknown_sentence_does_not_empty_the_others():
