@@ -19,7 +19,7 @@ NARROW = --widths 24 48 96 128 --without settling
 LATER = $(NARROW) --start $(RUNS)/1/weights --seed 6 --rate 1e-3
 VALIDATE = .venv-dev/bin/python -m vesal.training.validate --data $(DATA)/val --real $(CASES) --weights $(WEIGHTS)
 
-.PHONY: predict test lint tree imports types image weights clean
+.PHONY: predict test fuzz lint tree imports types image weights clean
 
 # Fetch a small volume, segment it as the container does, show score and picture.
 predict: .venv/ready
@@ -27,6 +27,10 @@ predict: .venv/ready
 
 test: lint
 	PYTHON=$(CURDIR)/.venv-dev/bin/python .venv-dev/bin/python -m pytest
+
+# Made and damaged inputs for so many minutes; `make test` takes two. Another SEED gives others.
+fuzz: .venv-dev/ready
+	FUZZ_MINUTES=$(or $(MINUTES),2) FUZZ_SEED=$(or $(SEED),0) .venv-dev/bin/python -m pytest tests/fuzz
 
 lint: .venv-dev/ready imports types
 	.venv-dev/bin/ruff check .

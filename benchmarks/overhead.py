@@ -24,7 +24,7 @@ from vesal.inference.prompts import parser
 from vesal.inference.runner.run import run
 from vesal.inference.runner.settings import Settings
 from vesal.inference.runtime.choice import choose_runtime
-from vesal.inference.stages import filters, label_map, prompt_results
+from vesal.inference.stages import filters, label_map, objects, prompt_results
 
 STEPS: dict[str, tuple[Callable[..., Any], ...]] = {
     "writing zeros, coarse and final result": (label_writer.write_label_map,),
@@ -34,7 +34,7 @@ STEPS: dict[str, tuple[Callable[..., Any], ...]] = {
     "sampling views": (resample.to_view, network_input.image_channels),
     "spatial prompts": (resample.between,),
     "classes to labels": (label_map.LabelMap.add_classes,),
-    "filtering": (filters.filter_pass, filters.filter_classes, filters.split_into_objects),
+    "filtering": (filters.filter_pass, filters.filter_classes, objects.cut_into_objects),
     "regions": (region.region_of,),
     "what the report counts": (prompt_results.prompt_results,),
 }

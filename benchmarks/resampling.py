@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def rows(case: Path, weights: Path, threads: int, times: int) -> list[Row]:
 
     def ours_labels() -> None:
         found = LabelMap(image.shape, CLASSES)
-        found.add_classes([(n, lambda p=p: p) for n, p in enumerate(classes, 1)], view, 0.5)
+        found.add_classes([(n, partial(np.asarray, p)) for n, p in enumerate(classes, 1)], view, 0.5)
 
     def torch_labels() -> None:
         every = np.concatenate([np.full((1, *view.shape), 0.5, np.float32), np.stack(classes)])

@@ -80,7 +80,8 @@ def masks(model: Model, labelled: Labelled) -> Iterator[Masked]:
             image = np.clip(zoom(smooth, scale, order=1), 0, 255).astype(np.uint8)
         small = _nearest(truth, image.shape)
         foreground = gaussian_filter((truth > 0).astype(np.float32), 0.5 / scale + 0.3)
-        spacing = tuple(mm / scale for mm in case.spacing_dhw_mm)
+        d, h, w = (mm / scale for mm in case.spacing_dhw_mm)
+        spacing = d, h, w
         run = run_case(plain, replace(case, image=image, spacing_dhw_mm=spacing), labelled.prompts, 600.0)
         name = case.name.removeprefix(f"{labelled.dataset}_")
         mask = run.labels > 0
@@ -107,16 +108,20 @@ def table(found: Sequence[Masked]) -> str:
     """Markdown: a row a rule, its means over what was found and over truths, and the volumes as they are."""
     whole = [each for each in found if "x1," in each.name]
     rules = [None, *(RoundObjects(min_depth=d, min_radius=r) for d in DEPTHS for r in RADII)]
-    rows = []
+    rows: list[tuple[str, list[float]]] = []
     for rule in rules:
         scores = {each.name: f1(each, rule) for each in found}
-        means = [np.mean([s for name, s in scores.items() if name.endswith(of)]) for of in ("found", "truth")]
+        means = [
+            float(np.mean([score for name, score in scores.items() if name.endswith(of)]))
+            for of in ("found", "truth")
+        ]
         title = "components" if rule is None else f"depth {rule.min_depth:g}, radius {rule.min_radius:g}"
-        rows.append(
-            (title, float(np.mean(means)), *map(float, means), *(scores[each.name] for each in whole))
-        )
-    rows.sort(key=lambda row: -row[1])
-    return markdown_table(("rule", "mean", "found", "truth", *(each.name for each in whole)), rows)
+        rows.append((title, [sum(means) / 2, *means, *(scores[each.name] for each in whole)]))
+    rows.sort(key=lambda row: -row[1][0])
+    return markdown_table(
+        ("rule", "mean", "found", "truth", *(each.name for each in whole)),
+        [(title, *scores) for title, scores in rows],
+    )
 
 
 if __name__ == "__main__":

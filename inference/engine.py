@@ -23,7 +23,7 @@ from vesal.inference.planning.weights_folder import WEIGHTS, weights_folder
 from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.case_run import CaseRun
-from vesal.inference.stages.orientation import find_orientation
+from vesal.inference.stages.orientation import find_orientation, turning_notes
 from vesal.inference.stages.segmentation import Progress, Save, Segmentation
 from vesal.inference.stages.user_prompts import usable
 from vesal.inference.timing.call_costs import CallCosts
@@ -149,12 +149,10 @@ class Engine:
             run.locate(lambda labels: save(turned.back(labels)))
         run.refine(lambda labels: save(turned.back(labels)))
         result = run.finish(prompts)
-        return replace(
-            result,
-            labels=turned.back(result.labels),
-            orientation=turned,
-            notes=(*notes, *overlap_notes(plan, prompts)),
-        )
+        notes = (*notes, *overlap_notes(plan, prompts))
+        if not turned.is_stored:
+            notes = (*notes, *turning_notes(turned, plan))
+        return replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)
 
     def _orientation(self, run: CaseRun, plan: Plan) -> Orientation:
         """How to turn the case, where its targets were trained in another orientation.

@@ -9,6 +9,8 @@ from vesal.postprocess.rule import Count, MapRule
 
 # The scorer casts ids to uint8: a 256th object would become background (docs/design.md, The contract).
 MAX_INSTANCES = 255
+SLAB_VOXELS = 1 << 20
+"""Counted at once: 8 MB, and few slabs where an axis is long."""
 
 
 class Instances(MapRule, frozen=True):
@@ -85,10 +87,12 @@ def tight_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
 
 
 def _sizes(components: np.ndarray, count: int) -> np.ndarray:
-    """(count,) voxels of each component; counted plane by plane, as bincount makes 64-bit numbers of each."""
+    """(count,) voxels of each component; counted by slabs, as bincount makes 64-bit numbers of each."""
     sizes = np.zeros(count + 1, np.int64)
-    for plane in components:
-        found = plane[plane > 0]
+    thickness = max(1, SLAB_VOXELS // max(1, components[:1].size))
+    for first in range(0, len(components), thickness):
+        slab = components[first : first + thickness]
+        found = slab[slab > 0]
         if found.size:
             counts = np.bincount(found)
             sizes[: len(counts)] += counts

@@ -20,7 +20,7 @@ MAX_CUT_OFF = 0.005
 """Largest share at the largest unsigned number: a window that was rescaled to 12 bits has more."""
 NAMED_LOW, NAMED_HIGH = -50, 50
 """What the numbers of a volume that is said to be CT have to reach on both sides: a crop has no air."""
-SAMPLES = 2_000_000
+SAMPLES = 1_000_000
 
 
 @dataclass(frozen=True)

@@ -49,11 +49,12 @@ def prepare(
     """
     if image.dtype == np.uint8:
         return image, (), False
-    numbers, notes = _without_outside(name, image)
+    numbers, notes = _finite(name, image)
     offset = hounsfield_offset(numbers.sampled(sampling_step(image.size)), is_ct) if may_be_ct else None
     if offset is None:
+        padding = _without_padding(numbers)
         grey, note = _rescaled(numbers)
-        return grey, (*notes, note), False
+        return grey, (*notes, *padding, note), False
     bottom, top = window.ends
     shown = f"imgs came as {image.dtype} in Hounsfield units" + (f" plus {offset}" if offset else "")
     note = f"{shown}: shown in the {window.name} window, {bottom:g} to {top:g} HU, as the challenge does"
@@ -71,9 +72,10 @@ def to_uint8(name: str, image: np.ndarray) -> tuple[np.ndarray, str | None]:
     """
     if image.dtype == np.uint8:
         return image, None
-    numbers, notes = _without_outside(name, image)
+    numbers, notes = _finite(name, image)
+    padding = _without_padding(numbers)
     grey, note = _rescaled(numbers)
-    return grey, "; ".join((*notes, note))
+    return grey, "; ".join((*notes, *padding, note))
 
 
 def _rescaled(numbers: VolumeNumbers) -> tuple[np.ndarray, str]:
@@ -97,33 +99,38 @@ def _rescaled(numbers: VolumeNumbers) -> tuple[np.ndarray, str]:
     return _stretch(numbers, bottom, top), note
 
 
-def _without_outside(name: str, image: np.ndarray) -> tuple[VolumeNumbers, tuple[str, ...]]:
-    """The numbers of (D,H,W), those that are no measurement as the smallest measured value; and notes.
-
-    They are NaN and infinities, and padding: the smallest value, where it is negative, frequent, and further
-    from all others than these are from each other.
-    """
-    numbers, notes = VolumeNumbers(image), []
+def _finite(name: str, image: np.ndarray) -> tuple[VolumeNumbers, tuple[str, ...]]:
+    """The numbers of (D,H,W), NaN and infinities as the smallest finite one; and notes."""
+    numbers = VolumeNumbers(image)
     nan, infinite = numbers.facts.nan, numbers.facts.infinite
     if nan + infinite == image.size:
         raise IntensityError(
             f"{name}: 'imgs' has {nan} NaN and {infinite} infinite of {image.size} voxels, so no finite "
             "number; save the volume again."
         )
-    if nan + infinite:
-        numbers.set_floor(numbers.facts.low)
-        notes.append(f"imgs holds {nan + infinite} voxels that are NaN or infinite: taken as background")
+    if not nan + infinite:
+        return numbers, ()
+    numbers.set_floor(numbers.facts.low)
+    return numbers, (f"imgs holds {nan + infinite} voxels that are NaN or infinite: taken as background",)
+
+
+def _without_padding(numbers: VolumeNumbers) -> tuple[str, ...]:
+    """Let padding count as the smallest measured value, and return notes.
+
+    It is the smallest value, where it is negative, frequent, and further from all others than these are from
+    each other. Not for Hounsfield units, where this may be air.
+    """
     low, high = numbers.facts.low, numbers.facts.high
-    if image.dtype.kind not in "if" or low >= 0:
-        return numbers, tuple(notes)
+    if numbers.dtype.kind not in "if" or low >= 0:
+        return ()
     found = numbers.each(lambda v: (np.count_nonzero(v == low), v.min(where=v != low, initial=high)))
     count, least = sum(int(n) for n, _ in found), float(min(value for _, value in found))
-    if count < PADDING_SHARE * image.size or count == image.size:
-        return numbers, tuple(notes)
-    if least / 2 - low / 2 > high / 2 - least / 2:
-        numbers.set_floor(least)
-        notes.append(f"imgs holds {count} voxels of {low:g}, far from all others: taken as background")
-    return numbers, tuple(notes)
+    if count < PADDING_SHARE * numbers.size or count == numbers.size:
+        return ()
+    if least / 2 - low / 2 <= high / 2 - least / 2:
+        return ()
+    numbers.set_floor(least)
+    return (f"imgs holds {count} voxels of {low:g}, far from all others: taken as background",)
 
 
 def _is_prepared_share(numbers: VolumeNumbers) -> bool:

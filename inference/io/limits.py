@@ -97,9 +97,9 @@ def check_content(content: Any, source: str) -> None:
         TooManyPromptsError: a dict or list has more than `MAX_PROMPTS` items.
         PromptFileError: they are nested deeper than `MAX_DEPTH`, or have more than `MAX_ITEMS` items in all.
     """
-    level, items, seen = [content], 0, set()
+    level, items, seen = [content], 0, set[int]()
     for _ in range(MAX_DEPTH + 1):
-        following = []
+        following: list[Any] = []
         for value in level:
             if not isinstance(value, (dict, list, tuple)) or id(value) in seen:
                 continue

@@ -30,6 +30,7 @@ from vesal.inference.io.prompt_files import (
     parse_prompts,
     parse_prompts_text,
 )
+from vesal.inference.io.text_arrays import plain_list
 from vesal.inference.io.user_prompts import FoundUserPrompts, read_user_prompts
 from vesal.inference.io.volume_axes import WANTED, spacing_xyz, volume_shape
 
@@ -155,9 +156,8 @@ def _spacing_values(archive: NpzArchive, dtype: np.dtype, source: str) -> object
     if dtype.hasobject:
         return load_plain(archive.read_raw("spacing", MAX_SPACING_BYTES)[1], source, WANTED)
     values = archive.read_array("spacing", MAX_SPACING_BYTES)
-    if dtype.kind == "S":
-        return np.char.decode(values, "ascii", "replace").tolist()
-    return values.tolist() if dtype.kind == "U" else values.astype(np.float64).tolist()
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are refused by who gets them
+        return plain_list(values if dtype.kind in "US" else values.astype(np.float64))
 
 
 def _prompts_of_npz(archive: NpzArchive, dataset: str | None) -> Prompts:
@@ -174,10 +174,10 @@ def _prompts_of_npz(archive: NpzArchive, dataset: str | None) -> Prompts:
         is_wrapped = isinstance(content, list) and len(content) == 1  # an array of shape (1,), not ()
         content = content[0] if is_wrapped else content
     elif header.dtype.kind in "US":
+        texts = archive.read_array("text_prompts", MAX_PROMPT_BYTES).ravel()
         try:
-            texts = archive.read_array("text_prompts", MAX_PROMPT_BYTES).ravel().tolist()
-            content = [text.decode() if isinstance(text, bytes) else text for text in texts]
-        except ValueError as error:
+            content = plain_list(texts, strict=True)
+        except UnicodeDecodeError as error:
             raise PromptFileError(f"{source}: the text cannot be decoded ({error}); {wanted}") from error
         content = content[0] if len(content) == 1 else content
     else:

@@ -224,6 +224,10 @@ class NpzArchive:
 
 
 def _check_size(path: Path, key: str, header: ArrayHeader, max_bytes: int) -> None:
+    if header.dtype.itemsize == 0:
+        raise ArrayHeaderError(
+            f"{path.name}: array '{key}' has elements of no length ({header.dtype}). Save what it is to hold."
+        )
     if header.promised_bytes != header.data_bytes:
         raise ArrayHeaderError(
             f"{path.name}: array '{key}' promises {header.dtype} of shape {header.shape}, "

@@ -14,6 +14,7 @@ import numpy as np
 
 from vesal.inference.data.errors import PromptError, UnsafePickleError, shown
 from vesal.inference.io.pickle_reader import PickleReader
+from vesal.inference.io.text_arrays import plain_list
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")  # numpy 1 and numpy 2
 _NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
@@ -82,7 +83,7 @@ class _ArrayRecord:
             raise PromptError("the pickled prompts hold an array without a type. Save them again.")
         if isinstance(self.content, list):
             return self.content
-        return np.frombuffer(self.content, self.dtype.numpy()).tolist()
+        return list(plain_list(np.frombuffer(self.content, self.dtype.numpy())))
 
     def nested(self, elements: list[Any]) -> Any:
         """Return elements in storage order as lists within lists by shape; of a 0-d array the element."""
@@ -101,7 +102,7 @@ def _picked(positions: Any, elements: list[Any]) -> Any:
 
 
 def _scalar(dtype: _DtypeRecord, raw: bytes) -> Any:
-    return np.frombuffer(raw, dtype.numpy(), count=1)[0].item()
+    return plain_list(np.frombuffer(raw, dtype.numpy(), count=1))[0]
 
 
 def _reconstruct(*_: Any) -> _ArrayRecord:

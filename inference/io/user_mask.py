@@ -14,7 +14,10 @@ from vesal.inference.data.errors import MaskIdError, MaskShapeError, MaskTypeErr
 from vesal.inference.data.user_prompts import UserMask
 from vesal.inference.io.limits import check_mask_size
 from vesal.inference.io.npz_archive import NpzArchive
+from vesal.inference.runtime.threads import in_slabs
 
+SLAB_VOXELS = 1 << 18
+"""2 MB of 64-bit numbers, and four times as many as there are values to count."""
 WANTED = "whole numbers from 0 to 65535, the ids of prompts, are wanted. Save it as uint8."
 
 
@@ -81,23 +84,29 @@ def make_mask(values: np.ndarray, ids: Collection[int], instance: bool, source: 
 
 
 def _whole(values: np.ndarray, source: str) -> np.ndarray:
-    """(D,H,W) uint16 of any numbers; slice by slice, so that nothing as large as the volume is made twice."""
+    """(D,H,W) uint16 of any numbers; by slabs, so that nothing as large as the volume is made twice."""
     labels = np.empty(values.shape, np.uint16)
-    for plane, target in zip(values, labels, strict=True):
+    for part in _slabs(values):
+        slab, target = values[part], labels[part]
         with np.errstate(invalid="ignore", over="ignore"):  # the comparison finds NaN and infinity
-            target[...] = np.clip(plane, 0, np.iinfo(np.uint16).max)
-        if not np.array_equal(target, plane):
-            wrong = plane[target != plane].flat[0]
+            target[...] = np.clip(slab, 0, np.iinfo(np.uint16).max)
+        if not np.array_equal(target, slab):
+            wrong = slab[target != slab].flat[0]
             raise MaskTypeError(f"{source}: holds {wrong}; {WANTED}")
     return labels
 
 
 def _values(labels: np.ndarray) -> list[int]:
-    """The values above 0 of (D,H,W) uint16, ascending; slice by slice, as bincount makes 64-bit numbers."""
+    """The values above 0 of (D,H,W) uint16, ascending; by slabs, as bincount makes 64-bit numbers."""
     counts = np.zeros(np.iinfo(np.uint16).max + 1, np.int64)
-    for plane in labels:
-        counts += np.bincount(plane.ravel(), minlength=len(counts))
+    for part in _slabs(labels):
+        counts += np.bincount(labels[part].ravel(), minlength=len(counts))
     return [int(i) for i in np.flatnonzero(counts) if i]
+
+
+def _slabs(values: np.ndarray) -> list[slice]:
+    """Slabs of slices of (D,H,W): a long axis has as few as others."""
+    return in_slabs(len(values), SLAB_VOXELS // max(1, values[:1].size))
 
 
 def _by_prompt(labels: np.ndarray, ids: list[int], instance: bool, source: str) -> np.ndarray:

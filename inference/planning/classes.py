@@ -82,7 +82,7 @@ def overlap_notes(plan: Plan, prompts: Sequence[Prompt]) -> tuple[str, ...]:
     """For log and report: which prompts ask for the same thing, and under whose id it is written."""
     called = {prompt.id: f"prompt {prompt.id} ({prompt.target or prompt.text})" for prompt in prompts}
     names = {query.class_id: query.name for batch in plan.batches for query in batch.queries}
-    notes = []
+    notes = _notes_of_twins(plan, called)
     for id_, mine in plan.classes.items():
         for owner in sorted({plan.written_as[each] for each in mine} - {id_}):
             shared = ", ".join(names[each] for each in mine if plan.written_as[each] == owner)
@@ -92,3 +92,16 @@ def overlap_notes(plan: Plan, prompts: Sequence[Prompt]) -> tuple[str, ...]:
                 f"{called[id_]}: {shared} has the id of {called[owner]}, which {why}; a voxel has one id"
             )
     return tuple(notes)
+
+
+def _notes_of_twins(plan: Plan, called: Mapping[int, str]) -> list[str]:
+    """What two prompts ask for and is run for each by itself: by published rules, or as a user marked one."""
+    first: dict[Query, int] = {}
+    notes = []
+    for query in (query for batch in plan.batches for query in batch.queries):
+        same = first.setdefault(replace(query, prompt_id=0, own_class=None), query.prompt_id)
+        if same != query.prompt_id:
+            mine, other = called[query.prompt_id], called[same]
+            rule = "a voxel has the id of the more probable one, of equal ones of the first"
+            notes.append(f"{mine} asks for {query.name} as {other} does, each run by itself: {rule}")
+    return notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from vesal.inference.prompts.modality import GUESSED, choose_modality, sentence_
 from vesal.inference.prompts.reading import Found, Reading
 from vesal.inference.prompts.tokens import Token, read_tokens
 from vesal.inference.prompts.vocabulary import Vocabulary, load_vocabulary
+
+log = logging.getLogger("vesal")
 
 
 def parse_case(
@@ -92,6 +95,7 @@ def find_target(text: str, vocabulary: Vocabulary, encoder: Encoder | None = Non
         again, _ = _read(corrected, vocabulary)
         told = ", ".join(f"'{wrong}' is taken for '{right}'" for wrong, right in errors.items())
         if again.targets:
+            log.warning("%s: %s, a typing error", shown_text(text), told)
             return FoundTarget(
                 again.targets, "typing error", None, f"{told}, a typing error; {again.why}", again.group
             )
@@ -115,8 +119,8 @@ def _corrected(
     errors: dict[str, str] = {}
     words = list(tokens)
     for item in items:
-        right = item.text in vocabulary.known or item.text.endswith(vocabulary.words.thing_endings)
-        if not item.is_unknown or right:
+        stands = item.text in vocabulary.known or item.text.endswith(vocabulary.words.thing_endings)
+        if not item.is_unknown or stands:
             continue
         near = vocabulary.spellings.near(item.text)
         if near and len({vocabulary.meaning(word) for word in near}) == 1:

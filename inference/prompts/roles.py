@@ -103,7 +103,11 @@ class RoleReader:
                 return role
             return BELONGS if lead == "of" else SAID
         if lead == "clauses":
-            asks = not self.roles.asked and self.chunks[n].word in QUESTIONS
+            before = self.chunks[n - 1]
+            placed = (
+                is_open and before.lead == "locating" and not before.items
+            )  # `a scan in which the liver ...`
+            asks = self.chunks[n].word in QUESTIONS and (placed or not self.roles.asked)
             return ASKED if asks else role if role == DENIED and is_open else SAID
         if lead == "requests":
             return self._requested(role, is_open)

@@ -95,7 +95,7 @@ class Vocabulary:
         """Words for targets, parts and other things, to compare unknown words with."""
         named = [*self.terms, *self.words.lists["parts"], *self.words.lists["things"], *self.lesion_words]
         known = {self.stem(word) for term in named for word in split_words(term)}
-        return KnownSpellings(known, map(self.stem, self.words.not_typing_errors))
+        return KnownSpellings(known, {self.stem(word) for word in self.words.not_typing_errors})
 
     @cached_property
     def written(self) -> dict[str, str]:
@@ -209,7 +209,7 @@ def _term_tree(
     for concept in concepts.values():
         for term in (concept.name, *concept.terms):
             value = tree.add(stems(term, stem), (concept.name, None))
-            if value[0] != concept.name:
+            if value is not None and value[0] != concept.name:
                 raise VocabularyError(
                     f"{term!r} stands for {value[0]!r} and {concept.name!r}: keep it in one of them"
                 )

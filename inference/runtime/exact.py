@@ -20,7 +20,7 @@ def factor_bits(terms: int) -> int:
 
 
 def value_bits(values: np.ndarray) -> int:
-    """The least b so that no value exceeds 2^b; 0 for none, and where some is not finite."""
+    """The least b so that no value of any shape exceeds 2^b; 0 for none, and where some is not finite."""
     largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
     return int(np.frexp(largest)[1]) if math.isfinite(largest) else 0
 

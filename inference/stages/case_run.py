@@ -333,11 +333,7 @@ class CaseRun:
             if final and self._keep_probabilities:
                 self._keep(latest, query)
         for (view, threshold, maker), classes in grids.items():
-            if maker is None:
-                self.result.add_classes(classes, view, threshold)
-            else:
-                given = ((id_, read()) for id_, read in classes)
-                self.result.put(maker.native_labels(given, view, threshold))
+            self.result.add_classes(classes, view, threshold, maker)
 
     def _keep(self, latest: Latest, query: Query) -> None:
         mine = without_padding(latest.probability, latest.view)

@@ -14,8 +14,8 @@ import numpy as np
 from vesal.inference.geometry.resample import Taps
 from vesal.inference.stages.grid_labels import GridLabels
 
-Long = tuple[bool, bool, bool]
-"""Along which axes (D, H, W) a cell is two voxels long."""
+CORNERS = np.array([sum(1 << c for c in range(8) if not c & ~axes) for axes in range(8)], np.uint8)
+"""Which corners count (bits), by the axes along which a voxel is between two (bits: D is 4, W is 1)."""
 
 
 @dataclass(frozen=True)
@@ -25,25 +25,20 @@ class ContestedCells:
     grid: GridLabels
     labels: np.ndarray
     """(d, h, w), see ``GridLabels.cells``; cells are numbered by their first voxel"""
-    cells: np.ndarray
-    """(n,) flat numbers of those that are contested"""
-    kinds: dict[Long, Candidates]
-    """others are added when they are asked for"""
+    candidates: Candidates
 
     @classmethod
     def of(cls, grid: GridLabels, taps: Sequence[Taps]) -> ContestedCells:
         """Those that the outputs of ``taps`` lie in."""
-        d, h, w = (bool(t.fraction.any()) for t in taps)
-        labels = grid.cells([d, h, w])
+        long = [bool(t.fraction.any()) for t in taps]
+        labels = grid.cells(long)
         cells = np.flatnonzero(labels == grid.several)
-        if not len(cells):
-            return cls(grid, labels, cells, {})
-        candidates = Candidates.of(grid, cells, (d, h, w))
+        candidates = Candidates.of(grid, cells, long)
         # About half need no choice: the class that is alone has the maximum at all corners.
         clear = cells[candidates.clear[candidates.number[cells]]]
         if len(clear):
             labels.reshape(-1)[clear] = candidates.ids[0][candidates.number[clear]]
-        return cls(grid, labels, cells, {(d, h, w): candidates})
+        return cls(grid, labels, candidates)
 
     def at(self, taps: Sequence[Taps]) -> np.ndarray:
         """(D, H, W): the labels of the cells that outputs lie in."""
@@ -69,19 +64,10 @@ class ContestedCells:
         fraction = np.stack([t.fraction[i] for t, i in zip(taps, at, strict=True)])
         d, h, w = (t.low[i] for t, i in zip(taps, at, strict=True))
         cell = (d * self.labels.shape[1] + h) * self.labels.shape[2] + w
-        kinds = (fraction > 0).T @ np.array([1, 2, 4])
-        for kind in np.flatnonzero(np.bincount(kinds)):
-            mine = slice(None) if (kinds == kind).all() else np.flatnonzero(kinds == kind)
-            candidates = self._candidates((bool(kind & 1), bool(kind & 2), bool(kind & 4)))
-            own = probability[here[mine]]
-            labels[here[mine]] = candidates.decide(cell[mine], fraction[:, mine], own, self.grid.threshold)
-            probability[here[mine]] = own
-
-    def _candidates(self, long: Long) -> Candidates:
-        # Two threads may both make them: they make the same.
-        if long not in self.kinds:
-            self.kinds[long] = Candidates.of(self.grid, self.cells, long)
-        return self.kinds[long]
+        corners = CORNERS[(fraction > 0).T @ np.array([4, 2, 1])]
+        own = probability[here]
+        labels[here] = self.candidates.decide(self.grid, cell, corners, fraction, own)
+        probability[here] = own
 
 
 @dataclass(frozen=True)
@@ -94,13 +80,17 @@ class Candidates:
     """for the first, second, ... candidate: (m,) prompt ids of the m cells that have so many"""
     values: list[np.ndarray]
     """the same: (m, 8) float32, its probability at the corners; the last axis is fastest"""
+    bits: list[np.ndarray]
+    """the same: (m,) uint8, at which corners it is the most probable class"""
+    corners: int
+    """which corners a cell has (bits)"""
     alone: np.ndarray
-    """(n,) bool: one class alone is above the threshold"""
+    """(n,) bool: one class alone is above the threshold at these"""
     clear: np.ndarray
     """(n,) bool: it has the maximum over the classes at all corners"""
 
     @classmethod
-    def of(cls, grid: GridLabels, cells: np.ndarray, long: Long) -> Candidates:
+    def of(cls, grid: GridLabels, cells: np.ndarray, long: Sequence[bool]) -> Candidates:
         """Of cells (n,), flat numbers, that are so long."""
         corners = _corners(cells, grid.labels.shape, long)
         names = grid.labels.reshape(-1)[corners]
@@ -110,7 +100,8 @@ class Candidates:
             own = np.flatnonzero((names == each.id_).any(0))
             if own.size:
                 values = np.fmax(each.read().reshape(-1)[corners[:, own].T], np.float32(0))
-                found.append((each.id_, own, count[own], values))
+                bits = np.packbits(names[:, own] == each.id_, 0, "little")[0]
+                found.append((each.id_, own, count[own], values, bits))
                 count[own] += 1
         order = np.argsort(-count, kind="stable")
         place = np.empty(len(cells), np.int32)
@@ -119,11 +110,13 @@ class Candidates:
         number[cells] = place
         ids = [np.zeros(np.count_nonzero(count > k), names.dtype) for k in range(count.max(initial=0))]
         corner_values = [np.zeros((len(each), 8), np.float32) for each in ids]
-        for id_, own, before, values in found:
+        all_bits = [np.zeros(len(each), np.uint8) for each in ids]
+        for id_, own, before, values, bits in found:
             for k in np.flatnonzero(np.bincount(before)):
                 these = before == k
                 ids[k][place[own[these]]] = id_
                 corner_values[k][place[own[these]]] = values[these]
+                all_bits[k][place[own[these]]] = bits[these]
         last = present.max(0)
         first = np.where(present > 0, present, last).min(0)
         alone = ((first == last) & (last < grid.several))[order]
@@ -131,34 +124,54 @@ class Candidates:
         if clear.any():
             largest = grid.probability.reshape(-1)[corners[:, order[clear]].T]
             clear[clear] = (corner_values[0][np.flatnonzero(clear)] == largest).all(1)
-        return cls(number, ids, corner_values, alone, clear)
+        all_corners = int(CORNERS[4 * long[0] + 2 * long[1] + long[2]])
+        return cls(number, ids, corner_values, all_bits, all_corners, alone, clear)
 
     def decide(
-        self, cell: np.ndarray, fraction: np.ndarray, probability: np.ndarray, threshold: np.float32
+        self,
+        grid: GridLabels,
+        cell: np.ndarray,
+        corners: np.ndarray,
+        fraction: np.ndarray,
+        probability: np.ndarray,
     ) -> np.ndarray:
         """The labels of n voxels (n,).
 
         Args:
+            grid: that they lie on.
             cell: (n,) flat numbers of their cells.
+            corners: (n,) uint8, which corners count (bits).
             fraction: (3, n) float32, where they lie in their cells.
             probability: (n,) float32; changed where a class is alone.
-            threshold: a class that is alone has to be above it.
         """
         place = self.number[cell]
-        best, labels = np.full(len(place), -1, np.float32), np.zeros(len(place), self.ids[0].dtype)
-        for ids, values in zip(self.ids, self.values, strict=True):
+        best, labels = np.full(len(place), -1, np.float32), np.zeros(len(place), grid.labels.dtype)
+        for ids, values, bits in zip(self.ids, self.values, self.bits, strict=True):
             mine = slice(None) if len(ids) == len(self.alone) else np.flatnonzero(place < len(ids))
-            value = _interpolated(values[place[mine]], fraction[:, mine])
+            there = place[mine]
+            value = _interpolated(values[there], fraction[:, mine])
             wins = value > best[mine]
-            labels[mine] = np.where(wins, ids[place[mine]], labels[mine])
-            best[mine] = np.maximum(best[mine], value)
+            wins &= (bits[there] & corners[mine]) > 0
+            labels[mine] = np.where(wins, ids[there], labels[mine])
+            best[mine] = np.where(wins, value, best[mine])
         alone = self.alone[place]
+        part = np.flatnonzero(corners != self.corners)
+        alone[part] = _alone(grid, cell[part], corners[part])
         np.copyto(probability, best, where=alone)
-        labels *= ~alone | (best > threshold)
+        labels *= ~alone | (best > grid.threshold)
         return labels
 
 
-def _corners(cells: np.ndarray, shape: Sequence[int], long: Long) -> np.ndarray:
+def _alone(grid: GridLabels, cell: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """(n,) bool: whether one class alone is above the threshold at those corners of cells (n,) that count."""
+    counts = (corners >> np.arange(8, dtype=np.uint8)[:, None]) & 1
+    present = grid.present.reshape(-1)[_corners(cell, grid.present.shape, (True, True, True))] * counts
+    last = present.max(0)
+    first = np.where(present > 0, present, last).min(0)
+    return (first == last) & (last < grid.several)
+
+
+def _corners(cells: np.ndarray, shape: Sequence[int], long: Sequence[bool]) -> np.ndarray:
     """(8, n) flat numbers of the corners of cells (n,), the last axis fastest; of short cells they repeat."""
     d, h, w = (
         np.minimum(i + long[axis] * np.arange(2)[:, None], shape[axis] - 1)

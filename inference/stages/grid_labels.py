@@ -133,11 +133,11 @@ def _together(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _box_around(mask: np.ndarray) -> Box | None:
     """The box of a mask (d, h, w) bool and of what is beside it; None where the mask is empty."""
-    columns = mask.any(0)
+    columns = np.asarray(mask.any(0))
     box = []
-    for hits in (mask.any((1, 2)), columns.any(1), columns.any(0)):
+    for n, hits in zip(mask.shape, (mask.any((1, 2)), columns.any(1), columns.any(0)), strict=True):
         hit = np.flatnonzero(hits)
         if not hit.size:
             return None
-        box.append(slice(max(0, int(hit[0]) - 1), min(len(hits), int(hit[-1]) + 2)))
+        box.append(slice(max(0, int(hit[0]) - 1), min(n, int(hit[-1]) + 2)))
     return box[0], box[1], box[2]

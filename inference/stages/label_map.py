@@ -14,7 +14,7 @@ import numpy as np
 
 from vesal.inference.geometry.resample import SLAB_VOXELS
 from vesal.inference.geometry.views import View
-from vesal.inference.planning.rules import NativeLabels
+from vesal.inference.planning.rules import LabelMaker, NativeLabels
 from vesal.inference.runtime.threads import in_parallel, in_slabs
 from vesal.inference.stages.enlarged_labels import EnlargedLabels, Group
 from vesal.inference.stages.grid_labels import Box, ClassOnView, GridLabels
@@ -50,7 +50,13 @@ class LabelMap:
         """Let one class (d, h, w) float32 win, see ``add_classes``."""
         self.add_classes([(label, lambda: probability)], view, threshold)
 
-    def add_classes(self, classes: Sequence[ClassOnView], view: View, threshold: float) -> None:
+    def add_classes(
+        self,
+        classes: Sequence[ClassOnView],
+        view: View,
+        threshold: float,
+        maker: LabelMaker | None = None,
+    ) -> None:
         """Let the classes of one view win the voxels where they are foreground and above the winner so far.
 
         Args:
@@ -58,8 +64,12 @@ class LabelMap:
             view: where they lie in the volume.
             threshold: a voxel below it stays background. Of equal probabilities the class that was added
                 first wins.
+            maker: makes the labels instead, see ``StageRule.label_maker``.
         """
         if not classes:
+            return
+        if maker is not None:
+            self.put(maker.native_labels(((id_, read()) for id_, read in classes), view, threshold))
             return
         enlarged = EnlargedLabels.of(GridLabels.of(classes, view, threshold), self.labels.shape)
         for id_, box in enlarged.boxes.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +105,6 @@ def _volume(boxes: np.ndarray) -> np.ndarray:
     return np.prod(boxes[:, 1] - boxes[:, 0], 1)
 
 
-def _as_box(edges: Sequence[Sequence[int]]) -> Box:
-    d, h, w = (slice(int(a), int(b)) for a, b in zip(*edges, strict=True))
+def _as_box(edges: np.ndarray) -> Box:
+    d, h, w = (slice(int(a), int(b)) for a, b in edges.T.tolist())
     return d, h, w

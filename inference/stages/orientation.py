@@ -134,6 +134,18 @@ def find_orientation(
     return search.found() if search.windows else None
 
 
+def turning_notes(orientation: Orientation, plan: Plan) -> tuple[str, ...]:
+    """What the report says of a case that was turned: also that its mirror image would look the same."""
+    told = (
+        f"the case was segmented with {orientation}, as it was found best so; the labels lie as it is stored"
+    )
+    queries = [query for batch in plan.batches for query in batch.queries]
+    sided = [query.name for query in queries if query.side and not query.any_orientation]
+    if not sided:
+        return (told,)
+    return (f"{told}; a mirror image looks the same, so left and right may be exchanged: {', '.join(sided)}",)
+
+
 def _is_exchanged(search: _Search, oriented: bool, as_stored: float) -> bool:
     """Whether the axes may lie in another order: even what is found in the stored one is found badly.
 

@@ -1,5 +1,7 @@
 """Instances: 6-connected, numbered by size, at most 255."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -90,3 +92,12 @@ def test_objects_that_are_cut_already_are_numbered_by_size() -> None:
     pieces = np.array([[[1, 2, 2, 3, 3, 0, 4, 4, 4]]], np.uint32)
     found = Instances(min_voxels=2).number(pieces, np.array([1, 2, 2, 3]))
     assert found.dtype == np.uint8 and found[0, 0].tolist() == [0, 2, 2, 3, 3, 0, 1, 1, 1]
+
+
+def test_a_long_axis_of_many_objects_takes_no_longer_than_another():
+    """Up to 66,000 counts were made for each of 100,000 slices."""
+    mask = np.random.default_rng(0).random((100_000, 3, 1)) < 0.4
+    started = time.process_time()
+    labels = split_instances(mask)
+    assert labels.max() == 255
+    assert time.process_time() - started < 2

@@ -22,6 +22,14 @@ def test_hounsfield_units_are_windowed_with_or_without_padding(dtype, padding):
     assert "Hounsfield units" in notes[-1] and "soft tissue window, -160 to 240 HU" in notes[-1]
 
 
+def test_air_of_one_value_far_from_all_others_is_no_padding():
+    """A body that was cut out: were -1000 replaced by the smallest value inside, air would be grey."""
+    volume = np.where(body() < -200, -1000, body().clip(0, 150)).astype(np.int16)
+    grey, _, hounsfield = prepare("a", volume)
+    assert hounsfield
+    np.testing.assert_array_equal(grey, shown(volume))
+
+
 def test_nan_outside_of_the_body_is_background():
     volume = np.where(PADDED, np.nan, body()).astype(np.float32)
     grey, notes, hounsfield = prepare("a", volume)

@@ -78,3 +78,18 @@ def test_the_notes_say_whose_id_is_written() -> None:
     assert "more specific" in one
     assert two.startswith("prompt 3") and "asks for the same" in two
     assert overlap_notes(planned(prompts[:1]), prompts[:1]) == ()
+
+
+def test_where_each_prompt_is_run_by_itself_twins_are_told_too() -> None:
+    """Plans by published rules take regions from a label map of prompt ids: they stay as they are."""
+    prompts = [make_prompt(1, "liver"), make_prompt(2, "liver"), make_prompt(3, "spleen")]
+    profile = make_profile()
+    plan = make_plan(prompts, profile, lambda prompt: listed_target(prompt, profile, KNOWS))
+    (note,) = overlap_notes(plan, prompts)
+    assert note.startswith("prompt 2 (liver) asks for liver as prompt 1 (liver) does")
+
+
+def test_what_a_user_marked_is_told_where_another_prompt_asks_for_it() -> None:
+    prompts = [make_prompt(3, "liver"), make_prompt(5, "liver")]
+    (note,) = overlap_notes(planned(prompts, marked=[5]), prompts)
+    assert note.startswith("prompt 5 (liver) asks for liver as prompt 3 (liver) does")

@@ -202,8 +202,11 @@ def test_names_of_files_abbreviations_and_other_spellings(name: str, target: str
     ("sentence", "target"),
     [("lver", "liver"), ("panceras", "pancreas"), ("spleeen", "spleen"), ("left kidny", "left kidney")],
 )
-def test_a_typing_error_is_forgiven_and_told(sentence: str, target: str) -> None:
+def test_a_typing_error_is_forgiven_and_told(
+    sentence: str, target: str, caplog: pytest.LogCaptureFixture
+) -> None:
     result = found(sentence)
+    assert "typing error" in caplog.text
     assert (result.target, result.found_by) == (target, "typing error")
     assert "typing error" in result.why and sentence.split()[-1] in result.why
 

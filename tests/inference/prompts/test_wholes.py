@@ -16,7 +16,9 @@ def knowing(*names: str) -> Callable[[Target], bool]:
 
 
 def names(made: Made | None) -> tuple[list[str], list[str]] | None:
-    return made and ([part.name for part in made.parts], [part.name for part in made.missing])
+    if made is None:
+        return None
+    return [part.name for part in made.parts], [part.name for part in made.missing]
 
 
 HIPPOCAMPUS = Target("hippocampus", None, "structure")

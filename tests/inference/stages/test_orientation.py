@@ -281,6 +281,19 @@ def test_targets_of_any_orientation_are_searched_for_by_the_order_of_axes_alone(
         assert "axes in the order" in stages["orientation"].why
 
 
+def test_a_case_that_was_turned_is_told_with_the_sides_that_may_be_exchanged() -> None:
+    engine = make_engine(Ordered(), any_orientation=False, orientation=WITH_ORDERS)
+    volume = BARRED.copy()
+    volume[20:28, 8:14, 14:22] = 160  # a kidney
+    image = stored_as(Orientation((1, 0, 2)), volume)
+    kidney = make_prompt(3, "kidney", "left")
+    for prompts, sides in (([LIVER, SPLEEN], False), ([LIVER, SPLEEN, kidney], True)):
+        (note,) = segment(engine, image, prompts).notes
+        assert "segmented with axes in the order H, D, W" in note
+        assert ("may be exchanged: left kidney" in note) is sides
+    assert segment(engine, BARRED, [LIVER, SPLEEN]).notes == ()
+
+
 def test_probabilities_lie_as_the_case_does() -> None:
     order = Orientation((2, 0, 1))
     image, spacing = stored_as(order, BARRED), (1.0, 1.0, 1.0)
