@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from torch import Tensor, nn
 
 from benchmarks.converted_steps import Inputs, Step, fp16_of
 from vesal.inference.data.terms import MODALITIES
@@ -47,12 +50,14 @@ class Subject:
     are run; beside them those with weights in fp16 (``fp16_of``), if there are some to compare."""
     logits: Callable[[Inputs], np.ndarray]
     """Outputs of the graphs -> logits (N, d, h, w) float32."""
+    exact: Callable[[], np.ndarray] | None = None
+    """Logits of the network computed in float64, where that is known."""
 
 
-def subjects(profile: str, shared: Path) -> list[Subject]:
+def subjects(profile: str, shared: Path, window_dhw: tuple[int, int, int] = WINDOW_DHW) -> list[Subject]:
     """What there is to compare of ``nano``, ``medal-s`` or ``sat``; ``shared`` holds the fixtures."""
     if profile not in SYSTEMS:
-        return [_nano(degree) for degree in range(3)]
+        return [_nano(degree, window_dhw) for degree in range(3)]
     system, folder = SYSTEMS[profile], shared / "fixtures" / FIXTURES[profile]
     tensors = read_safetensors((folder / "model_small.safetensors").read_bytes())
     names = system.network.our_names(tensors)
@@ -62,12 +67,18 @@ def subjects(profile: str, shared: Path) -> list[Subject]:
     with np.load(folder / "forward_A.npz") as recorded:
         queries = recorded["queries"]
     ways = (False,) if fusion_of(network) is None else (False, True)
-    return [_of_system(system, network.eval(), prompted, queries) for prompted in ways]
+    return [_of_system(system, network.eval(), prompted, queries, window_dhw) for prompted in ways]
 
 
-def _of_system(system: System, network: StageNetwork, prompted: bool, queries: np.ndarray) -> Subject:
+def _of_system(
+    system: System,
+    network: StageNetwork,
+    prompted: bool,
+    queries: np.ndarray,
+    window_dhw: tuple[int, int, int],
+) -> Subject:
     """A system's graphs without or with spatial prompts, for queries (N, E)."""
-    image, boxes = made_window(len(queries))
+    image, boxes = made_window(len(queries), window_dhw)
     prompt = boxes if prompted else None
 
     def write(folder: Path) -> tuple[Step, ...]:
@@ -87,10 +98,38 @@ def _of_system(system: System, network: StageNetwork, prompted: bool, queries: n
         network=partial(system.run_of(network), image, queries, prompt),
         write=write,
         logits=lambda outputs: np.tensordot(outputs["masks"][0], outputs["features"][0], 1),
+        exact=partial(_exact, system, network, image, queries, prompt),
     )
 
 
-def _nano(degree: int) -> Subject:
+def _exact(
+    system: System, network: Any, image: np.ndarray, queries: np.ndarray, prompt: np.ndarray | None
+) -> np.ndarray:
+    """Logits (N, d, h, w) of a network, computed in float64 for arrays as ``RunNetwork`` takes them."""
+    network = copy.deepcopy(network).double()
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            module.forward = partial(_in_slabs, module)  # type: ignore[method-assign]
+    torch.set_default_dtype(torch.float64)
+    try:
+        wide = None if prompt is None else prompt.astype(np.float64)
+        return system.logits(network, image.astype(np.float64), queries.astype(np.float64), wide)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def _in_slabs(conv: nn.Conv3d, x: Tensor, side: int = 8) -> Tensor:
+    """A convolution of side 3 on (1, C, a, b, c), eight planes at a time: torch lays out 27 copies of what it
+    convolves in float64, which a window of 192^3 voxels is too large for.
+    """
+    padded = nn.functional.pad(x, (0, 0, 0, 0, 1, 1))
+    slabs = [padded[:, :, first : first + side + 2] for first in range(0, x.shape[2], side)]
+    return torch.cat(
+        [nn.functional.conv3d(s, conv.weight, conv.bias, conv.stride, (0, 1, 1)) for s in slabs], 2
+    )
+
+
+def _nano(degree: int, window_dhw: tuple[int, int, int]) -> Subject:
     """The shipped graph of one degree, and the network with the weights that stand in it."""
     path = WEIGHTS / "nano" / f"degree{degree}.onnx"
     stored = {i.name: onnx.numpy_helper.to_array(i) for i in _initializers(path)}
@@ -102,7 +141,7 @@ def _nano(degree: int) -> Subject:
     # Each degree's graph holds only what it uses.
     network.load_state_dict(state, strict=False)
     network.eval()
-    image, boxes = made_window(3)
+    image, boxes = made_window(3, window_dhw)
     with np.load(WEIGHTS / "nano" / "bank.npz") as bank:
         text = bank["vectors"][[list(bank["names"]).index(name) for name in ("liver", "spleen", "kidney")]]
     inputs = {
@@ -130,14 +169,14 @@ def _initializers(path: Path) -> list[onnx.TensorProto]:
     return list(onnx.load(str(path)).graph.initializer)
 
 
-def made_window(prompts: int) -> tuple[np.ndarray, np.ndarray]:
+def made_window(prompts: int, window_dhw: tuple[int, int, int] = WINDOW_DHW) -> tuple[np.ndarray, np.ndarray]:
     """A smooth, noisy image (1, 1, d, h, w) of whole numbers 0..255, and boxes (1, N, d, h, w); seeded."""
     rng = np.random.default_rng(SEED)
-    axes = np.meshgrid(*(np.linspace(0, 6, n, dtype=np.float32) for n in WINDOW_DHW), indexing="ij")
+    axes = np.meshgrid(*(np.linspace(0, 6, n, dtype=np.float32) for n in window_dhw), indexing="ij")
     image = sum(np.sin(axis * rng.uniform(1, 3)) for axis in axes) * 40 + 127
-    image = np.clip(image + rng.normal(0, 10, WINDOW_DHW), 0, 255).astype(np.uint8).astype(np.float32)
-    boxes = np.zeros((1, prompts, *WINDOW_DHW), np.float32)
+    image = np.clip(image + rng.normal(0, 10, window_dhw), 0, 255).astype(np.uint8).astype(np.float32)
+    boxes = np.zeros((1, prompts, *window_dhw), np.float32)
     for box in boxes[0]:
-        low = [int(rng.integers(0, n // 2)) for n in WINDOW_DHW]
-        box[tuple(slice(a, a + n // 3) for a, n in zip(low, WINDOW_DHW, strict=True))] = 1
+        low = [int(rng.integers(0, n // 2)) for n in window_dhw]
+        box[tuple(slice(a, a + n // 3) for a, n in zip(low, window_dhw, strict=True))] = 1
     return image[None, None], boxes

@@ -38,9 +38,11 @@ def fp16_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}16{path.suffix}")
 
 
-def chain(steps: Sequence[Step], runtime: Runtime) -> Callable[[Inputs], Inputs]:
+def chain(
+    steps: Sequence[Step], runtime: Runtime, precision: str | None = None
+) -> Callable[[Inputs], Inputs]:
     """The graphs one after the other: each is given inputs, and outputs of those before it."""
-    graphs = [(runtime.load(step.path), step.inputs) for step in steps]
+    graphs = [(runtime.load(step.path, precision), step.inputs) for step in steps]
 
     def run(inputs: Inputs) -> Inputs:
         known = dict(inputs)

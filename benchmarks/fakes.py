@@ -89,6 +89,9 @@ class NoRuntime:
         """Nothing is to be loaded."""
         raise AssertionError(path)
 
+    def cancel(self) -> None:
+        """Nothing runs."""
+
 
 def covering(folder: Path) -> Profile:
     """The profile of some weights as if they had been trained on everything that their bank names, in any way

@@ -46,6 +46,8 @@ class NetworkFacts(Struct, frozen=True, forbid_unknown_fields=True):
     stored: str | None = None
     why: str | None = None
     agreement: Any = None
+    measured_dhw: Sides | None = None
+    """Window that the agreement was measured at."""
 
 
 class TextFiles(Struct, frozen=True, forbid_unknown_fields=True):

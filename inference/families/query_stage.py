@@ -104,12 +104,7 @@ class QueryStage:
 
     def prepare(self, sampled: np.ndarray, view: View, measured: None) -> np.ndarray:
         """(d, h, w) float32 0..255 -> (1, d, h, w), raw, which is what these networks see."""
-        # To -1..1 and back: the rounding of both steps belongs to the bytes of every result so far.
-        raw = sampled / np.float32(127.5)
-        raw -= 1.0
-        raw += 1.0
-        raw *= np.float32(127.5)
-        return raw[None]
+        return sampled[None]
 
     def is_empty(self, window: np.ndarray) -> bool:
         """Whether a window (1, d, h, w) is black."""

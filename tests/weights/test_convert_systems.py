@@ -133,7 +133,7 @@ def test_a_third_system_is_converted(arguments: list[str], tmp_path: Path) -> No
     assert set(told["graphs"]) == {"fine"} and set(told["graphs"]["fine"]) == {"encoder", "embed"}
     assert [(rule["name"], rule["role"]) for rule in told["stages"]] == [("fine", "refine")]
     assert fine["window_dhw"] == [16, 24, 32] and fine["query"] == WIDTH and not fine["prompts"]
-    assert fine["agreement"]["fp32"]["worst"] < 1e-4
+    assert fine["agreement"]["fp32"]["worst"] < 1e-4 and fine["measured_dhw"] == [16, 24, 32]
     assert profile.name == "tiny" and profile.provenance.paper == "Nobody et al."
     assert profile.provenance.files["fine"].step == 5
 

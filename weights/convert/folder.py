@@ -48,6 +48,8 @@ class Options:
     """More texts for the bank."""
     keep_text: bool = True
     """Whether the text encoder goes along, for sentences that the bank does not hold."""
+    published_window: bool = False
+    """Whether graphs are measured at the window of their stage, or at ``verify.MAX_SIDE`` voxels a side."""
 
 
 def convert(
@@ -208,17 +210,25 @@ def _stage(
         their file names by role, and the stage's entry of the manifest.
     """
     stored = "fp32" if options.store == "fp32" else "fp16"
-    roles, found = _write(system, network, stage, geometry, queries, work, stored)
+    window = verify.measured_window(geometry.window_dhw, options.published_window)
+    roles, found = _write(system, network, stage, window, queries, work, stored)
     if stored == "fp16" and found["fp32"].share < verify.MIN_AGREEMENT:
         changed = 1 - found["fp32"].share
         log.warning("%s stage: weights in fp16 change the class of %.2f %% of voxels", stage, 100 * changed)
         if options.store == "auto":
             stored = "fp32"
-            roles, found = _write(system, network, stage, geometry, queries, work, stored)
+            roles, found = _write(system, network, stage, window, queries, work, stored)
     if stored == "fp32":
         verify.check(f"the {stage} stage", found["fp32"])
     precision, why = verify.choose_precision(options.precision, found)
-    log.info("%s stage: %s; %s", stage, precision or "precision left to the runtime", why)
+    log.info(
+        "%s stage: %s; %s, measured at %s of %s voxels (D,H,W)",
+        stage,
+        precision or "precision left to the runtime",
+        why,
+        "x".join(map(str, window)),
+        "x".join(map(str, geometry.window_dhw)),
+    )
     facts = {
         **{key: list(value) for key, value in asdict(geometry).items()},
         "multiple": network.sizes.side_multiple,
@@ -229,6 +239,7 @@ def _stage(
         "precision": precision,
         "why": why,
         "agreement": {name: asdict(each) for name, each in found.items()},
+        "measured_dhw": list(window),
     }
     return roles, facts
 
@@ -237,7 +248,7 @@ def _write(
     system: System,
     network: StageNetwork,
     stage: str,
-    geometry: Geometry,
+    window: tuple[int, int, int],
     queries: np.ndarray,
     work: Path,
     stored: str,
@@ -245,7 +256,7 @@ def _write(
     """Write the graphs of one stage.
 
     Returns:
-        their file names by role, and their agreement for queries (N, E), by precision.
+        their file names by role, and their agreement for queries (N, E) in a window (D, H, W), by precision.
     """
     graphs = system.graphs(network, work / "traced")
     roles = {role: f"{stage}-{role}.onnx" for role in graphs}
@@ -254,7 +265,7 @@ def _write(
     )
     del graphs
     paths = {role: work / name for role, name in roles.items()}
-    return roles, verify.measure(system.run_of(network), paths, queries, geometry.window_dhw)
+    return roles, verify.measure(system.run_of(network), paths, queries, window)
 
 
 def rules_of(system: System, network: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, Any]:

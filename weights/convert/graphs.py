@@ -9,6 +9,7 @@ What changes against the published form, all of it exact but for rounding:
   zero padding, by an input channel of its own. It brings bf16 more than twice nearer to fp32
   (`tests/weights/test_convert_graphs.py`).
 - Biases in front of a norm are left out: it removes them.
+- Norms take their statistics axis by axis, which keeps their digits in large windows (`norms.py`).
 - Without spatial prompts, the foreground channel and the fusion's half that would see zeros are left out.
 - SAT's three equal channels become one.
 
@@ -36,6 +37,7 @@ from vesal.networks.medal_s import MedalS, prompt_union
 from vesal.networks.query_decoder import GridPositions
 from vesal.networks.sat import Sat
 from vesal.networks.unet import ConvBlock, Stack
+from vesal.weights.convert.norms import AxisNorm
 from vesal.weights.shared_file import OPSET, save_shared
 
 MIN_FP16_ELEMENTS = 1024
@@ -136,12 +138,13 @@ def exported_form(network: Sat, prompts: bool) -> Sat:
 
 
 def _to_dhw(network: Sat) -> None:
-    """Kernels, positions and norms for axes (d, h, w), in place; biases in front of norms go."""
+    """Kernels and positions for axes (d, h, w), in place; norms are exact ones, and biases before them go."""
     for module in network.modules():
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             module.weight = nn.Parameter(module.weight.permute(TO_DHW).contiguous())
         if isinstance(module, ConvBlock):
             module.conv.bias = None
+            module.norm = AxisNorm(module.norm)  # type: ignore[assignment]
     # Channels count along h, w and d in this order; these are the axes 1, 2 and 0 now.
     network.positions = GridPositions(network.sizes.query, (1, 2, 0))
 

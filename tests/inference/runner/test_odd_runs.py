@@ -148,7 +148,7 @@ def test_a_case_that_was_abandoned_stops_at_its_next_window(tmp_path: Path) -> N
     clock, released = [0.0], threading.Event()
 
     class Slow(FakeModel):
-        def segment_case(self, *arguments: Any, progress: Any, **options: Any) -> Any:
+        def segment_case(self, *arguments: Any, progress: Any = None, **options: Any) -> Any:  # type: ignore[override]
             answers.append(progress(None))
             clock[0] = 1e6
             assert self.released.wait(SAFETY_S)  # `cancel` lets it go
