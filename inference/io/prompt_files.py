@@ -276,9 +276,14 @@ def parse_prompts_json(text: str, source: str) -> Any:
         raise PromptFileError(f"{source}: the JSON cannot be read ({error}). {_WANTED}") from error
 
 
-def check_prompts_file(path: Path) -> None:
-    """Raise PromptFileError where a file of prompts for all cases cannot be read, or is not JSON."""
-    _read_json(path)
+def check_prompts_file(path: Path, dataset: str | None = None) -> None:
+    """Raise PromptFileError where a file of prompts for all cases cannot be read, is not JSON, or where it is
+    keyed by dataset and does not have the one that was asked for.
+    """
+    content = _read_json(path)
+    keyed = isinstance(content, dict) and all(isinstance(entry, dict) for entry in content.values())
+    if dataset is not None and keyed:
+        _choose_dataset(content, "", dataset, path.name)
 
 
 def _read_json(path: Path) -> Any:

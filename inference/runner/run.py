@@ -36,7 +36,7 @@ from vesal.inference.runner.deadline import run_until
 from vesal.inference.runner.settings import Settings
 from vesal.inference.runtime.choice import check_runtime
 from vesal.inference.runtime.machine import peak_mb, processor
-from vesal.inference.timing.clock import Clock, case_budget_s
+from vesal.inference.timing.clock import LEAST_BUDGET_S, Clock, case_budget_s
 
 if TYPE_CHECKING:
     from vesal.inference.api import Model
@@ -71,6 +71,11 @@ def run(
     where the paths cannot be used, and what `check_settings` raises, with nothing written.
     """
     started = now() if started is None else started
+    if settings.seconds is not None and settings.seconds < LEAST_BUDGET_S:
+        log.warning(
+            "%g s a case: on a busy machine the start alone may take longer; %g s and more are kept",
+            *(settings.seconds, LEAST_BUDGET_S),
+        )
     if open_model is None:
         check_settings(settings)
     records = [CaseRecord(paths, now) for paths in find_cases(settings.inputs, settings.outputs)]
@@ -143,7 +148,7 @@ def check_settings(settings: Settings) -> None:
         as
             hashing gigabytes has to wait until outputs are there.
         RuntimeChoiceError: the runtime that is wanted does not start here, or none is installed.
-        PromptFileError: the file of prompts cannot be read, or is not JSON.
+        PromptFileError: the file of prompts cannot be read, is not JSON, or has not the dataset.
     """
     from vesal.inference.engine import TEXT_WEIGHTS
     from vesal.inference.families.registry import check_profile
@@ -152,7 +157,7 @@ def check_settings(settings: Settings) -> None:
     from vesal.inference.prompts.sentence_encoder import check_text_weights
 
     if settings.prompts is not None:
-        check_prompts_file(settings.prompts)
+        check_prompts_file(settings.prompts, settings.dataset)
     capabilities = check_profile(read_profile(weights_folder(settings.weights), check_digests=False))
     if not capabilities.open_vocabulary:
         check_text_weights(TEXT_WEIGHTS)

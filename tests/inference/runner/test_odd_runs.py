@@ -148,7 +148,7 @@ def test_a_case_that_was_abandoned_stops_at_its_next_window(tmp_path: Path) -> N
     clock, released = [0.0], threading.Event()
 
     class Slow(FakeModel):
-        def segment_case(self, *arguments: Any, progress: Any = None, **options: Any) -> Any:  # type: ignore[override]
+        def segment_case(self, *arguments: Any, progress: Any = None, **options: Any) -> Any:
             answers.append(progress(None))
             clock[0] = 1e6
             assert self.released.wait(SAFETY_S)  # `cancel` lets it go
@@ -247,6 +247,7 @@ def test_a_fifo_beside_a_case_is_not_waited_for(tmp_path: Path, beside: str) -> 
         (("--runtime", "cuda"), "cuda"),
         (("--prompts", "promts.json"), "promts.json"),
         (("--prompts", "broken.json"), "broken JSON"),
+        (("--prompts", "keyed.json", "--dataset", "CT_Nothing"), "no dataset 'CT_Nothing'"),
     ],
 )
 def test_mistakes_of_the_whole_run_touch_nothing(
@@ -256,6 +257,7 @@ def test_mistakes_of_the_whole_run_touch_nothing(
     outputs.mkdir()
     (outputs / "a.npz").write_bytes(b"an earlier result")
     (inputs.parent / "broken.json").write_text("{")
+    (inputs.parent / "keyed.json").write_text('{"CT_AMOS": {"1": ["Liver"]}}')
     line = [sys.executable, "-m", "vesal", str(inputs), str(outputs), *arguments]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -280,3 +282,11 @@ def test_a_signal_that_is_sent_while_nobody_listens_waits() -> None:
     done = subprocess.run(["sh", "-c", line, sys.executable], capture_output=True, text=True, check=False)
     assert done.stdout == "True\n", done.stderr
     assert signal.SIGTERM not in signal.sigpending()
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(1.0, True), (60.0, False)])
+def test_a_budget_that_may_not_be_kept_is_told(
+    folders: tuple[Path, Path], seconds: float, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(Settings(*folders, seconds=seconds), Opener(), now=lambda: 0.0)
+    assert ("the start alone may take longer" in caplog.text) is told
