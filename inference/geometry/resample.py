@@ -15,12 +15,8 @@ import numpy as np
 
 from vesal.inference.geometry.banded_product import banded_product
 from vesal.inference.geometry.bands import Band
-from vesal.inference.geometry.resample_weights import (
-    axis_weights,
-    corner_weights,
-    linear_weights,
-    nearest_weights,
-)
+from vesal.inference.geometry.fused_linear import fused_linear, places_of
+from vesal.inference.geometry.resample_weights import axis_weights, corner_weights, nearest_weights
 from vesal.inference.geometry.views import View
 from vesal.inference.runtime.threads import in_parallel, in_slabs
 
@@ -35,18 +31,31 @@ rounding could leave it below both neighbours."""
 
 def to_view(volume: np.ndarray, view: View) -> np.ndarray:
     """Sample ``volume`` (D, H, W) numbers on ``view``: float32 of ``view.shape``, 0 outside the volume."""
+    if view.sampling is not None and not view.sampling.corners:
+        return _as_torch(volume, view)
     bands = [_onto(volume.shape[a], view, a) for a in range(3)]
     # What repeats a published code is as precise as that.
     return banded_product(volume, bands, wide=view.sampling is not None)
 
 
+def _as_torch(volume: np.ndarray, view: View) -> np.ndarray:
+    """What a published code samples with torch, and zeros for what is missing of the view."""
+    sampling = view.sampling
+    assert sampling is not None
+    first = [view.first(axis) for axis in range(3)]
+    source = volume[tuple(slice(f, f + n) for f, n in zip(first, sampling.source, strict=True))]
+    places = places_of(sampling.source, sampling.grid, sampling.nearest_axis)
+    out = np.zeros(view.shape, np.float32)
+    out[tuple(map(slice, sampling.grid))] = fused_linear(source, places, sampling.nearest_axis)
+    return out
+
+
 def _onto(n_in: int, view: View, axis: int) -> Band:
-    """Weights of one axis: as the view's sampling has it, else by area."""
+    """Weights of one axis: corner on corner where the view's sampling says so, else by area."""
     sampling = view.sampling
     if sampling is None:
         return axis_weights(n_in, view.start[axis], view.step[axis], view.shape[axis])
-    make = corner_weights if sampling.corners else linear_weights
-    make = nearest_weights if axis == sampling.nearest_axis else make
+    make = nearest_weights if axis == sampling.nearest_axis else corner_weights
     band = make(sampling.source[axis], sampling.grid[axis])
     return band.placed(n_in, view.first(axis), view.shape[axis])
 

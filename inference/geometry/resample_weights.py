@@ -36,14 +36,6 @@ def axis_weights(n_in: int, start: float, step: float, n_out: int, outside: str 
     return Band(n_in, first, weights)
 
 
-def linear_weights(n_in: int, n_out: int) -> Band:
-    """Linear interpolation between voxel centres, edges repeated, without a filter against aliasing."""
-    scale = np.float64(np.float32(n_in) / np.float32(n_out))
-    # Rounded to float32 once, as torch's fused multiply and add does: twice is off by up to 1e-6 of a voxel.
-    at = ((np.arange(n_out) + 0.5) * scale - 0.5).astype(np.float32)
-    return _between(np.maximum(at, np.float32(0)), n_in)
-
-
 def nearest_weights(n_in: int, n_out: int) -> Band:
     """The voxel under each output voxel's centre."""
     scale = np.float32(n_in) / np.float32(n_out)

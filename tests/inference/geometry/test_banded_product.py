@@ -14,7 +14,6 @@ from vesal.inference.geometry.resample import to_view
 from vesal.inference.geometry.resample_weights import (
     axis_weights,
     corner_weights,
-    linear_weights,
     nearest_weights,
 )
 from vesal.inference.geometry.views import View
@@ -48,7 +47,7 @@ def test_a_wide_plane_is_not_turned_to_floats_at_once() -> None:
 
 BANDS = st.one_of(
     st.builds(axis_weights, st.integers(1, 50), st.floats(-20, 20), st.floats(0.2, 30), st.integers(1, 40)),
-    st.builds(linear_weights, st.integers(1, 50), st.integers(1, 40)),
+    st.builds(corner_weights, st.integers(1, 50), st.integers(1, 40)),
     st.builds(nearest_weights, st.integers(1, 50), st.integers(1, 40)),
     st.builds(corner_weights, st.integers(1, 50), st.integers(1, 40), st.booleans()),
 )
@@ -86,5 +85,5 @@ def test_tiles_change_no_bit_and_the_product_is_that_of_matrices(
 
 def test_a_band_in_a_longer_axis_is_zero_beyond() -> None:
     """Two inputs from the third of six on, two outputs of four."""
-    dense = linear_weights(2, 2).placed(6, 2, 4).dense()
+    dense = corner_weights(2, 2).placed(6, 2, 4).dense()
     np.testing.assert_array_equal(dense, [[0, 0, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0], [0] * 6, [0] * 6])

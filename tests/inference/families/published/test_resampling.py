@@ -1,7 +1,6 @@
 """Resampling: the recorded volumes of Medal S and SAT, label by label."""
 
 import numpy as np
-import pytest
 
 from tests.inference.families.published.recorded import arrays, rows
 from vesal.inference.families.published.resampling import corner_resample, resample, resample_labels
@@ -9,6 +8,8 @@ from vesal.inference.families.published.spacing import separate_axis
 
 LAST_DIGITS = 5e-5
 """Of 0..255: float32 sums in another order differ in their last digits."""
+OTHER_ORDER = {"aniso_cur_z"}
+"""Small planes, which torch sums in another order."""
 
 
 def test_all_12_recorded_volumes_go_to_the_network_as_recorded(shared):
@@ -20,7 +21,8 @@ def test_all_12_recorded_volumes_go_to_the_network_as_recorded(shared):
         axis = separate_axis(row["current"], row["target"], 3.0)
         assert axis == row["axis"] and (axis is not None) == row["separate_z"], name
         image = resample(known[f"{name}_img"][0], shape, axis)
-        assert np.abs(image - known[f"{name}_img_out"][0]).max() < LAST_DIGITS, name
+        most = LAST_DIGITS if name in OTHER_ORDER else 0.0
+        assert np.abs(image - known[f"{name}_img_out"][0]).max() <= most, name
         labels = resample_labels(known[f"{name}_lab"][0], shape, axis)
         assert np.array_equal(labels, known[f"{name}_seg_out"][0]), name
 
@@ -34,7 +36,7 @@ def test_all_7_recorded_results_come_back_as_recorded(shared):
         labels = resample_labels(known[f"{name}_lab"], shape)
         assert np.array_equal(labels, known[f"{name}_lab_out"]), name
         probability = resample(known[f"{name}_prob"], shape)
-        assert probability == pytest.approx(known[f"{name}_prob_out"], abs=2e-6), name
+        assert np.array_equal(probability, known[f"{name}_prob_out"]), name
 
 
 def test_all_4_recorded_respacings_of_sat_are_reproduced(shared):
