@@ -12,7 +12,7 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt, Query
 from vesal.inference.data.results import StageReport
 from vesal.inference.data.terms import LOCATE
-from vesal.inference.families.contract import EncodedPrompts, Family, UserInput
+from vesal.inference.families.contract import Family, UserInput
 from vesal.inference.geometry.tilings import unpadded, without_padding
 from vesal.inference.geometry.views import View
 from vesal.inference.output.logs import bar, log_stage
@@ -26,6 +26,7 @@ from vesal.inference.stages.label_map import LabelMap, Snapshot
 from vesal.inference.stages.objects import cut_into_objects, split_into_objects
 from vesal.inference.stages.outside import outside_of
 from vesal.inference.stages.passes import locating_tasks, refining_task, run_locating, run_refining
+from vesal.inference.stages.planned import encode_prompts, planned_stages
 from vesal.inference.stages.prompt_results import prompt_results, stage_report
 from vesal.inference.stages.regions import find_regions
 from vesal.inference.stages.segmentation import Progress, Save, Segmentation, ViewProbability
@@ -36,7 +37,7 @@ from vesal.inference.stages.view_task import ViewTask, Volume
 from vesal.inference.timing.call_costs import CallCosts
 from vesal.inference.timing.clock import Clock
 from vesal.inference.timing.forecast import Forecast
-from vesal.inference.timing.ladder import Ladder, PlannedStage
+from vesal.inference.timing.ladder import Ladder
 from vesal.inference.timing.progress import ProgressCallback
 
 
@@ -51,15 +52,6 @@ class _RefiningView:
     task: ViewTask
     why: str
     rule: StageRule
-
-
-def planned_stages(plan: Plan) -> list[PlannedStage]:
-    """The stages of a plan as the ladder sees them."""
-    stages = []
-    for batch in plan.batches:
-        run = [rule for rule in batch.stages if not rule.skip]
-        stages += [PlannedStage(rule, first=rule is run[0]) for rule in run]
-    return stages
 
 
 class CaseRun:
@@ -403,15 +395,3 @@ class CaseRun:
 def _own_probability(latest: Latest) -> np.ndarray:
     """(d, h, w) float32 without what its sampling appended."""
     return without_padding(latest.probability, latest.view)[0]
-
-
-def encode_prompts(model: Family, plan: Plan) -> list[EncodedPrompts]:
-    """The queries of each batch as the family encodes them: all of a case at once."""
-    queries = [query for batch in plan.batches for query in batch.queries]
-    if not queries:
-        return []
-    encoded, first, parts = model.encode_prompts(queries), 0, []
-    for batch in plan.batches:
-        parts.append(encoded.part(range(first, first + len(batch.queries))))
-        first += len(batch.queries)
-    return parts

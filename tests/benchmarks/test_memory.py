@@ -20,7 +20,7 @@ def test_small_cases_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert all(row["kept"] and row["against"] > row["value"] / 1.15 for row in rows[2:5])
     assert rows[5]["what"].endswith("5000x1x1 voxels") and all(row["kept"] for row in rows[5:8])
     assert not any("error" in row["note"].lower() for row in rows)
-    assert "4 views" in rows[0]["note"], "one coarse view, and three fine ones that five prompts share"
+    assert "5 views" in rows[0]["note"], "one coarse view, and four fine ones that five prompts share"
 
 
 def test_too_many_prompts_are_refused(root: Path) -> None:
