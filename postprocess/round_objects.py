@@ -11,11 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vesal.postprocess.rule import ClassPart, Cut, CutRule, Share, SpacingMm
-from vesal.postprocess.watershed import Basins, find_basins, merge_basins, smoothed
+
+if TYPE_CHECKING:
+    from vesal.postprocess.watershed import Basins
 
 RADIUS_OF_MEAN = 4.0
 """Radius of a ball over the mean distance of its voxels to its surface."""
@@ -143,6 +146,11 @@ def _component(mask: np.ndarray, box: Box, spacing_dhw_mm: SpacingMm) -> _Compon
     finest = min(spacing_dhw_mm)
     d, h, w = (SMOOTHING_VOXELS * finest / spacing for spacing in spacing_dhw_mm)
     inside = np.pad(mask, 1)
+    from vesal.postprocess.watershed import (  # only where objects of this kind are wanted
+        find_basins,
+        smoothed,
+    )
+
     height = smoothed(np.pad(distance, 1, mode="edge"), (d, h, w))
     return _Component(box, find_basins(inside, height), distance[mask])
 
@@ -152,6 +160,8 @@ def _write(
 ) -> list[int]:
     """Number a component's objects from ``count + 1`` on in ``pieces`` (D,H,W), and count their voxels."""
     basins = component.basins
+    from vesal.postprocess.watershed import merge_basins
+
     into = merge_basins(basins, rule.min_depth * radius_mm)
     part = pieces[component.box]
     inner = part.shape

@@ -15,7 +15,6 @@ import numpy as np
 
 from vesal.inference.geometry.banded_product import banded_product
 from vesal.inference.geometry.bands import Band
-from vesal.inference.geometry.fused_linear import fused_linear, places_of
 from vesal.inference.geometry.resample_weights import axis_weights, corner_weights, nearest_weights
 from vesal.inference.geometry.views import View
 from vesal.inference.runtime.threads import in_parallel, in_slabs
@@ -40,6 +39,9 @@ def to_view(volume: np.ndarray, view: View) -> np.ndarray:
 
 def _as_torch(volume: np.ndarray, view: View) -> np.ndarray:
     """What a published code samples with torch, and zeros for what is missing of the view."""
+    # Imported here: the default weights never need it, and a start counts.
+    from vesal.inference.geometry.fused_linear import fused_linear, places_of
+
     sampling = view.sampling
     assert sampling is not None
     first = [view.first(axis) for axis in range(3)]

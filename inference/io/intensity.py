@@ -1,10 +1,16 @@
 """Intensities: whatever numbers a volume holds, the engine sees uint8, prepared as in the challenge."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from vesal.inference.data.errors import IntensityError
 from vesal.inference.io.hounsfield import SOFT_TISSUE, Window, hounsfield_offset, sampling_step
-from vesal.inference.io.volume_numbers import VolumeNumbers
+
+if TYPE_CHECKING:
+    from vesal.inference.io.volume_numbers import VolumeNumbers
 
 # The challenge's own preparation of everything but CT clips at these percentiles of the voxels that are not
 # 0.
@@ -101,6 +107,8 @@ def _rescaled(numbers: VolumeNumbers) -> tuple[np.ndarray, str]:
 
 def _finite(name: str, image: np.ndarray) -> tuple[VolumeNumbers, tuple[str, ...]]:
     """The numbers of (D,H,W), NaN and infinities as the smallest finite one; and notes."""
+    from vesal.inference.io.volume_numbers import VolumeNumbers  # most volumes are uint8 and need none of it
+
     numbers = VolumeNumbers(image)
     nan, infinite = numbers.facts.nan, numbers.facts.infinite
     if nan + infinite == image.size:
