@@ -14,6 +14,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from vesal.inference.data.errors import UnreadableFileError
+from vesal.inference.io.files import open_regular_file
+
 log = logging.getLogger("vesal")
 
 KEPT = ".digests.json"
@@ -89,8 +92,9 @@ def hashed(path: Path) -> str:
 
 def _read(path: Path) -> dict[str, SeenFile]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, SeenFile])
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        with open_regular_file(path) as file:
+            return msgspec.json.decode(file.read(), type=dict[str, SeenFile])
+    except (OSError, UnreadableFileError, msgspec.MsgspecError, UnicodeDecodeError):
         return {}
 
 

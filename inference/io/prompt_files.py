@@ -7,7 +7,7 @@ too.
 import ast
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ WRAPPERS = ("text_prompts", "prompts")
 """Keys under which alone all prompts may stand."""
 MAX_TOLD = 20
 """Prompts that are left out and named one by one."""
+
+NAMES_TRIED = 200
+"""A message about a name looks for the nearest datasets, which takes milliseconds."""
 
 _WANTED = "A dict such as {'1': 'Liver in abdominal CT', 'instance_label': 0} is wanted."
 
@@ -276,14 +279,21 @@ def parse_prompts_json(text: str, source: str) -> Any:
         raise PromptFileError(f"{source}: the JSON cannot be read ({error}). {_WANTED}") from error
 
 
-def check_prompts_file(path: Path, dataset: str | None = None) -> None:
-    """Raise PromptFileError where a file of prompts for all cases cannot be read, is not JSON, or where it is
-    keyed by dataset and does not have the one that was asked for.
+def check_prompts_file(path: Path, dataset: str | None, names: Sequence[str]) -> None:
+    """Raise a PromptError where a file of prompts serves none of the cases of these names.
+
+    It cannot be read, is not JSON, holds no prompts, or nothing for the dataset or for any name (of many
+    cases the first `NAMES_TRIED` are tried).
     """
-    content = _read_json(path)
-    keyed = isinstance(content, dict) and all(isinstance(entry, dict) for entry in content.values())
-    if dataset is not None and keyed:
-        _choose_dataset(content, "", dataset, path.name)
+    content, first = _read_json(path), None
+    for name in names[:NAMES_TRIED]:
+        try:
+            parse_prompts(content, path.name, name, dataset)
+            return
+        except PromptError as error:
+            first = first or error
+    if first is not None and len(names) <= NAMES_TRIED:
+        raise first
 
 
 def _read_json(path: Path) -> Any:

@@ -9,9 +9,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from vesal.inference.data.errors import ProfileError, shown
+from vesal.inference.data.errors import ProfileError, UnreadableFileError, shown
+from vesal.inference.io.files import open_regular_file
 
 T = TypeVar("T")
+MAX_BYTES = 16 << 20
+"""Of a manifest or a list of names; those here have 20 kB."""
 
 _PLACE = re.compile(r" - at `\$(.*)`$")
 """How msgspec ends a message that concerns a part of the content."""
@@ -34,9 +37,14 @@ def read_json(path: Path, hint: str) -> Any:
         ProfileError: it cannot be read, or is not JSON.
     """
     try:
-        return msgspec.json.decode(path.read_bytes())
-    except OSError as error:
-        raise ProfileError(f"{path} cannot be read ({error.strerror}); {hint}") from None
+        with open_regular_file(path) as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, UnreadableFileError) as error:
+        raise ProfileError(f"{path} cannot be read ({error}); {hint}") from None
+    if len(data) > MAX_BYTES:
+        raise ProfileError(f"{path} has over {MAX_BYTES} bytes, so it is no manifest; {hint}")
+    try:
+        return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProfileError(f"{path} is not JSON: {error}; export or convert the weights again.") from None
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from vesal.inference.data.errors import ProfileError, PromptError, RuntimeChoiceError, UsageError
@@ -12,7 +13,9 @@ from vesal.inference.runner.arguments import read_settings
 from vesal.inference.runtime.threads import limit_threads, threads_allowed
 from vesal.inference.timing.clock import process_start_monotonic
 
-WRONG_USAGE = 2
+WRONG_USAGE, TERMINATED = 2, 143
+POLL_S, DEAF_S = 0.1, 3.0
+"""How often is looked for a SIGTERM before the cases are known, and how long it may then wait for that."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,6 +28,10 @@ def main(arguments: Sequence[str]) -> int:
     logs.set_up()
     # Blocked until `run` knows the cases, and so can write outputs for them.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if os.environ.pop("VESAL_TERMINATED", ""):  # it came while predict.sh began
+        os.kill(os.getpid(), signal.SIGTERM)
+    listening = threading.Event()
+    threading.Thread(target=_leave_where_nobody_listens, args=(listening,), daemon=True).start()
     try:
         settings = read_settings(arguments)
         logs.set_up(settings.verbosity)
@@ -33,10 +40,21 @@ def main(arguments: Sequence[str]) -> int:
         # Imported late: it loads numpy, which reads its limits of threads only then.
         from vesal.inference.runner.run import run
 
-        return run(settings, started=process_start_monotonic())
+        return run(settings, started=process_start_monotonic(), listening=listening.set)
     except (UsageError, ProfileError, RuntimeChoiceError, PromptError) as error:
         logs.log.error("%s", error)
         return WRONG_USAGE
+    finally:
+        listening.set()
+
+
+def _leave_where_nobody_listens(listening: threading.Event) -> None:
+    """End the process at a SIGTERM that nobody hears for `DEAF_S`: settings or weights lie on a disk that
+    hangs.
+    """
+    while not listening.wait(POLL_S):
+        if signal.SIGTERM in signal.sigpending() and not listening.wait(DEAF_S):
+            os._exit(TERMINATED)
 
 
 def open_standard_streams() -> None:

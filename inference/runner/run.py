@@ -61,14 +61,16 @@ def run(
     open_model: Callable[[Settings], "Model"] | None = None,
     started: float | None = None,
     now: Callable[[], float] = time.monotonic,
+    listening: Callable[[], None] = lambda: None,
 ) -> int:
     """Segment every case of `settings.inputs` in turn, write the report and return the exit code.
 
     `open_model` (by default `api.load`) is called when the first case needs it, and once more after each
     abandoned case. `started` is the moment of the clock `now` from which the first case's time counts, by
-    default the present one. Every case has a valid output afterwards, also when SIGTERM came; from before the
-    first case is read on they are zeros, so that a run which is killed leaves none out. Raises UsageError
-    where the paths cannot be used, and what `check_settings` raises, with nothing written.
+    default the present one; `listening` is called when SIGTERM is handled here. Every case has a valid output
+    afterwards, also when SIGTERM came; from before the first case is read on they are zeros, so that a run
+    which is killed leaves none out. Raises UsageError where the paths cannot be used, PromptError where the
+    file of prompts serves none of the cases, and what `check_settings` raises, with nothing written.
     """
     started = now() if started is None else started
     if settings.seconds is not None and settings.seconds < LEAST_BUDGET_S:
@@ -79,11 +81,14 @@ def run(
     if open_model is None:
         check_settings(settings)
     records = [CaseRecord(paths, now) for paths in find_cases(settings.inputs, settings.outputs)]
+    if settings.prompts is not None:
+        check_prompts_file(settings.prompts, settings.dataset, [record.paths.name for record in records])
     sweep(records[0].paths.output.parent)
     model = LazyModel(settings, open_model or _open_model)
     with _terminable():
         try:
             # Blocked by `command` until the cases are known, so that the earliest SIGTERM leaves outputs.
+            listening()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             _run_all(records, settings, model, started + _write_all_zeros(records))
             code = ALL_GOOD if all(record.close().state == OK for record in records) else FELL_BACK
@@ -148,7 +153,6 @@ def check_settings(settings: Settings) -> None:
         as
             hashing gigabytes has to wait until outputs are there.
         RuntimeChoiceError: the runtime that is wanted does not start here, or none is installed.
-        PromptFileError: the file of prompts cannot be read, is not JSON, or has not the dataset.
     """
     from vesal.inference.engine import TEXT_WEIGHTS
     from vesal.inference.families.registry import check_profile
@@ -156,8 +160,6 @@ def check_settings(settings: Settings) -> None:
     from vesal.inference.planning.weights_folder import weights_folder
     from vesal.inference.prompts.sentence_encoder import check_text_weights
 
-    if settings.prompts is not None:
-        check_prompts_file(settings.prompts, settings.dataset)
     capabilities = check_profile(read_profile(weights_folder(settings.weights), check_digests=False))
     if not capabilities.open_vocabulary:
         check_text_weights(TEXT_WEIGHTS)

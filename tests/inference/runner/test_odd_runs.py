@@ -248,6 +248,10 @@ def test_a_fifo_beside_a_case_is_not_waited_for(tmp_path: Path, beside: str) -> 
         (("--prompts", "promts.json"), "promts.json"),
         (("--prompts", "broken.json"), "broken JSON"),
         (("--prompts", "keyed.json", "--dataset", "CT_Nothing"), "no dataset 'CT_Nothing'"),
+        (("--prompts", "keyed.json"), "no dataset whose key the case name 'a' starts with"),
+        (("--prompts", "empty.json"), "empty.json"),
+        (("--prompts", "five.json"), "five.json"),
+        (("--weights", "./fifo"), "a FIFO"),
     ],
 )
 def test_mistakes_of_the_whole_run_touch_nothing(
@@ -257,7 +261,11 @@ def test_mistakes_of_the_whole_run_touch_nothing(
     outputs.mkdir()
     (outputs / "a.npz").write_bytes(b"an earlier result")
     (inputs.parent / "broken.json").write_text("{")
-    (inputs.parent / "keyed.json").write_text('{"CT_AMOS": {"1": ["Liver"]}}')
+    (inputs.parent / "keyed.json").write_text('{"CT_AMOS": {"1": ["Liver"]}, "MR_Heart": {"1": ["Heart"]}}')
+    (inputs.parent / "empty.json").write_text("{}")
+    (inputs.parent / "five.json").write_text("5")
+    (inputs.parent / "fifo").mkdir()
+    os.mkfifo(inputs.parent / "fifo" / "manifest.json")
     line = [sys.executable, "-m", "vesal", str(inputs), str(outputs), *arguments]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -290,3 +298,25 @@ def test_a_budget_that_may_not_be_kept_is_told(
 ) -> None:
     run(Settings(*folders, seconds=seconds), Opener(), now=lambda: 0.0)
     assert ("the start alone may take longer" in caplog.text) is told
+
+
+def test_a_signal_is_heard_where_the_settings_hang(tmp_path: Path) -> None:
+    """Before the cases are known, on a disk that does not answer."""
+    code = (
+        "import os, signal, threading; from vesal.inference.runner import command as program\n"
+        "program.DEAF_S = 0.0\n"
+        "def hang(arguments): os.kill(os.getpid(), signal.SIGTERM); threading.Event().wait()\n"
+        "program.read_settings = hang; program.main([])"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert done.returncode == 143, done.stderr
+
+
+def test_a_signal_that_came_while_the_script_began_ends_the_run(folders: tuple[Path, Path]) -> None:
+    line = [sys.executable, "-m", "vesal", *map(str, folders)]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "VESAL_TERMINATED": "1"}
+    done = subprocess.run(line, env=environment, capture_output=True, check=False)
+    assert done.returncode == 143, done.stderr
+    for name in "ab":
+        np.testing.assert_array_equal(read_output(folders[1] / f"{name}.npz"), 0 * FOUND)
