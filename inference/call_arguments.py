@@ -28,7 +28,7 @@ from vesal.inference.data.user_prompts import UserMask, UserPrompts
 from vesal.inference.geometry.views import Triple, triple
 from vesal.inference.io.intensity import prepare
 from vesal.inference.io.prompt_files import parse_prompts_dict
-from vesal.inference.io.prompt_values import INSTANCE_KEY
+from vesal.inference.io.prompt_values import INSTANCE_KEY, is_key
 from vesal.inference.io.user_boxes import parse_boxes
 from vesal.inference.io.user_mask import check_mask_header, make_mask
 from vesal.inference.io.user_points import parse_points
@@ -185,12 +185,12 @@ def _instance_label(prompts: Any, instances: Any) -> dict[str, Any]:
     """Whether objects are wanted, as the key of a dict of prompts: the argument's word, else the dict's."""
     if instances is not None and not (isinstance(instances, (bool, np.bool_)) or instances in (0, 1)):
         raise InstanceLabelError(f"instances is {shown(instances)}; True, False or None is wanted.")
-    in_dict = isinstance(prompts, Mapping) and INSTANCE_KEY in prompts
+    keys = [key for key in prompts if is_key(key, INSTANCE_KEY)] if isinstance(prompts, Mapping) else []
     if instances is None:
-        return {} if in_dict else {INSTANCE_KEY: 0}
-    if in_dict and str(prompts[INSTANCE_KEY]) != str(int(instances)):
+        return {} if keys else {INSTANCE_KEY: 0}
+    if keys and str(prompts[keys[0]]) != str(int(instances)):
         raise InstanceLabelError(
-            f"instances is {instances}, but {INSTANCE_KEY} of the prompts is {shown(prompts[INSTANCE_KEY])}; "
+            f"instances is {instances}, but {INSTANCE_KEY} of the prompts is {shown(prompts[keys[0]])}; "
             "give one of them."
         )
     return {INSTANCE_KEY: int(instances)}

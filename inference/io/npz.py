@@ -141,13 +141,17 @@ class NpzReader:
 
 def _read_spacing(archive: NpzArchive) -> tuple[tuple[float, float, float], str | None]:
     """Return the spacing in array order, and a note. This is the one place that knows the file's order."""
+    absent = (1.0, 1.0, 1.0), "no spacing given: taken as 1 mm along every axis"
     if "spacing" not in archive:
-        return (1.0, 1.0, 1.0), "no spacing given: taken as 1 mm along every axis"
+        return absent
     header = archive.header("spacing")
     source = f"{archive.path.name}: 'spacing' of dtype {header.dtype} and shape {header.shape}"
     if header.dtype.kind not in "iufUSO" or math.prod(header.shape) > MAX_LENGTHS:
         raise SpacingError(f"{source}; {WANTED}")
-    (x, y, z), note = spacing_xyz(_spacing_values(archive, header.dtype, source), source)
+    values = _spacing_values(archive, header.dtype, source)
+    if values in (None, [], [None], ""):
+        return absent
+    (x, y, z), note = spacing_xyz(values, source)
     return (z, y, x), note
 
 

@@ -7,6 +7,7 @@ too.
 import ast
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,7 +95,7 @@ def parse_prompts(
 
     The layouts are the flat dict of `parse_prompts_dict`; the challenge's, keyed by dataset (see
     `read_prompts_file`); either of them under `text_prompts` or `prompts`; a list of sentences, numbered from
-    1 on; and names with their ids, `{'liver': 1}`, as label files have them.
+    1 on; pairs of id and sentence; and names with their ids, `{'liver': 1}`, as label files have them.
 
     Args:
         content: of any type.
@@ -109,6 +110,7 @@ def parse_prompts(
     """
     check_content(content, source)
     content = _unwrapped(content)
+    content = content if by_name else _paired(content)
     if not by_name and isinstance(content, (list, tuple)) and any(isinstance(v, str) for v in content):
         numbered = parse_prompts_dict(dict(enumerate(content, 1)), source)
         note = f"{source} is a list of sentences: their ids are their places, from 1 on"
@@ -180,6 +182,17 @@ def _unwrapped(content: Any) -> Any:
     return content
 
 
+def _paired(content: Any) -> Any:
+    """A list of pairs of id and sentence as a dict, where no id comes twice; all else as it is."""
+    if not isinstance(content, (list, tuple)) or not content:
+        return content
+    if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in content):
+        return content
+    keys = [key for key, _ in content]
+    known = all(_is_id(key) or is_key(key, INSTANCE_KEY) or is_key(key, MODALITY_KEY) for key in keys)
+    return dict(content) if known and len(set(keys)) == len(keys) else content
+
+
 def _is_keyed(content: dict[Any, Any]) -> bool:
     """Whether a dict holds dicts by names that are no ids."""
     return any(isinstance(value, dict) and not _is_id(key) for key, value in content.items())
@@ -192,13 +205,19 @@ def _is_id(key: Any) -> bool:
         return False
 
 
+def _is_number(value: Any) -> bool:
+    """Whether an id, or that of background, stands as a whole number or its digits."""
+    return type(value) is int or (isinstance(value, str) and re.fullmatch("[0-9]{1,5}", value) is not None)
+
+
 def _turned(content: Any) -> dict[Any, Any] | None:
     """A dict of name -> id as id -> name; None where it is none."""
     if not isinstance(content, dict):
         return None
     settings = {k: v for k, v in content.items() if is_key(k, INSTANCE_KEY) or is_key(k, MODALITY_KEY)}
     names = {k: v for k, v in content.items() if k not in settings}
-    plain = all(isinstance(k, str) and type(v) is int for k, v in names.items())
+    plain = all(isinstance(k, str) and _is_number(v) for k, v in names.items())
+    names = {k: int(v) for k, v in names.items()} if plain else names
     ids = set(names.values()) if plain else set()
     if not names or len(ids) < len(names) or any(_is_id(key) for key in names):
         return None

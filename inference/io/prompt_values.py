@@ -20,21 +20,27 @@ FLAGS = {
 """What `instance_label` may be called, in any case."""
 
 
+NUMBERED = re.compile(r"(?:label|prompt|class|id|text)[\s_-]?([0-9]{1,5})", re.IGNORECASE)
+"""Keys that are an id with a word before it."""
+
+
 class Repeated(tuple[Any, ...]):
     """The values of a key that comes more than once in one object of a JSON file."""
 
 
 def is_key(key: Any, name: str) -> bool:
-    """Whether a key is the named one, in any case."""
-    return isinstance(key, str) and key.strip().lower() == name
+    """Whether a key is the named one, in any case, with `-`, a space or nothing for `_`."""
+    return isinstance(key, str) and re.sub(r"[\s_-]", "", key).lower() == name.replace("_", "")
 
 
 def parse_id(key: Any, source: str) -> int:
-    """A whole number from 1 to 65535 as int, float or text (`'01'` is 1). Raises PromptIdError."""
+    """A whole number from 1 to 65535: int, float or text ('01', 'label_1' are 1). Raises PromptIdError."""
     is_number = (type(key) is int and abs(key) < 10**18) or (
         type(key) is float and key.is_integer() and abs(key) < 10**18
     )
     text = str(int(key)) if is_number else key.strip() if isinstance(key, str) else ""
+    numbered = NUMBERED.fullmatch(text)
+    text = numbered[1] if numbered else text
     match = re.fullmatch(r"(-?[0-9]{1,18})(?:\.0)?", text)
     if not match:
         raise PromptIdError(

@@ -44,8 +44,9 @@ def volume_shape(name: str, shape: Sequence[int]) -> tuple[tuple[int, int, int],
 def spacing_xyz(values: Any, source: str) -> tuple[tuple[float, float, float], str | None]:
     """Lengths along (x,y,z) in mm, and a note where they came in another notation than three lengths.
 
-    One number counts for all axes; rows, text, and a dict of x, y and z are read; of negative lengths, as a
-    header's direction gives them, the size counts; a fourth number, as of time, is left out.
+    One number counts for all axes; rows, text, a dict of x, y and z or of d, h and w, and an affine that
+    turns no axis are read; of negative lengths, as a header's direction gives them, the size counts; a
+    fourth number, as of time, is left out.
 
     Args:
         values: lists, dicts, text and numbers.
@@ -76,20 +77,46 @@ def _lengths(values: Any) -> list[float] | None:
         return _written(values)
     if isinstance(values, Mapping):
         named = {str(key).strip().lower(): value for key, value in values.items()}
-        return _lengths([named[key] for key in "xyz"]) if set(named) == set("xyz") else None
+        axes = next((axes for axes in ("xyz", "whd") if set(named) == set(axes)), None)
+        return _lengths([named[axis] for axis in axes]) if axes else None
     if not isinstance(values, (list, tuple)) or len(values) > MAX_TEXT:
         return None
     if len(values) == 1:
         return _lengths(values[0])
+    if len(values) in (3, 4) and all(isinstance(row, (list, tuple)) and len(row) > 1 for row in values):
+        return _diagonal(values)
     if any(isinstance(value, (list, tuple)) and len(value) != 1 for value in values):
         return None
     found = [_lengths(value) for value in values]
     return None if any(part is None or len(part) != 1 for part in found) else [p[0] for p in found if p]
 
 
+def _diagonal(rows: Sequence[Sequence[Any]]) -> list[float] | None:
+    """The lengths of an affine of 3x3, or of 4x4 with a position; None where it turns axes."""
+    if any(len(row) != len(rows) for row in rows):
+        return None
+    numbers = [_lengths(list(row)) for row in rows]
+    if any(row is None or len(row) != len(rows) for row in numbers):
+        return None
+    affine = [row for row in numbers if row]
+    if len(rows) == 4 and affine[3] != [0.0, 0.0, 0.0, 1.0]:
+        return None
+    if any(affine[i][j] != 0 for i in range(3) for j in range(3) if i != j):
+        return None
+    return [affine[i][i] for i in range(3)]
+
+
 def _written(text: str) -> list[float] | None:
-    """The numbers of a text such as `0.8`, `(0.8, 0.8, 3.0) mm` or `0.8x0.8x3`."""
-    plain = text.strip().lower().removesuffix("mm").strip().strip("()[]").strip()
-    if len(plain) > MAX_TEXT or not re.fullmatch(rf"{LENGTH}(?:\s*[\s,;x×]\s*{LENGTH})*", plain):
+    """The numbers of a text such as `0.8`, `(0.8, 0.8, 3.0) mm`, `0.8x0.8x3`, `0.8mm x 0.8mm x 3mm`.
+
+    A comma is a decimal one where it stands within each of the parts and these are parted in another way.
+    """
+    if len(text) > MAX_TEXT:
+        return None
+    plain = re.sub(r"(?<=[\d.])\s*mm(?![a-wyz])", "", text.strip().lower())
+    plain = plain.strip().removesuffix("mm").strip().strip("()[]").strip()
+    if re.fullmatch(r"[-+]?\d+,\d+(?:(?:\s+|\s*[;x×]\s*)[-+]?\d+,\d+){2}", plain):
+        plain = plain.replace(",", ".")
+    if not re.fullmatch(rf"{LENGTH}(?:\s*[\s,;x×]\s*{LENGTH})*", plain):
         return None
     return [float(number) for number in re.findall(LENGTH, plain)]

@@ -19,6 +19,9 @@ BODY_MM = (10.0, 3000.0)
 """Longest side of a volume of a body, or of a part of it."""
 VOXEL_MM = (0.05, 20.0)
 """Side of a voxel of such a volume."""
+SMALL_MM, FINE_MM = 30.0, 0.5
+"""A volume whose longest side is shorter is small for what is asked for in CT, MR or PET (of the data and the
+example cases, the smallest measures 40 mm); with a finest voxel side up to this, it may be in centimetres."""
 UNITS = {"metres": 1000.0, "micrometres": 0.001}
 
 
@@ -27,7 +30,9 @@ def settle(case: Case, prompts: Sequence[Prompt], choice: ModalityChoice) -> Cas
 
     Notes say what changed. What was stored is let go. A case of uint8 with plausible spacing is the same.
     """
-    return _in_mm(_shown(case, prompts, choice), choice)
+    small = _small_note(case, prompts, choice)
+    meant = _in_mm(_shown(case, prompts, choice), choice)
+    return replace(meant, notes=(*meant.notes, small)) if small else meant
 
 
 def window_for(prompts: Sequence[Prompt]) -> Window:
@@ -67,6 +72,9 @@ def _shown(case: Case, prompts: Sequence[Prompt], choice: ModalityChoice) -> Cas
     may_be_ct = is_ct or choice.source == GUESSED
     image, notes, _ = prepare(case.name, stored.numbers, may_be_ct=may_be_ct, is_ct=is_ct, window=window)
     kept = tuple(note for note in case.notes if note not in stored.notes)
+    if stored.hounsfield and not may_be_ct:
+        looks = f"imgs looks like Hounsfield units of CT, but is taken as {choice.modality}: {choice.why}"
+        kept = (looks, *kept)
     return replace(let_go, image=image, notes=(*notes, *kept))
 
 
@@ -88,3 +96,22 @@ def _in_mm(case: Case, choice: ModalityChoice) -> Case:
             return replace(case, spacing_dhw_mm=(d, h, w), notes=(*case.notes, note))
     likely = "centimetres" if max(sides) < BODY_MM[0] else "micrometres"
     return replace(case, notes=(*case.notes, f"{odd}: used as it is; is it in {likely}?"))
+
+
+def _small_note(case: Case, prompts: Sequence[Prompt], choice: ModalityChoice) -> str | None:
+    """What is odd about a volume that is smaller than what is asked for, as where its spacing is in cm.
+
+    Parts of organs are small, and so are volumes cut out around them: nothing is said of them.
+    """
+    largest = max(n * mm for n, mm in zip(case.image.shape, case.spacing_dhw_mm, strict=True))
+    kinds = [target.kind for prompt in prompts for target in prompt.targets]
+    if choice.modality not in ("CT", "MR", "PET") or (kinds and all(kind == "structure" for kind in kinds)):
+        return None
+    if not BODY_MM[0] <= largest < SMALL_MM or min(case.spacing_dhw_mm) > FINE_MM:
+        return None
+    came = ", ".join(f"{mm:g}" for mm in case.spacing_dhw_mm[::-1])
+    likely = ", ".join(f"{mm * 10:g}" for mm in case.spacing_dhw_mm[::-1])
+    return (
+        f"spacing ({came}) mm makes a volume of {largest:g} mm, which is small for what is asked for: "
+        f"used as it is; is it in centimetres? Then ({likely}) mm is wanted"
+    )

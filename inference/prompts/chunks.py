@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from msgspec import Struct, field
 
 from vesal.inference.prompts.term_search import Span
-from vesal.inference.prompts.tokens import DASHES, STOPS, Token
+from vesal.inference.prompts.tokens import DASHES, MINUS, STOPS, Token
 from vesal.inference.prompts.vocabulary import Term, Vocabulary
 
 MODALITY, SIDE, NUMBER = "modality", "side", "number"
@@ -121,6 +121,8 @@ def cut_chunks(items: Sequence[Item], tokens: Sequence[Token], vocabulary: Vocab
         marks = tokens[item.start].before
         for mark in _marks(marks, tokens[item.start - 1].raw if item.start else ""):
             chunks.append(Chunk(mark))
+        if marks == MINUS and item.term is not None and _is_group(chunks[-1], tokens):
+            chunks.append(Chunk("exceptions", "-"))
         after = items[n + 1] if n + 1 < len(items) else None
         lead = _lead(item, chunks, after, tokens, vocabulary)
         if lead:
@@ -130,6 +132,12 @@ def cut_chunks(items: Sequence[Item], tokens: Sequence[Token], vocabulary: Vocab
         else:
             chunks[-1].items.append(item)
     return chunks
+
+
+def _is_group(chunk: Chunk, tokens: Sequence[Token]) -> bool:
+    """Whether it ends in a noun for many things, in the plural: `abdominal organs - liver`."""
+    last = chunk.items[-1] if chunk.items else None
+    return last is not None and last.of("group") and tokens[last.end - 1].raw.lower() != last.text
 
 
 def _marks(marks: str, before: str) -> list[str]:

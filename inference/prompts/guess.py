@@ -108,6 +108,9 @@ def by_meaning(
     if similarity < least:
         return FoundTarget((), "none", similarity, f"{why}, wanted {least}")
     concept = vocabulary.concepts[name]
+    if _is_placing(name, items):
+        why = f"{reason}the nearest, {name}, is named in {shown} only to say where something else is"
+        return FoundTarget((), "none", similarity, why)
     if found.kinds is not None and concept.kind not in found.kinds:
         return FoundTarget(
             (), "none", similarity, f"{reason}the nearest, {name}, is of another kind than what is described"
@@ -117,6 +120,13 @@ def by_meaning(
     why = f"a guess: no known term, but {query!r} is near {name} (cosine {similarity:.2f})"
     log.warning("%s is guessed to mean %s (cosine %.2f)", shown, name, similarity)
     return FoundTarget((Target(name, side, concept.kind),), "encoder", similarity, why)
+
+
+def _is_placing(name: str, items: Sequence[Item]) -> bool:
+    """Whether a concept is named behind a word for a place: `the organ that lies under the liver`."""
+    places = [item.start for item in items if item.of("relations") or item.of("locating")]
+    named = [item.start for item in items if item.term is not None and item.term.value[0] == name]
+    return bool(places and named) and max(named) > min(places)
 
 
 LIGHT = (

@@ -189,6 +189,8 @@ class Nouns:
         """Why the chunk names another thing than its term, and that thing; empty where it does not."""
         asked = self.shown([item for item in chunk.items if self._counts(item)])
         for n, item in enumerate(chunk.items):
+            if item.term is not None and item.of("partials") and chunk.items[n + 1 : n + 2] == [main]:
+                return f"'{asked}' asks for a part of {concept.name}, {NO_TARGET}", item.text
             if item.term is not None or concept.kind in self.vocabulary.words.whole_for.get(item.text, ()):
                 continue
             if self._is_part(chunk, n) or self._is_cut(chunk, n, main, concept):

@@ -117,7 +117,7 @@ class Reading:
             made, why = self._members(noun) if noun.group is not None else self._single(noun)
             targets += made
             reasons.append(why)
-        why = "; ".join(dict.fromkeys(reasons))
+        why = "; ".join(dict.fromkeys(reasons)) + self._not_cut(wanted)
         if refused:
             why += "; left out: " + "; ".join(noun.refused for noun in refused)
         if not targets:
@@ -133,6 +133,15 @@ class Reading:
             names |= set(self.nouns.name(chunk).members)
             names |= {self.nouns.concept_of(item).name for item in chunk.items if item.term is not None}
         return names
+
+    def _not_cut(self, wanted: Sequence[Noun]) -> str:
+        """Says of what is excepted from a single target that it stays in: `heart without the left atrium`."""
+        done = {name for noun in wanted for name in noun.members}
+        done |= {noun.concept.name for noun in wanted if noun.concept is not None}
+        left = sorted(self._excepted() - done)
+        if not left or any(chunk.word in ("not", "no") for chunk in self.roles.denied):
+            return ""
+        return f"; {', '.join(left)} is not cut out of it"
 
     def _members(self, noun: Noun) -> tuple[list[Target], str]:
         """Targets of a group."""

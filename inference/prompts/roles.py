@@ -54,29 +54,60 @@ class RoleReader:
 
     def read(self) -> Roles:
         """Roles of all chunks."""
-        roles, role, saved = self.roles, ASKED, ASKED
+        roles, role, saved, inside = self.roles, ASKED, ASKED, False
         pending = -1  # the asked chunk before a denial that has said nothing yet
+        judges = False  # whether that denial may only judge the thing before it: `liver not needed`
         for n, chunk in enumerate(self.chunks):
             is_open = not roles.asked or self._is_open(roles.asked[-1])
             if chunk.lead == OPEN:
-                saved, role = role, ASIDE
+                saved, role, inside = role, ASIDE, True
             elif chunk.lead == CLOSE:
-                role = saved
+                role, inside = saved, False
+            elif inside and chunk.lead in DENIALS:
+                role = DENIED
             elif role != ASIDE:
                 role = self._role(n, role, is_open)
             if chunk.lead == "clauses" and (roles.asked or chunk.word not in QUESTIONS):
                 roles.has_clause = True
             if chunk.lead in DENIALS:
-                pending = len(roles.asked) - 1
+                pending, judges = len(roles.asked) - 1, self._judges(n)
+                if inside and self._denies_aside(n):
+                    pending = -1
                 if self._is_quality(chunk):
-                    role, pending = ASKED, -1
+                    role, pending = ASIDE if inside else ASKED, -1
                     chunk.items = self._without_imaging(chunk.items)
-            if role == DENIED and (not self.nouns.name(chunk).is_empty or self.nouns.has_side(chunk)):
+            if role == DENIED and self._denies(chunk, judges):
                 pending = -1
             self._place(chunk, role)
         if pending >= 0:
             roles.denies_before.add(pending)
         return roles
+
+    def _denies_aside(self, n: int) -> bool:
+        """Whether a denial is of what its brackets name, which is moved: `liver (spleen excluded)`."""
+        first = max(i for i in range(n) if self.chunks[i].lead == OPEN)
+        mine = [chunk for chunk in self.chunks[first:n] if chunk.items]
+        if self.chunks[n].items or not mine:
+            return False
+        starts = {chunk.start for chunk in mine}
+        asides = self.roles.asides.get(self.roles.last, [])
+        self.roles.asides[self.roles.last] = [aside for aside in asides if aside.start not in starts]
+        for chunk in mine:
+            chunk.lead = "denials"
+        self.roles.denied += mine
+        return True
+
+    def _judges(self, n: int) -> bool:
+        """Whether a denial may be of the thing before it: `not`, or `no` behind `of` (`of no interest`)."""
+        return self.chunks[n].word == "not" or (
+            self.chunks[n - 1].lead == "of" and not self.chunks[n - 1].items
+        )
+
+    def _denies(self, chunk: Chunk, judges: bool) -> bool:
+        """Whether a chunk is a thing that is denied; behind `not` an unknown word judges the thing before."""
+        noun = self.nouns.name(chunk)
+        only_judged = judges and not (noun.is_target or noun.refused or self.nouns.has_term(chunk))
+        return self.nouns.has_side(chunk) or not (noun.is_empty or only_judged)
 
     def _is_open(self, chunk: Chunk) -> bool:
         """Whether what was asked for names nothing yet."""

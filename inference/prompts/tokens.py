@@ -14,12 +14,15 @@ from vesal.inference.prompts.term_search import MAX_WORDS, Stems
 PIECE = re.compile(r"[^\W_]+|[^\w\s]|_|\s+")
 HUMP = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])|(?<=[A-Z])(?=[A-Z][a-z]{2})|(?<=[a-z]{3})(?=[A-Z]+\d*$)")
 """Where a name in CamelCase is cut: `Left|Kidney`, `LV|Myocardium`, `Kidney|L`."""
-SHORT = re.compile(r"\bw/(o\b)?", re.IGNORECASE)
-"""`w/` and `w/o`, whose stroke joins nothing."""
+SHORT = re.compile(r"\bw/(o(?:ut)?\b)?", re.IGNORECASE)
+"""`w/`, `w/o` and `w/out`, whose stroke joins nothing."""
 NUMBERED = re.compile(r"^([^\W\d_]{3,})(\d{1,2})$")
 """A word with its number: `rib4`, `segment4`."""
 STOPS = frozenset(",;:()[]{}/|+&.!?")
-DASHES = frozenset("-\u2010\u2011\u2012\u2013\u2014~")
+MINUS = "\u2212"
+"""A dash with blanks on both sides, which may take something away."""
+SPACED = re.compile(r"(?<=\s)[-\u2012\u2013\u2014](?=\s)")
+DASHES = frozenset("-\u2010\u2011\u2012\u2013\u2014~" + MINUS)
 
 
 class Token(Struct, frozen=True):
@@ -49,7 +52,7 @@ def read_tokens(
     plain = cut if cut.isascii() else unicodedata.normalize("NFKC", cut)
     if "/" in plain:
         plain = SHORT.sub(lambda found: " without " if found[1] else " with ", plain)
-    pieces = PIECE.findall(plain)
+    pieces = PIECE.findall(SPACED.sub(MINUS, plain))
     n_words = sum(piece[0].isalnum() for piece in pieces)
     for piece in pieces:
         if not piece[0].isalnum():

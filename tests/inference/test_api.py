@@ -239,6 +239,11 @@ def test_the_report_is_plain_values(model: Model, image: np.ndarray) -> None:
             InstanceLabelError,
             "one of them",
         ),
+        (
+            {"prompts": {1: "cell", "instance-label": 1}, "instances": False},
+            InstanceLabelError,
+            "one of them",
+        ),
         ({"modality": 5}, ModalityError, "5; a word"),
         ({"seconds": "5"}, UsageError, "'5'; a number above 0"),
         ({"seconds": float("nan")}, UsageError, "nan; a number above 0"),

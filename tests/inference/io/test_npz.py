@@ -223,6 +223,12 @@ SPACINGS = {
     "objects": np.array([0.5, "0.75", 5], dtype=object),
     "dict": {"x": 0.5, "y": 0.75, "z": 5.0},
     "with time": [0.5, 0.75, 5.0, 1.0],
+    "unit at each": "0.5mm x 0.75mm x 5mm",
+    "unit at each, no space": "0.5mmx0.75mmx5.0mm",
+    "decimal commas": "0,5 0,75 5,0",
+    "dict in array order": {"d": 5.0, "h": 0.75, "w": 0.5},
+    "affine of 3x3": np.diag([-0.5, -0.75, 5.0]),
+    "affine of 4x4": [[-0.5, 0, 0, 90.0], [0, -0.75, 0, 120.0], [0, 0, 5, -7.0], [0, 0, 0, 1]],
 }
 
 
@@ -231,6 +237,28 @@ def test_spacing_in_other_notations_is_taken_with_a_note(made, which):
     case = read_case(made(spacing=SPACINGS[which]))
     assert case.spacing_dhw_mm == (5.0, 0.75, 0.5)
     assert "spacing came as" in case.notes[0] and "(0.5, 0.75, 5) mm" in case.notes[0]
+
+
+@pytest.mark.parametrize("value", [np.array(None, object), np.array([]), np.array([], object), ""])
+def test_spacing_that_says_nothing_is_absent(made, value):
+    case = read_case(made(spacing=np.array(value)))
+    assert case.spacing_dhw_mm == (1.0, 1.0, 1.0) and "no spacing given" in case.notes[0]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.ones((3, 3)),
+        np.zeros((3, 3)),
+        np.diag([1.0, 0, 1]),
+        np.diag([1.0, math.nan, 1]),
+        np.eye(4) * 2,
+        "1,2,3,4,5,6",
+    ],
+)
+def test_spacing_of_no_plain_meaning_is_an_error(made, value):
+    with pytest.raises(errors.SpacingError):
+        read_case(made(spacing=value))
 
 
 @pytest.mark.parametrize("value", [np.array(1.25), [1.25], "1.25"])

@@ -109,6 +109,17 @@ def test_instance_label_in_other_notations(value, want):
     assert bool(prompts.notes) is isinstance(value, (str, list))
 
 
+@pytest.mark.parametrize("key", ["instance-label", "instanceLabel", "Instance label", "INSTANCE_LABEL"])
+def test_instance_label_in_other_spellings(key):
+    prompts = parse_prompts_dict({"1": "Liver", key: 1}, "x")
+    assert (prompts.sentences, prompts.instance, prompts.notes) == ({1: "Liver"}, True, ())
+
+
+def test_pairs_of_one_id_are_no_prompts():
+    with pytest.raises(PromptError):
+        parse_prompts([("1", "Liver"), ("1", "Spleen")], "x", "CT_x_1")
+
+
 @pytest.mark.parametrize("value", [None, "", []])
 def test_instance_label_that_says_nothing_is_missing(value):
     prompts = parse_prompts_dict({"1": "Liver", "instance_label": value}, "x")
@@ -174,6 +185,9 @@ LAYOUTS = {
     "of one dataset of another name": {"MR_y": FLAT},
     "a list": ["Liver", "Spleen"],
     "names with ids": {"background": 0, "Liver": 1, "Spleen": 2, "instance_label": 0},
+    "names with ids as text": {"background": "0", "Liver": "1", "Spleen": "2", "instance_label": 0},
+    "ids after a word": {"label1": "Liver", "Prompt_2": "Spleen", "instance_label": 0},
+    "pairs": [("1", "Liver"), ["2", "Spleen"]],
 }
 
 

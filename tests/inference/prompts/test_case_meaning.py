@@ -37,7 +37,13 @@ def test_numbers_decide_where_neither_prompts_nor_name_do():
 def test_prompts_decide_before_numbers():
     case, choice = settled(stored_case(body(), "liver in MR"))
     assert choice.modality == "MR"
-    assert "percentiles" in case.notes[0] and case.notes[1:] == ("other",)
+    assert "percentiles" in case.notes[0] and case.notes[2:] == ("other",)
+    assert "looks like Hounsfield units of CT, but is taken as MR: 1 of 1 prompts" in case.notes[1]
+
+
+def test_hounsfield_units_under_a_name_that_says_mr_are_told():
+    case, _ = settled(stored_case(body(), "liver", "MR_1"))
+    assert "taken as MR" in case.notes[1] and "the file name 'MR_1' does" in case.notes[1]
 
 
 def test_a_crop_in_hounsfield_units_is_windowed_where_the_name_says_ct():
@@ -92,4 +98,21 @@ def test_spacing_in_another_unit_is_told(which):
 @pytest.mark.parametrize("mm", [(1.0, 1.0, 1.0), (10.0, 1.4, 1.4), (0.5, 0.3, 0.3)])
 def test_plausible_spacing_stays(mm):
     case = Case("CT_1", np.zeros((40, 200, 200), np.uint8), mm, {1: "liver"}, False, None, ())
+    assert settled(case)[0] is case
+
+
+def small_case(sentence: str, mm: float = 0.125) -> Case:
+    return Case("MR_1", np.zeros((80, 104, 104), np.uint8), (mm,) * 3, {1: sentence}, False, None, ())
+
+
+def test_a_volume_smaller_than_an_organ_is_told():
+    result, _ = settled(small_case("left atrium"))
+    assert result.spacing_dhw_mm == (0.125,) * 3
+    assert len(result.notes) == 1 and "a volume of 13 mm" in result.notes[0]
+    assert "in centimetres? Then (1.25, 1.25, 1.25) mm" in result.notes[0]
+
+
+@pytest.mark.parametrize(("sentence", "mm"), [("hippocampus", 0.125), ("left atrium", 0.4)])
+def test_a_volume_as_small_as_its_targets_is_not_told(sentence, mm):
+    case = small_case(sentence, mm)
     assert settled(case)[0] is case

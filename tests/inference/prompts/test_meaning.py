@@ -39,6 +39,11 @@ def names(sentence: str) -> list[str]:
         "anything but the spleen",
         "all but the kidneys",
         "exclude the bladder",
+        "liver not needed",
+        "liver unwanted",
+        "liver is not of interest",
+        "liver of no interest",
+        "the spleen is unneeded",
     ],
 )
 def test_what_is_denied_is_not_segmented(sentence: str) -> None:
@@ -101,6 +106,9 @@ def test_a_noun_behind_a_name_is_what_is_asked_for(sentence: str) -> None:
         "thoracic aorta",
         "distal esophagus",
         "left ventricle outflow tract",
+        "suprarenal aorta",
+        "surface of the liver",
+        "liver surface",
         "cortex of the kidney",
         "liver's left lobe",
     ],
@@ -119,6 +127,19 @@ def test_a_part_is_not_the_whole(sentence: str) -> None:
         ("liver in non-contrast CT", ["liver"]),
         ("CT without contrast: the liver", ["liver"]),
         ("liver without tumor", ["liver"]),
+        ("kidney sans tumor", ["kidney"]),
+        ("liver excl. tumor", ["liver"]),
+        ("liver w/out tumor", ["liver"]),
+        ("liver - CT", ["liver"]),
+        ("liver (no tumor)", ["liver"]),
+        ("liver (not the spleen)", ["liver"]),
+        ("liver (spleen excluded)", ["liver"]),
+        ("liver (without contrast)", ["liver"]),
+        ("liver (excluding vessels) and spleen", ["liver", "spleen"]),
+        ("liver (excluded) and spleen", ["spleen"]),
+        ("left kidney (not the right)", ["left kidney"]),
+        ("kidneys (except the left)", ["right kidney"]),
+        ("kidneys (left excluded)", ["right kidney"]),
         ("kidneys except the left one", ["right kidney"]),
         ("spleen next to the left kidney", ["spleen"]),
         ("fatty liver of a patient with cirrhosis", ["liver"]),
@@ -167,6 +188,26 @@ def test_a_class_of_things_is_that_of_its_region_less_what_is_excepted() -> None
     assert set(abdomen) - set(names("abdominal organs except the liver")) == {"liver"}
     assert "lung" in names("all organs in the chest") and "liver" not in names("thoracic organs")
     assert set(names("bones of the pelvis")) == {"hip", "sacrum"}
+
+
+@pytest.mark.parametrize(
+    "words", ["excl.", "excl", "exc.", "sans", "barring the", "less the", "wo", "w/o", "w/out", "-", "\u2013"]
+)
+def test_a_group_loses_what_is_excepted_however_it_is_written(words: str) -> None:
+    assert set(names("abdominal organs")) - set(names(f"abdominal organs {words} liver")) == {"liver"}
+
+
+@pytest.mark.parametrize(
+    ("words", "out"),
+    [
+        ("except the liver", {"liver"}),
+        ("without liver", {"liver"}),
+        ("liver excluded", {"liver"}),
+        ("liver and spleen excluded", {"liver", "spleen"}),
+    ],
+)
+def test_a_group_loses_what_brackets_except(words: str, out: set[str]) -> None:
+    assert set(names("abdominal organs")) - set(names(f"abdominal organs ({words})")) == out
 
 
 @pytest.mark.parametrize(
@@ -237,6 +278,35 @@ def test_what_is_described_by_what_it_does_is_asked_for_by_its_meaning() -> None
 def test_a_guess_of_another_kind_than_what_is_described_is_refused() -> None:
     result = find_target("large artery leaving the heart", VOCABULARY, lambda: FakeEncoder("lung", 0.9))
     assert result.targets == () and "another kind" in result.why
+
+
+@pytest.mark.parametrize(
+    ("sentence", "guess"),
+    [
+        ("the organ that lies under the liver", "liver"),
+        ("whatever is next to the liver", "liver"),
+        ("the pipe next to the aorta", "aorta"),
+        ("what lies behind the stomach", "stomach"),
+        ("the organ which surrounds the trachea", "trachea"),
+        ("inside of the liver", "liver"),
+        ("that which surrounds the heart", "heart"),
+        ("whatever touches the liver", "liver"),
+    ],
+)
+def test_what_only_places_something_else_is_not_guessed(sentence: str, guess: str) -> None:
+    result = find_target(sentence, VOCABULARY, lambda: FakeEncoder(guess, 0.97))
+    assert result.targets == () and "where something" in result.why
+
+
+def test_what_is_placed_by_one_thing_may_be_guessed_to_be_another() -> None:
+    sentence = "the walnut-sized gland under the bladder"
+    assert find_target(sentence, VOCABULARY, lambda: FakeEncoder("prostate", 0.97)).target == "prostate"
+
+
+def test_what_is_excepted_from_a_single_target_is_told_to_stay_in_it() -> None:
+    assert "left atrium is not cut out of it" in found("heart without the left atrium").why
+    assert "not cut out" not in found("abdominal organs without the liver").why
+    assert "not cut out" not in found("spleen, not the liver").why
 
 
 def test_a_guess_is_logged_with_its_similarity(caplog: pytest.LogCaptureFixture) -> None:
