@@ -32,15 +32,6 @@ COARSE = ("window 2", "half written 4")
 """Places of the first case behind which its coarse result is on disk."""
 
 
-@pytest.fixture
-def folders(tmp_path: Path) -> tuple[Path, Path]:
-    """Two cases, a and b, and a folder for their outputs that is not there yet."""
-    (tmp_path / "in").mkdir()
-    for name in "ab":
-        write_case(tmp_path / "in" / f"{name}.npz")
-    return tmp_path / "in", tmp_path / "out"
-
-
 def case_reports(outputs: Path) -> list[dict[str, Any]]:
     """The cases of the report."""
     return json.loads((outputs.parent / "report.json").read_text())["cases"]

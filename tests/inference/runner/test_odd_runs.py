@@ -35,15 +35,6 @@ FOUND = np.zeros(SHAPE, np.uint8)
 FOUND[CUBE] = 1
 
 
-@pytest.fixture
-def folders(tmp_path: Path) -> tuple[Path, Path]:
-    """Two cases, a and b, and a folder for their outputs that is not there yet."""
-    (tmp_path / "in").mkdir()
-    for name in "ab":
-        write_case(tmp_path / "in" / f"{name}.npz")
-    return tmp_path / "in", tmp_path / "out"
-
-
 def report_of(outputs: Path) -> dict[str, Any]:
     return json.loads((outputs.parent / "report.json").read_text(encoding="utf-8"))
 
