@@ -19,8 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vesal.inference.data.case import Case
-from vesal.inference.data.orientation import AXES, STORED, Orientation
+from vesal.inference.data.orientation import STORED, Orientation
 from vesal.inference.data.terms import LOCATE
 from vesal.inference.families.contract import EncodedPrompts, Family
 from vesal.inference.geometry.region import FOREGROUND_THRESHOLD
@@ -55,17 +54,6 @@ class OrientationFound:
     why: str
     windows: int
     seconds: float
-
-
-def reversed_case(case: Case, axes: Axes) -> Case:
-    """The case reversed along ``axes``, the user's mask, boxes and points with it."""
-    user = case.user.reversed(case.image.shape, axes)
-    return replace(case, image=reverse_axes(case.image, axes), user=user)
-
-
-def reverse_axes(volume: np.ndarray, axes: Axes) -> np.ndarray:
-    """(D, H, W) reversed along ``axes``, C-contiguous; the same array for none. Twice gives it back."""
-    return np.ascontiguousarray(np.flip(volume, axes)) if axes else volume
 
 
 def depends_on_orientation(plan: Plan) -> bool:
@@ -244,11 +232,6 @@ class _Search:
         else:
             why += f"{self.best_confidence:.2f} with {self.best}"
         return OrientationFound(self.best, why, self.windows, self._forecast.now() - self._started)
-
-
-def name_of(axes: Axes) -> str:
-    """Axes in words: D and H."""
-    return " and ".join(AXES[axis] for axis in axes)
 
 
 def _locates(batch: Batch) -> bool:

@@ -16,8 +16,7 @@ from typing import Any
 
 from vesal.evaluation.metrics import mean_of
 from vesal.inference.api import load
-from vesal.inference.stages import orientation
-from vesal.inference.stages.orientation import AXES
+from vesal.inference.data.orientation import AXES, Orientation
 from vesal.training.measure.results import Report, about, markdown_table
 from vesal.training.measure.runs import Labelled, add_case_arguments, read_cases
 from vesal.training.scores import Row, score_case
@@ -52,8 +51,8 @@ def measure(args: argparse.Namespace) -> Report:
 
 def reversed_case(labelled: Labelled, axis: int) -> Labelled:
     """The case stored the other way round along ``axis`` of (D, H, W)."""
-    truth = orientation.reverse_axes(labelled.truth, (axis,))
-    return replace(labelled, case=orientation.reversed_case(labelled.case, (axis,)), truth=truth)
+    turned = Orientation(reversed=(axis,))
+    return replace(labelled, case=turned.turn_case(labelled.case), truth=turned.back(labelled.truth))
 
 
 def table(found: Sequence[Lying]) -> str:

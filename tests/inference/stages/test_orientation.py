@@ -33,9 +33,6 @@ from vesal.inference.stages.orientation import (
     REVERSALS,
     depends_on_orientation,
     mean_confidence,
-    name_of,
-    reverse_axes,
-    reversed_case,
 )
 from vesal.inference.stages.stage_result import StageResult
 from vesal.inference.timing.clock import Clock
@@ -58,6 +55,11 @@ class Upright(Bright):
         wrong = sum(top[axis] > image.shape[axis] / 2 for axis in (0, 1))
         self.sure = 1.0 - 0.2 * wrong
         return super().__call__(inputs)
+
+
+def reverse_axes(volume: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """(D, H, W) reversed along some axes."""
+    return Orientation(reversed=axes).back(volume)
 
 
 def truth() -> np.ndarray:
@@ -85,7 +87,7 @@ def test_a_reversed_case_gives_what_the_case_gives(axes: tuple[int, ...]) -> Non
     names = [stage.name for stage in result.stages]
     assert names == ["coarse", "orientation", "coarse", "fine liver, spleen"]
     stage = result.stages[1]
-    assert f"{name_of(axes)} reversed" in stage.why
+    assert str(Orientation(reversed=axes)) in stage.why
     assert stage.windows == len(REVERSALS)
     assert result.prompts[1].stages == ("coarse", "fine")
 
@@ -180,7 +182,7 @@ def test_a_real_head_is_found_however_it_is_stored(shared: Path) -> None:
     prompts, _ = parse_prompts(case.sentences, name=case.name, image=case.image)
     as_stored, face_down = (
         engine.segment(c, prompts, Clock(600.0, 0.0, lambda: 0.0), Saved())
-        for c in (case, reversed_case(case, (1,)))
+        for c in (case, Orientation(reversed=(1,)).turn_case(case))
     )
     assert len(np.unique(as_stored.labels)) == 1 + len(prompts)
     np.testing.assert_array_equal(reverse_axes(face_down.labels, (1,)), as_stored.labels)
@@ -191,7 +193,7 @@ def test_user_prompts_turn_with_their_case() -> None:
     box, voxel = VoxelBox((1, 2, 3), (4, 6, 9)), (5, 6, 7)
     user = UserPrompts(mask, {1: (box,)}, {2: (Point(voxel, False),)})
     case = replace(make_case(IMAGE, [LIVER]), user=user)
-    turned = reversed_case(case, (1, 2))
+    turned = Orientation(reversed=(1, 2)).turn_case(case)
     assert turned.user.mask is not None
     np.testing.assert_array_equal(turned.user.mask.labels, truth()[:, ::-1, ::-1])
     np.testing.assert_array_equal(turned.image, IMAGE[:, ::-1, ::-1])
@@ -199,7 +201,7 @@ def test_user_prompts_turn_with_their_case() -> None:
     inside = tuple(slice(a, b) for a, b in zip(found.start, found.stop, strict=True))
     np.testing.assert_array_equal(turned.image[inside], IMAGE[1:4, 2:6, 3:9][:, ::-1, ::-1])
     assert turned.image[turned.user.points[2][0].voxel] == IMAGE[voxel]
-    assert reversed_case(make_case(IMAGE, [LIVER]), (1,)).user == UserPrompts()
+    assert Orientation(reversed=(1,)).turn_case(make_case(IMAGE, [LIVER])).user == UserPrompts()
 
 
 def test_sureness_is_the_mean_over_queries_of_p_weighted_by_itself() -> None:
