@@ -123,11 +123,12 @@ def parse_prompts(
             flat = replace(flat, notes=(told, *flat.notes))
         return replace(flat, dataset=dataset)
     # Of a single entry that was given on purpose nothing else can be meant.
-    alone = next(iter(content)) if len(content) == 1 and not by_name and dataset is None else dataset
-    key = _choose_dataset(content, name, alone, source)
-    if not isinstance(content[key], dict):
-        raise PromptFileError(f"{source}: dataset '{key}' is {shown(content[key])}. {_WANTED}")
-    chosen = parse_prompts_dict(content[key], f"{source}, {key}")
+    datasets = _named(content)
+    alone = next(iter(datasets)) if len(content) == 1 and not by_name and dataset is None else dataset
+    key = _choose_dataset(datasets, name, alone, source)
+    if not isinstance(datasets[key], dict):
+        raise PromptFileError(f"{source}: dataset '{key}' is {shown(datasets[key])}. {_WANTED}")
+    chosen = parse_prompts_dict(datasets[key], f"{source}, {key}")
     note = f"prompts of dataset '{key}' from {source}"
     return replace(chosen, dataset=key, notes=(note, *chosen.notes))
 
@@ -194,8 +195,13 @@ def _paired(content: Any) -> Any:
 
 
 def _is_keyed(content: dict[Any, Any]) -> bool:
-    """Whether a dict holds dicts by names that are no ids."""
-    return any(isinstance(value, dict) and not _is_id(key) for key, value in content.items())
+    """Whether a dict holds dicts by names that are no ids. A pickled dict may have keys of any type."""
+    return any(isinstance(value, dict) and not _is_id(key) for key, value in _named(content).items())
+
+
+def _named(content: dict[Any, Any]) -> dict[str, Any]:
+    """The part of a dict whose keys are text, and so may be names of datasets."""
+    return {key: value for key, value in content.items() if isinstance(key, str)}
 
 
 def _is_id(key: Any) -> bool:

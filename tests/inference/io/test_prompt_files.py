@@ -270,6 +270,17 @@ def test_no_such_dataset_names_the_nearest(tmp_path, name, dataset):
         read_prompts_file(saved(tmp_path, CHALLENGE), name, dataset)
 
 
+@pytest.mark.parametrize("odd", [float("nan"), 2.5, b"CT_x", (1, 2), None])
+def test_keys_that_are_no_text_name_no_dataset(odd):
+    """A pickled dict may have keys of any type."""
+    keyed = {odd: {"1": "wrong"}, "CT_TotalSeg": {"1": "Spleen"}}
+    assert parse_prompts(keyed, "text_prompts", "CT_TotalSeg_1").sentences == {1: "Spleen"}
+    with pytest.raises(PromptFileError, match="nearest keys are 'CT_TotalSeg'"):
+        parse_prompts(keyed, "text_prompts", "MR_1")
+    with pytest.raises(PromptError):
+        parse_prompts({odd: {"1": "wrong"}}, "text_prompts", "CT_TotalSeg_1")
+
+
 def test_broken_json_is_located(tmp_path):
     with pytest.raises(PromptFileError, match="line 2, column 8"):
         read_prompts_file(saved(tmp_path, '{\n "1":  Liver}'), "case")
