@@ -3,6 +3,7 @@
 Two-stage runs of Medal S and SAT were recorded with the reduced networks of the fixtures. These are converted
 and run on the same cases as published (`"published": true`, the recorded complementary blocks), then with one
 difference at a time as Vesal does it by default; the table has the voxels of the final label map that differ.
+With `--float64` torch runs the same networks in float64: what differs then is rounding in the recording.
 """
 
 from __future__ import annotations
@@ -217,8 +218,26 @@ def as_recorded(weights: Path, sentences: Iterable[str], published: bool = True)
     path.write_text(json.dumps(manifest))
 
 
+def float64_runtime(weights: Path, system: str) -> Any:
+    """Runs the reduced network of a folder of ``converted`` by torch in float64."""
+    import torch
+
+    from benchmarks.torch_runtime import TorchRuntime
+    from vesal.weights.convert.checkpoint import Checkpoint
+    from vesal.weights.convert.keymap import load
+    from vesal.weights.convert.systems import SYSTEMS
+
+    name = next(iter(FILES[system].values()))  # all stages have the same network
+    network = load(Checkpoint(weights.parent / name), SYSTEMS[system].network)
+    return TorchRuntime(network, torch.float64, choose_runtime("onnxruntime", None))
+
+
 def segment(
-    weights: Path, run: RecordedRun, masks: BlockMasks | None = None, changes: Mapping[str, Any] | None = None
+    weights: Path,
+    run: RecordedRun,
+    masks: BlockMasks | None = None,
+    changes: Mapping[str, Any] | None = None,
+    runtime: Any = None,
 ) -> Segmentation:
     """Run a recorded case through the engine.
 
@@ -227,8 +246,9 @@ def segment(
         run: whose case.
         masks: the complementary blocks; None: the seeded ones.
         changes: fields of the stage rules.
+        runtime: of the graphs; None: ONNX Runtime.
     """
-    profile, runtime = read_profile(weights), choose_runtime("onnxruntime", None)
+    profile, runtime = read_profile(weights), runtime or choose_runtime("onnxruntime", None)
     network = Changed.open(profile, runtime, masks)
     network.fields = changes or {}
     model, case = Model(Engine(profile, runtime, network)), run.case
@@ -248,9 +268,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.recorded", description=__doc__.split("\n")[0])
     parser.add_argument("shared", type=Path, help="folder with fixtures/medals/e2e and fixtures/sat/e2e")
     parser.add_argument("--case", action="append", help="only these")
+    parser.add_argument("--float64", action="store_true", help="as published only, networks in float64")
     options = parser.parse_args(arguments)
     runs = [run for run in recorded_runs(options.shared) if not options.case or run.name in options.case]
-    titles = [*STEPS, DEFAULT]
+    titles = [PUBLISHED] if options.float64 else [*STEPS, DEFAULT]
     print("| case | voxels | found | " + " | ".join(titles) + " |")
     print("|---" * (3 + len(titles)) + "|")
     with tempfile.TemporaryDirectory() as scratch:
@@ -259,11 +280,13 @@ def main(arguments: list[str] | None = None) -> int:
             if run.system not in folders:
                 folders[run.system] = converted(options.shared, run.system, Path(scratch) / run.system)
             weights, sentences = folders[run.system], run.case.sentences.values()
+            runtime = float64_runtime(weights, run.system) if options.float64 else None
             counts = []
             for title in titles:
                 as_recorded(weights, sentences, published=title != DEFAULT)
                 masks = None if title == DEFAULT else run.masks
-                found = segment(weights, run, masks, STEPS.get(title)) if run.shows(title) else None
+                changes = STEPS.get(title)
+                found = segment(weights, run, masks, changes, runtime) if run.shows(title) else None
                 counts.append("" if found is None else str(differing(found.labels, run)))
             sizes = f"{run.labels.size} | {np.count_nonzero(run.labels)}"
             print(f"| {run.name} | {sizes} | {' | '.join(counts)} |", flush=True)
