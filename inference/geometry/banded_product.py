@@ -59,6 +59,22 @@ def banded_product(volume: np.ndarray, bands: Sequence[Band], wide: bool = False
     return out.reshape(shape)
 
 
+def plane_product(planes: np.ndarray, bands: Sequence[Band]) -> np.ndarray:
+    """(N, h, w) numbers times the weights of h and w -> (N, H, W) float32 of their outputs.
+
+    A plane's values hang on it alone, to the last bit, whatever is beside it: what is rounded is rounded by
+    its own largest value.
+    """
+    out = np.empty((len(planes), *(len(band.first) for band in bands)), np.float32)
+
+    def fill(at: int) -> None:
+        plane = planes[at : at + 1, bands[0].used, bands[1].used]
+        out[at] = _Planes(plane, bands, wide=True).along_both(0, 1).reshape(out[at].shape)
+
+    in_parallel(fill, range(len(planes)) if planes.size else ())
+    return out
+
+
 def _along_planes(held: np.ndarray, group: _Group, out: np.ndarray) -> None:
     """(planes, m) float64, those that a group of outputs of D needs, into its (D outputs, m) float32."""
 

@@ -35,7 +35,7 @@ class Band:
     first: np.ndarray
     """(n_out,) int64"""
     weights: np.ndarray
-    """(n_out, taps) float64, 0 or more; a row sums to 1, or to 0 where there is no input"""
+    """(n_out, taps) float64, a row sums to 1, or to 0 without input; some are below 0 in bicubic ones"""
 
     @property
     def used(self) -> slice:
