@@ -105,6 +105,13 @@ class Window:
     """slices at each end of the first axis that are seen and not predicted"""
     prompted: bool = False
     """whether it is decoded with spatial prompts: a family may encode them with the image"""
+    first: int = 0
+    """index in its view of the first slice that is predicted, from the first slice of the volume on where the
+    view has every slice of it"""
+    measured: Any = None
+    """of the whole volume, see ``Family.measure``"""
+    edges: bool = True
+    """whether edges are used: a family that tells them may leave them out"""
 
     @property
     def shape(self) -> tuple[int, int, int]:

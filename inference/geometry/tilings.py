@@ -30,6 +30,7 @@ class HalfStepTiling:
 
     halo = (0, 0, 0)
     border = "edge"
+    apart = False
 
     def size(self, view: View, voxels: int) -> Sides:
         """The window, whatever is allowed: the network was trained to see it."""
@@ -53,6 +54,7 @@ class FixedTiling:
 
     halo = (0, 0, 0)
     border = "edge"
+    apart = False
 
     def size(self, view: View, voxels: int) -> Sides:
         """The window, whatever is allowed: the network was trained to see it."""
@@ -78,6 +80,8 @@ class SliceTiling:
     """Slices at each end that are seen and not predicted."""
     border: str = "edge"
     """See ``Tiling.border``."""
+
+    apart = False
 
     @property
     def halo(self) -> Sides:

@@ -94,6 +94,21 @@ class Tiling(Protocol):
     def weight(self, size: Sides) -> np.ndarray:
         """Blending weight (d, h, w) float32 of a window."""
 
+    @property
+    def apart(self) -> bool:
+        """Whether windows are runs of slices of which no two share a voxel: then they may be run in any order,
+        and the last may reach beyond the view.
+        """
+
+
+class SliceSampler(Protocol):
+    """Samples the slices of a view along its thick axis one by one. Frozen and hashable, as views are."""
+
+    def slices(self, volume: np.ndarray, view: View, numbers: np.ndarray) -> np.ndarray:
+        """Slices (n, h, w) of the volume's type, of a volume (D, H, W) on a view; ``numbers`` (n,) are of the
+        view's slices, the plane's axes are in their order.
+        """
+
 
 @dataclass(frozen=True)
 class EvenTiling:
@@ -104,6 +119,7 @@ class EvenTiling:
 
     halo = (0, 0, 0)
     border = "edge"
+    apart = False
 
     def size(self, view: View, voxels: int) -> Sides:
         """The largest window of at most ``voxels`` voxels for ``view``: its longest sides are cut first.
@@ -152,6 +168,8 @@ class View:
     """How it is cut into windows."""
     sampling: Sampling | None = None
     """How it is resampled; None: by area."""
+    sampler: SliceSampler | None = None
+    """Samples slice by slice, when a window is run; None: the view is sampled as a whole."""
 
     @property
     def box(self) -> Box:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, Self
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from vesal.inference.geometry.layouts import Fit, Slices, Stretch, Window
+from vesal.inference.geometry.square_slices import SquareSlices
 from vesal.inference.geometry.views import Box, Sides, View
 
 Count = Annotated[int, Meta(ge=1)]
@@ -57,6 +58,12 @@ class LabelMaker(Protocol):
     does it, instead of by the label map's own rule.
     """
 
+    @property
+    def by_slices(self) -> bool:
+        """Whether it labels every slice along the view's thick axis by itself: it then gets them one after the
+        other, so that memory does not grow with their number.
+        """
+
     def native_labels(
         self, classes: Iterable[tuple[int, np.ndarray]], view: View, threshold: float
     ) -> NativeLabels:
@@ -97,7 +104,7 @@ class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
     role: Literal["locate", "refine"] = "locate"
     """`locate` runs the whole volume; `refine` the region of the result before it, the whole volume where
     there is none."""
-    layout: Fit | Window | Stretch | Slices = Fit()
+    layout: Fit | Window | Stretch | Slices | SquareSlices = Fit()
     """How views are laid over a region (``geometry.layouts``)."""
     max_windows: Count = 1
     """Windows that the view may be cut into; more give a finer spacing, never finer than acquired."""
@@ -170,6 +177,22 @@ class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
         return None
 
     @property
+    def spatial_prompts(self) -> bool:
+        """Whether the network gets the result of the stage before as spatial prompt."""
+        return True
+
+    @property
+    def every(self) -> int:
+        """Where windows are runs of slices: every so manieth is run, what lies between is interpolated."""
+        return int(getattr(self.layout, "every", 1))
+
+    def thinned(self, every: int) -> Self:
+        """The rule with every so manieth run of slices; as it is where windows are none."""
+        if every == 1 or not hasattr(self.layout, "thinned"):
+            return self
+        return structs.replace(self, layout=self.layout.thinned(every))
+
+    @property
     def view_voxels(self) -> int:
         """Maximum voxels of all windows of a view together."""
         return self.window_voxels * self.max_windows
@@ -183,6 +206,7 @@ class CaseStageRule(StageRule, frozen=True, kw_only=True):
     label_region: LabelRegion | None = None
     label_maker: LabelMaker | None = None
     block_masks: BlockMasks | None = None
+    spatial_prompts: bool = True
 
 
 class OrientationRule(Struct, frozen=True, forbid_unknown_fields=True):

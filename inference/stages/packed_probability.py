@@ -29,15 +29,15 @@ DENSE_BYTES = 32 << 20
 class PackedProbability:
     """(N, D, H, W) probabilities; gives float32 by class and by box.
 
-    It grows by slabs of planes along D. ``packed[row]``, ``packed[[rows]]`` and ``packed[:, box]`` (slices)
+    It grows by slabs of planes along one axis, D by default. ``packed[row]``, ``packed[[rows]]`` and ``packed[:, box]`` (slices)
     give arrays; iterating gives one class after the other.
     """
 
     ndim = 4
 
-    def __init__(self, classes: int, plane: tuple[int, int]) -> None:
-        """Empty; ``plane`` is (H, W)."""
-        self._plane = plane
+    def __init__(self, classes: int, plane: tuple[int, int], axis: int = 0) -> None:
+        """Empty; ``plane`` is (H, W), or what is left of (D, H, W) without ``axis``."""
+        self._plane, self._axis = plane, axis
         self._rows: list[list[Packed]] = [[] for _ in range(classes)]
         self._edges = [0]
         self._band: tuple[int, int, np.ndarray] | None = None
@@ -54,7 +54,9 @@ class PackedProbability:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(N, D, H, W)."""
-        return len(self._rows), self._edges[-1], *self._plane
+        sides = list(self._plane)
+        sides.insert(self._axis, self._edges[-1])
+        return len(self._rows), sides[0], sides[1], sides[2]
 
     @property
     def nbytes(self) -> int:
@@ -63,15 +65,18 @@ class PackedProbability:
 
     def append(self, slab: np.ndarray) -> None:
         """Append the next planes, (N, d, H, W) float32."""
+        self.append_packed(pack_planes(slab, self._axis), slab.shape[1 + self._axis])
+
+    def append_packed(self, packed: Sequence[Packed], planes: int) -> None:
+        """Append the next planes, so many, as ``pack_planes`` gave them."""
         self._band = None
-        packed = in_parallel(_pack, list(slab))
         for row, content in zip(self._rows, packed, strict=True):
             row.append(content)
-        self._edges.append(self._edges[-1] + slab.shape[1])
+        self._edges.append(self._edges[-1] + planes)
 
     def extend(self, other: PackedProbability) -> None:
         """Append another's classes, which must have the same planes and slabs."""
-        mine, theirs = ((packed._edges, packed._plane) for packed in (self, other))
+        mine, theirs = ((packed._edges, packed._plane, packed._axis) for packed in (self, other))
         if mine != theirs:
             raise ValueError(f"slabs and planes are {theirs}; wanted {mine}")
         self._band = None
@@ -88,9 +93,10 @@ class PackedProbability:
     def __getitem__(self, index: int | Sequence[int] | slice | tuple[slice, ...]) -> np.ndarray:
         """A class (D, H, W), some classes (n, D, H, W), or a box of all of them (N, d, h, w)."""
         if isinstance(index, tuple):
-            planes = index[1] if len(index) > 1 else slice(None)
-            first, last, _ = planes.indices(self.shape[1])
-            return self._read_band(first, max(first, last))[(index[0], slice(None), *index[2:])]
+            at = [*index, *([slice(None)] * (4 - len(index)))]
+            first, last, _ = at[1 + self._axis].indices(self._edges[-1])
+            at[1 + self._axis] = slice(None)
+            return self._turned(self._read_band(first, max(first, last)))[tuple(at)]
         if isinstance(index, slice):
             index = range(len(self))[index]
         if isinstance(index, (list, range)):
@@ -102,20 +108,26 @@ class PackedProbability:
         self._band = None
         for row, value in zip(rows, values, strict=True):
             slabs = zip(self._edges, self._edges[1:], strict=False)
-            self._rows[row] = [_pack(value[first:last]) for first, last in slabs]
+            planes = np.moveaxis(value, self._axis, 0)
+            self._rows[row] = [_pack(planes[first:last]) for first, last in slabs]
 
     def copy(self) -> PackedProbability:
         """A copy; packed bytes are shared until they are replaced."""
-        other = PackedProbability(0, self._plane)
+        other = PackedProbability(0, self._plane, self._axis)
         other._rows, other._edges = list(self._rows), self._edges
         return other
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         """All of it; for numpy's functions."""
-        return np.asarray(self._read(0, self.shape[1]), dtype)
+        return np.asarray(self._turned(self._read(0, self._edges[-1])), dtype)
+
+    def _turned(self, planes: np.ndarray) -> np.ndarray:
+        """(n, planes, a, b) as part of (N, D, H, W)."""
+        return np.moveaxis(planes, 1, 1 + self._axis)
 
     def _row(self, number: int) -> np.ndarray:
-        return self._read_rows([number], 0, self.shape[1])[0]
+        row: np.ndarray = self._turned(self._read_rows([number], 0, self._edges[-1]))[0]
+        return row
 
     def _read_band(self, first: int, last: int) -> np.ndarray:
         """Planes of all classes; the last ones stay unpacked, as neighbouring windows need the same."""
@@ -165,6 +177,16 @@ def join_classes(parts: Sequence[Probabilities]) -> Probabilities:
 
 Packed = tuple[tuple[bytes, bool], ...]
 """The first bytes of all numbers, the second ones and so on, each with whether zlib packed it."""
+
+
+def pack_planes(slab: np.ndarray, axis: int = 0) -> list[Packed]:
+    """Planes (N, d, H, W) float32 along an axis of (D, H, W), class by class."""
+    return in_parallel(_pack, list(np.moveaxis(slab, 1 + axis, 1)))
+
+
+def unpack_planes(packed: Sequence[Packed], plane: tuple[int, int]) -> np.ndarray:
+    """(N, planes, a, b) float32 of ``pack_planes``, planes first."""
+    return np.stack([_unpack(content).reshape(-1, *plane) for content in packed])
 
 
 def _pack(values: np.ndarray) -> Packed:

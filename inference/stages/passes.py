@@ -90,6 +90,7 @@ def run_locating(tasks: Sequence[ViewTask], ladder: Ladder) -> StageResult:
     rule = ladder.effort.of(tasks[0].rule, True)
     why = f"the whole volume in {rule.max_windows} window(s) of up to {rule.window_voxels} voxels, "
     why += f"degree {view.degree}"
+    why += _interpolated(sum(result.interpolated for _, result, _ in done))
     if any(task.spatial_prompt for task in tasks):
         why += ", some with the user's mask as spatial prompt"
     return StageResult(
@@ -104,6 +105,11 @@ def run_locating(tasks: Sequence[ViewTask], ladder: Ladder) -> StageResult:
         note="; ".join(dict.fromkeys(result.note for _, result, _ in done if result.note)),
         edges=_joined_edges(view, done),
     )
+
+
+def _interpolated(runs: int) -> str:
+    """The end of a reason where runs of slices were not run."""
+    return f", {runs} runs of slices between others interpolated" if runs else ""
 
 
 def _run(task: ViewTask, ladder: Ladder) -> tuple[ViewPass, Blended, int]:
@@ -172,7 +178,7 @@ def refining_task(
     if rule.label_region is not None and rule.binary_prompts:
         if region.labels is not None:
             prompt = prompt_from_labels(queries, region.labels, rule.label_region, mask)
-    elif region.found and not (first and mask is None):
+    elif rule.spatial_prompts and region.found and not (first and mask is None):
         prompt = prompt_from_probabilities(queries, mask, row_before)
     return ViewTask(
         volume,
@@ -204,7 +210,7 @@ def run_refining(task: ViewTask, why: str, ladder: Ladder) -> StageResult:
         done = rule.rounds  # within each window
     rounds = f"{done} round(s)" if done == task.rule.rounds else f"{done} of {task.rule.rounds} rounds"
     why += f", {rule.max_windows} window(s) of up to {rule.window_voxels} voxels, {rounds}, "
-    why += f"degree {view_pass.view.degree}"
+    why += f"degree {view_pass.view.degree}{_interpolated(result.interpolated)}"
     return StageResult(
         view_pass.view,
         result.probability,

@@ -41,6 +41,8 @@ class Blended:
     """windows not run because time ran out"""
     note: str = ""
     """that windows are smaller as the GPU ran out of memory, for the report"""
+    interpolated: int = 0
+    """runs of slices that were not run, and are interpolated between those beside them"""
 
 
 def run_windows(

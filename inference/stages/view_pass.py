@@ -23,6 +23,8 @@ from vesal.inference.geometry.views import Sides
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.block_masks import half_of_blocks
 from vesal.inference.stages.packed_probability import Probabilities
+from vesal.inference.stages.sampled_slices import SampledSlices
+from vesal.inference.stages.slice_runs import RunOrder, SliceRuns
 from vesal.inference.stages.sliding_window import Blended, Corner, Prediction, Slices, run_windows, slices_of
 from vesal.inference.stages.view_task import ViewTask, decodings_of, windows_of
 from vesal.inference.stages.window_input import spatial_of, user_input_of, window_of
@@ -40,7 +42,7 @@ class ViewPass:
         self._task, self._ladder = task, ladder
         self._rule = self._adapted = ladder.effort.of(task.rule, task.first)
         self.view = task.volume.lay(task.box, self._rule)
-        self._image = np.empty((0, 0, 0, 0), np.float32)
+        self._image: np.ndarray | SampledSlices = np.empty((0, 0, 0, 0), np.float32)
         self._encoded: tuple[Slices, Any] | None = None
         self._begin_round(0, None)
 
@@ -104,6 +106,8 @@ class ViewPass:
             if not self._may_begin_window():
                 return self._nothing()
             try:
+                if self._runs is not None:
+                    return self._runs.run(self._predict, self._order(), self._skips)
                 return run_windows(
                     self._predict,
                     self.view,
@@ -119,6 +123,8 @@ class ViewPass:
 
     def _nothing(self) -> Blended:
         """The result of a round of which no window was run."""
+        if self._runs is not None:
+            return self._runs.finish(1)
         classes, length = len(self._task.queries), self.view.shape[self.view.thick_axis]
         zeros = np.zeros((classes, *self.view.shape), np.float32)
         ones = np.ones((classes, length), np.float32)
@@ -152,6 +158,9 @@ class ViewPass:
     def _begin_round(self, number: int, prompt: Probabilities | None) -> None:
         self._round, self._prompt = number, prompt
         self._size, self._corners = windows_of(self.view, self._rule.window_voxels, self._rule.overlap)
+        self._runs: SliceRuns | None = None
+        if self.view.tiling.apart:
+            self._runs = SliceRuns(len(self._task.queries), self.view, self._size, self._corners)
         self._n_run = 0
         self._to_run: list[Corner] | None = None
         self._approval = Approval()
@@ -171,12 +180,27 @@ class ViewPass:
         self._adapted = effort.of(task.rule, task.first)
         return task.is_wanted(effort, self._round) and _grid_of(self._adapted) == _grid_of(self._rule)
 
+    def _order(self) -> RunOrder:
+        """Which runs of slices are run, as the ladder has it."""
+        return RunOrder(
+            lambda: self._adapted.every, self._task.rule.every, self._may_begin_window, self._may_add_window
+        )
+
+    def _may_add_window(self) -> bool:
+        """Whether there is time for a run of slices that was given up."""
+        decodings = decodings_of(self._adapted, self._prompt is not None)
+        return self._ladder.affords([self._task.estimate(self.view, self._size, 1, decodings=decodings)])
+
     def _windows_left(self, effort: Effort) -> int:
         if self._to_run is None:
             prompt = self._prompt if self._rule.min_window_prompt else None
             self._to_run = self._task.windows_to_run(self._image, prompt, self._size, self._corners)
             if not self._round and self._task.share_to_run is None:
                 self._task.share_to_run = len(self._to_run) / len(self._corners)
+        if self._runs is not None:
+            every = effort.of(self._task.rule, self._task.first).every
+            coming = {self._corners[number] for number in self._runs.left(every)}
+            return sum(corner in coming for corner in self._to_run)
         waiting = self._to_run[self._n_run :]
         if self._prompt is None or not self._may_settle(effort):
             return len(waiting)
@@ -271,9 +295,12 @@ class ViewPass:
         if self._encoded is not None and self._encoded[0] == at:
             return self._encoded[1]
         window, forecast = window_of(self._image, self.view, at), self._ladder.forecast
-        window = replace(window, prompted=self._prompt is not None)
+        task = self._task
+        window = replace(
+            window, prompted=self._prompt is not None, measured=task.volume.measured, edges=task.edges
+        )
         started = forecast.now()
-        encoded = self._task.model.encode(window)
+        encoded = task.model.encode(window)
         forecast.record_encoding(*self._key(), forecast.now() - started)
         if len(self._corners) == 1 and self._rule.passes > 1:
             self._encoded = at, encoded

@@ -16,6 +16,8 @@ from vesal.inference.geometry.resample import to_view
 from vesal.inference.geometry.views import Box, Sides, View, VolumeGrid
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.packed_probability import Probabilities
+from vesal.inference.stages.sampled_slices import SampledSlices
+from vesal.inference.stages.slice_runs import wanted_runs
 from vesal.inference.stages.sliding_window import Corner, slices_of
 from vesal.inference.stages.spatial_prompt import PromptSampler
 from vesal.inference.timing.forecast import CostEstimate
@@ -72,11 +74,18 @@ class ViewTask:
     """whether the prompt is the user's mask: no result, so its windows are always run"""
     user: Callable[[View], UserInput] | None = None
     """boxes and points on a view, where there are some and the family takes them"""
+    edges: bool = True
+    """whether the edges of objects are used, where the family tells them"""
     share_to_run: float | None = None
     """share of windows not skipped, on the first grid on which they were counted; None before"""
 
-    def sample(self, view: View) -> np.ndarray:
+    def sample(self, view: View) -> np.ndarray | SampledSlices:
         """(C, d, h, w) float32 network input on ``view``."""
+        if view.sampler is not None:
+            measured = self.volume.measured
+            return SampledSlices(
+                self.volume.image, view, lambda sampled: self.model.prepare(sampled, view, measured)
+            )
         return self.model.prepare(to_view(self.volume.image, view), view, self.volume.measured)
 
     def is_wanted(self, effort: Effort, round_: int) -> bool:
@@ -94,9 +103,10 @@ class ViewTask:
         rule = effort.of(self.rule, self.first)
         view = self.volume.lay(self.box, rule)
         size, corners = windows_of(view, rule.window_voxels, rule.overlap)
-        count = (lambda: self._count_to_run(view, rule)) if len(corners) > 1 else None
+        skipping = len(corners) > 1 and (rule.skip_empty or self.spatial_prompt is not None)
+        count = (lambda: self._count_to_run(view, rule)) if skipping else None
         decodings = decodings_of(rule, self.spatial_prompt is not None)
-        first = self.estimate(view, size, len(corners), decodings=decodings, views=1, count=count)
+        first = self.estimate(view, size, _planned(view, rule, len(corners)), decodings=decodings, views=1, count=count)
         return [first, *self.cost_of_rounds(view, size, rule, rule.passes - 1)]
 
     def estimate(self, view: View, size: Sides, windows: int, **more: Any) -> CostEstimate:
@@ -115,7 +125,11 @@ class ViewTask:
         return [self.estimate(view, size, 1, times=times, decodings=decodings_of(rule, True), encodings=0)]
 
     def windows_to_run(
-        self, image: np.ndarray, prompt: Probabilities | None, size: Sides, corners: Sequence[Corner]
+        self,
+        image: np.ndarray | SampledSlices,
+        prompt: Probabilities | None,
+        size: Sides,
+        corners: Sequence[Corner],
     ) -> list[Corner]:
         """The windows that are not skipped; a single one never is.
 
@@ -125,7 +139,7 @@ class ViewTask:
             size: of a window, (d, h, w).
             corners: first voxels of all windows.
         """
-        if len(corners) == 1:
+        if len(corners) == 1 or (prompt is None and not self.rule.skip_empty):
             return list(corners)
         at = {corner: slices_of(corner, size) for corner in corners}
         return [c for c in corners if not self.skips(image[at[c]], None if prompt is None else prompt[at[c]])]
@@ -150,7 +164,12 @@ class ViewTask:
                 prompt = self.spatial_prompt(view)
             found = self.windows_to_run(self.sample(view), prompt, size, corners)
             self.share_to_run = len(found) / len(corners)
-        return math.ceil(len(corners) * self.share_to_run - 1e-6)
+        return math.ceil(_planned(view, rule, len(corners)) * self.share_to_run - 1e-6)
+
+
+def _planned(view: View, rule: StageRule, windows: int) -> int:
+    """How many of a view's windows are run by a rule."""
+    return len(wanted_runs(windows, rule.every)) if view.tiling.apart else windows
 
 
 def decodings_of(rule: StageRule, prompted: bool) -> int:

@@ -7,19 +7,29 @@ import numpy as np
 from vesal.inference.families.contract import UserInput, Window
 from vesal.inference.geometry.views import View
 from vesal.inference.stages.packed_probability import Probabilities
+from vesal.inference.stages.sampled_slices import SampledSlices
 from vesal.inference.stages.sliding_window import Slices
 
 
-def window_of(image: np.ndarray, view: View, at: Slices) -> Window:
+def window_of(image: np.ndarray | SampledSlices, view: View, at: Slices) -> Window:
     """A window of a view's image (C, D, H, W), with the context that its tiling asks for."""
     halo = view.tiling.halo
-    for axis, context in enumerate(halo):
+    # Slices that are sampled one by one are taken first, as few as are needed.
+    for axis in sorted(range(3), key=lambda a: (a != view.thick_axis, a)):
+        context = halo[axis]
         if context:
             places = np.arange(at[1 + axis].start - context, at[1 + axis].stop + context)
             image = image.take(_inside(places, view.shape[axis], view.tiling.border), 1 + axis)
         else:
-            image = image[(slice(None),) * (1 + axis) + (at[1 + axis],)]
-    return Window(thick_first(image, view.thick_axis), view.degree, halo[view.thick_axis])
+            parts = [slice(None)] * 4
+            parts[1 + axis] = at[1 + axis]
+            image = image[parts[0], parts[1], parts[2], parts[3]]
+    assert isinstance(image, np.ndarray)
+    first = at[1 + view.thick_axis].start
+    if view.step[view.thick_axis] == 1.0:
+        first += round(view.start[view.thick_axis])
+    thick = thick_first(image, view.thick_axis)
+    return Window(thick, view.degree, halo[view.thick_axis], first=first)
 
 
 def _inside(places: np.ndarray, length: int, border: str) -> np.ndarray:

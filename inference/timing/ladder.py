@@ -43,6 +43,8 @@ class Effort:
     fine: FineScope = FineScope.EVERYWHERE
     share: float = 1.0
     """share of the voxels of the first view over the volume"""
+    every: int = 1
+    """Where windows are runs of slices: only every so manieth is run as planned, the others while time lasts"""
     halvings: int = 0
     """how often windows were halved, as they did not fit into GPU memory; the views stay as they are"""
 
@@ -66,6 +68,7 @@ def _reduced(effort: Effort, rule: StageRule, first: bool) -> StageRule:
         allowed = voxels * windows * effort.share
         windows = max(1, int(windows * effort.share))
         voxels = min(voxels, int(allowed / windows))
+    rule = rule.thinned(effort.every)
     several = rule.max_windows > 1 or rule.max_windows_if_empty > 1 or halvings > 0
     return structs.replace(
         rule,
@@ -101,13 +104,16 @@ def rungs(stages: Sequence[PlannedStage]) -> Iterator[Rung]:
     yield Rung("no complementary pass", {"complementary": False})
     for overlap in (0.25, 0.0):
         yield Rung(f"overlap {overlap:g}", {"overlap": overlap})
+    if any(stage.rule.thinned(2) is not stage.rule for stage in stages):
+        yield Rung("every second slice first, those between while time lasts", {"every": 2})
     yield Rung("fine stage only where the coarse stage was uncertain", {"fine": FineScope.UNCERTAIN})
     yield Rung("coarse only", {"fine": FineScope.NOWHERE})
     firsts = [stage.rule for stage in stages if stage.first]
-    share = 0.5
+    step = min((getattr(rule.layout, "share_step", 0.5) for rule in firsts), default=0.5)
+    share = step
     while any(share * rule.view_voxels >= rule.layout.min_voxels for rule in firsts):
         yield Rung(f"coarser spacing: 1/{1 / share:.0f} of the voxels", {"share": share})
-        share /= 2
+        share *= step
 
 
 class Costed(Protocol):
@@ -178,6 +184,10 @@ class Ladder:
                 self._take(number + 1, self.forecast.why_not(self._costs(self.effort, current, alone)))
                 return True
         return False
+
+    def affords(self, estimates: Sequence[CostEstimate]) -> bool:
+        """Whether there is time for work that was given up, without a step for any upcoming view."""
+        return self.forecast.fits([*estimates, *self._costs(self.effort, None, False)])
 
     def report_progress(self, current: Costed) -> None:
         """Call ``progress`` after a window of ``current``. Raises CancelledError where it returns False."""

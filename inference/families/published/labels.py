@@ -24,6 +24,8 @@ class PublishedLabels:
     sums: bool = False
     """See ``labels_on_view``."""
 
+    by_slices = False
+
     def native_labels(
         self, classes: Iterable[tuple[int, np.ndarray]], view: View, threshold: float
     ) -> NativeLabels:

@@ -1,0 +1,1 @@
+"""Family ``biomedparse-v``: slices with their volume around them, segmented by sentence (BiomedParse-V)."""
