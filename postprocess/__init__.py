@@ -3,10 +3,12 @@
 from vesal.postprocess.components import Components, filter_class
 from vesal.postprocess.fill_holes import FillHoles, fill_holes
 from vesal.postprocess.instances import MAX_INSTANCES, Instances, split_instances
+from vesal.postprocess.merging import merge_classes
 from vesal.postprocess.presence import Presence, present_slices
 from vesal.postprocess.registry import RULES
 from vesal.postprocess.round_objects import RoundObjects, cut_round_objects
 from vesal.postprocess.slice_nms import SliceNms, slice_nms
+from vesal.postprocess.slices import Slices, kept_slices
 from vesal.postprocess.smooth import Smooth, smooth
 from vesal.postprocess.specks import Specks, remove_small, remove_specks
 
@@ -19,11 +21,14 @@ __all__ = [
     "Presence",
     "RoundObjects",
     "SliceNms",
+    "Slices",
     "Smooth",
     "Specks",
     "cut_round_objects",
     "fill_holes",
     "filter_class",
+    "kept_slices",
+    "merge_classes",
     "present_slices",
     "remove_small",
     "remove_specks",

@@ -9,12 +9,14 @@ from vesal.postprocess.presence import Presence
 from vesal.postprocess.round_objects import RoundObjects
 from vesal.postprocess.rule import Rule
 from vesal.postprocess.slice_nms import SliceNms
+from vesal.postprocess.slices import Slices
 from vesal.postprocess.smooth import Smooth
 from vesal.postprocess.specks import Specks
 
 RULES: dict[str, type[Rule]] = {
     "presence": Presence,
     "slice_nms": SliceNms,
+    "slices": Slices,
     "components": Components,
     "fill_holes": FillHoles,
     "smooth": Smooth,

@@ -35,6 +35,8 @@ class SliceRule(Rule, frozen=True):
 
     competes: ClassVar[bool] = False
     """Whether it compares the sides of one concept; it is then given them together, and nothing else."""
+    competes_with_all: ClassVar[bool] = False
+    """Whether it compares all targets of a stage that it is for; it is then given them together."""
 
     def keep(self, planes: np.ndarray, presence: np.ndarray) -> np.ndarray:
         """Which slices stay.

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from vesal.postprocess.registry import RULES
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
 SOURCES = [
@@ -75,6 +77,11 @@ def test_what_code_and_prose_cite_is_there() -> None:
 def test_code_cites_nothing_beside_the_repository() -> None:
     beside = [path for path in SOURCES if BESIDE.search(path.read_text(encoding="utf-8"))]
     assert not [str(path.relative_to(ROOT)) for path in beside]
+
+
+def test_every_rule_has_its_row() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", DOCS["design.md"], re.MULTILINE)
+    assert set(RULES) <= set(rows)
 
 
 def test_links_in_prose_lead_somewhere() -> None:

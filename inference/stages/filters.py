@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,20 +10,69 @@ import numpy as np
 
 from vesal.inference.data.prompt import Query
 from vesal.inference.planning.plan import AppliedRule
-from vesal.inference.runtime.threads import in_parallel
+from vesal.inference.runtime.threads import in_parallel, in_slabs
 from vesal.inference.stages.label_map import Box, LabelMap
+from vesal.inference.stages.packed_probability import Probabilities
 from vesal.inference.stages.stage_result import StageResult
 from vesal.postprocess.rule import ClassPart, ClassRule, SliceRule, SpacingMm
+
+TOGETHER_VOXELS = 1 << 25
+"""Voxels of all classes that a rule is given at once: 128 MB."""
 
 
 def filter_pass(result: StageResult, queries: Sequence[Query], rules: Sequence[AppliedRule]) -> StageResult:
     """Empty the slices of a stage's result that the rules do not keep.
 
     Slices run along the view's thick axis. The given result is not changed; it is returned where nothing is
-    removed. Classes are unpacked alone, or with the sides they compete with.
+    removed. Classes are unpacked alone, or with those that they compete with.
     """
+    waiting: list[tuple[SliceRule, frozenset[int]]] = []
+    for applied in rules:
+        if not isinstance(applied.rule, SliceRule):
+            continue
+        if not applied.rule.competes_with_all:
+            waiting.append((applied.rule, applied.ids))
+            continue
+        result = _filter(result, queries, waiting)
+        result, waiting = _filter_together(result, queries, applied.rule, applied.ids), []
+    return _filter(result, queries, waiting)
+
+
+def _filter_together(
+    result: StageResult, queries: Sequence[Query], rule: SliceRule, ids: frozenset[int]
+) -> StageResult:
+    """A rule that is given all of its classes, some slices at a time."""
     axis = 1 + result.view.thick_axis
-    used = [(applied.rule, applied.ids) for applied in rules if isinstance(applied.rule, SliceRule)]
+    rows = [row for row, query in enumerate(queries) if query.class_id in ids]
+    if not rows:
+        return result
+    depth = result.view.shape[axis - 1]
+    keep = np.ones((len(rows), depth), bool)
+    for slab in in_slabs(depth, TOGETHER_VOXELS * depth // (len(rows) * math.prod(result.view.shape))):
+        planes = np.moveaxis(_part(result.probability, rows, axis, slab), axis, 1)
+        keep[:, slab] = rule.keep(planes, result.presence[rows, slab])
+    emptied = np.flatnonzero(~keep.all(1))
+    if not emptied.size:
+        return result
+    probability = result.probability.copy()
+    for place in emptied:
+        planes = np.moveaxis(result.probability[rows[place]], axis - 1, 0)
+        probability[[rows[place]]] = np.moveaxis(planes * keep[place, :, None, None], 0, axis - 1)[None]
+    return replace(result, probability=probability)
+
+
+def _part(probability: Probabilities, rows: Sequence[int], axis: int, slab: slice) -> np.ndarray:
+    """(n, d, h, w) of some classes and the slices ``slab`` along an axis."""
+    if axis == 1:
+        return probability[:, slab][rows]
+    return np.stack([np.take(probability[row], range(slab.start, slab.stop), axis - 1) for row in rows])
+
+
+def _filter(
+    result: StageResult, queries: Sequence[Query], used: Sequence[tuple[SliceRule, frozenset[int]]]
+) -> StageResult:
+    """Rules that look at a class alone, or beside the other side of its concept."""
+    axis = 1 + result.view.thick_axis
     rivals = _rivals(queries) if any(rule.competes for rule, _ in used) else []
     alone = any(not rule.competes for rule, _ in used)
     rows = set(range(len(queries))) if alone else set()

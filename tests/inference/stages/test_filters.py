@@ -6,6 +6,7 @@ import pytest
 from vesal.inference.data.prompt import Query
 from vesal.inference.geometry.views import View
 from vesal.inference.planning.plan import AppliedRule, applied_rules
+from vesal.inference.stages import filters
 from vesal.inference.stages.filters import filter_classes, filter_pass
 from vesal.inference.stages.label_map import LabelMap
 from vesal.inference.stages.objects import split_into_objects
@@ -17,9 +18,11 @@ from vesal.postprocess.instances import Instances
 from vesal.postprocess.presence import Presence
 from vesal.postprocess.rule import Rule
 from vesal.postprocess.slice_nms import SliceNms
+from vesal.postprocess.slices import Slices
 from vesal.postprocess.smooth import Smooth, smooth
 
 MM = (1.0, 1.0, 1.0)
+NAMED = ((1, "liver", "organ"), (2, "spleen", "organ"), (3, "psoas", "muscle"), (4, "tumor", "lesion"))
 
 
 def a_pass(probability: Probabilities, presence: np.ndarray, thick: int = 0) -> StageResult:
@@ -220,3 +223,40 @@ def test_voxels_that_a_class_wins_get_its_mean_probability() -> None:
     assert filled == voxels + 8
     assert with_holes / filled == pytest.approx(total / voxels, abs=1e-3)
     assert (result.probability[:4] == 0).all(), "and nothing else changes"
+
+
+@pytest.mark.parametrize("thick", [0, 1, 2])
+@pytest.mark.parametrize("packed", [False, True])
+def test_all_targets_that_a_rule_is_for_compete_some_slices_at_a_time(
+    thick: int, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random blobs; the rule as a whole says what stays, and the muscle is no business of its."""
+    rng = np.random.default_rng(thick)
+    shape = [9, 10]
+    shape.insert(thick, 7)
+    probability = rng.random((4, *shape), np.float32) * 0.4 + 0.3
+    presence = rng.random((4, 7), np.float32)
+    queries = [query(n, name, kind=kind) for n, name, kind in NAMED]
+    rule = Slices(iou=0.2, threshold=0.3, kinds=("organ", "lesion"))
+    given = PackedProbability.of(probability) if packed else probability
+    monkeypatch.setattr(filters, "TOGETHER_VOXELS", 2 * 3 * 90)
+    kept = filtered(a_pass(given, presence, thick), queries, rule).probability
+    assert isinstance(kept, PackedProbability) == packed
+    by_slice = np.moveaxis(probability, 1 + thick, 1)
+    expected = by_slice.copy()
+    expected[[0, 1, 3]] *= rule.keep(by_slice[[0, 1, 3]], presence[[0, 1, 3]])[:, :, None, None]
+    assert 0 < np.count_nonzero(expected[[0, 1, 3]]) < expected[[0, 1, 3]].size
+    np.testing.assert_array_equal(np.moveaxis(np.asarray(kept), 1 + thick, 1), expected)
+
+
+def test_rules_that_compare_all_keep_their_place_among_the_others() -> None:
+    """Emptied by presence first, the liver cannot drop the spleen; afterwards it has."""
+    probability = np.full((2, 1, 4, 5), 0.9, np.float32)
+    result = a_pass(probability, np.array([[0.8], [0.7]], np.float32))
+    queries = [query(1, "liver"), query(2, "spleen", kind="lesion")]
+    gate, compare = Presence(threshold=0.9, kinds=("organ",)), Slices()
+    spleen_first = filtered(result, queries, gate, compare).probability
+    assert [bool(p.any()) for p in spleen_first] == [False, True]
+    assert not filtered(result, queries, compare, gate).probability.any()
+    other = filtered(result, [query(5, "lung", kind="muscle")] * 2, Slices(kinds=("organ",)))
+    assert other is result
