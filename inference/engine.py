@@ -149,7 +149,7 @@ class Engine:
             run.locate(lambda labels: save(turned.back(labels)))
         run.refine(lambda labels: save(turned.back(labels)))
         result = run.finish(prompts)
-        notes = (*notes, *overlap_notes(plan, prompts))
+        notes = (*notes, *plan.notes, *overlap_notes(plan, prompts))
         if not turned.is_stored:
             notes = (*notes, *turning_notes(turned, plan))
         return replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)

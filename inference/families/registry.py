@@ -15,11 +15,12 @@ from vesal.inference.planning.manifest import MANIFEST
 from vesal.inference.planning.profile import Profile
 from vesal.inference.planning.rules import StageRule
 
-NANO, QUERY = "nano", "query"
+NANO, QUERY, BIOMEDPARSE_V = "nano", "query", "biomedparse-v"
 
 FAMILIES: dict[str, str] = {
     NANO: "vesal.inference.families.nano:NanoModel",
     QUERY: "vesal.inference.families.query:QueryModel",
+    BIOMEDPARSE_V: "vesal.inference.families.biomedparse.family:BiomedParseModel",
 }
 """A line a family: `module:Class`, which is imported when it is opened, as a run needs one of them."""
 
@@ -85,7 +86,7 @@ def _check_layout(profile: Profile, at: str, layout: Struct, can: Capabilities) 
     kind = str(type(layout).__struct_config__.tag)
     if can.layouts and kind not in can.layouts:
         _refuse(profile, f"{at}.layout.kind", kind, f"runs on {', '.join(can.layouts)} only")
-    for field in ("multiple", "window_dhw", "shape_dhw"):
+    for field in ("multiple", "window_dhw", "shape_dhw", "side", "least"):
         value = getattr(layout, field, None)
         sides = value if isinstance(value, tuple) else () if value is None else (value,)
         if any(side % can.side_multiple for side in sides):

@@ -38,7 +38,7 @@ def _along(values: np.ndarray, n_out: int, axis: int, zeros: tuple[int, int]) ->
     n, before = values.shape[axis], zeros[0]
     first, weights = _taps(before + n + zeros[1], n_out)
     shape = [-1 if a == axis else 1 for a in range(3)]
-    total = np.float32(0.5)
+    total = np.full(1, 0.5, np.float32)
     for tap in range(weights.shape[1]):
         at = first + (tap - before)
         weight = weights[:, tap] * ((at >= 0) & (at < n))

@@ -96,8 +96,8 @@ class Tiling(Protocol):
 
     @property
     def apart(self) -> bool:
-        """Whether windows are runs of slices of which no two share a voxel: then they may be run in any order,
-        and the last may reach beyond the view.
+        """Whether windows are runs of slices of which no two share a voxel: then they may be run in any
+        order, and the last may reach beyond the view.
         """
 
 

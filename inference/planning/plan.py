@@ -53,6 +53,8 @@ class Plan:
     """what is done to results, in this order"""
     classes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """prompt id -> the classes whose union is its result, where it is not the class of its id"""
+    notes: tuple[str, ...] = ()
+    """what the report notes of the case beside its prompts: how the family runs it"""
     written_as: Mapping[int, int] = field(default_factory=dict)
     """class -> the prompt that its voxels are written as, where it is not the prompt of that id"""
 

@@ -60,8 +60,8 @@ class LabelMaker(Protocol):
 
     @property
     def by_slices(self) -> bool:
-        """Whether it labels every slice along the view's thick axis by itself: it then gets them one after the
-        other, so that memory does not grow with their number.
+        """Whether it labels every slice along the view's thick axis by itself: it then gets them one after
+        the other, so that memory does not grow with their number.
         """
 
     def native_labels(
@@ -186,11 +186,15 @@ class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
         """Where windows are runs of slices: every so manieth is run, what lies between is interpolated."""
         return int(getattr(self.layout, "every", 1))
 
+    @property
+    def by_slices(self) -> bool:
+        """Whether windows are runs of whole slices: a coarser view has as many of them."""
+        return hasattr(self.layout, "thinned")
+
     def thinned(self, every: int) -> Self:
         """The rule with every so manieth run of slices; as it is where windows are none."""
-        if every == 1 or not hasattr(self.layout, "thinned"):
-            return self
-        return structs.replace(self, layout=self.layout.thinned(every))
+        thinned = getattr(self.layout, "thinned", None)
+        return self if every == 1 or thinned is None else structs.replace(self, layout=thinned(every))
 
     @property
     def view_voxels(self) -> int:

@@ -30,6 +30,7 @@ from vesal.inference.stages.planned import encode_prompts, planned_stages
 from vesal.inference.stages.prompt_results import prompt_results, stage_report
 from vesal.inference.stages.regions import find_regions
 from vesal.inference.stages.segmentation import Progress, Save, Segmentation, ViewProbability
+from vesal.inference.stages.slice_labels import add_by_slices
 from vesal.inference.stages.spatial_prompt import MaskPrompt, StageMask
 from vesal.inference.stages.stage_result import Latest, StageResult
 from vesal.inference.stages.user_prompts import box_around, on_views
@@ -98,6 +99,7 @@ class CaseRun:
         self._labels: np.ndarray | None = None
         self._late: list[str] = []
         self._keep_probabilities = keep_probabilities
+        self._uses_edges = case.instance or keep_probabilities
         self._stages_of: dict[int, list[str]] = {}
 
     @property
@@ -143,9 +145,12 @@ class CaseRun:
             return []
         mask = self.mask.of(batch, rule)
         model = self.model.stage(rule.name)
-        return locating_tasks(
+        tasks = locating_tasks(
             self.volume, model, batch.queries, self.prompts[number], rule, mask, self._user_on_view
         )
+        for task in tasks:
+            task.edges = self._uses_edges
+        return tasks
 
     def _user_on_view(self, queries: Sequence[Query]) -> Callable[[View], UserInput] | None:
         """The user's boxes and points of some queries on a view."""
@@ -208,6 +213,7 @@ class CaseRun:
                     mask,
                     self._user_on_view,
                 )
+                task.edges = self._uses_edges
                 views.append(_RefiningView(number, index, queries, task, region.why, rule))
         return views
 
@@ -319,13 +325,18 @@ class CaseRun:
     def _add(self, results: Sequence[tuple[Latest, Query]], final: bool = False) -> None:
         """Let results win voxels of the label map, those on one grid together."""
         grids: dict[tuple[View, float, LabelMaker | None], list[ClassOnView]] = {}
+        rows: dict[tuple[View, float, LabelMaker | None], list[tuple[int, Latest]]] = {}
         for latest, query in results:
-            classes = grids.setdefault((unpadded(latest.view), latest.threshold, latest.maker), [])
-            classes.append((query.class_id, partial(_own_probability, latest)))
+            grid = unpadded(latest.view), latest.threshold, latest.maker
+            grids.setdefault(grid, []).append((query.class_id, partial(_own_probability, latest)))
+            rows.setdefault(grid, []).append((query.class_id, latest))
             if final and self._keep_probabilities:
                 self._keep(latest, query)
         for (view, threshold, maker), classes in grids.items():
-            self.result.add_classes(classes, view, threshold, maker)
+            if maker is not None and maker.by_slices:
+                add_by_slices(self.result, rows[view, threshold, maker], view, threshold, maker)
+            else:
+                self.result.add_classes(classes, view, threshold, maker)
 
     def _keep(self, latest: Latest, query: Query) -> None:
         mine = without_padding(latest.probability, latest.view)

@@ -29,8 +29,8 @@ DENSE_BYTES = 32 << 20
 class PackedProbability:
     """(N, D, H, W) probabilities; gives float32 by class and by box.
 
-    It grows by slabs of planes along one axis, D by default. ``packed[row]``, ``packed[[rows]]`` and ``packed[:, box]`` (slices)
-    give arrays; iterating gives one class after the other.
+    It grows by slabs of planes along one axis, D by default. ``packed[row]``, ``packed[[rows]]`` and
+    ``packed[:, box]`` (slices) give arrays; iterating gives one class after the other.
     """
 
     ndim = 4

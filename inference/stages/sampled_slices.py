@@ -1,4 +1,4 @@
-"""A view's image that is sampled when its windows are run, slice by slice (``geometry.views.SliceSampler``)."""
+"""A view's image that is sampled slice by slice, as windows need it (``geometry.views.SliceSampler``)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ class SampledSlices:
     neighbouring windows see them again.
     """
 
-    def __init__(
-        self, volume: np.ndarray, view: View, prepare: Callable[[np.ndarray], np.ndarray]
-    ) -> None:
+    def __init__(self, volume: np.ndarray, view: View, prepare: Callable[[np.ndarray], np.ndarray]) -> None:
         """``volume`` (D, H, W); ``prepare`` makes (C, d, h, w) of sampled slices (d, h, w) float32."""
         assert view.sampler is not None
         self._volume, self._view, self._prepare = volume, view, prepare

@@ -129,9 +129,7 @@ class SliceRuns:
         edges = self._joined(self._edges, gaps) if self._edges else None
         probability = self._joined(self._probability, gaps)
         presence = np.nan_to_num(self.presence, nan=1.0)
-        return Blended(
-            probability, presence, self.ran, self.skipped, edges, dropped, interpolated=len(gaps)
-        )
+        return Blended(probability, presence, self.ran, self.skipped, edges, dropped, interpolated=len(gaps))
 
     def _first(self, number: int) -> int:
         return self.at(number)[1 + self._axis].start

@@ -106,7 +106,9 @@ class ViewTask:
         skipping = len(corners) > 1 and (rule.skip_empty or self.spatial_prompt is not None)
         count = (lambda: self._count_to_run(view, rule)) if skipping else None
         decodings = decodings_of(rule, self.spatial_prompt is not None)
-        first = self.estimate(view, size, _planned(view, rule, len(corners)), decodings=decodings, views=1, count=count)
+        first = self.estimate(
+            view, size, _planned(view, rule, len(corners)), decodings=decodings, views=1, count=count
+        )
         return [first, *self.cost_of_rounds(view, size, rule, rule.passes - 1)]
 
     def estimate(self, view: View, size: Sides, windows: int, **more: Any) -> CostEstimate:

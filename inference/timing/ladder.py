@@ -44,7 +44,7 @@ class Effort:
     share: float = 1.0
     """share of the voxels of the first view over the volume"""
     every: int = 1
-    """Where windows are runs of slices: only every so manieth is run as planned, the others while time lasts"""
+    """where windows are runs of slices: every so manieth is run for sure, the others while time lasts"""
     halvings: int = 0
     """how often windows were halved, as they did not fit into GPU memory; the views stay as they are"""
 
@@ -66,7 +66,8 @@ def _reduced(effort: Effort, rule: StageRule, first: bool) -> StageRule:
     voxels, windows = rule.window_voxels >> halvings, rule.max_windows << halvings
     if first and effort.share < 1:
         allowed = voxels * windows * effort.share
-        windows = max(1, int(windows * effort.share))
+        if not rule.by_slices:
+            windows = max(1, int(windows * effort.share))
         voxels = min(voxels, int(allowed / windows))
     rule = rule.thinned(effort.every)
     several = rule.max_windows > 1 or rule.max_windows_if_empty > 1 or halvings > 0

@@ -1,0 +1,93 @@
+"""What a manifest of the family ``biomedparse-v`` holds besides what all do."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct
+
+from vesal.inference.planning.manifest import FileName
+
+Count = Annotated[int, Meta(ge=1)]
+
+BOLTZMANN: Final = "boltzmann"
+WHOLE: Final = "whole"
+SINGLE: Final = "single"
+
+
+class Graphs(Struct, frozen=True, forbid_unknown_fields=True):
+    """Graph files; one decoder at least."""
+
+    image: FileName
+    """Slices to what all prompts share of them."""
+    text: FileName
+    """Token ids to words."""
+    decoder: FileName | None = None
+    """Both to masks, with Boltzmann sampling."""
+    decoder_full: FileName | None = None
+    """The same with full attention."""
+
+
+class NetworkFacts(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the conversion found out about the network; by default the released one's."""
+
+    heads: Count = 8
+    """Of the decoder's attention."""
+    layers: Count = 9
+    """Of the decoder."""
+    queries: Count = 16
+    """Of the decoder."""
+    multiple: Count = 32
+    """Sides of a slice are multiples of this."""
+    precision: Literal["bf16", "fp32"] | None = None
+    """To run it in; None leaves it to the runtime."""
+    # What follows only people read.
+    parameters: int | None = None
+    stored: str | None = None
+    why: str | None = None
+    agreement: Any = None
+
+
+class BiomedParseFields(Struct, frozen=True, forbid_unknown_fields=True):
+    """The family's own fields; the defaults are what the released network was trained with and run as."""
+
+    graphs: Graphs
+    tokenizer: FileName
+    network: NetworkFacts = NetworkFacts()
+    order: Annotated[int, Meta(ge=1, le=5)] = 1
+    """Of the Fractal Volumetric Encoding (``fractal``)."""
+    halving: Literal["nearest", "area"] = "nearest"
+    """How the encoding makes slices smaller; of no account for order 1."""
+    paper: bool = False
+    """What paper and released code do differently as the paper has it: `views` and `padding`."""
+    views: Literal["released", "paper"] | None = None
+    """Which axis is taken where the planes of the first are not symmetric (``square_slices.slice_axis``);
+    null: as `paper` says."""
+    padding: Literal["reflect", "repeat"] | None = None
+    """What is seen beyond the last slice; null: as `paper` says."""
+    attention: Literal["boltzmann", "full"] = BOLTZMANN
+    """Whether each query attends to a drawn tenth of the slice, as it was trained to, or to all of it."""
+    groups: Literal["whole", "single"] = WHOLE
+    """Whether sentences are filled up to the longest of the case, as released, or stand alone: what fills
+    them up takes part in the attention."""
+    two_stage: bool = False
+    """Whether the stage that locates is run: some slices at half the size, and then the region alone."""
+    labels: Literal["nearest", "interpolated"] = "nearest"
+    """How labels come to the volume's grid: as released, or by Vesal's own rule."""
+    pairs: Count = 16
+    """Pairs of slice and prompt that are decoded at once: bounds memory, and changes no result."""
+    dual_rate: dict[str, int] | None = None
+    """Of Bio2Vol; needs graphs of its own."""
+    cross_slice: dict[str, int] | None = None
+    """Of Bio2Vol; needs graphs of its own."""
+
+    @property
+    def lowest_ratio(self) -> bool:
+        """Whether views are taken as the paper has it."""
+        return self.views == "paper" if self.views else self.paper
+
+    @property
+    def border(self) -> Literal["edge", "reflect"]:
+        """`padding` in the words of a layout."""
+        repeat = self.padding == "repeat" if self.padding else self.paper
+        return "edge" if repeat else "reflect"
