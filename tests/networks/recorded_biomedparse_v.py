@@ -1,0 +1,46 @@
+"""The reduced BiomedParse-V of the fixtures, and the published list of its full size."""
+
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from vesal.weights.text.export import read_safetensors
+
+FOLDER = "fixtures/biomedparse_v"
+NOISE = 1e-5
+"""Largest difference of what was recorded, as a share of its range: the recorded network in fp32 is up to
+8e-6 of a range of 4 away from itself in float64."""
+
+
+def read_weights(shared: Path, prefix: str) -> dict[str, Tensor]:
+    """Tensors below ``prefix``, named without it."""
+    tensors = read_safetensors((shared / FOLDER / "net_weights.safetensors").read_bytes())
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def read_recorded(shared: Path, *names: str) -> dict[str, np.ndarray]:
+    """Arrays of slices 0 and 1, as recorded."""
+    with np.load(shared / FOLDER / "net_io.npz") as stored:
+        return {name: stored[f"boltz_b0_{name}"] for name in names}
+
+
+def read_shapes(shared: Path, prefix: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of the published tensors below ``prefix``, named without it."""
+    found = {}
+    for line in (shared / "reference/biomedparse_v_state_dict.txt").read_text().splitlines():
+        if line.startswith(prefix):
+            name, shape, _ = line.split("\t")
+            found[name.removeprefix(prefix)] = tuple(int(n) for n in shape.strip("(),").split(",") if n)
+    return found
+
+
+def shapes_of(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor."""
+    return {name: tuple(value.shape) for name, value in tensors.items()}
+
+
+def assert_recorded(ours: Tensor, recorded: np.ndarray) -> None:
+    """Equal within the noise of what was recorded."""
+    assert tuple(ours.shape) == recorded.shape
+    assert np.abs(ours.numpy() - recorded).max() <= NOISE * np.ptp(recorded)
