@@ -1,0 +1,318 @@
+"""BoltzFormer: mask queries and words that look at the image through random masks, and a query for existence.
+
+Zhao et al. 2025 (reference 27 of the BiomedParse-V paper), with the Independent Segmentation Discriminator of
+BiomedParse-V (section 3.4), as released: strides 32, 16, 8; the discriminator reads queries and words after
+the self-attention of a layer, before the queries' feed-forward block. Parameter names are the published ones.
+
+Queries have a slice axis S and a prompt axis P. What belongs to the image has the slice axis alone
+(``ImageMemory``), so prompts of a slice share it. The published code repeats the image for each prompt, which
+is the same with S * P slices of one prompt each (``BoltzFormer.forward``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vesal.networks.boltzmann import masked_chance, reset_rows
+from vesal.networks.masked_attention import KEY, QUERY, VALUE, MaskedAttention
+from vesal.networks.sat import count_names
+from vesal.networks.sine_positions import sine_positions
+
+LEVELS = 3
+"""Resolutions that the layers attend to in turn, coarsest first: strides 32, 16, 8."""
+
+Masking = Callable[[int, Tensor], Tensor | None]
+"""Of a layer's number and its queries' mask logits (S, P, Q, HW) to what they do not see: (S, heads, P * Q,
+HW) bool, never a whole row; None for full attention."""
+
+
+@dataclass(frozen=True)
+class BoltzSizes:
+    """Sizes of a decoder; those of BiomedParse-V are ``BOLTZ_LARGE``."""
+
+    width: int
+    queries: int
+    layers: int
+    feedforward: int
+    heads: int = 8
+    """No tensor's shape tells it, and not the next."""
+    edge_queries: int = 4
+    """The last queries tell the edge, the others the mask."""
+
+
+BOLTZ_LARGE = BoltzSizes(512, 16, 9, 2048)
+
+
+class CrossLayer(nn.Module):
+    """Attention to what is projected already, with a shortcut, then a norm."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.multihead_attn, self.norm = MaskedAttention(width, heads), nn.LayerNorm(width)
+
+    def forward(
+        self, x: Tensor, placed: Tensor, key: Tensor, value: Tensor, masked: Tensor | None = None
+    ) -> Tensor:
+        """x (B, N, C), placed: x with positions, key and value (B, T, C) projected -> (B, N, C)."""
+        query = self.multihead_attn.project(QUERY, placed)
+        attended: Tensor = self.norm(x + self.multihead_attn.attend(query, key, value, masked))
+        return attended
+
+
+class SelfLayer(nn.Module):
+    """Self-attention with positions in query and key, a shortcut, then a norm."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.self_attn, self.norm = MaskedAttention(width, heads), nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        """x (B, T, C), positions (B, T, C) -> (B, T, C)."""
+        attended: Tensor = self.norm(x + self.self_attn.self_attend(x + positions, x))
+        return attended
+
+
+class FeedForward(nn.Module):
+    """Two dense layers with ReLU between them, a shortcut, then a norm."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.linear1, self.linear2 = nn.Linear(width, inner), nn.Linear(inner, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (any shape, C last) -> the same shape."""
+        mapped: Tensor = self.norm(x + self.linear2(functional.relu(self.linear1(x))))
+        return mapped
+
+
+class MaskEmbed(nn.Module):
+    """Three dense layers with ReLU between them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (any shape, C last) -> the same shape."""
+        first, second, last = self.layers
+        mapped: Tensor = last(functional.relu(second(functional.relu(first(x)))))
+        return mapped
+
+
+@dataclass(frozen=True)
+class ImageMemory:
+    """What queries see of the image."""
+
+    keys: Sequence[Tensor]
+    """Of every layer: (S, HW, C), projected, positions in them."""
+    values: Sequence[Tensor]
+    """Of every layer: (S, HW, C), projected."""
+    features: Sequence[Tensor]
+    """Mask features at the size of each level: (S, C, h, w)."""
+    mask_features: Tensor
+    """(S, C, H, W)."""
+    is_resized_late: bool = False
+    """Whether masks of a level are made at the size of ``mask_features`` and then resized, as released;
+    resizing the features comes to the same."""
+
+    def level_logits(self, embedded: Tensor, level: int) -> Tensor:
+        """Mask embeddings (S, P, Q, C) -> mask logits (S, P, Q, HW) at the size of a level."""
+        features = self.features[level]
+        if not self.is_resized_late:
+            return mask_logits(embedded, features).flatten(3)
+        whole = mask_logits(embedded, self.mask_features).flatten(0, 1)
+        resized = functional.interpolate(whole, features.shape[2:], mode="bilinear", align_corners=False)
+        return resized.flatten(2).unflatten(0, embedded.shape[:2])
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Result of a decoder for S slices and P prompts."""
+
+    masks: Tensor
+    """(S, P, H, W) logits: mean of all queries but those of the edge."""
+    edges: Tensor | None
+    """(S, P, H, W) logits; None where no query tells the edge."""
+    existence: Tensor
+    """(S, P) logits: whether the slice shows what the prompt asks for."""
+    embedded: Tensor
+    """(S, P, Q, C) mask embeddings of all queries."""
+
+
+class BoltzFormer(nn.Module):
+    """The decoder, without its text encoder."""
+
+    def __init__(self, sizes: BoltzSizes = BOLTZ_LARGE) -> None:
+        super().__init__()
+        self.sizes = sizes
+        width, heads, inner = sizes.width, sizes.heads, sizes.feedforward
+        self.class_embed = nn.Parameter(torch.zeros(width, width))  # published, and used nowhere
+        self.query_feat_ = nn.Embedding(sizes.queries, width)
+        self.query_embed_ = nn.Embedding(sizes.queries, width)
+        self.level_embed = nn.Embedding(LEVELS, width)
+        self.initial_self_attention_layer = SelfLayer(width, heads)
+        self.initial_ffn_layer = FeedForward(width, inner)
+        each = range(sizes.layers)
+        self.transformer_cross_attention_layers = nn.ModuleList(CrossLayer(width, heads) for _ in each)
+        self.transformer_self_attention_layers = nn.ModuleList(SelfLayer(width, heads) for _ in each)
+        self.transformer_ffn_layers = nn.ModuleList(FeedForward(width, inner) for _ in each)
+        self.decoder_norm, self.mask_embed = nn.LayerNorm(width), MaskEmbed(width)
+        self.classifier_query = nn.Embedding(1, width)
+        self.classifier_cross_attention_layers = nn.ModuleList(CrossLayer(width, heads) for _ in each)
+        self.classifier_ffn_layers = nn.ModuleList(FeedForward(width, inner) for _ in each)
+        self.classifier = nn.Linear(width, 1)
+
+    def forward(
+        self, levels: Sequence[Tensor], mask_features: Tensor, tokens: Tensor, masking: Masking | None = None
+    ) -> Decoded:
+        """Decode with the image repeated for each prompt, as released.
+
+        Args:
+            levels: (S, C, h, w) of each level, coarsest first.
+            mask_features: (S, C, H, W).
+            tokens: (L, P, C) words, padded with zeros to the longest prompt.
+            masking: sees S * P slices, slice by slice, of one prompt each.
+        """
+        slices, prompts = len(mask_features), tokens.shape[1]
+        repeated = [x.repeat_interleave(prompts, 0) for x in (*levels, mask_features)]
+        memory = self.encode(repeated[:-1], repeated[-1], is_resized_late=True)
+        text = tokens.transpose(0, 1).repeat(slices, 1, 1)[:, None]
+        found = self.decode(memory, text, masking)
+        shape = (slices, prompts)
+        return Decoded(*(None if x is None else x.unflatten(0, shape)[:, :, 0] for x in vars(found).values()))
+
+    def decode_shared(self, memory: ImageMemory, tokens: Tensor, masking: Masking | None = None) -> Decoded:
+        """As ``forward``, with what ``encode`` made once for all prompts (L, P, C)."""
+        text = tokens.transpose(0, 1)[None].expand(len(memory.mask_features), -1, -1, -1)
+        return self.decode(memory, text, masking)
+
+    def encode(
+        self, levels: Sequence[Tensor], mask_features: Tensor, is_resized_late: bool = False
+    ) -> ImageMemory:
+        """levels (S, C, h, w), coarsest first, mask features (S, C, H, W) -> what all prompts share."""
+        sources = [
+            level.flatten(2).transpose(1, 2) + self.level_embed.weight[number]
+            for number, level in enumerate(levels)
+        ]
+        placed = [
+            source + sine_positions(level.shape[2], level.shape[3], self.sizes.width).to(source)
+            for source, level in zip(sources, levels, strict=True)
+        ]
+        attentions = [_attention(layer) for layer in self.transformer_cross_attention_layers]
+        return ImageMemory(
+            [attention.project(KEY, placed[i % LEVELS]) for i, attention in enumerate(attentions)],
+            [attention.project(VALUE, sources[i % LEVELS]) for i, attention in enumerate(attentions)],
+            [
+                level if is_resized_late else resize_features(mask_features, level.shape[2:])
+                for level in levels
+            ],
+            mask_features,
+            is_resized_late,
+        )
+
+    def decode(self, memory: ImageMemory, text: Tensor, masking: Masking | None = None) -> Decoded:
+        """Decode words (S, P, L, C), which are a copy for each slice."""
+        slices, prompts = text.shape[:2]
+        count = self.sizes.queries
+        words = text.flatten(0, 1)
+        own = self.query_feat_.weight.expand(len(words), -1, -1)
+        own_place = self.query_embed_.weight
+        positions = torch.cat([own_place.expand(len(words), -1, -1), words], 1)
+        x = self.initial_self_attention_layer(torch.cat([own, words], 1), positions)
+        queries, words = self.initial_ffn_layer(x[:, :count]), x[:, count:]
+        verdict = self.classifier_query.weight.expand(len(words), -1, -1)
+        for number in range(self.sizes.layers):
+            grouped = queries.unflatten(0, (slices, prompts))
+            masked = self._masked(masking, number, memory, grouped)
+            queries = self.transformer_cross_attention_layers[number](
+                grouped.flatten(1, 2),
+                (grouped + own_place).flatten(1, 2),
+                memory.keys[number],
+                memory.values[number],
+                masked,
+            )
+            x = torch.cat([queries.unflatten(1, (prompts, count)).flatten(0, 1), words], 1)
+            x = self.transformer_self_attention_layers[number](x, positions)
+            verdict = self._discriminate(number, verdict, x, x + positions)
+            queries, words = self.transformer_ffn_layers[number](x[:, :count]), x[:, count:]
+        existence = self.classifier(verdict[:, 0])[:, 0].unflatten(0, (slices, prompts))
+        embedded = self.mask_embed(self.decoder_norm(queries)).unflatten(0, (slices, prompts))
+        # The mean of masks is the mask of the mean embedding.
+        split = self.sizes.queries - self.sizes.edge_queries
+        means = [part.mean(2) for part in (embedded[:, :, :split], embedded[:, :, split:]) if part.shape[2]]
+        masks, *edges = mask_logits(torch.stack(means, 2), memory.mask_features).unbind(2)
+        return Decoded(masks, edges[0] if edges else None, existence, embedded)
+
+    def _masked(
+        self, masking: Masking | None, number: int, memory: ImageMemory, queries: Tensor
+    ) -> Tensor | None:
+        """What queries (S, P, Q, C) do not see in a layer, (S, heads, P * Q, HW), or None."""
+        if masking is None:
+            return None
+        embedded = self.mask_embed(self.decoder_norm(queries))
+        return masking(number, memory.level_logits(embedded, number % LEVELS))
+
+    def _discriminate(self, number: int, verdict: Tensor, x: Tensor, placed: Tensor) -> Tensor:
+        """One layer of the discriminator: verdict (B, 1, C), queries and words x (B, T, C) -> (B, 1, C)."""
+        layer = self.classifier_cross_attention_layers[number]
+        attention = _attention(layer)
+        key, value = attention.project(KEY, placed), attention.project(VALUE, x)
+        judged: Tensor = self.classifier_ffn_layers[number](layer(verdict, verdict, key, value))
+        return judged
+
+
+def _attention(layer: nn.Module) -> MaskedAttention:
+    """The attention of a ``CrossLayer``."""
+    return cast(MaskedAttention, layer.multihead_attn)
+
+
+def sampled_by(draws: Sequence[Tensor]) -> Masking:
+    """Boltzmann sampling by given numbers.
+
+    Args:
+        draws: of every layer, (S, heads, P * Q, HW) float32, uniform in 0..1; a token is masked where its
+            number is below the chance of that. Negative numbers mask all, which resets a row: full attention.
+    """
+
+    def masking(number: int, logits: Tensor) -> Tensor:
+        chance = masked_chance(logits, number).flatten(1, 2)
+        return reset_rows(draws[number] < chance[:, None])
+
+    return masking
+
+
+def mask_logits(embedded: Tensor, features: Tensor) -> Tensor:
+    """Mask embeddings (S, P, Q, C) times features (S, C, h, w) -> (S, P, Q, h, w)."""
+    logits = embedded.flatten(1, 2) @ features.flatten(2)
+    return logits.unflatten(2, features.shape[2:]).unflatten(1, embedded.shape[1:3])
+
+
+def resize_features(features: Tensor, shape: Sequence[int]) -> Tensor:
+    """features (S, C, H, W) to (S, C, *shape): bilinear without antialiasing."""
+    return functional.interpolate(features, tuple(shape), mode="bilinear", align_corners=False)
+
+
+def boltz_sizes_of(
+    shapes: Mapping[str, tuple[int, ...]], heads: int = 8, edge_queries: int = 4
+) -> BoltzSizes:
+    """Sizes of a decoder from the shapes of its tensors, named as in these modules.
+
+    Raises:
+        KeyError: a tensor that tells a size is not there.
+    """
+    queries, width = shapes["query_feat_.weight"]
+    return BoltzSizes(
+        width=width,
+        queries=queries,
+        layers=count_names(shapes, "transformer_ffn_layers.{}.linear1.weight"),
+        feedforward=shapes["transformer_ffn_layers.0.linear1.weight"][0],
+        heads=heads,
+        edge_queries=edge_queries,
+    )
