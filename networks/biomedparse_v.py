@@ -155,10 +155,10 @@ class BiomedParseV(nn.Module):
         """The result with the convolutions on its masks (S, P, H, W), where the network has them."""
         if not self.sizes.output_width or image is None:
             return found
-        masks = mask_logits(found.embedded, mask_features)
-        slices, prompts = masks.shape[:2]
+        slices, prompts, queries = found.embedded.shape[:3]
+        masks = mask_logits(found.embedded.flatten(1, 2), mask_features)
         seen = self.normalised(image).repeat_interleave(prompts, 0)
-        refined = refine_masks(self, seen, masks.flatten(0, 1))
+        refined = refine_masks(self, seen, masks.reshape(-1, queries, *masks.shape[2:]))
         return replace(found, masks=refined[:, 0].unflatten(0, (slices, prompts)))
 
 

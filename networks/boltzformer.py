@@ -28,7 +28,7 @@ LEVELS = 3
 """Resolutions that the layers attend to in turn, coarsest first: strides 32, 16, 8."""
 
 Masking = Callable[[int, Tensor], Tensor | None]
-"""Of a layer's number and its queries' mask logits (S, P, Q, HW) to what they do not see: (S, heads, P * Q,
+"""Of a layer's number and its queries' mask logits (S, P * Q, HW) to what they do not see: (S, heads, P * Q,
 HW) bool, never a whole row; None for full attention."""
 
 
@@ -123,13 +123,12 @@ class ImageMemory:
     resizing the features comes to the same."""
 
     def level_logits(self, embedded: Tensor, level: int) -> Tensor:
-        """Mask embeddings (S, P, Q, C) -> mask logits (S, P, Q, HW) at the size of a level."""
+        """Mask embeddings (S, N, C) -> mask logits (S, N, HW) at the size of a level."""
         features = self.features[level]
         if not self.is_resized_late:
-            return mask_logits(embedded, features).flatten(3)
-        whole = mask_logits(embedded, self.mask_features).flatten(0, 1)
-        resized = functional.interpolate(whole, features.shape[2:], mode="bilinear", align_corners=False)
-        return resized.flatten(2).unflatten(0, embedded.shape[:2])
+            return embedded @ features.flatten(2)
+        whole = mask_logits(embedded, self.mask_features)
+        return resize_features(whole, features.shape[2:]).flatten(2)
 
 
 @dataclass(frozen=True)
@@ -180,18 +179,21 @@ class BoltzFormer(nn.Module):
             tokens: (L, P, C) words, padded with zeros to the longest prompt.
             masking: sees S * P slices, slice by slice, of one prompt each.
         """
-        slices, prompts = len(mask_features), tokens.shape[1]
+        slices, prompts = mask_features.shape[0], tokens.shape[1]
         repeated = [x.repeat_interleave(prompts, 0) for x in (*levels, mask_features)]
         memory = self.encode(repeated[:-1], repeated[-1], is_resized_late=True)
-        text = tokens.transpose(0, 1).repeat(slices, 1, 1)[:, None]
-        found = self.decode(memory, text, masking)
+        found = self.decode(memory, tokens.transpose(0, 1).repeat(slices, 1, 1), masking)
         shape = (slices, prompts)
-        return Decoded(*(None if x is None else x.unflatten(0, shape)[:, :, 0] for x in vars(found).values()))
+        masks, existence, embedded = (
+            x.unflatten(0, shape)[:, :, 0] for x in (found.masks, found.existence, found.embedded)
+        )
+        edges = None if found.edges is None else found.edges.unflatten(0, shape)[:, :, 0]
+        return Decoded(masks, edges, existence, embedded)
 
     def decode_shared(self, memory: ImageMemory, tokens: Tensor, masking: Masking | None = None) -> Decoded:
         """As ``forward``, with what ``encode`` made once for all prompts (L, P, C)."""
-        text = tokens.transpose(0, 1)[None].expand(len(memory.mask_features), -1, -1, -1)
-        return self.decode(memory, text, masking)
+        words = tokens.transpose(0, 1)[None].expand(memory.mask_features.shape[0], -1, -1, -1)
+        return self.decode(memory, words.flatten(0, 1), masking)
 
     def encode(
         self, levels: Sequence[Tensor], mask_features: Tensor, is_resized_late: bool = False
@@ -217,47 +219,48 @@ class BoltzFormer(nn.Module):
             is_resized_late,
         )
 
-    def decode(self, memory: ImageMemory, text: Tensor, masking: Masking | None = None) -> Decoded:
-        """Decode words (S, P, L, C), which are a copy for each slice."""
-        slices, prompts = text.shape[:2]
-        count = self.sizes.queries
-        words = text.flatten(0, 1)
-        own = self.query_feat_.weight.expand(len(words), -1, -1)
-        own_place = self.query_embed_.weight
-        positions = torch.cat([own_place.expand(len(words), -1, -1), words], 1)
+    def decode(self, memory: ImageMemory, words: Tensor, masking: Masking | None = None) -> Decoded:
+        """Decode words (S * P, L, C), which are a copy for each slice."""
+        slices, width, count = memory.mask_features.shape[0], self.sizes.width, self.sizes.queries
+        own = self.query_feat_.weight.expand(words.shape[0], -1, -1)
+        place = self.query_embed_.weight.expand(words.shape[0], -1, -1)
+        positions = torch.cat([place, words], 1)
         x = self.initial_self_attention_layer(torch.cat([own, words], 1), positions)
         queries, words = self.initial_ffn_layer(x[:, :count]), x[:, count:]
-        verdict = self.classifier_query.weight.expand(len(words), -1, -1)
+        verdict = self.classifier_query.weight.expand(words.shape[0], -1, -1)
         for number in range(self.sizes.layers):
-            grouped = queries.unflatten(0, (slices, prompts))
-            masked = self._masked(masking, number, memory, grouped)
-            queries = self.transformer_cross_attention_layers[number](
-                grouped.flatten(1, 2),
-                (grouped + own_place).flatten(1, 2),
-                memory.keys[number],
-                memory.values[number],
-                masked,
-            )
-            x = torch.cat([queries.unflatten(1, (prompts, count)).flatten(0, 1), words], 1)
+            # All prompts of a slice beside each other: they see the same keys.
+            seeing, placed = (x.reshape(slices, -1, width) for x in (queries, queries + place))
+            masked = None
+            if masking is not None:
+                logits = memory.level_logits(self._mask_embeddings(seeing), number % LEVELS)
+                masked = masking(number, logits)
+            layer = self.transformer_cross_attention_layers[number]
+            seeing = layer(seeing, placed, memory.keys[number], memory.values[number], masked)
+            x = torch.cat([seeing.reshape(-1, count, width), words], 1)
             x = self.transformer_self_attention_layers[number](x, positions)
             verdict = self._discriminate(number, verdict, x, x + positions)
             queries, words = self.transformer_ffn_layers[number](x[:, :count]), x[:, count:]
-        existence = self.classifier(verdict[:, 0])[:, 0].unflatten(0, (slices, prompts))
-        embedded = self.mask_embed(self.decoder_norm(queries)).unflatten(0, (slices, prompts))
-        # The mean of masks is the mask of the mean embedding.
-        split = self.sizes.queries - self.sizes.edge_queries
-        means = [part.mean(2) for part in (embedded[:, :, :split], embedded[:, :, split:]) if part.shape[2]]
-        masks, *edges = mask_logits(torch.stack(means, 2), memory.mask_features).unbind(2)
-        return Decoded(masks, edges[0] if edges else None, existence, embedded)
+        embedded = self._mask_embeddings(queries)
+        masks = self._mean_masks(embedded.reshape(slices, -1, count, width), memory.mask_features)
+        return Decoded(
+            *masks,
+            self.classifier(verdict[:, 0]).reshape(slices, -1),
+            embedded.reshape(slices, -1, count, width),
+        )
 
-    def _masked(
-        self, masking: Masking | None, number: int, memory: ImageMemory, queries: Tensor
-    ) -> Tensor | None:
-        """What queries (S, P, Q, C) do not see in a layer, (S, heads, P * Q, HW), or None."""
-        if masking is None:
-            return None
-        embedded = self.mask_embed(self.decoder_norm(queries))
-        return masking(number, memory.level_logits(embedded, number % LEVELS))
+    def _mask_embeddings(self, queries: Tensor) -> Tensor:
+        """queries (B, N, C) -> mask embeddings (B, N, C)."""
+        embedded: Tensor = self.mask_embed(self.decoder_norm(queries))
+        return embedded
+
+    def _mean_masks(self, embedded: Tensor, mask_features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Masks and edges (S, P, H, W) of embeddings (S, P, Q, C): the mean of masks is that of the means."""
+        split = self.sizes.queries - self.sizes.edge_queries
+        masks = mask_logits(embedded[:, :, :split].mean(2), mask_features)
+        if not self.sizes.edge_queries:
+            return masks, None
+        return masks, mask_logits(embedded[:, :, split:].mean(2), mask_features)
 
     def _discriminate(self, number: int, verdict: Tensor, x: Tensor, placed: Tensor) -> Tensor:
         """One layer of the discriminator: verdict (B, 1, C), queries and words x (B, T, C) -> (B, 1, C)."""
@@ -282,16 +285,15 @@ def sampled_by(draws: Sequence[Tensor]) -> Masking:
     """
 
     def masking(number: int, logits: Tensor) -> Tensor:
-        chance = masked_chance(logits, number).flatten(1, 2)
-        return reset_rows(draws[number] < chance[:, None])
+        return reset_rows(draws[number] < masked_chance(logits, number)[:, None])
 
     return masking
 
 
 def mask_logits(embedded: Tensor, features: Tensor) -> Tensor:
-    """Mask embeddings (S, P, Q, C) times features (S, C, h, w) -> (S, P, Q, h, w)."""
-    logits = embedded.flatten(1, 2) @ features.flatten(2)
-    return logits.unflatten(2, features.shape[2:]).unflatten(1, embedded.shape[1:3])
+    """Mask embeddings (S, N, C) times features (S, C, h, w) -> (S, N, h, w)."""
+    slices, _, height, width = features.shape
+    return (embedded @ features.flatten(2)).reshape(slices, -1, height, width)
 
 
 def resize_features(features: Tensor, shape: Sequence[int]) -> Tensor:

@@ -33,5 +33,5 @@ def masked_chance(logits: Tensor, head: int) -> Tensor:
 
 
 def reset_rows(masked: Tensor) -> Tensor:
-    """Rows (any shape, HW last) bool that are masked as a whole are not masked at all: attention needs a token."""
+    """Unmask rows (any shape, HW last) that are masked as a whole: attention needs a token."""
     return masked & ~masked.all(-1, keepdim=True)

@@ -109,7 +109,7 @@ def test_every_recorded_step(published: BoltzFormer, shared: Path) -> None:
     repeated = features.repeat_interleave(3, 0)
     for number, name in queries.items():
         embedded = published.mask_embed(published.decoder_norm(steps[name]))
-        assert_recorded(mask_logits(embedded[:, None], repeated)[:, 0], heads[f"head_masks{number}"])
+        assert_recorded(mask_logits(embedded, repeated), heads[f"head_masks{number}"])
 
 
 def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
@@ -141,8 +141,8 @@ def test_a_row_that_is_masked_as_a_whole_is_not() -> None:
 
 def test_a_token_is_masked_where_its_number_is_below_the_chance() -> None:
     """Each head and query by its own numbers; the chance is the query's."""
-    logits = torch.zeros(1, 2, 1, 20)
-    chance = float(masked_chance(logits[0, 0, 0], 4)[0])
+    logits = torch.zeros(1, 2, 20)
+    chance = float(masked_chance(logits[0, 0], 4)[0])
     draws = torch.full((1, 3, 2, 20), chance + 1e-4)
     draws[0, 1, 0, 7] = chance - 1e-4
     masked = sampled_by([draws] * 5)(4, logits)

@@ -1,1 +1,1 @@
-"""Family ``biomedparse-v``: slices with their volume around them, segmented by sentence (BiomedParse-V)."""
+"""BiomedParse-V: slices of a volume and sentences to masks."""
