@@ -120,6 +120,11 @@ class Window:
         return d - 2 * self.context, h, w
 
 
+Enlarge = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+"""Planes (n, a, b) float32 as a network tells them, and (h, w) of a slice: probabilities (n, h, w) float32
+0..1. What lies between two slices is interpolated before."""
+
+
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """What the network says of N queries in one window; the caller may write to the arrays."""
@@ -130,6 +135,9 @@ class Decoded:
     """(N, d) float32 0..1; None where the family tells none"""
     edges: np.ndarray | None = None
     """(N, d, h, w) float32 0..1: where one object ends; None where the family tells none"""
+    enlarge: Enlarge | None = None
+    """where windows are runs of slices, a family may tell what its network does, on a coarser grid: both
+    arrays are then (N, d, a, b) float32 of any numbers, and this makes probabilities of them"""
 
 
 class StageModel(Protocol):

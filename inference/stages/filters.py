@@ -12,7 +12,7 @@ from vesal.inference.data.prompt import Query
 from vesal.inference.planning.plan import AppliedRule
 from vesal.inference.runtime.threads import in_parallel, in_slabs
 from vesal.inference.stages.label_map import Box, LabelMap
-from vesal.inference.stages.packed_probability import Probabilities
+from vesal.inference.stages.packed_probability import PackedProbability, Probabilities
 from vesal.inference.stages.stage_result import StageResult
 from vesal.postprocess.rule import ClassPart, ClassRule, SliceRule, SpacingMm
 
@@ -55,6 +55,10 @@ def _filter_together(
     if not emptied.size:
         return result
     probability = result.probability.copy()
+    if isinstance(probability, PackedProbability) and probability.axis == axis - 1:
+        for place in emptied:
+            probability.empty_planes(rows[place], keep[place])
+        return replace(result, probability=probability)
     for place in emptied:
         planes = np.moveaxis(result.probability[rows[place]], axis - 1, 0)
         probability[[rows[place]]] = np.moveaxis(planes * keep[place, :, None, None], 0, axis - 1)[None]
@@ -63,8 +67,9 @@ def _filter_together(
 
 def _part(probability: Probabilities, rows: Sequence[int], axis: int, slab: slice) -> np.ndarray:
     """(n, d, h, w) of some classes and the slices ``slab`` along an axis."""
-    if axis == 1:
-        return probability[:, slab][rows]
+    if isinstance(probability, np.ndarray) or probability.axis == axis - 1:
+        at = tuple(slab if a == axis else slice(None) for a in range(4))
+        return np.asarray(probability[at])[rows]
     return np.stack([np.take(probability[row], range(slab.start, slab.stop), axis - 1) for row in rows])
 
 
@@ -92,6 +97,10 @@ def _filter(
             continue
         if probability is result.probability:
             probability = probability.copy()
+        if isinstance(probability, PackedProbability) and probability.axis == axis - 1:
+            for place, row in enumerate(group):
+                probability.empty_planes(row, keep[place])
+            continue
         probability[group] = np.moveaxis(planes * keep[:, :, None, None], 1, axis)
     return result if probability is result.probability else replace(result, probability=probability)
 

@@ -111,6 +111,34 @@ class PackedProbability:
             planes = np.moveaxis(value, self._axis, 0)
             self._rows[row] = [_pack(planes[first:last]) for first, last in slabs]
 
+    @property
+    def axis(self) -> int:
+        """Of (D, H, W), along which planes are packed: those of another axis cost as much as all of them."""
+        return self._axis
+
+    @property
+    def slabs(self) -> tuple[list[list[Packed]], list[int]]:
+        """The packed slabs of each class, and the planes at which they begin and end."""
+        return self._rows, self._edges
+
+    def planes(self, row: int, first: int, last: int) -> np.ndarray:
+        """Some planes of one class, (n, a, b) float32."""
+        found: np.ndarray = self._read_rows([row], first, last)[0]
+        return found
+
+    def empty_planes(self, row: int, keep: np.ndarray) -> None:
+        """Set planes of a class to 0; ``keep`` (n,) bool says which stay. One slab is unpacked at a time."""
+        self._band = None
+        slabs = list(self._rows[row])
+        for number, (first, last) in enumerate(zip(self._edges, self._edges[1:], strict=False)):
+            if keep[first:last].all():
+                continue
+            planes = np.zeros((last - first, *self._plane), np.float32)
+            if keep[first:last].any():
+                planes = _unpack(slabs[number]).reshape(planes.shape) * keep[first:last, None, None]
+            slabs[number] = _pack(planes)
+        self._rows[row] = slabs
+
     def copy(self) -> PackedProbability:
         """A copy; packed bytes are shared until they are replaced."""
         other = PackedProbability(0, self._plane, self._axis)

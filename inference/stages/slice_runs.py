@@ -6,14 +6,19 @@ done (see ``stages.packed_probability``), so that memory does not grow with the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from vesal.inference.families.contract import Decoded, Enlarge
 from vesal.inference.geometry.views import View
+from vesal.inference.stages.coarse_planes import CoarsePlanes
 from vesal.inference.stages.packed_probability import Packed, PackedProbability, pack_planes, unpack_planes
-from vesal.inference.stages.sliding_window import Blended, Corner, Prediction, Slices
+from vesal.inference.stages.sliding_window import Blended, Corner, Slices
+
+Run = list[Packed] | None
+"""Planes of one run, class by class; None where it was skipped."""
 
 
 def wanted_runs(count: int, every: int) -> list[int]:
@@ -47,8 +52,11 @@ class SliceRuns:
     skipped: int = 0
     presence: np.ndarray = field(init=False)
     """(N, n) float32; NaN where it is not known"""
-    _probability: dict[int, list[Packed] | None] = field(default_factory=dict)
-    _edges: dict[int, list[Packed]] = field(default_factory=dict)
+    _probability: dict[int, Run] = field(default_factory=dict)
+    _edges: dict[int, Run] = field(default_factory=dict)
+    _enlarge: Enlarge | None = None
+    _grid: tuple[int, int] | None = None
+    """of the planes that are predicted; None as long as nothing is"""
 
     def __post_init__(self) -> None:
         """Nothing is run yet."""
@@ -79,11 +87,17 @@ class SliceRuns:
 
     def run(
         self,
-        predict: Callable[[Slices], Prediction],
+        predict: Callable[[Slices], Decoded],
         order: RunOrder,
         skips: Callable[[Slices], bool] = lambda at: False,
     ) -> Blended:
-        """Run what there is time for; see ``sliding_window.run_windows`` for the arguments."""
+        """Run what there is time for.
+
+        Args:
+            predict: runs the window that lies there in the view; thick axis first.
+            order: which.
+            skips: whether a window need not be run.
+        """
         while left := self.left(order.every()):
             if not order.may_continue():
                 break
@@ -95,19 +109,20 @@ class SliceRuns:
         return self.finish(order.every())
 
     def _run_one(
-        self, number: int, predict: Callable[[Slices], Prediction], skips: Callable[[Slices], bool]
+        self, number: int, predict: Callable[[Slices], Decoded], skips: Callable[[Slices], bool]
     ) -> None:
         at = self.at(number)
-        rows = self.presence[:, at[1 + self._axis]]
         if skips(at):
             self._probability[number] = None
             self.skipped += 1
             return
-        probability, present, edges = predict(at)
-        self._probability[number] = pack_planes(probability, self._axis)
-        if edges is not None:
-            self._edges[number] = pack_planes(edges, self._axis)
-        rows[...] = 1.0 if present is None else present
+        found = predict(at)
+        self._enlarge = found.enlarge
+        self._grid = found.probability.shape[2], found.probability.shape[3]
+        self._probability[number] = pack_planes(found.probability)
+        if found.edges is not None:
+            self._edges[number] = pack_planes(found.edges)
+        self.presence[:, at[1 + self._axis]] = 1.0 if found.presence is None else found.presence
         self.ran += 1
 
     def finish(self, every: int) -> Blended:
@@ -121,15 +136,19 @@ class SliceRuns:
             for number in range(low + 1, high)
             if high - low <= every
         }
-        dropped = len(self.corners) - len(known) - len(gaps)
         for number, (low, high) in gaps.items():
             for slice_, share in self._shares(number, low, high):
                 a, b = self.presence[:, self._last(low)], self.presence[:, self._first(high)]
-                self.presence[:, slice_] = (1 - share) * np.nan_to_num(a) + share * np.nan_to_num(b)
-        edges = self._joined(self._edges, gaps) if self._edges else None
-        probability = self._joined(self._probability, gaps)
-        presence = np.nan_to_num(self.presence, nan=1.0)
-        return Blended(probability, presence, self.ran, self.skipped, edges, dropped, interpolated=len(gaps))
+                self.presence[:, slice_] = (1 - share) * a + share * b
+        return Blended(
+            self._joined(self._probability, gaps),
+            np.nan_to_num(self.presence, nan=1.0),
+            self.ran,
+            self.skipped,
+            self._joined(self._edges, gaps) if self._edges else None,
+            len(self.corners) - len(known) - len(gaps),
+            interpolated=len(gaps),
+        )
 
     def _first(self, number: int) -> int:
         return self.at(number)[1 + self._axis].start
@@ -143,28 +162,29 @@ class SliceRuns:
         numbers = range(self._first(number), self._last(number) + 1)
         return [(n, (n - before) / (behind - before)) for n in numbers]
 
-    def _joined(
-        self, runs: dict[int, list[Packed] | None] | dict[int, list[Packed]], gaps: dict[int, tuple[int, int]]
-    ) -> PackedProbability:
-        whole = PackedProbability(self.classes, self._plane, self._axis)
+    def _joined(self, runs: Mapping[int, Run], gaps: Mapping[int, tuple[int, int]]) -> PackedProbability:
+        """All runs in their order; 0 where nothing is known."""
+        whole = PackedProbability(self.classes, self._grid or self._plane, self._axis)
+        keep = np.zeros((self.classes, self._length), bool)
         for number in range(len(self.corners)):
-            planes = self._last(number) - self._first(number) + 1
+            slices = slice(self._first(number), self._last(number) + 1)
             packed = runs.get(number)
             if packed is None and number in gaps:
-                packed = pack_planes(self._between(runs, number, *gaps[number]))
+                packed = self._between(runs, number, *gaps[number])
+            keep[:, slices] = packed is not None
+            planes = slices.stop - slices.start
             if packed is None:
-                packed = pack_planes(np.zeros((1, planes, *self._plane), np.float32)) * self.classes
+                zeros = np.zeros((1, planes, *(self._grid or self._plane)), np.float32)
+                packed = pack_planes(zeros) * self.classes
             whole.append_packed(packed, planes)
-        return whole
+        return whole if self._enlarge is None else CoarsePlanes(whole, self._plane, self._enlarge, keep)
 
-    def _between(
-        self, runs: dict[int, list[Packed] | None] | dict[int, list[Packed]], number: int, low: int, high: int
-    ) -> np.ndarray:
-        """(N, planes, a, b) of a run that was not run."""
-        ends = []
-        for beside, place in ((low, -1), (high, 0)):
-            packed = runs.get(beside)
-            zeros = np.zeros((self.classes, *self._plane), np.float32)
-            ends.append(zeros if packed is None else unpack_planes(packed, self._plane)[:, place])
+    def _between(self, runs: Mapping[int, Run], number: int, low: int, high: int) -> Run:
+        """A run that was not run; None beside one that was skipped, as there is nothing to see."""
+        before, behind = runs.get(low), runs.get(high)
+        if before is None or behind is None:
+            return None
+        assert self._grid is not None
+        a, b = unpack_planes(before, self._grid)[:, -1], unpack_planes(behind, self._grid)[:, 0]
         shares = [np.float32(share) for _, share in self._shares(number, low, high)]
-        return np.stack([(1 - share) * ends[0] + share * ends[1] for share in shares], 1)
+        return pack_planes(np.stack([(1 - share) * a + share * b for share in shares], 1))

@@ -107,7 +107,7 @@ class ViewPass:
                 return self._nothing()
             try:
                 if self._runs is not None:
-                    return self._runs.run(self._predict, self._order(), self._skips)
+                    return self._runs.run(self._predict_planes, self._order(), self._skips)
                 return run_windows(
                     self._predict,
                     self.view,
@@ -222,13 +222,18 @@ class ViewPass:
         Args:
             at: where it lies.
         """
+        found = self._predict_planes(at)
+        thick = 1 + self.view.thick_axis
+        edges = None if found.edges is None else np.moveaxis(found.edges, 1, thick)
+        return np.moveaxis(found.probability, 1, thick), found.presence, edges
+
+    def _predict_planes(self, at: Slices) -> Decoded:
+        """One window's prediction, thick axis first."""
         self._n_run += 1
         found = self._predict_window(at)
         if self._ladder.progress is not None:
             self._ladder.report_progress(self)
-        thick = 1 + self.view.thick_axis
-        edges = None if found.edges is None else np.moveaxis(found.edges, 1, thick)
-        return np.moveaxis(found.probability, 1, thick), found.presence, edges
+        return found
 
     def _predict_window(self, at: Slices) -> Decoded:
         """A window's prediction, thick axis first; with complementary masks, merged from one for each

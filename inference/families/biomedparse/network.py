@@ -66,6 +66,12 @@ class EncodedSlices:
     """whether edges are asked for"""
 
 
+def enlarge(logits: np.ndarray, plane: tuple[int, int]) -> np.ndarray:
+    """Logits (n, a, b) float32 of masks or edges to probabilities of whole slices (n, h, w)."""
+    large = bicubic(logits, plane)
+    return sigmoid(large, out=large)
+
+
 class SliceNetwork:
     """Image and decoder graphs, the same for every stage; a ``contract.StageModel``."""
 
@@ -109,18 +115,14 @@ class SliceNetwork:
         """
         slices, count = len(encoded.numbers), len(prompts.sentences)
         at_once = 1 if self._fields.groups == SINGLE else max(1, self._fields.pairs // slices)
-        probability = np.empty((count, slices, *encoded.plane), np.float32)
-        edges = np.empty_like(probability) if encoded.edges else None
-        presence = np.empty((count, slices), np.float32)
-        for first in range(0, count, at_once):
-            rows = slice(first, min(count, first + at_once))
-            found = self._decoder(self._inputs(encoded, prompts.part(range(rows.start, rows.stop))))
-            presence[rows] = sigmoid(found["existence"])
-            for logits, into in ((found["mask"], probability), (found["edges"], edges)):
-                if into is not None:
-                    for row, of_prompt in zip(into[rows], logits, strict=True):
-                        sigmoid(bicubic(of_prompt, encoded.plane), out=row)
-        return Decoded(probability, presence, edges)
+        found = [
+            self._decoder(self._inputs(encoded, prompts.part(range(first, min(count, first + at_once)))))
+            for first in range(0, count, at_once)
+        ]
+        mask, edges, existence = (
+            np.concatenate([part[name] for part in found]) for name in ("mask", "edges", "existence")
+        )
+        return Decoded(mask, sigmoid(existence), edges if encoded.edges else None, enlarge)
 
     def _inputs(self, encoded: EncodedSlices, prompts: Words) -> dict[str, np.ndarray]:
         """Of the decoder graph."""
