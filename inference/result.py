@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vesal.inference.data.results import PromptResult
-from vesal.inference.geometry.resample import to_native
+from vesal.inference.stages.native_views import take_larger
 from vesal.inference.stages.segmentation import Segmentation, ViewProbability
 
 
@@ -70,8 +70,8 @@ class Result:
     def _on_grid(self, views: Sequence[ViewProbability]) -> np.ndarray:
         orientation = self._segmentation.orientation
         out = np.zeros(orientation.axes(self.labels.shape), np.float32)
-        for view in views:
-            _take_larger(out, view)
+        for values, view in views:
+            take_larger(out, values, view)
         return self._turned_back(out)
 
     def _turned_back(self, out: np.ndarray) -> np.ndarray:
@@ -116,16 +116,3 @@ class PromptResults(Sequence[PromptResult]):
     def __repr__(self) -> str:
         """As a list."""
         return repr(list(self))
-
-
-def _take_larger(out: np.ndarray, view_probability: ViewProbability) -> None:
-    """Maximum of ``out`` (D, H, W) float32 and a probability (d, h, w) on its view, in place."""
-    probability, view = view_probability
-    box = view.box
-    first = [max(0, round(a)) for a in box.start]
-    stop = [min(n, round(b)) for n, b in zip(out.shape, box.stop, strict=True)]
-    if any(b <= a for a, b in zip(first, stop, strict=True)):
-        return
-    at = tuple(slice(a, b) for a, b in zip(first, stop, strict=True))
-    (z, y, x), (d, h, w) = first, (b - a for a, b in zip(first, stop, strict=True))
-    np.maximum(out[at], to_native(probability, view, (z, y, x), (d, h, w)), out=out[at])

@@ -1,6 +1,7 @@
 """Filters on label maps and probabilities: pure functions on arrays, no model, no file."""
 
 from vesal.postprocess.components import Components, filter_class
+from vesal.postprocess.edges import Edges, cut_along_edges
 from vesal.postprocess.fill_holes import FillHoles, fill_holes
 from vesal.postprocess.instances import MAX_INSTANCES, Instances, split_instances
 from vesal.postprocess.merging import merge_classes
@@ -16,6 +17,7 @@ __all__ = [
     "MAX_INSTANCES",
     "RULES",
     "Components",
+    "Edges",
     "FillHoles",
     "Instances",
     "Presence",
@@ -24,6 +26,7 @@ __all__ = [
     "Slices",
     "Smooth",
     "Specks",
+    "cut_along_edges",
     "cut_round_objects",
     "fill_holes",
     "filter_class",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vesal.postprocess.components import Components
+from vesal.postprocess.edges import Edges
 from vesal.postprocess.fill_holes import FillHoles
 from vesal.postprocess.instances import Instances
 from vesal.postprocess.presence import Presence
@@ -22,5 +23,6 @@ RULES: dict[str, type[Rule]] = {
     "smooth": Smooth,
     "specks": Specks,
     "round_objects": RoundObjects,
+    "edges": Edges,
     "instances": Instances,
 }

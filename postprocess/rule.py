@@ -23,6 +23,8 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     needs_presence: ClassVar[bool] = False
     """Whether it needs a network that tells presence."""
+    needs_edges: ClassVar[bool] = False
+    """Whether it needs a network that tells the edges of objects."""
     one_object: ClassVar[bool] = False
     """Whether it takes each target for a single thing: not for a prompt that is run as left and right."""
 
@@ -61,6 +63,9 @@ class ClassPart:
     """(d, h, w) float, of the class that won each voxel"""
     class_id: int
     spacing_dhw_mm: SpacingMm
+    edges: Callable[[slice], np.ndarray] | None = None
+    """gives (planes, h, w) float32 0..1 of some planes: the probability that an object of the class ends
+    there; None where nothing is known of it"""
 
 
 class ClassRule(Rule, frozen=True):
@@ -90,7 +95,8 @@ class Cut:
     """A class cut into objects."""
 
     pieces: np.ndarray
-    """(d, h, w) uint32: 1..n, 0 where no object stays; each piece is 6-connected"""
+    """(d, h, w) uint32: 1..n, 0 where no object stays; pieces are 6-connected, if their rule does not say
+    otherwise"""
     sizes: np.ndarray
     """(n,) voxels of each"""
     left_whole: int = 0
@@ -100,8 +106,8 @@ class Cut:
 class CutRule(Rule, frozen=True):
     """Separates the objects of one class that touch, before objects are counted."""
 
-    concepts: tuple[str, ...] = ()
-    """The targets that it is for, as the vocabulary names them; no other one is cut."""
+    concepts: tuple[str, ...] | None = ()
+    """The targets that it is for, as the vocabulary names them; no other one is cut. Null: all."""
     kinds: tuple[str, ...] | None = None
     """Kinds of targets that it is for, as the vocabulary has them; null: all."""
 

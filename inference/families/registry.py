@@ -78,6 +78,8 @@ def check_profile(profile: Profile) -> Capabilities:
     for n, applied in enumerate(profile.postprocess):
         if applied.needs_presence and not can.presence:
             _refuse(profile, f"$.postprocess[{n}]", type(applied).__name__, "tells no presence")
+        if applied.needs_edges and not can.edges:
+            _refuse(profile, f"$.postprocess[{n}]", type(applied).__name__, "tells no edges")
     return can
 
 

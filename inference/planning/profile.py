@@ -206,7 +206,7 @@ def _rules(manifest: Manifest, path: Path) -> tuple[Rule, ...]:
         fields = {key: value for key, value in entry.items() if key != "rule"}
         rule = checked(fields, RULES[name], path, f"$.postprocess[{n}]")
         _check_kinds(getattr(rule, "kinds", None) or (), f"$.postprocess[{n}].kinds", path)
-        _check_concepts(getattr(rule, "concepts", ()), f"$.postprocess[{n}].concepts", path)
+        _check_concepts(getattr(rule, "concepts", None) or (), f"$.postprocess[{n}].concepts", path)
         found.append(rule)
     return tuple(found)
 

@@ -22,6 +22,7 @@ from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.classes import ClassMasks, written_labels
 from vesal.inference.stages.filters import filter_classes, filter_pass
 from vesal.inference.stages.grid_labels import ClassOnView
+from vesal.inference.stages.kept_edges import KeptEdges
 from vesal.inference.stages.label_map import LabelMap, Snapshot
 from vesal.inference.stages.objects import cut_into_objects, split_into_objects
 from vesal.inference.stages.outside import outside_of
@@ -94,7 +95,7 @@ class CaseRun:
         self.stages: list[StageReport] = []
         self.fallbacks: list[str] = []
         self.probabilities: dict[int, list[ViewProbability]] = {}
-        self.edges: dict[int, list[ViewProbability]] = {}
+        self.edges = KeptEdges.of(plan.rules, case.instance, keep_probabilities)
         self._located: list[StageResult] = []
         self._labels: np.ndarray | None = None
         self._late: list[str] = []
@@ -327,10 +328,9 @@ class CaseRun:
         grids: dict[tuple[View, float, LabelMaker | None], list[ClassOnView]] = {}
         rows: dict[tuple[View, float, LabelMaker | None], list[tuple[int, Latest]]] = {}
         for latest, query in results:
-            grid = unpadded(latest.view), latest.threshold, latest.maker
-            grids.setdefault(grid, []).append((query.class_id, partial(_own_probability, latest)))
-            rows.setdefault(grid, []).append((query.class_id, latest))
-            if final and self._keep_probabilities:
+            classes = grids.setdefault((unpadded(latest.view), latest.threshold, latest.maker), [])
+            classes.append((query.class_id, partial(_own_probability, latest)))
+            if final:
                 self._keep(latest, query)
         for (view, threshold, maker), classes in grids.items():
             if maker is not None and maker.by_slices:
@@ -339,11 +339,10 @@ class CaseRun:
                 self.result.add_classes(classes, view, threshold, maker)
 
     def _keep(self, latest: Latest, query: Query) -> None:
-        mine = without_padding(latest.probability, latest.view)
-        self.probabilities.setdefault(query.class_id, []).append(mine)
-        if latest.result.edges is not None:
-            edges = without_padding(latest.result.edges[latest.row], latest.view)
-            self.edges.setdefault(query.class_id, []).append(edges)
+        self.edges.add(latest, query.class_id)
+        if self._keep_probabilities:
+            mine = without_padding(latest.probability, latest.view)
+            self.probabilities.setdefault(query.class_id, []).append(mine)
 
     def _report(
         self, stage: str, result: StageResult, queries: Sequence[Query], targets: Sequence[str] = ()
@@ -384,7 +383,7 @@ class CaseRun:
             self.ladder.steps,
             self.fallbacks + steps,
             self.plan.of_prompts(self.probabilities),
-            edges=self.plan.of_prompts(self.edges),
+            edges=self.plan.of_prompts(self.edges.for_caller()),
             classes=ClassMasks(self.result.labels, self.plan.classes),
         )
 
@@ -396,7 +395,11 @@ class CaseRun:
         until = self.forecast.now() + left_s
         spacing = self.case.spacing_dhw_mm
         labels, whole = cut_into_objects(
-            self.result, self.plan.rules, spacing, lambda s: self.forecast.now() + s < until
+            self.result,
+            self.plan.rules,
+            spacing,
+            lambda s: self.forecast.now() + s < until,
+            self.edges.by_class,
         )
         if whole:
             self.ladder.omit_cuts(whole)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from vesal.inference.planning.plan import AppliedRule
 from vesal.inference.stages.label_map import LabelMap
+from vesal.inference.stages.native_views import OnView, planes_of
 from vesal.postprocess.instances import Instances
 from vesal.postprocess.rule import ClassPart, Cut, CutRule, MapRule, SpacingMm
 
@@ -20,6 +21,7 @@ def cut_into_objects(
     rules: Sequence[AppliedRule],
     spacing_dhw_mm: SpacingMm,
     affords: Callable[[float], bool],
+    edges: Mapping[int, Sequence[OnView]] | None = None,
 ) -> tuple[np.ndarray, int]:
     """One id per object; those that touch are separated in the classes whose targets a rule names.
 
@@ -28,6 +30,7 @@ def cut_into_objects(
         rules: of the plan; of several that cut a class the last one counts.
         spacing_dhw_mm: of the volume.
         affords: whether so many seconds may still be taken.
+        edges: class -> the edges of its objects, of each view that it was run on.
 
     Returns:
         (D, H, W) unsigned; and how many components were left as they are for want of time.
@@ -40,7 +43,8 @@ def cut_into_objects(
     values = result.labels.astype(np.uint32) if others else np.zeros(result.labels.shape, np.uint32)
     last, cuts = int(values.max(initial=0)), []
     for id_, at in boxes.items():
-        part = ClassPart(result.labels[at], result.probability[at], id_, spacing_dhw_mm)
+        told = planes_of(views, at) if edges and (views := edges.get(id_)) else None
+        part = ClassPart(result.labels[at], result.probability[at], id_, spacing_dhw_mm, told)
         cut: Cut = used[id_].cut(part, affords)
         cut.pieces[cut.pieces > 0] += np.uint32(last)
         np.copyto(values[at], cut.pieces, where=part.labels == id_)

@@ -16,6 +16,7 @@ from vesal.inference.planning.profile import Override, Profile, read_profile
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.planning.weights_folder import WEIGHTS
 from vesal.postprocess.components import Components
+from vesal.postprocess.edges import Edges
 from vesal.postprocess.presence import Presence
 
 RULE = StageRule(32**3, name="fine", role="refine", layout=Fit(32, degrees=False))
@@ -62,6 +63,10 @@ def test_what_a_family_can_do_is_told_without_reading_a_graph() -> None:
         (
             {"postprocess": (Components(), Presence(threshold=0.5))},
             "`$.postprocess[1]` is 'Presence', but the family query tells no presence",
+        ),
+        (
+            {"postprocess": (Edges(),)},
+            "`$.postprocess[0]` is 'Edges', but the family query tells no edges",
         ),
     ],
 )
