@@ -59,9 +59,10 @@ def resize(planes: np.ndarray, shape: tuple[int, int], zeros: Zeros = NO_ZEROS) 
         zeros: how many stand before and behind the pixels of each axis. They count like pixels, and take no
             memory where planes are uint8.
     """
-    if planes.dtype != np.uint8 or planes.shape[1:] == shape:
+    filled = tuple(n + sum(around) for n, around in zip(planes.shape[1:], zeros, strict=True))
+    if planes.dtype != np.uint8 or filled == shape:
         padded = np.pad(planes, ((0, 0), *zeros)) if zeros != NO_ZEROS else planes
-        return padded if padded.shape[1:] == shape else bicubic(padded, shape, antialias=False)
+        return padded if filled == shape else bicubic(padded, shape, antialias=False)
     out = np.empty((len(planes), *shape), np.uint8)
     for number, plane in enumerate(planes):  # one after the other: a plane stays in the processor's cache
         wide = _along(plane[None].astype(np.float32), shape[1], 2, zeros[1])
