@@ -107,7 +107,10 @@ class ViewPass:
                 return self._nothing()
             try:
                 if self._runs is not None:
-                    return self._runs.run(self._predict_planes, self._order(), self._skips)
+                    found = self._runs.run(self._predict_planes, self._order(), self._skips)
+                    if not found.interpolated and not found.dropped:
+                        self._ladder.take_back_fewer_slices()
+                    return found
                 return run_windows(
                     self._predict,
                     self.view,

@@ -97,6 +97,9 @@ class Rung:
     change: Mapping[str, Any] = field(default_factory=dict)
 
 
+FEWER_SLICES = Rung("every second slice first, those between while time lasts", {"every": 2})
+
+
 def rungs(stages: Sequence[PlannedStage]) -> Iterator[Rung]:
     """The whole ladder for a plan, first step first."""
     max_rounds = max((stage.rule.rounds for stage in stages), default=1)
@@ -106,7 +109,7 @@ def rungs(stages: Sequence[PlannedStage]) -> Iterator[Rung]:
     for overlap in (0.25, 0.0):
         yield Rung(f"overlap {overlap:g}", {"overlap": overlap})
     if any(stage.rule.thinned(2) is not stage.rule for stage in stages):
-        yield Rung("every second slice first, those between while time lasts", {"every": 2})
+        yield FEWER_SLICES
     yield Rung("fine stage only where the coarse stage was uncertain", {"fine": FineScope.UNCERTAIN})
     yield Rung("coarse only", {"fine": FineScope.NOWHERE})
     firsts = [stage.rule for stage in stages if stage.first]
@@ -189,6 +192,14 @@ class Ladder:
     def affords(self, estimates: Sequence[CostEstimate]) -> bool:
         """Whether there is time for work that was given up, without a step for any upcoming view."""
         return self.forecast.fits([*estimates, *self._costs(self.effort, None, False)])
+
+    def take_back_fewer_slices(self) -> None:
+        """There was time for all slices in the end: as if the step had not been taken."""
+        taken = [step for step in self.steps if step.step == FEWER_SLICES.step]
+        if taken and self.effort.every > 1:
+            self.steps.remove(taken[-1])
+            self.effort = replace(self.effort, every=1)
+            self._rungs.insert(0, FEWER_SLICES)
 
     def report_progress(self, current: Costed) -> None:
         """Call ``progress`` after a window of ``current``. Raises CancelledError where it returns False."""

@@ -20,7 +20,7 @@ from tests.samples.slice_weights import save_manifest
 WORDS = {"liver": 200, "spleen": 120, "left": 1, "kidney": 160, "in": 0, "ct": 0, "dark": 20}
 """Brightness that a word stands for."""
 FIRST, LAST = "<|startoftext|>", "<|endoftext|>"
-LAYERS, HEADS, QUERIES, SIDE = 3, 2, 16, 32
+LAYERS, HEADS, QUERIES, SIDE = 3, 2, 16, 64
 """Of the network."""
 
 
@@ -94,7 +94,7 @@ def _pool(size: int) -> dict[str, list[int]]:
 
 
 def write_decoder(path: Path, is_drawn: bool) -> None:
-    """mask = 30 - |slice - level|, level the sum of the words; the length of the group adds 0.01 a token.
+    """mask = 30 - min(|slice - level|, 60), level the sum of the words, and 0.01 a token of the group.
 
     The mean of all draws of a pair, 0.5 as a rule, is added, less 0.5.
     """
@@ -116,8 +116,9 @@ def write_decoder(path: Path, is_drawn: bool) -> None:
         helper.make_node("Reshape", ["levels", "column"], ["level"]),  # (P, 1, 1, 1)
         helper.make_node("Squeeze", ["mask_features", "one"], ["slices"]),  # (S, h, w)
         helper.make_node("Sub", ["slices", "level"], ["difference"]),
-        helper.make_node("Abs", ["difference"], ["distance"]),
-        helper.make_node("Sub", ["eight", "distance"], ["near"]),
+        helper.make_node("Abs", ["difference"], ["far"]),
+        helper.make_node("Min", ["far", "sixty"], ["distance"]),
+        helper.make_node("Sub", ["thirty", "distance"], ["near"]),
         helper.make_node("Add", ["near", "more"], ["longer"]),
     ]
     nodes += [
@@ -162,7 +163,8 @@ def write_decoder(path: Path, is_drawn: bool) -> None:
         "last": np.array([2, 3], np.int64),
         "column": np.array([-1, 1, 1, 1], np.int64),
         "hundredth": np.float32(0.01),
-        "eight": np.float32(30),
+        "thirty": np.float32(30),
+        "sixty": np.float32(60),
         "half": np.float32(0.5),
         "nothing": np.float32(0),
     }

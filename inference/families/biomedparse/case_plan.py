@@ -96,6 +96,7 @@ def _stage_rule(
         "window_voxels": layout.run * layout.side**2,
         "max_windows": runs,
         "max_windows_if_empty": 0,
+        "overlap": 0.0,
         "max_queries": ALL,
         "max_targets_per_view": ALL,
         "max_spacing_ratio": float(ALL),
