@@ -19,7 +19,7 @@ from vesal.inference.families.biomedparse.case_plan import plan_case
 from vesal.inference.families.biomedparse.fields import BOLTZMANN, BiomedParseFields
 from vesal.inference.families.biomedparse.fractal import side_multiple
 from vesal.inference.families.biomedparse.network import SliceNetwork, Words
-from vesal.inference.families.biomedparse.sentences import TOKENS, Sentences
+from vesal.inference.families.biomedparse.sentences import Sentences
 from vesal.inference.families.contract import Capabilities, Loader, RunGraph
 from vesal.inference.families.lazy_graph import LazyGraph
 from vesal.inference.planning.manifest import MANIFEST
@@ -39,11 +39,10 @@ class BiomedParseModel:
         text: RunGraph,
         sentences: Sentences,
         fields: BiomedParseFields,
-        profile: Profile,
     ) -> None:
-        """``text`` takes `input_ids` (P, 77) and gives `tokens` (P, 77, C)."""
+        """``text`` takes `input_ids` (P, L) and gives `tokens` (P, L, C)."""
         self._stage, self._text, self._sentences = stage, text, sentences
-        self._fields, self._profile = fields, profile
+        self._fields = fields
         self.capabilities = _capabilities(fields)
 
     @classmethod
@@ -67,7 +66,8 @@ class BiomedParseModel:
         )
         # Sentences are encoded once a case: fp32 costs nothing there.
         text = graph(fields.graphs.text, "fp32")
-        return cls(stage, text, Sentences(profile.file(fields.tokenizer)), fields, profile)
+        sentences = Sentences(profile.file(fields.tokenizer), fields.network.words)
+        return cls(stage, text, sentences, fields)
 
     def stage(self, name: str) -> SliceNetwork:
         """The one network, whatever the stage."""
@@ -83,7 +83,7 @@ class BiomedParseModel:
 
     def _length(self, text: str) -> tuple[int, int]:
         """Tokens of a sentence without marks, and how many of them are read at most."""
-        return len(self._sentences.pieces(text)), TOKENS - 2
+        return len(self._sentences.pieces(text)), self._sentences.places - 2
 
     def measure(self, image: np.ndarray) -> bytes:
         """What the draws hang on: a digest of the volume (D, H, W) and its shape."""

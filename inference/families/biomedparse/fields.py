@@ -39,9 +39,16 @@ class NetworkFacts(Struct, frozen=True, forbid_unknown_fields=True):
     """Of the decoder."""
     multiple: Count = 32
     """Sides of a slice are multiples of this."""
+    words: Annotated[int, Meta(ge=3)] = 77
+    """Places of the text encoder, both marks included."""
     precision: Literal["bf16", "fp32"] | None = None
     """To run it in; None leaves it to the runtime."""
     # What follows only people read.
+    channels: int | None = None
+    edge_queries: int | None = None
+    vocabulary: int | None = None
+    pixel_mean: float | None = None
+    pixel_std: float | None = None
     parameters: int | None = None
     stored: str | None = None
     why: str | None = None

@@ -1,7 +1,7 @@
 """Sentences to token ids, as CLIP's text encoder takes them.
 
 As released: lower-cased by the tokenizer's own file, cut into byte pairs between two marks, 77 tokens at
-most, filled up with the mark of the end.
+most of the published encoder, filled up with the mark of the end.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ import numpy as np
 
 from vesal.inference.data.errors import ProfileError
 
-TOKENS = 77
-"""That the text encoder has places for, both marks included."""
 FIRST, LAST = "<|startoftext|>", "<|endoftext|>"
 
 
 class Sentences:
     """The byte pairs of one ``tokenizer.json``; nothing is read before the first sentence."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, places: int) -> None:
+        """``places`` of the text encoder, both marks included."""
+        self._path, self.places = path, places
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -57,9 +56,9 @@ class Sentences:
         return list(self._tokenizer.encode(clean, add_special_tokens=False).ids)
 
     def ids(self, text: str) -> tuple[np.ndarray, int]:
-        """(77,) int64, and how many of them are the sentence with its marks; what is longer is cut."""
+        """(places,) int64, and how many of them are the sentence with its marks; what is longer is cut."""
         first, last = self._marks
-        found = [first, *self.pieces(text)[: TOKENS - 2], last]
-        row = np.full(TOKENS, last, np.int64)
+        found = [first, *self.pieces(text)[: self.places - 2], last]
+        row = np.full(self.places, last, np.int64)
         row[: len(found)] = found
         return row, len(found)
