@@ -1,5 +1,6 @@
 """Recorded runs of the public code of BiomedParse-V through the whole engine, with its reduced network."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from vesal.inference.families.registry import open_model  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
 from vesal.inference.runtime.choice import choose_runtime  # noqa: E402
 from vesal.inference.stages.segmentation import Segmentation  # noqa: E402
-from vesal.networks.biomedparse_v import BiomedParseV, biomedparse_sizes_of  # noqa: E402
+from vesal.networks.biomedparse_v import BiomedParseV, biomedparse_sizes_of, pad_tokens  # noqa: E402
 from vesal.weights.convert.biomedparse_graphs import biomedparse_graphs  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
@@ -37,14 +38,20 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The recorded network as a folder of weights."""
-    folder = tmp_path_factory.mktemp("recorded")
+def network(shared: Path) -> BiomedParseV:
+    """The recorded network."""
     tensors = read_weights(shared, "")
     network = BiomedParseV(biomedparse_sizes_of(shapes_of(tensors), heads=4))
     network.load_state_dict(tensors)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def folder(network: BiomedParseV, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recorded network as a folder of weights."""
+    folder = tmp_path_factory.mktemp("recorded")
     names = []
-    for name, graph in biomedparse_graphs(network.eval(), folder / "trace.onnx").items():
+    for name, graph in biomedparse_graphs(network, folder / "trace.onnx").items():
         onnx.save(graph, str(folder / f"{name}.onnx"))
         names.append(f"{name}.onnx")
     write_tokenizer(folder / "tokenizer.json")
@@ -75,8 +82,9 @@ class Recorder:
     before it was made into labels.
     """
 
-    def __init__(self, stored: Arrays, case: str) -> None:
-        self.stored, self.case = stored, case
+    def __init__(self, mask_shift: np.ndarray, existence_shift: np.ndarray) -> None:
+        """What is taken off the masks, (P,), and added to existence, (P, S)."""
+        self._mask_shift, self._existence_shift = mask_shift, existence_shift
         self.masks: list[np.ndarray] = []
         self.existence: list[np.ndarray] = []
         self._runtime = choose_runtime("onnxruntime", 2)
@@ -91,10 +99,8 @@ class Recorder:
         for column in range(at.stop - at.start):
             self.masks.append(found["mask"][:, column])
             self.existence.append(found["existence"][:, column])
-        stored, case = self.stored, self.case
-        more = (stored[f"{case}_existence_shifted"] - stored[f"{case}_existence"])[:, at]
-        shift = stored[f"{case}_pg_shift"][:, None, None, None]
-        return found | {"mask": found["mask"] - shift, "existence": found["existence"] + more}
+        mask = found["mask"] - self._mask_shift[:, None, None, None]
+        return found | {"mask": mask, "existence": found["existence"] + self._existence_shift[:, at]}
 
 
 @pytest.fixture(params=["a", "b"])
@@ -113,16 +119,17 @@ def text_of(id_: int) -> str:
     return f"target {id_} in CT"
 
 
-def run(folder: Path, stored: Arrays, case: str) -> tuple[Recorder, Segmentation]:
-    """A recorded case through the engine."""
-    profile, runtime = read_profile(folder), Recorder(stored, case)
+def run(folder: Path, runtime: Recorder, image: np.ndarray, ids: Sequence[int]) -> Segmentation:
+    """A case through the engine."""
+    profile = read_profile(folder)
     engine = Engine(profile, FAKE_RUNTIME, open_model(profile, runtime))
-    prompts = [make_prompt(int(id_), None, text=text_of(id_)) for id_ in stored[f"{case}_ids"]]
-    return runtime, segment(engine, stored[f"{case}_imgs"], prompts)
+    return segment(engine, image, [make_prompt(int(id_), None, text=text_of(id_)) for id_ in ids])
 
 
 def test_logits_and_labels_of_whole_runs(folder: Path, stored: Arrays, case: str) -> None:
-    recorder, result = run(folder, stored, case)
+    shifted = stored[f"{case}_existence_shifted"] - stored[f"{case}_existence"]
+    recorder = Recorder(stored[f"{case}_pg_shift"], shifted)
+    result = run(folder, recorder, stored[f"{case}_imgs"], stored[f"{case}_ids"])
     for ours, recorded in (
         (np.stack(recorder.masks, 1), stored[f"{case}_pred_gmasks"]),
         (np.stack(recorder.existence, 1), stored[f"{case}_existence"]),
@@ -132,3 +139,86 @@ def test_logits_and_labels_of_whole_runs(folder: Path, stored: Arrays, case: str
     wanted = stored[f"{case}_seg"]
     assert wanted.any(), "an empty map would agree with anything"
     assert np.array_equal(result.labels, wanted)
+
+
+class Released:
+    """The steps around the network as released, in torch, for volumes that were not recorded."""
+
+    def __init__(
+        self, image: np.ndarray, axis: int, network: BiomedParseV, ids: np.ndarray, mask: np.ndarray
+    ):
+        """Raw masks (P, S, 128, 128) and existence (P, S) of an image (D, H, W), sliced along an axis."""
+        self.axis, (h, w) = axis, np.delete(image.shape, axis)
+        self.size = max(h, w)
+        self.first = (self.size - h) // 2, (self.size - w) // 2
+        self.plane = int(h), int(w)
+        slices = np.moveaxis(image, axis, 0)
+        square = np.zeros((len(slices), self.size, self.size), np.uint8)
+        self._own(square)[...] = slices
+        resized = torch.nn.functional.interpolate(torch.from_numpy(square)[None], (512, 512), mode="bicubic")[
+            0
+        ]
+        at = np.pad(np.arange(len(slices)), 1, mode="reflect") if len(slices) > 1 else np.zeros(3, int)
+        packed = torch.stack([resized, resized[at[:-2]], resized[at[2:]]], 1).float()
+        tokens = pad_tokens(network.encode_text(torch.from_numpy(ids)), torch.from_numpy(mask.sum(1)))
+        with torch.no_grad():
+            found = [network(slice_[None], tokens) for slice_ in packed]
+        self.masks = torch.cat([one.masks for one in found]).transpose(0, 1)
+        self.existence = torch.cat([one.existence for one in found]).T
+
+    def _own(self, square: np.ndarray) -> np.ndarray:
+        (top, left), (h, w) = self.first, self.plane
+        return square[..., top : top + h, left : left + w]
+
+    def labels(self, mask_shift: np.ndarray, existence_shift: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+        """Overlap and existence, merging, and the way back to the volume."""
+        masks = self.masks - torch.from_numpy(mask_shift)[:, None, None, None]
+        large = torch.nn.functional.interpolate(masks, (512, 512), mode="bicubic", antialias=True).sigmoid()
+        present = (self.existence + torch.from_numpy(existence_shift)).sigmoid()
+        for s in range(large.shape[1]):
+            kept: list[int] = []
+            for p in torch.argsort(-present[:, s], stable=True).tolist():
+                mine = large[p, s] > 0.5
+                others = [large[q, s] > 0.5 for q in kept]
+                enough = present[p, s] > 0.5 if len(large) == 1 else present[p, s] >= 0.5 and bool(mine.any())
+                if enough and all((mine & o).sum() <= 0.5 * (mine | o).sum() for o in others):
+                    kept.append(p)
+            large[[p for p in range(len(large)) if p not in kept], s] = 0
+        best = torch.cat([torch.full_like(large[:1], 0.5), large]).argmax(0)
+        labels = torch.tensor([0, *ids])[best]
+        back = torch.nn.functional.interpolate(labels[None].float(), (self.size, self.size))[0].numpy()
+        return np.moveaxis(self._own(back), 0, self.axis).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "rows"), [((20, 3, 17), 1, [0]), ((9, 31, 2), 2, [0, 1, 2]), ((1, 600, 520), 0, [1, 2])]
+)
+def test_other_volumes_give_what_the_released_steps_give(
+    shape: tuple[int, int, int],
+    axis: int,
+    rows: list[int],
+    folder: Path,
+    network: BiomedParseV,
+    stored: Arrays,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Slices along each axis, one and several prompts, planes smaller and larger than the network's."""
+    torch.manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 1, 4, 4, 4), shape, mode="trilinear")[0, 0]
+    image = (smooth * 255).byte().numpy()
+    ids, mask, numbers = stored["a_input_ids"][rows], stored["a_attention_mask"][rows], [5, 2, 9][: len(rows)]
+    places = {text_of(number): n for n, number in enumerate(numbers)}
+    monkeypatch.setattr(
+        Sentences, "ids", lambda self, text: (ids[places[text]], int(mask[places[text]].sum()))
+    )
+    released = Released(image, axis, network, ids, mask)
+    shifts = np.quantile(released.masks.numpy(), 0.7, (1, 2, 3)).astype(np.float32)
+    wanted_existence = np.where(np.arange(shape[axis]) % 3 == 1, -9, 2) + np.arange(len(rows))[:, None]
+    more = wanted_existence.astype(np.float32) - released.existence.numpy()
+    recorder = Recorder(shifts, more)
+    found = run(folder, recorder, image, numbers).labels
+    theirs = released.masks.numpy()
+    assert np.abs(np.stack(recorder.masks, 1) - theirs).max() <= TOLERANCE * np.ptp(theirs)
+    wanted = released.labels(shifts, more, numbers)
+    assert set(np.unique(wanted)) > {0}
+    assert (found != wanted).mean() < 1e-4, "but for logits of 0 to the last bit"
