@@ -16,16 +16,17 @@ from torch import Tensor, nn
 
 from vesal.networks.boltzformer import (
     BOLTZ_LARGE,
+    LEVELS,
     BoltzFormer,
     BoltzSizes,
     Decoded,
     ImageMemory,
     Masking,
     boltz_sizes_of,
-    mask_logits,
 )
 from vesal.networks.clip_text import CLIP_BASE, ClipSizes, ClipText, clip_sizes_of
 from vesal.networks.focalnet import FOCAL_LARGE, FocalNet, FocalSizes, focal_sizes_of
+from vesal.networks.last_convolution import can_stride
 from vesal.networks.output_convolutions import output_parts, refine_masks
 from vesal.networks.pixel_decoder import PIXEL_LARGE, PixelDecoder, PixelSizes, pixel_sizes_of
 
@@ -129,12 +130,17 @@ class BiomedParseV(nn.Module):
             masking: what queries do not see, of S * P slices of one prompt; see ``BoltzFormer.forward``.
         """
         mask_features, levels = self.features(image)
-        return self._refined(image, mask_features, self.predictor(levels, mask_features, tokens, masking))
+        memory = ImageMemory([], [], [], mask_features)
+        return self._refined(image, memory, self.predictor(levels, mask_features, tokens, masking))
 
     def encode(self, image: Tensor) -> ImageMemory:
         """Image (S, 3, H, W), grey levels 0..255, to what all prompts share."""
-        mask_features, levels = self.features(image)
-        return self.predictor.encode(levels, mask_features)
+        results = self.pixel_decoder.pyramid(self.backbone(self.normalised(image)))
+        levels, finest, last = results[:LEVELS], results[-1], self.pixel_decoder.mask_features
+        for number, level in enumerate(levels):
+            if not can_stride(finest, level.shape[2:], 2 << (LEVELS - 1 - number)):
+                return self.predictor.encode(levels, last(finest))
+        return self.predictor.encode(levels, finest, last=last)
 
     def decode(
         self, memory: ImageMemory, tokens: Tensor, masking: Masking | None = None, image: Tensor | None = None
@@ -147,16 +153,14 @@ class BiomedParseV(nn.Module):
             masking: see ``boltzformer.Masking``.
             image: (S, 3, H, W); only convolutions on the masks want it.
         """
-        return self._refined(
-            image, memory.mask_features, self.predictor.decode_shared(memory, tokens, masking)
-        )
+        return self._refined(image, memory, self.predictor.decode_shared(memory, tokens, masking))
 
-    def _refined(self, image: Tensor | None, mask_features: Tensor, found: Decoded) -> Decoded:
+    def _refined(self, image: Tensor | None, memory: ImageMemory, found: Decoded) -> Decoded:
         """The result with the convolutions on its masks (S, P, H, W), where the network has them."""
         if not self.sizes.output_width or image is None:
             return found
         slices, prompts, queries = found.embedded.shape[:3]
-        masks = mask_logits(found.embedded.flatten(1, 2), mask_features)
+        masks = memory.whole_logits(found.embedded.flatten(1, 2))
         seen = self.normalised(image).repeat_interleave(prompts, 0)
         refined = refine_masks(self, seen, masks.reshape(-1, queries, *masks.shape[2:]))
         return replace(found, masks=refined[:, 0].unflatten(0, (slices, prompts)))

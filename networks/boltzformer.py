@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vesal.networks.boltzmann import masked_chance, reset_rows
+from vesal.networks.last_convolution import composed_logits, resized_convolution
 from vesal.networks.masked_attention import KEY, QUERY, VALUE, MaskedAttention
 from vesal.networks.sat import count_names
 from vesal.networks.sine_positions import sine_positions
@@ -118,6 +119,8 @@ class ImageMemory:
     """Mask features at the size of each level: (S, C, h, w)."""
     mask_features: Tensor
     """(S, C, H, W)."""
+    last: nn.Conv2d | None = None
+    """What ``mask_features`` have still to go through, see ``last_convolution``."""
     is_resized_late: bool = False
     """Whether masks of a level are made at the size of ``mask_features`` and then resized, as released;
     resizing the features comes to the same."""
@@ -127,8 +130,14 @@ class ImageMemory:
         features = self.features[level]
         if not self.is_resized_late:
             return embedded @ features.flatten(2)
-        whole = mask_logits(embedded, self.mask_features)
+        whole = self.whole_logits(embedded)
         return resize_features(whole, features.shape[2:]).flatten(2)
+
+    def whole_logits(self, embedded: Tensor) -> Tensor:
+        """Mask embeddings (S, N, C) -> mask logits (S, N, H, W)."""
+        if self.last is not None:
+            return composed_logits(self.last, embedded, self.mask_features)
+        return mask_logits(embedded, self.mask_features)
 
 
 @dataclass(frozen=True)
@@ -196,9 +205,21 @@ class BoltzFormer(nn.Module):
         return self.decode(memory, words.flatten(0, 1), masking)
 
     def encode(
-        self, levels: Sequence[Tensor], mask_features: Tensor, is_resized_late: bool = False
+        self,
+        levels: Sequence[Tensor],
+        mask_features: Tensor,
+        is_resized_late: bool = False,
+        last: nn.Conv2d | None = None,
     ) -> ImageMemory:
-        """levels (S, C, h, w), coarsest first, mask features (S, C, H, W) -> what all prompts share."""
+        """What all prompts share.
+
+        Args:
+            levels: (S, C, h, w) of each level, coarsest first.
+            mask_features: (S, C, H, W).
+            is_resized_late: see ``ImageMemory``.
+            last: a convolution that ``mask_features`` have still to go through; sides of levels are an
+                eighth, a fourth and a half of H and W.
+        """
         sources = [
             level.flatten(2).transpose(1, 2) + self.level_embed.weight[number]
             for number, level in enumerate(levels)
@@ -212,10 +233,15 @@ class BoltzFormer(nn.Module):
             [attention.project(KEY, placed[i % LEVELS]) for i, attention in enumerate(attentions)],
             [attention.project(VALUE, sources[i % LEVELS]) for i, attention in enumerate(attentions)],
             [
-                level if is_resized_late else resize_features(mask_features, level.shape[2:])
-                for level in levels
+                level
+                if is_resized_late
+                else resize_features(mask_features, level.shape[2:])
+                if last is None
+                else resized_convolution(last, mask_features, 2 << (LEVELS - 1 - number))
+                for number, level in enumerate(levels)
             ],
             mask_features,
+            last,
             is_resized_late,
         )
 
@@ -242,7 +268,7 @@ class BoltzFormer(nn.Module):
             verdict = self._discriminate(number, verdict, x, x + positions)
             queries, words = self.transformer_ffn_layers[number](x[:, :count]), x[:, count:]
         embedded = self._mask_embeddings(queries)
-        masks = self._mean_masks(embedded.reshape(slices, -1, count, width), memory.mask_features)
+        masks = self._mean_masks(embedded.reshape(slices, -1, count, width), memory)
         return Decoded(
             *masks,
             self.classifier(verdict[:, 0]).reshape(slices, -1),
@@ -254,13 +280,16 @@ class BoltzFormer(nn.Module):
         embedded: Tensor = self.mask_embed(self.decoder_norm(queries))
         return embedded
 
-    def _mean_masks(self, embedded: Tensor, mask_features: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _mean_masks(self, embedded: Tensor, memory: ImageMemory) -> tuple[Tensor, Tensor | None]:
         """Masks and edges (S, P, H, W) of embeddings (S, P, Q, C): the mean of masks is that of the means."""
         split = self.sizes.queries - self.sizes.edge_queries
-        masks = mask_logits(embedded[:, :, :split].mean(2), mask_features)
         if not self.sizes.edge_queries:
-            return masks, None
-        return masks, mask_logits(embedded[:, :, split:].mean(2), mask_features)
+            return memory.whole_logits(embedded.mean(2)), None
+        means = torch.stack([embedded[:, :, :split].mean(2), embedded[:, :, split:].mean(2)], 1)
+        both = memory.whole_logits(means.flatten(1, 2))
+        slices, _, height, width = both.shape
+        both = both.reshape(slices, 2, -1, height, width)
+        return both[:, 0], both[:, 1]
 
     def _discriminate(self, number: int, verdict: Tensor, x: Tensor, placed: Tensor) -> Tensor:
         """One layer of the discriminator: verdict (B, 1, C), queries and words x (B, T, C) -> (B, 1, C)."""

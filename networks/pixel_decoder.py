@@ -117,13 +117,18 @@ class PixelDecoder(nn.Module):
             mask features (B, masks, h, w) of the finest resolution, and the ``N_SCALES`` coarsest results
             (B, width, h, w), coarsest first.
         """
+        results = self.pyramid(features)
+        return self.mask_features(results[-1]), results[:N_SCALES]
+
+    def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Features (B, C, h, w), finest first -> results (B, width, h, w), coarsest first."""
         y = self.transformer(self.input_proj(features[-1]))
         results = [functional.relu(getattr(self, f"layer_{len(features)}")(y))]
         for number in range(len(features) - 1, 0, -1):
             lateral = getattr(self, f"adapter_{number}")(features[number - 1])
             y = lateral + functional.interpolate(results[-1], lateral.shape[2:], mode="nearest")
             results.append(functional.relu(getattr(self, f"layer_{number}")(y)))
-        return self.mask_features(results[-1]), results[:N_SCALES]
+        return results
 
 
 def pixel_sizes_of(shapes: Mapping[str, tuple[int, ...]], heads: int) -> PixelSizes:

@@ -243,3 +243,15 @@ def test_a_network_with_convolutions_on_its_masks(form: str) -> None:
     other = network(image, words)
     assert torch.allclose(found.masks, other.masks, atol=1e-4)
     assert other.masks.std() > 0
+
+
+@pytest.mark.parametrize("sides", [(64, 96), (68, 64), (100, 60)])
+@torch.no_grad()
+def test_both_forms_agree_at_any_size(sides: tuple[int, int]) -> None:
+    """Sides that are no multiples of the coarsest stride included."""
+    network, image, words = made(0), torch.rand(2, 3, *sides) * 255, torch.randn(5, 3, 32)
+    plain, shared = network(image, words), network.decode(network.encode(image), words)
+    for name in ("masks", "edges", "existence"):
+        ours, theirs = getattr(shared, name), getattr(plain, name)
+        assert torch.allclose(ours, theirs, atol=1e-4), name
+    assert plain.masks.std() > 0

@@ -63,6 +63,7 @@ class DecoderGraph(nn.Module):
     def __init__(self, network: BiomedParseV, is_sampled: bool) -> None:
         super().__init__()
         self.decoder: BoltzFormer = network.predictor
+        self.last = network.pixel_decoder.mask_features
         memory = [name for name in memory_names(network) if is_sampled or not name.startswith("features_")]
         draws = [f"draws_{layer}" for layer in range(network.sizes.decoder.layers)] if is_sampled else []
         self.inputs = (*memory, "tokens", *draws)
@@ -83,7 +84,7 @@ class DecoderGraph(nn.Module):
         def of(kind: str) -> list[Tensor]:
             return [tensor for name, tensor in named.items() if name.startswith(f"{kind}_")]
 
-        memory = ImageMemory(of("key"), of("value"), of("features"), named["mask_features"])
+        memory = ImageMemory(of("key"), of("value"), of("features"), named["finest"], self.last)
         draws = [one.permute(1, 2, 0, 3, 4).flatten(2, 3) for one in of("draws")]
         masking = sampled_by(draws) if draws else None
         found = self.decoder.decode_shared(memory, named["tokens"], masking)
@@ -91,13 +92,15 @@ class DecoderGraph(nn.Module):
 
 
 def memory_names(network: BiomedParseV) -> tuple[str, ...]:
-    """Outputs of the image graph: keys and values of each layer, mask features of each level and whole."""
+    """Outputs of the image graph: keys and values of each layer, mask features of each level, and the finest
+    features, which the decoder's masks bring through the last convolution.
+    """
     layers = range(network.sizes.decoder.layers)
     return (
         *(f"key_{layer}" for layer in layers),
         *(f"value_{layer}" for layer in layers),
         *(f"features_{level}" for level in range(LEVELS)),
-        "mask_features",
+        "finest",
     )
 
 
@@ -112,7 +115,7 @@ def free_axes(name: str) -> Axes:
         return {0: "prompts", 1: "slices", 4: f"tokens_{int(number) % LEVELS}"}
     return {
         "image": {0: "slices", 2: "image_height", 3: "image_width"},
-        "mask_features": {0: "slices", 2: "height", 3: "width"},
+        "finest": {0: "slices", 2: "height", 3: "width"},
         "input_ids": {0: "prompts", 1: "words"},
         "tokens": {0: "words", 1: "prompts"},
         "mask": {0: "prompts", 1: "slices", 2: "height", 3: "width"},
