@@ -13,15 +13,16 @@ from vesal.inference.data.prompt import Prompt, Query
 from vesal.inference.data.results import StageReport
 from vesal.inference.data.terms import LOCATE
 from vesal.inference.families.contract import Family, UserInput
-from vesal.inference.geometry.tilings import unpadded, without_padding
+from vesal.inference.geometry.tilings import unpadded
 from vesal.inference.geometry.views import View
 from vesal.inference.output.logs import bar, log_stage
 from vesal.inference.planning.plan import Batch, Plan
-from vesal.inference.planning.rules import LabelMaker, StageRule
+from vesal.inference.planning.rules import StageRule
 from vesal.inference.runtime.machine import peak_mb
+from vesal.inference.stages.add_results import add_results
 from vesal.inference.stages.classes import ClassMasks, written_labels
 from vesal.inference.stages.filters import filter_classes, filter_pass
-from vesal.inference.stages.grid_labels import ClassOnView
+from vesal.inference.stages.kept_class import KeptClass
 from vesal.inference.stages.kept_edges import KeptEdges
 from vesal.inference.stages.label_map import LabelMap, Snapshot
 from vesal.inference.stages.objects import cut_into_objects, split_into_objects
@@ -31,7 +32,6 @@ from vesal.inference.stages.planned import encode_prompts, planned_stages
 from vesal.inference.stages.prompt_results import prompt_results, stage_report
 from vesal.inference.stages.regions import find_regions
 from vesal.inference.stages.segmentation import Progress, Save, Segmentation, ViewProbability
-from vesal.inference.stages.slice_labels import add_by_slices
 from vesal.inference.stages.spatial_prompt import MaskPrompt, StageMask
 from vesal.inference.stages.stage_result import Latest, StageResult
 from vesal.inference.stages.user_prompts import box_around, on_views
@@ -325,18 +325,10 @@ class CaseRun:
 
     def _add(self, results: Sequence[tuple[Latest, Query]], final: bool = False) -> None:
         """Let results win voxels of the label map, those on one grid together."""
-        grids: dict[tuple[View, float, LabelMaker | None], list[ClassOnView]] = {}
-        rows: dict[tuple[View, float, LabelMaker | None], list[tuple[int, Latest]]] = {}
-        for latest, query in results:
-            classes = grids.setdefault((unpadded(latest.view), latest.threshold, latest.maker), [])
-            classes.append((query.class_id, partial(_own_probability, latest)))
-            if final:
+        add_results(self.result, [(query.class_id, latest) for latest, query in results])
+        if final:
+            for latest, query in results:
                 self._keep(latest, query)
-        for (view, threshold, maker), classes in grids.items():
-            if maker is not None and maker.by_slices:
-                add_by_slices(self.result, rows[view, threshold, maker], view, threshold, maker)
-            else:
-                self.result.add_classes(classes, view, threshold, maker)
 
     def _keep(self, latest: Latest, query: Query) -> None:
         self.edges.add(latest, query.class_id)
@@ -404,8 +396,3 @@ class CaseRun:
         if whole:
             self.ladder.omit_cuts(whole)
         return labels
-
-
-def _own_probability(latest: Latest) -> np.ndarray:
-    """(d, h, w) float32 without what its sampling appended."""
-    return without_padding(latest.probability, latest.view)[0]

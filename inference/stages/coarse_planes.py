@@ -33,7 +33,7 @@ class CoarsePlanes(PackedProbability):
         return CoarsePlanes(self._told, self._plane, self._enlarge, self._keep.copy())
 
     def empty_planes(self, row: int, keep: np.ndarray) -> None:
-        """See ``PackedProbability.empty_planes``; nothing is unpacked."""
+        """See ``PackedProbability.empty_planes``, ``keep`` (n,) bool; nothing is unpacked."""
         self._band = None
         self._keep[row] &= keep
 

@@ -28,7 +28,9 @@ class NearestLabels:
     def native_labels(
         self, classes: Iterable[tuple[int, np.ndarray]], view: View, threshold: float
     ) -> NativeLabels:
-        """See ``planning.rules.LabelMaker``; the view is one of ``geometry.square_slices``."""
+        """Labels of classes (d, h, w) float32 on a view of ``geometry.square_slices``, as for every
+        ``planning.rules.LabelMaker``.
+        """
         labels, highest = labels_on_view(classes, view.shape, threshold, sums=False)
         corner = []
         for axis, (start, step, side) in enumerate(zip(view.start, view.step, view.shape, strict=True)):

@@ -105,7 +105,7 @@ class SliceNetwork:
     def decode(
         self, encoded: EncodedSlices, prompts: Words, spatial: np.ndarray | None, user: UserInput | None
     ) -> Decoded:
-        """Probability, presence and edges of some prompts on encoded slices.
+        """Masks, presence and edges of some prompts on encoded slices, masks (N, S, h / 4, w / 4) logits.
 
         Args:
             encoded: S slices.

@@ -1,13 +1,15 @@
-"""Labels of a view that are made slice by slice (``planning.rules.LabelMaker.by_slices``)."""
+"""Results of a stage are laid over the label map: those on one grid together."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from vesal.inference.geometry.tilings import unpadded, without_padding
 from vesal.inference.geometry.views import View, triple
 from vesal.inference.planning.rules import LabelMaker
 from vesal.inference.stages.label_map import LabelMap
@@ -17,14 +19,36 @@ SLAB_VOXELS = 1 << 22
 """Of all classes together: 16 MB of float32 are unpacked at a time, one slice at least."""
 
 
-def add_by_slices(
+Classes = list[tuple[int, Latest]]
+"""Ids, each with its result."""
+
+
+def add_results(labels: LabelMap, results: Classes) -> None:
+    """Let results win voxels of a label map, which is changed in place."""
+    grids: dict[tuple[View, float, LabelMaker | None], Classes] = {}
+    for id_, latest in results:
+        grids.setdefault((unpadded(latest.view), latest.threshold, latest.maker), []).append((id_, latest))
+    for (view, threshold, maker), classes in grids.items():
+        if maker is not None and maker.by_slices:
+            _add_by_slices(labels, classes, view, threshold, maker)
+        else:
+            read = [(id_, partial(_own_probability, latest)) for id_, latest in classes]
+            labels.add_classes(read, view, threshold, maker)
+
+
+def _own_probability(latest: Latest) -> np.ndarray:
+    """(d, h, w) float32 without what its sampling appended."""
+    return without_padding(latest.probability, latest.view)[0]
+
+
+def _add_by_slices(
     labels: LabelMap,
     classes: Sequence[tuple[int, Latest]],
     view: View,
     threshold: float,
     maker: LabelMaker,
 ) -> None:
-    """Lay the labels of one view over a map, some slices at a time.
+    """Lay the labels of one view over a map, some slices at a time (``LabelMaker.by_slices``).
 
     Args:
         labels: of the case; changed in place.
