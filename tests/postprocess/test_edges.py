@@ -178,6 +178,17 @@ def test_edges_are_read_some_planes_at_a_time(monkeypatch: pytest.MonkeyPatch) -
     assert asked == [slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 7)]
 
 
+def test_of_300_objects_the_255_largest_get_an_id() -> None:
+    """One row without a gap: 45 objects of two voxels, then 255 of three."""
+    text = "#|" * 45 + "##|" * 255
+    signs = np.array([[list(text)]])
+    found = cut(np.ones(signs.shape, bool), (signs == "|").astype(np.float32))
+    assert len(found.sizes) == 300
+    ids = Instances().number(found.pieces, found.sizes)
+    assert ids.dtype == np.uint8 and ids.max() == 255
+    assert not ids[0, 0, :90].any() and ids[0, 0, 90:].all()
+
+
 def test_a_flat_mask_is_refused() -> None:
     with pytest.raises(ArrayShapeError, match="wanted 3 axes"):
         cut_along_edges(np.ones((2, 2), bool), None, MM, Edges())
