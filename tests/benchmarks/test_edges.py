@@ -1,7 +1,5 @@
 """The table of the rule `edges` is made of masks whose objects are known."""
 
-import sys
-
 import pytest
 
 pytest.importorskip("torch", reason="tables are made by training's measurement")
@@ -9,7 +7,6 @@ pytest.importorskip("torch", reason="tables are made by training's measurement")
 from benchmarks import edges  # noqa: E402
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_a_small_table(capsys: pytest.CaptureFixture[str]) -> None:
     """64 x 80 x 80: cells end after 64 voxels, so 2 x 2 x 2 of them touch; the others are one object."""
     assert edges.main(["--shape", "64", "80", "80", "--times", "1"]) == 0
