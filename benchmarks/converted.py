@@ -1,8 +1,9 @@
 """Converted graphs against the networks that they were made of: `python -m benchmarks.converted [--write]`.
 
 One table a profile, with the same columns for all; `--write` puts it into `weights/<profile>/README.md`. The
-networks of Medal S and SAT are the reduced ones of the fixtures, whose logits the published code recorded
-(`tests/networks` holds our torch modules to them); that of nano is rebuilt from its shipped graphs.
+networks of Medal S, SAT and BiomedParse-V are the reduced ones of the fixtures, whose logits the published
+code recorded (`tests/networks` holds our torch modules to them); that of nano is rebuilt from its shipped
+graphs.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.machine import available_threads, processor
 from vesal.inference.runtime.onnx import OnnxRuntime
 
-PROFILES = ("nano", "medal-s", "sat")
+PROFILES = ("nano", "medal-s", "sat", "biomedparse-v")
 COLUMNS = (
     "network",
     "largest logit difference, fp32",
@@ -62,12 +63,13 @@ def main() -> int:
 
 def table(profile: str, shared: Path, threads: int) -> str:
     """The table of one profile, and what it was measured with."""
-    from benchmarks.converted_network import WINDOW_DHW, subjects
+    from benchmarks.converted_network import subjects
 
     # The engine's choice on a CPU, in bf16 where the processor has it.
     runtime = choose_runtime("openvino", threads)
     rows = []
-    for number, subject in enumerate(subjects(profile, shared)):
+    compared = subjects(profile, shared)
+    for number, subject in enumerate(compared):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             steps = subject.write(folder)
@@ -75,12 +77,11 @@ def table(profile: str, shared: Path, threads: int) -> str:
             costs = ratios(profile, number, steps, folder, shared, threads)
             rows.append((subject.what, *agreements(subject, steps, runtime), *costs, versions()))
     lines = [COLUMNS, tuple("---" for _ in COLUMNS), *rows]
-    window = " x ".join(map(str, WINDOW_DHW))
     return "\n".join(
         [
             *("| " + " | ".join(cells) + " |" for cells in lines),
             "",
-            f"Measured with `python -m benchmarks.converted {profile}`: a window of {window} (D,H,W), "
+            f"Measured with `python -m benchmarks.converted {profile}`: {compared[0].window}, "
             f"{threads} threads, {processor().name}.",
             "",
         ]

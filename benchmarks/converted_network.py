@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from benchmarks.converted_steps import Inputs, Step, fp16_of
+from benchmarks.converted_slices import slice_subjects
+from benchmarks.converted_steps import Inputs, Step, Subject, fp16_of
 from vesal.inference.data.terms import MODALITIES
 from vesal.inference.planning.weights_folder import WEIGHTS
 from vesal.networks.nano import Nano, widths_of
@@ -35,30 +34,14 @@ PROMPTED_STEPS = {PROMPTED: ("image", "text", "prompt")}
 """Graphs by role in the order in which they are run for a window, and their inputs."""
 
 
-@dataclass(frozen=True)
-class Subject:
-    """One network with one way to ask it."""
-
-    what: str
-    """For the table."""
-    inputs: Inputs
-    """Of the graph, by name."""
-    network: Callable[[], np.ndarray]
-    """Logits (N, d, h, w) float32 of the network in torch, for these inputs."""
-    write: Callable[[Path], tuple[Step, ...]]
-    """Writes the graphs with weights in fp32 to a folder, or tells where they lie, in the order in which they
-    are run; beside them those with weights in fp16 (``fp16_of``), if there are some to compare."""
-    logits: Callable[[Inputs], np.ndarray]
-    """Outputs of the graphs -> logits (N, d, h, w) float32."""
-    exact: Callable[[], np.ndarray] | None = None
-    """Logits of the network computed in float64, where that is known."""
-
-
 def subjects(profile: str, shared: Path, window_dhw: tuple[int, int, int] = WINDOW_DHW) -> list[Subject]:
-    """What there is to compare of ``nano``, ``medal-s`` or ``sat``; ``shared`` holds the fixtures."""
+    """What there is to compare of a profile; ``shared`` holds the fixtures."""
     if profile not in SYSTEMS:
         return [_nano(degree, window_dhw) for degree in range(3)]
-    system, folder = SYSTEMS[profile], shared / "fixtures" / FIXTURES[profile]
+    system = SYSTEMS[profile]
+    if not isinstance(system, System):
+        return slice_subjects(system, shared / "fixtures" / system.name.replace("-", "_"))
+    folder = shared / "fixtures" / FIXTURES[profile]
     tensors = read_safetensors((folder / "model_small.safetensors").read_bytes())
     names = system.network.our_names(tensors)
     state = {ours: tensors[theirs] for ours, theirs in names.items()}
@@ -99,7 +82,12 @@ def _of_system(
         write=write,
         logits=lambda outputs: np.tensordot(outputs["masks"][0], outputs["features"][0], 1),
         exact=partial(_exact, system, network, image, queries, prompt),
+        window=_told(window_dhw),
     )
+
+
+def _told(window_dhw: tuple[int, int, int]) -> str:
+    return f"a window of {' x '.join(map(str, window_dhw))} (D,H,W)"
 
 
 def _exact(
@@ -162,7 +150,9 @@ def _nano(degree: int, window_dhw: tuple[int, int, int]) -> Subject:
         return np.log(p / (1 - p)).astype(np.float32)
 
     steps = (Step(path, tuple(inputs)),)
-    return Subject(f"degree {degree}, 3 prompts", inputs, run, lambda folder: steps, logits)
+    return Subject(
+        f"degree {degree}, 3 prompts", inputs, run, lambda folder: steps, logits, _told(window_dhw)
+    )
 
 
 def _initializers(path: Path) -> list[onnx.TensorProto]:

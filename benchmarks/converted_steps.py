@@ -1,4 +1,4 @@
-"""Graphs that are run one after the other, as `benchmarks.converted` compares them with their network."""
+"""What `benchmarks.converted` compares with a network: graphs that are run one after the other."""
 
 from __future__ import annotations
 
@@ -31,6 +31,27 @@ class Step:
 
     def __str__(self) -> str:
         return f"{self.path}:{','.join(self.inputs)}"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One network with one way to ask it."""
+
+    what: str
+    """For the table."""
+    inputs: Inputs
+    """Of the graph, by name."""
+    network: Callable[[], np.ndarray]
+    """Logits (N, d, h, w) float32 of the network in torch, for these inputs."""
+    write: Callable[[Path], tuple[Step, ...]]
+    """Writes the graphs with weights in fp32 to a folder, or tells where they lie, in the order in which they
+    are run; beside them those with weights in fp16 (``fp16_of``), if there are some to compare."""
+    logits: Callable[[Inputs], np.ndarray]
+    """Outputs of the graphs -> logits (N, d, h, w) float32."""
+    window: str
+    """What the network is asked, for the line below the table."""
+    exact: Callable[[], np.ndarray] | None = None
+    """Logits of the network computed in float64, where that is known."""
 
 
 def fp16_of(path: Path) -> Path:

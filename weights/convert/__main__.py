@@ -6,6 +6,8 @@
         --text text_encoder.pth --tokenizer BioLORD-2023-C -o weights/medal-s
     python -m vesal.weights.convert sat --model nano.pth --text nano_text_encoder.pth \\
         --tokenizer BioLORD-2023-C -o weights/sat
+    python -m vesal.weights.convert biomedparse-v --checkpoint biomedparse_v2.ckpt \\
+        --tokenizer clip-vit-base-patch32 -o weights/biomedparse-v
     python -m vesal.weights.convert --list
 """
 
@@ -20,6 +22,8 @@ from vesal.inference.data.errors import VesalError
 from vesal.inference.output.text_table import aligned
 from vesal.weights.convert.errors import MissingTensorsError
 from vesal.weights.convert.folder import Options, convert
+from vesal.weights.convert.one_file import WEIGHTS, OneFileSystem, convert_one_file
+from vesal.weights.convert.system import System
 from vesal.weights.convert.systems import SYSTEMS
 from vesal.weights.convert.text import read_sentences
 
@@ -33,32 +37,36 @@ def parser() -> argparse.ArgumentParser:
     systems = top.add_subparsers(dest="system")
     for known in SYSTEMS.values():
         system = systems.add_parser(known.name, help=known.title)
-        for file in known.files:
+        for file in known.given:
             system.add_argument(f"--{file.argument}", type=Path, required=True, help=file.help)
-        system.add_argument("--text", type=Path, required=True, help="its text encoder, .pth")
-        system.add_argument("--tokenizer", type=Path, required=True, help="the folder BioLORD-2023-C")
-        system.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
-        system.add_argument(
-            "--store",
-            choices=("auto", "fp16", "fp32"),
-            default="auto",
-            help="stored weights; auto: fp16 where measured to change less than 0.1 %% of voxels",
-        )
-        system.add_argument(
-            "--precision",
-            choices=("auto", "fp32", "fast"),
-            default="auto",
-            help="auto: bf16 where measured to change less than 0.1 %% of voxels; fast: as the runtime likes",
-        )
-        system.add_argument(
-            "--window",
-            choices=("small", "published"),
-            default="small",
-            help="to measure at: 64 voxels a side, or the network's own, which takes minutes and 12 GB",
-        )
-        system.add_argument("--sentences", type=Path, help="JSON with more sentences for the bank")
-        system.add_argument("--no-text", action="store_true", help="leave the text encoder out")
+        _add_options(system)
+        if isinstance(known, System):
+            system.add_argument("--sentences", type=Path, help="JSON with more sentences for the bank")
+            system.add_argument("--no-text", action="store_true", help="leave the text encoder out")
     return top
+
+
+def _add_options(system: argparse.ArgumentParser) -> None:
+    """Options of every system."""
+    system.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
+    system.add_argument(
+        "--store",
+        choices=("auto", "fp16", "fp32"),
+        default="auto",
+        help="stored weights; auto: fp16 where measured to change less than 0.1 %% of voxels",
+    )
+    system.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "fast"),
+        default="auto",
+        help="auto: bf16 where measured to change less than 0.1 %% of voxels; fast: as the runtime likes",
+    )
+    system.add_argument(
+        "--window",
+        choices=("small", "published"),
+        default="small",
+        help="to measure at: 64 voxels a side (128 of a slice), or the network's own, in minutes and 12 GB",
+    )
 
 
 def table() -> str:
@@ -69,9 +77,8 @@ def table() -> str:
     for system in SYSTEMS.values():
         told = system.provenance
         first = (told.code_licence, told.weights_licence, told.paper)
-        files = [(f"--{file.argument}", file.published_as) for file in system.files]
-        files += [("--text", "its text encoder, .pth"), ("--tokenizer", "the folder BioLORD-2023-C")]
-        for number, file in enumerate(files):
+        for number, given in enumerate(system.given):
+            file = (f"--{given.argument}", given.published_as)
             rows.append(("", *file, "", "", "") if number else (system.name, *file, *first))
     return "\n".join(aligned(rows))
 
@@ -87,12 +94,10 @@ def main(arguments: list[str] | None = None) -> int:
         command.error(f"name a system, one of {', '.join(SYSTEMS)}; --list tells more")
     system = SYSTEMS[parsed.system]
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    stages = {file.stage: getattr(parsed, file.argument) for file in system.files}
     try:
-        sentences = tuple(read_sentences(parsed.sentences)) if parsed.sentences else ()
-        whole = parsed.window == "published"
-        options = Options(parsed.store, parsed.precision, sentences, not parsed.no_text, whole)
-        manifest = convert(system, stages, parsed.text, parsed.tokenizer, parsed.output, options)
+        told = (
+            _of_one_file(system, parsed) if isinstance(system, OneFileSystem) else _of_stages(system, parsed)
+        )
     except MissingTensorsError as error:
         log.error("%s\nMissing: %s", error, ", ".join(error.missing) or "all")
         return 2
@@ -102,16 +107,35 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         log.error("%s cannot be written: %s", parsed.output, error.strerror)
         return 2
-    for stage, facts in manifest["network"].items():
-        window = "x".join(map(str, facts["measured_dhw"]))
-        log.info(
-            "%s: %s, agreement in a window of %s (D,H,W): %s",
-            parsed.output / f"{stage}.bin",
-            facts["stored"],
-            window,
-            facts["agreement"],
-        )
+    for line in told:
+        log.info("%s", line)
     return 0
+
+
+def _of_stages(system: System, parsed: argparse.Namespace) -> list[str]:
+    """Convert a network a stage; returns what to tell of it."""
+    stages = {file.stage: getattr(parsed, file.argument) for file in system.files}
+    sentences = tuple(read_sentences(parsed.sentences)) if parsed.sentences else ()
+    whole = parsed.window == "published"
+    options = Options(parsed.store, parsed.precision, sentences, not parsed.no_text, whole)
+    manifest = convert(system, stages, parsed.text, parsed.tokenizer, parsed.output, options)
+    return [
+        f"{parsed.output / f'{stage}.bin'}: {facts['stored']}, agreement in a window of "
+        f"{'x'.join(map(str, facts['measured_dhw']))} (D,H,W): {facts['agreement']}"
+        for stage, facts in manifest["network"].items()
+    ]
+
+
+def _of_one_file(system: OneFileSystem, parsed: argparse.Namespace) -> list[str]:
+    """Convert one file; returns what to tell of it."""
+    options = Options(parsed.store, parsed.precision, published_window=parsed.window == "published")
+    checkpoint = getattr(parsed, system.files[0].argument)
+    manifest = convert_one_file(system, checkpoint, parsed.tokenizer, parsed.output, options)
+    facts = manifest["network"]
+    return [
+        f"{parsed.output / WEIGHTS}: {facts['parameters']:,} parameters, {facts['stored']}, agreement: "
+        f"{facts['agreement']}"
+    ]
 
 
 if __name__ == "__main__":

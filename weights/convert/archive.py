@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vesal.weights.convert.errors import CheckpointError, MissingTensorsError
+from vesal.weights.convert.pointer import pointer_told
 
 PICKLE = "data.pkl"
 HEADER, NAME_AT = b"PK\x03\x04", 30
@@ -31,9 +32,13 @@ def read_archive(path: Path) -> Archive:
     """The pickle of a checkpoint, and the entries of its archive; their values are not read.
 
     Raises:
-        CheckpointError: there is no such file, it is no zip archive, or its directory or pickle is damaged.
+        CheckpointError: there is no such file, it is no zip archive, or its directory or pickle is damaged;
+            or it is a pointer of Git LFS.
         MissingTensorsError: there is no pickle, or the file ends before it does.
     """
+    pointer = pointer_told(path)
+    if pointer is not None:
+        raise CheckpointError(pointer)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {_plain(entry.filename): entry for entry in archive.infolist()}

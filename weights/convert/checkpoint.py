@@ -1,4 +1,5 @@
-"""Published ``.pth`` files, opened by torch: nothing in them is run, values stay on disk until they are used.
+"""Published ``.pth`` and ``.ckpt`` files, opened by torch: nothing in them is run, and values stay on disk
+until they are used.
 
 Facts: ``docs/checkpoints.md`` 1 to 7. The file is mapped into memory, so the optimizer's state, twice as
 large as the weights, is never read. torch compares no checksum; here that of every used tensor is compared.
@@ -21,7 +22,9 @@ from vesal.weights.convert.archive import read_archive
 from vesal.weights.convert.errors import CheckpointError, MissingTensorsError, UnsafeCheckpointError
 from vesal.weights.convert.restricted import SETTINGS, described, entry_of, refusal
 
-STATE, STEP = "model_state_dict", "step"
+STATES = ("model_state_dict", "state_dict")
+"""Where weights lie in the file: as Medal S and SAT write it, or Lightning."""
+STEPS = ("step", "global_step")
 DTYPES = (
     *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
@@ -59,15 +62,17 @@ class Checkpoint:
         if not self.tensors:
             keys = list(content)[:8] if isinstance(content, dict) else [type(content).__name__]
             raise CheckpointError(
-                f"{path} holds {', '.join(map(shown, keys)) or 'nothing'}; wanted is a dict with {STATE!r}, "
-                "as the training of Medal S and SAT writes it. Give the published file."
+                f"{path} holds {', '.join(map(shown, keys)) or 'nothing'}; wanted is a dict with "
+                f"{' or '.join(map(repr, STATES))}, as the published training writes it. Give the published "
+                "file."
             )
         if odd:
             raise CheckpointError(
                 f"{path}: {', '.join(odd[:8])} ({len(odd)}) of its tensors are no arrays of real numbers "
                 "that lie in their storage. The file is damaged, or not the published one; fetch it again."
             )
-        self.step: int | None = content[STEP] if isinstance(content.get(STEP), int) else None
+        steps = [content[key] for key in STEPS if isinstance(content.get(key), int)]
+        self.step: int | None = steps[0] if steps else None
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -110,9 +115,13 @@ class Checkpoint:
 
 
 def _named_tensors(content: Any) -> dict[str, Tensor]:
-    """Tensors (any shape) by name, without gradients: of ``model_state_dict``, or of the content itself."""
+    """Tensors (any shape) by name, without gradients: of ``STATES``, or of the content itself."""
     # Methods of the types themselves: a pickle may put attributes of the same names on its objects.
-    state = dict.get(content, STATE, content) if isinstance(content, dict) else None
+    state = content if isinstance(content, dict) else None
+    for key in STATES:
+        if isinstance(content, dict) and dict.__contains__(content, key):
+            state = dict.get(content, key)
+            break
     items = dict.items(state) if isinstance(state, dict) else ()
     return {
         name: Tensor.detach(value)

@@ -7,7 +7,7 @@ import logging
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.networks.mpnet_text import MPNetText
 from vesal.weights.convert import text, verify
 from vesal.weights.convert.checkpoint import Checkpoint
+from vesal.weights.convert.formats import WeightsFile
 from vesal.weights.convert.graphs import save_graphs
 from vesal.weights.convert.keymap import load
 from vesal.weights.convert.system import PROMPTED, Geometry, StageNetwork, System
@@ -72,11 +73,28 @@ def convert(
         CheckpointError, TokenizerError: see ``Checkpoint``, ``keymap.load`` and ``text.write_tokenizer``.
         ConversionError: a graph does not give what its network gives.
     """
+    return write_folder(
+        out,
+        system.profile,
+        lambda work: _convert(system, stages, text_file, tokenizer, work, options),
+    )
+
+
+def write_folder(out: Path, rules: Path | None, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """Write a folder all at once, or nothing new.
+
+    Args:
+        out: where to write; files of an earlier conversion are replaced when everything is done.
+        rules: folder with the published rules as data, copied along; None where there is none.
+        make: writes all files into a folder that it is given, and returns the manifest without their digests.
+
+    Returns:
+        the manifest.
+    """
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".converting-") as scratch:
         work = Path(scratch)
-        manifest = _convert(system, stages, text_file, tokenizer, work, options)
-        rules = system.profile
+        manifest = make(work)
         if rules is not None and out.resolve() != rules.parent:
             shutil.copytree(rules, out / PROFILE, dirs_exist_ok=True)
         written = sorted(path.name for path in work.iterdir())
@@ -299,6 +317,6 @@ def own_stage(own: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {"role": REFINE if name == FINE else LOCATE, **said}
 
 
-def source(checkpoint: Checkpoint) -> SourceFile:
+def source(checkpoint: WeightsFile) -> SourceFile:
     """Where weights came from."""
     return SourceFile(checkpoint.path.name, sha256(checkpoint.path), checkpoint.step)

@@ -5,6 +5,7 @@ Facts: ``docs/checkpoints.md`` 1 to 7, 10 and 15.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,8 +15,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import nn
 
-from vesal.weights.convert.checkpoint import Checkpoint
 from vesal.weights.convert.errors import CheckpointError, MissingTensorsError
+from vesal.weights.convert.formats import WeightsFile
 
 UNUSED = re.compile(
     r"mid_mask_embed_proj\.|\.norm1\.|\.pooler\.|embeddings\.position_ids$|atlas_tower|temperature"
@@ -26,6 +27,8 @@ WRAPPERS = re.compile(r"^(?:module\.)+|(?<![^.])_orig_mod\.")
 """What torch's wrappers put into names: data-parallel training in front, `torch.compile` anywhere."""
 DOUBLED = (("all_modules.0.", "conv."), ("all_modules.1.", "norm."))
 """Second names of the same tensors."""
+log = logging.getLogger("vesal")
+
 MAX_LISTED = 12
 """Names in a message; the rest is counted."""
 
@@ -80,9 +83,11 @@ class Part(Generic[N]):
     """Our names of all its tensors, from whatever part of them the file has."""
     our_names: Callable[[Iterable[str]], dict[str, str]] = our_names
     """Names in the file -> our name to its name in the file, of every tensor that is used."""
+    optional: frozenset[str] = frozenset()
+    """Our names of tensors that a file may lack: the network then keeps what it is built with."""
 
 
-def load(checkpoint: Checkpoint, part: Part[N]) -> N:
+def load(checkpoint: WeightsFile, part: Part[N]) -> N:
     """The network of a file, with its weights, in evaluation mode.
 
     Args:
@@ -98,7 +103,7 @@ def load(checkpoint: Checkpoint, part: Part[N]) -> N:
     shapes = {ours: checkpoint.shapes[theirs] for ours, theirs in names.items()}
     with _sizes_make_sense(checkpoint):
         expected = part.expected(shapes)
-    missing = [name for name in expected if name not in shapes]
+    missing = [name for name in expected if name not in shapes and name not in part.optional]
     if missing:
         raise MissingTensorsError(
             f"{checkpoint.path} lacks {_listed(missing)} of the {len(expected)} tensors of {part.title}. "
@@ -120,7 +125,11 @@ def load(checkpoint: Checkpoint, part: Part[N]) -> N:
         )
     with _sizes_make_sense(checkpoint), torch.device("meta"):
         model = part.build(shapes)
-    wrong = [f"{n} {shapes[n]}" for n, p in model.named_parameters() if tuple(p.shape) != shapes[n]]
+    wrong = [
+        f"{n} {shapes[n]}"
+        for n, p in model.state_dict().items()
+        if n in shapes and tuple(p.shape) != shapes[n]
+    ]
     if wrong:
         raise CheckpointError(
             f"{checkpoint.path}: {_listed(wrong)} have shapes that do not go with the others. Fetch it again."
@@ -134,12 +143,16 @@ def load(checkpoint: Checkpoint, part: Part[N]) -> N:
             f"{checkpoint.path}: {_listed(broken)} hold NaN or infinite numbers, with which a network gives "
             "nothing. Fetch the file again."
         )
-    model.load_state_dict(state)
+    kept = sorted(part.optional - set(state))
+    if kept:
+        log.warning("%s lacks %s; what the network is built with stays.", checkpoint.path.name, _listed(kept))
+    # All other names were compared above.
+    model.load_state_dict(state, strict=not kept)
     return model.eval()
 
 
 @contextmanager
-def _sizes_make_sense(checkpoint: Checkpoint) -> Iterator[None]:
+def _sizes_make_sense(checkpoint: WeightsFile) -> Iterator[None]:
     """Sizes are read from shapes, and any of these may be odd: a number for a matrix, an axis of 0."""
     try:
         yield

@@ -25,15 +25,17 @@ def query_network(title: str, kind: Callable[[Sizes], N]) -> Part[N]:
 
     def expected(shapes: Shapes) -> list[str]:
         # By whatever tells of them: what one part lacks, another may have, and is then named as missing.
-        encoder = _indices(shapes, "backbone.encoder.stages.{}.", 0)
-        decoder = _indices(shapes, "backbone.decoder.stages.{}.", 0)
-        convs = _indices(shapes, "backbone.encoder.stages.{any}.0.convs.{}.", MEDAL_S.convs)
+        encoder = count_indices(shapes, "backbone.encoder.stages.{}.", 0)
+        decoder = count_indices(shapes, "backbone.decoder.stages.{}.", 0)
+        convs = count_indices(shapes, "backbone.encoder.stages.{any}.0.convs.{}.", MEDAL_S.convs)
         query = shapes.get("projection_layer.2.weight", (0,))[0]
         sizes = replace(
             MEDAL_S,
             features=(8,) * (max(encoder, decoder + 1) if encoder or decoder else len(SAT_NANO.features)),
             convs=max(convs, MEDAL_S.convs),
-            layers=_layers(shapes, "transformer_decoder.layers.{}.", MEDAL_S.layers, query == MEDAL_S.query),
+            layers=count_layers(
+                shapes, "transformer_decoder.layers.{}.", MEDAL_S.layers, query == MEDAL_S.query
+            ),
         )
         with torch.device("meta"):
             return [name for name, _ in kind(sizes).named_parameters()]
@@ -44,7 +46,7 @@ def query_network(title: str, kind: Callable[[Sizes], N]) -> Part[N]:
 def _names_of_text(shapes: Shapes) -> list[str]:
     width = shapes.get("text_tower.biolord.embeddings.word_embeddings.weight", (0, 0))[-1]
     pattern = "text_tower.biolord.encoder.layer.{}."
-    layers = _layers(shapes, pattern, BIOLORD.layers, width == BIOLORD.width)
+    layers = count_layers(shapes, pattern, BIOLORD.layers, width == BIOLORD.width)
     with torch.device("meta"):
         return [name for name, _ in MPNetText(replace(BIOLORD, layers=layers)).named_parameters()]
 
@@ -54,7 +56,7 @@ BIOLORD_TEXT: Part[MPNetText] = Part(
 )
 
 
-def _indices(shapes: Shapes, pattern: str, default: int) -> int:
+def count_indices(shapes: Shapes, pattern: str, default: int) -> int:
     """One more than the largest index at ``{}`` in any name, with any number at ``{any}``; a gap is found
     when names are compared.
     """
@@ -64,9 +66,9 @@ def _indices(shapes: Shapes, pattern: str, default: int) -> int:
     return max(found) + 1 if found else default
 
 
-def _layers(shapes: Shapes, pattern: str, published: int, is_published: bool) -> int:
+def count_layers(shapes: Shapes, pattern: str, published: int, is_published: bool) -> int:
     """Layers of a transformer; in one of the published width no fewer than ``published``, though nothing else
     in the file tells that the last one is gone.
     """
-    found = _indices(shapes, pattern, published)
+    found = count_indices(shapes, pattern, published)
     return max(found, published) if is_published else found

@@ -39,16 +39,22 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class StageFile:
-    """A published file that holds the network of one stage."""
+class PublishedFile:
+    """A published file."""
 
     argument: str
     """The command's option, without its dashes."""
     stage: str
-    """``coarse`` or ``fine``."""
+    """``coarse`` or ``fine``; of a file that serves all stages, another word."""
     help: str
     published_as: str
     """Names of the files that there are, for people."""
+
+
+@dataclass(frozen=True)
+class StageFile(PublishedFile):
+    """A published file that holds the network of one stage."""
+
     geometry: Geometry
     """Of published files whose name does not tell."""
 
@@ -102,6 +108,15 @@ class System:
     """Paper, repository and licences; files and modalities are those of the conversion."""
     profile: Path | None = None
     """Folder with ``profile.json``, the published rules as data; None: one window a stage, all targets."""
+
+    @property
+    def given(self) -> tuple[PublishedFile, ...]:
+        """All that the command is given."""
+        return (
+            *self.files,
+            PublishedFile("text", "text", "its text encoder, .pth", "its text encoder, .pth"),
+            PublishedFile("tokenizer", "text", "the folder BioLORD-2023-C", "the folder BioLORD-2023-C"),
+        )
 
     def run_of(self, network: StageNetwork) -> RunNetwork:
         """A network of this system as a function of arrays."""

@@ -97,7 +97,7 @@ def measure(
     """
     image, boxes = synthetic_window(window_dhw, len(queries))
     runtimes = {"fp32": choose_runtime("onnxruntime")}
-    fast = _with_bf16()
+    fast = fast_runtime()
     if fast is not None:
         runtimes["bf16"] = fast
     found: dict[str, list[Agreement]] = {name: [] for name in runtimes}
@@ -168,7 +168,8 @@ def query_agreement(
     return agreement_of(network(image, rounded + modality, None), wanted)
 
 
-def _with_bf16() -> Runtime | None:
+def fast_runtime() -> Runtime | None:
+    """OpenVINO in bf16; None where this processor has none, or OpenVINO is not installed."""
     try:
         runtime = choose_runtime("openvino")
     except RuntimeChoiceError:
