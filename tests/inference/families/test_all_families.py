@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="tiny networks are made with torch")
 pytest.importorskip("onnx", reason="graphs are written with onnx")
 
 from tests.inference.fake_models import made_image, make_prompt, segment  # noqa: E402
+from tests.samples.biomedparse_weights import write_biomedparse_weights  # noqa: E402
 from tests.samples.families import SAMPLES  # noqa: E402
 from tests.samples.slice_weights import save_manifest, targets  # noqa: E402
 from tests.weights.made import make  # noqa: E402
@@ -90,6 +91,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "nano": write_nano,
     "medal-s": write_converted("medal-s"),
     "sat": write_converted("sat"),
+    "biomedparse-v": write_biomedparse_weights,
     **{name: write for name, (_, write) in SAMPLES.items()},
 }
 
