@@ -85,3 +85,25 @@ def test_classes_can_be_replaced_in_a_copy() -> None:
     other[[2, 0]] = values[[0, 1]]
     np.testing.assert_array_equal(np.asarray(other), values[[1, 1, 0]])
     np.testing.assert_array_equal(np.asarray(packed), values)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_planes_along_any_axis(axis: int) -> None:
+    """Appended, read by box, emptied and copied."""
+    expected = probabilities(1)
+    packed = PackedProbability(3, tuple(n for a, n in enumerate(SHAPE[1:]) if a != axis), axis)  # type: ignore[arg-type]
+    for part in np.array_split(expected, 4, 1 + axis):
+        packed.append(part)
+    assert packed.shape == SHAPE and packed.axis == axis
+    np.testing.assert_array_equal(np.asarray(packed), expected)
+    np.testing.assert_array_equal(packed[1], expected[1])
+    box = (slice(None), slice(2, 9), slice(1, 5), slice(3, 8))
+    np.testing.assert_array_equal(packed[box], expected[box])
+    emptied, keep = packed.copy(), np.arange(SHAPE[1 + axis]) % 3 > 0
+    emptied.empty_planes(2, keep)
+    wanted = expected.copy()
+    np.moveaxis(wanted[2], axis, 0)[~keep] = 0
+    np.testing.assert_array_equal(np.asarray(emptied), wanted)
+    np.testing.assert_array_equal(np.asarray(packed), expected)
+    emptied[[0]] = expected[[1]]
+    np.testing.assert_array_equal(emptied[0], expected[1])
