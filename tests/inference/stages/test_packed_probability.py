@@ -91,7 +91,7 @@ def test_classes_can_be_replaced_in_a_copy() -> None:
 def test_planes_along_any_axis(axis: int) -> None:
     """Appended, read by box, emptied and copied."""
     expected = probabilities(1)
-    packed = PackedProbability(3, tuple(n for a, n in enumerate(SHAPE[1:]) if a != axis), axis)  # type: ignore[arg-type]
+    packed = PackedProbability(3, tuple(n for a, n in enumerate(SHAPE[1:]) if a != axis), axis)
     for part in np.array_split(expected, 4, 1 + axis):
         packed.append(part)
     assert packed.shape == SHAPE and packed.axis == axis

@@ -32,7 +32,7 @@ def made(axis: int, border: str = "reflect") -> tuple[np.ndarray, View]:
     shape[axis] = 9
     volume = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     sides = shape[0], shape[1], shape[2]
-    layout = SquareSlices(6, axis=axis, least=6, run=2, context=2, border=border)  # type: ignore[arg-type]
+    layout = SquareSlices(6, axis=axis, least=6, run=2, context=2, border=border)
     return volume, layout.view(whole(sides), VolumeGrid(sides, (1.0, 1.0, 1.0)), 10**9, 0.0)
 
 
