@@ -16,6 +16,8 @@ from tests.samples.biomedparse_weights import SIDE, manifest_of, write_biomedpar
 from vesal.inference.api import Model, load  # noqa: E402
 from vesal.inference.data.errors import ProfileError  # noqa: E402
 from vesal.inference.engine import Engine  # noqa: E402
+from vesal.inference.families.biomedparse.network import SliceNetwork  # noqa: E402
+from vesal.inference.families.contract import Decoded  # noqa: E402
 from vesal.inference.families.registry import open_model  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
 from vesal.inference.runtime.choice import choose_runtime  # noqa: E402
@@ -337,3 +339,25 @@ def test_a_tokenizer_of_another_model_is_refused(write: Write) -> None:
     (folder / "manifest.json").write_text(json.dumps(fields))
     with pytest.raises(ProfileError, match="startoftext"):
         opened(folder).segment(IMAGE, SPACING_MM, SENTENCES)
+
+
+@pytest.mark.parametrize("instances", [True, False])
+def test_edges_are_kept_where_objects_are_wanted_alone(
+    instances: bool, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Off for semantic cases: neither told to the engine nor packed."""
+    given: list[bool] = []
+    decode = SliceNetwork.decode
+
+    def watched(*arguments: Any) -> Decoded:
+        found = decode(*arguments)
+        given.append(found.edges is not None)
+        return found
+
+    monkeypatch.setattr(SliceNetwork, "decode", watched)
+    profile = read_profile(write(postprocess=[{"rule": "slices"}, {"rule": "edges"}]))
+    engine = Engine(profile, FAKE_RUNTIME, open_model(profile, choose_runtime("onnxruntime", 1)))
+    twins = made_image((8, 40, 52), ((slice(2, 6), *LIVER[1:]), 200), ((slice(2, 6), *SPLEEN[1:]), 200))
+    result = segment(engine, twins, [make_prompt(7, "liver")], instance=instances)
+    assert given and set(given) == {instances}
+    assert set(np.unique(result.labels)) == ({0, 1, 2} if instances else {0, 7})
