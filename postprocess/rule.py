@@ -40,6 +40,10 @@ class SliceRule(Rule, frozen=True):
     competes_with_all: ClassVar[bool] = False
     """Whether it compares all targets of a stage that it is for; it is then given them together."""
 
+    def may_keep(self, presence: np.ndarray) -> np.ndarray:
+        """(N, S) bool: which slices may stay by their presence (N, S); what may not is not worth reading."""
+        return np.ones(presence.shape, bool)
+
     def keep(self, planes: np.ndarray, presence: np.ndarray) -> np.ndarray:
         """Which slices stay.
 

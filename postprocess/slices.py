@@ -34,6 +34,10 @@ class Slices(SliceRule, frozen=True):
     needs_presence: ClassVar[bool] = True
     competes_with_all: ClassVar[bool] = True
 
+    def may_keep(self, presence: np.ndarray) -> np.ndarray:
+        """(N, S) bool of presence (N, S): what is at the threshold, too."""
+        return ~(presence < self.threshold)
+
     def keep(self, planes: np.ndarray, presence: np.ndarray) -> np.ndarray:
         """(N, S) bool of (N, S, h, w) ``planes`` and (N, S) ``presence``, see ``kept_slices``."""
         return kept_slices(planes, presence, self)

@@ -47,21 +47,26 @@ def _filter_together(
     if not rows:
         return result
     depth = result.view.shape[axis - 1]
+    result = _emptied(result, rows, rule.may_keep(result.presence[rows]))
     keep = np.ones((len(rows), depth), bool)
     for slab in in_slabs(depth, TOGETHER_VOXELS * depth // (len(rows) * math.prod(result.view.shape))):
         planes = np.moveaxis(_part(result.probability, rows, axis, slab), axis, 1)
         keep[:, slab] = rule.keep(planes, result.presence[rows, slab])
+    return _emptied(result, rows, keep)
+
+
+def _emptied(result: StageResult, rows: Sequence[int], keep: np.ndarray) -> StageResult:
+    """The result without the slices of some rows that ``keep`` (n, S) bool does not hold."""
     emptied = np.flatnonzero(~keep.all(1))
     if not emptied.size:
         return result
-    probability = result.probability.copy()
-    if isinstance(probability, PackedProbability) and probability.axis == axis - 1:
-        for place in emptied:
-            probability.empty_planes(rows[place], keep[place])
-        return replace(result, probability=probability)
+    axis, probability = result.view.thick_axis, result.probability.copy()
     for place in emptied:
-        planes = np.moveaxis(result.probability[rows[place]], axis - 1, 0)
-        probability[[rows[place]]] = np.moveaxis(planes * keep[place, :, None, None], 0, axis - 1)[None]
+        if isinstance(probability, PackedProbability) and probability.axis == axis:
+            probability.empty_planes(rows[place], keep[place])
+            continue
+        planes = np.moveaxis(result.probability[rows[place]], axis, 0)
+        probability[[rows[place]]] = np.moveaxis(planes * keep[place, :, None, None], 0, axis)[None]
     return replace(result, probability=probability)
 
 

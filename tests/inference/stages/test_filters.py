@@ -7,6 +7,7 @@ from vesal.inference.data.prompt import Query
 from vesal.inference.geometry.views import View
 from vesal.inference.planning.plan import AppliedRule, applied_rules
 from vesal.inference.stages import filters
+from vesal.inference.stages.coarse_planes import CoarsePlanes
 from vesal.inference.stages.filters import filter_classes, filter_pass
 from vesal.inference.stages.label_map import LabelMap
 from vesal.inference.stages.objects import split_into_objects
@@ -260,3 +261,25 @@ def test_rules_that_compare_all_keep_their_place_among_the_others() -> None:
     assert not filtered(result, queries, compare, gate).probability.any()
     other = filtered(result, [query(5, "lung", kind="muscle")] * 2, Slices(kinds=("organ",)))
     assert other is result
+
+
+def test_slices_without_presence_are_not_read() -> None:
+    """What a network tells on a coarser grid is enlarged for those alone that may stay."""
+    read: list[int] = []
+
+    def enlarge(planes: np.ndarray, plane: tuple[int, int]) -> np.ndarray:
+        read.append(len(planes))
+        return np.ones((len(planes), *plane), np.float32)
+
+    told = PackedProbability(2, (2, 2))
+    told.append(np.zeros((2, 6, 2, 2), np.float32))
+    coarse = CoarsePlanes(told, (4, 4), enlarge, np.ones((2, 6), bool))
+    presence = np.array([[0.9, 0.5, 0.4, 0.1, 0, 0], [0.2, 0.1, 0, 0, 0.3, 0.8]], np.float32)
+    view = View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (6, 4, 4), 0, 0)
+    result = StageResult(view, coarse, presence, 6, 0, 0.0, "")
+    queries = [Query(n, "x", None, None, "CT", "") for n in (1, 2)]
+    found = filter_pass(result, queries, [AppliedRule(Slices(), frozenset({1, 2}))])
+    assert sum(read) == 3
+    kept = [[bool(plane.any()) for plane in row] for row in found.probability]
+    assert kept == [[True, True, *[False] * 4], [*[False] * 5, True]]
+    assert np.asarray(result.probability).all(), "the given result is not changed"
