@@ -1,1 +1,1 @@
-"""Published checkpoints of Medal S and SAT to folders that the engine runs."""
+"""Published checkpoints to folders that the engine runs."""

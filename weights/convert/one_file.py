@@ -83,6 +83,8 @@ def convert_one_file(
         tokens = system.write_tokenizer(tokenizer, work)
         file = open_weights(checkpoint)
         network = load(file, system.network)
+        sources = {"network": source(file), "tokenizer": SourceFile(tokenizer.name)}
+        del file  # what is mapped of it counts as memory
         facts = system.facts(network)
         if tokens != facts["vocabulary"]:
             log.warning(
@@ -92,7 +94,6 @@ def convert_one_file(
                 facts["vocabulary"],
             )
         roles, measured = _graphs(system, network, work, options)
-        sources = {"network": source(file), "tokenizer": SourceFile(tokenizer.name)}
         told = msgspec.structs.replace(system.provenance, files=sources)
         own = json.loads((system.profile / "profile.json").read_text(encoding="utf-8"))
         return {
