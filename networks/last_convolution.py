@@ -9,12 +9,14 @@ went through the kernel. At 512 channels and 128 x 128 positions that is 26 GFLO
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-def can_stride(x: Tensor, shape: tuple[int, int], factor: int) -> bool:
+def can_stride(x: Tensor, shape: Sequence[int], factor: int) -> bool:
     """Whether x (S, C, H, W) is a whole, even factor larger than a level's shape (h, w)."""
     height, width = x.shape[2:]
     return bool(factor % 2 == 0 and height == factor * shape[0] and width == factor * shape[1])
@@ -50,4 +52,5 @@ def composed_logits(conv: nn.Conv2d, embedded: Tensor, x: Tensor) -> Tensor:
     products = (own @ x.flatten(2)).reshape(-1, 9, height, width)
     shift = torch.eye(9).reshape(1, 9, 3, 3).to(x)
     summed = functional.conv2d(products, shift, padding=1).reshape(slices, -1, height, width)
+    assert conv.bias is not None  # as published
     return summed + (embedded @ conv.bias)[:, :, None, None]
