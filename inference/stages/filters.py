@@ -57,8 +57,8 @@ def _filter_together(
 
 def _emptied(result: StageResult, rows: Sequence[int], keep: np.ndarray) -> StageResult:
     """The result without the slices of some rows that ``keep`` (n, S) bool does not hold."""
-    emptied = np.flatnonzero(~keep.all(1))
-    if not emptied.size:
+    emptied = np.flatnonzero(~keep.all(1)).tolist()
+    if not emptied:
         return result
     axis, probability = result.view.thick_axis, result.probability.copy()
     for place in emptied:
