@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -117,20 +118,33 @@ class Taps:
         low = np.floor(centre + ON_VOXEL).astype(np.int64)
         return cls(low, np.where(centre - low < ON_VOXEL, 0, centre - low).astype(np.float32))
 
+    @cached_property
+    def high(self) -> np.ndarray:
+        """(n,) int64, the other neighbour, i + 1; i where it does not count."""
+        return self.low + (self.fraction > 0)
+
     @property
     def used(self) -> slice:
         """The input voxels that count."""
-        return slice(int(self.low[0]), int(self.low[-1]) + (2 if self.fraction[-1] > 0 else 1))
+        return slice(int(self.low[0]), int(self.high[-1]) + 1)
 
     def part(self, slab: slice) -> Taps:
         """Those of some outputs."""
         return Taps(self.low[slab], self.fraction[slab])
 
-    def within(self, inputs: slice) -> Taps:
-        """Those of outputs that need no other input voxels, numbered from the first of these on."""
+    def within(self, inputs: slice) -> slice:
+        """The outputs that need no other input voxels."""
         first = np.searchsorted(self.low, inputs.start)
-        last = np.searchsorted(self.low + (self.fraction > 0), inputs.stop)
-        return Taps(self.low[first:last] - inputs.start, self.fraction[first:last])
+        return slice(int(first), int(np.searchsorted(self.high, inputs.stop)))
+
+    def reached(self, inputs: slice) -> slice:
+        """The outputs that need some of these input voxels."""
+        first = np.searchsorted(self.high, inputs.start)
+        return slice(int(first), int(np.searchsorted(self.low, inputs.stop)))
+
+    def numbered_from(self, first: int) -> Taps:
+        """The same, where a part of the input begins with its voxel ``first``."""
+        return Taps(self.low - first, self.fraction)
 
     @property
     def nearest(self) -> np.ndarray:

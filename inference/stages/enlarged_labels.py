@@ -4,141 +4,145 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 
 import numpy as np
 
 from vesal.inference.geometry.resample import Taps, enlarge
+from vesal.inference.geometry.views import View
+from vesal.inference.runtime.threads import in_slabs
 from vesal.inference.stages.contested_cells import ContestedCells
-from vesal.inference.stages.grid_labels import Box, GridLabels
+from vesal.inference.stages.grid_labels import Box, GridLabels, bounding_box
 from vesal.inference.stages.lone_voxels import find_lone_voxels, restore
-from vesal.inference.stages.native_boxes import Projection, Sides, covered, merged, overlap, within
+
+MOST_COLUMNS, MOST_ROWS = 256, 128
+"""Of a part: larger ones hold more background, smaller ones more calls."""
 
 
 @dataclass(frozen=True)
 class EnlargedLabels:
-    """What every part needs, found out once."""
+    """What every part needs, found out once. Outputs are numbered from the first one in reach of a class."""
 
     grid: GridLabels
-    shape: Sides
-    """of the volume"""
-    first: Sides
-    """first voxel (D, H, W) that the view covers"""
+    first: tuple[int, ...]
+    """voxel (D, H, W) of the volume that is the first output"""
     taps: tuple[Taps, ...]
-    """of each axis, to all voxels that the view covers"""
-    boxes: dict[int, Box]
-    """prompt id -> the voxels of the volume that the class can win"""
-    groups: tuple[Group, ...]
+    """of each axis, to all outputs"""
     cells: ContestedCells | None
-    """None where no group is mixed"""
-    lone: _Lone | None
+    """None where there is one class only"""
+    lone: np.ndarray | None
+    """(d, h, w) bool, see ``find_lone_voxels``"""
+    centred: tuple[Taps, ...]
+    """as `taps`, see ``Taps.centred``"""
 
     @classmethod
-    def of(cls, grid: GridLabels, shape: Sides) -> EnlargedLabels:
-        """Bring the classes of a grid to a volume of ``shape`` (D, H, W)."""
-        native = covered(grid.view, shape)
-        first = tuple(side.start for side in native)
-        projections: dict[int, Projection] = {}
-        for each in grid.classes:
-            mine = Projection.of(each.mask, each.box, grid.labels.shape)
-            projections[each.id_] = projections[each.id_] | mine if each.id_ in projections else mine
-        found = {id_: p.native_box(grid.view, shape) for id_, p in projections.items()}
-        boxes = {id_: box for id_, box in found.items() if box is not None}
-        if not boxes:
-            return cls(grid, shape, first, (), {}, (), None, None)
-        taps = tuple(Taps.of(grid.view, axis, side) for axis, side in enumerate(native))
-        groups = tuple(
-            Group(
-                box,
-                reduce(or_, (projections[id_] for id_ in ids)),
-                len(ids) > 1 or any(overlap(box, other) for id_, other in boxes.items() if id_ not in ids),
-                ids[0],
-            )
-            for ids, box in merged(boxes)
-        )
-        cells = ContestedCells.of(grid, taps) if any(group.mixed for group in groups) else None
-        return cls(grid, shape, first, taps, boxes, groups, cells, _Lone.of(grid, taps))
+    def of(cls, grid: GridLabels, shape: Sequence[int]) -> EnlargedLabels | None:
+        """Bring the classes of a grid to a volume of ``shape`` (D, H, W); None where the view is outside."""
+        first, taps = [], []
+        for axis, (side, inputs) in enumerate(zip(covered(grid.view, shape), grid.box, strict=True)):
+            whole = Taps.of(grid.view, axis, side)
+            outputs = whole.within(inputs)
+            if outputs.stop <= outputs.start:
+                return None
+            first.append(side.start + outputs.start)
+            taps.append(whole.part(outputs).numbered_from(inputs.start))
+        cells = ContestedCells.of(grid, taps) if len({each.id_ for each in grid.classes}) > 1 else None
+        lone = find_lone_voxels(grid.probability, grid.threshold, taps)
+        centred = () if lone is None else tuple(t.centred() for t in taps)
+        return cls(grid, tuple(first), tuple(taps), cells, lone, centred)
 
-    def box(self, group: Group, planes: slice) -> Box | None:
-        """The box of a group's foreground in some planes of the volume; None where it has none."""
-        used = _parts(self.taps[:1], self.first, [planes])[0].used
-        box = group.foreground.native_box(self.grid.view, self.shape, used)
-        return None if box is None else (planes, *box[1:])
+    def boxes(self) -> dict[int, Box]:
+        """Prompt id -> the voxels of the volume that the class can win."""
+        found: dict[int, Box] = {}
+        for each in self.grid.classes:
+            inputs = [
+                slice(s.start - b.start, s.stop - b.start)
+                for s, b in zip(each.box, self.grid.box, strict=True)
+            ]
+            box = self.native(self._reached(inputs))
+            if all(side.stop > side.start for side in box):
+                found[each.id_] = hull(found.get(each.id_, box), box)
+        return found
 
-    def part(self, group: Group, at: Box) -> tuple[np.ndarray, np.ndarray]:
-        """Some voxels of a group's box.
+    def native(self, at: Box) -> Box:
+        """Where outputs ``at`` lie in the volume."""
+        d, h, w = (slice(side.start + n, side.stop + n) for side, n in zip(at, self.first, strict=True))
+        return d, h, w
+
+    def parts(self, most: int) -> list[Box]:
+        """All outputs in parts of about ``most`` voxels: long along W, where they lie together in memory."""
+        d, h, w = (len(t.low) for t in self.taps)
+        columns = in_slabs(w, MOST_COLUMNS)
+        rows = in_slabs(h, min(MOST_ROWS, most // columns[0].stop))
+        planes = in_slabs(d, most // (columns[0].stop * rows[0].stop))
+        return [(a, b, c) for a in planes for b in rows for c in columns]
+
+    def foreground(self, at: Box) -> Box | None:
+        """The part of outputs ``at`` that can be foreground; None where none can."""
+        return self._around(self.grid.labels, at)
+
+    def part(self, at: Box) -> tuple[np.ndarray, np.ndarray]:
+        """Outputs ``at``.
 
         Returns:
             probability (D, H, W) float32, of the class or classes at the corners of the cell, and labels
             (D, H, W), 0 where it is not above the threshold.
         """
-        grid, taps = self.grid, _parts(self.taps, self.first, at)
-        probability = enlarge(grid.probability, taps)
-        wins = probability > grid.threshold
-        if self.cells is not None and group.mixed:
-            labels = self.cells.at(taps)
-            labels *= wins
-            self.cells.decide(probability, labels, taps)
+        probability = enlarge(self.grid.probability, _parts(self.taps, at))
+        wins = probability > self.grid.threshold
+        if self.cells is None:
+            labels = wins * self.grid.labels.dtype.type(self.grid.classes[0].id_)
         else:
-            labels = wins * grid.labels.dtype.type(group.id_)
-        if self.lone is not None:
-            self._restore(self.lone, probability, labels, at, taps[0].used)
+            labels = self.cells.at(at)
+            labels *= wins
+            self.cells.decide(probability, labels, at)
+        self._restore(probability, labels, at)
         return probability, labels
 
-    def _restore(
-        self, lone: _Lone, probability: np.ndarray, labels: np.ndarray, at: Box, used: slice
-    ) -> None:
+    def _restore(self, probability: np.ndarray, labels: np.ndarray, at: Box) -> None:
         """Give the lone voxels of a part back, in place."""
-        box = lone.projection.native_box(self.grid.view, self.shape, used)
-        box = box and overlap(box, at)
-        if box is not None:
-            taps, centred = (_parts(t, self.first, box) for t in (self.taps, lone.centred))
-            inside = within(box, at)
-            restore(lone.mask, self.grid, taps, centred, probability[inside], labels[inside])
+        here = None if self.lone is None else self._around(self.lone, at)
+        if here is None:
+            return
+        d, h, w = (slice(s.start - a.start, s.stop - a.start) for s, a in zip(here, at, strict=True))
+        taps, centred = _parts(self.taps, here), _parts(self.centred, here)
+        restore(self.lone, self.grid, taps, centred, probability[d, h, w], labels[d, h, w])
 
-
-@dataclass(frozen=True)
-class Group:
-    """Classes that are brought to the volume together."""
-
-    box: Box
-    """of the volume"""
-    foreground: Projection
-    mixed: bool
-    """whether there are voxels of several classes in the box"""
-    id_: int
-    """prompt id of the first, which else is the only one"""
-
-
-@dataclass(frozen=True)
-class _Lone:
-    """Voxels that interpolation loses."""
-
-    mask: np.ndarray
-    """(d, h, w) bool"""
-    centred: tuple[Taps, ...]
-    """of each axis, see ``Taps.centred``"""
-    projection: Projection
-
-    @classmethod
-    def of(cls, grid: GridLabels, taps: Sequence[Taps]) -> _Lone | None:
-        """Those of a grid; None where there are none."""
-        sides = list(zip(*(each.box for each in grid.classes), strict=True))
-        d, h, w = (slice(min(s.start for s in side), max(s.stop for s in side)) for side in sides)
-        here = [t.within(side) for t, side in zip(taps, (d, h, w), strict=True)]
-        if not all(len(t.low) for t in here):
+    def _around(self, mask: np.ndarray, at: Box) -> Box | None:
+        """Those of outputs ``at`` that need voxels of a mask (d, h, w); None where it has none there."""
+        used = [
+            slice(int(t.low[s.start]), int(t.high[s.stop - 1]) + 1)
+            for t, s in zip(self.taps, at, strict=True)
+        ]
+        box = bounding_box(mask[tuple(used)] > 0)
+        if box is None:
             return None
-        found = find_lone_voxels(grid.probability[d, h, w], grid.threshold, here)
-        if found is None:
-            return None
-        mask = np.zeros(grid.labels.shape, bool)
-        mask[d, h, w] = found
-        projection = Projection.of(found, (d, h, w), mask.shape)
-        return cls(mask, tuple(t.centred() for t in taps), projection)
+        inputs = [slice(s.start + u.start, s.stop + u.start) for s, u in zip(box, used, strict=True)]
+        d, h, w = (
+            slice(max(s.start, a.start), min(s.stop, a.stop))
+            for s, a in zip(self._reached(inputs), at, strict=True)
+        )
+        return d, h, w
+
+    def _reached(self, inputs: Sequence[slice]) -> Box:
+        d, h, w = (t.reached(side) for t, side in zip(self.taps, inputs, strict=True))
+        return d, h, w
 
 
-def _parts(taps: Sequence[Taps], first: Sequence[int], at: Sequence[slice]) -> list[Taps]:
-    """Those of voxels ``at`` of the volume, where ``taps`` begin at its voxels ``first``."""
-    sides = zip(taps, first[: len(taps)], at, strict=True)
-    return [t.part(slice(side.start - n, side.stop - n)) for t, n, side in sides]
+def covered(view: View, shape: Sequence[int]) -> Box:
+    """The voxels of a volume of ``shape`` (D, H, W) that a view covers, also in part."""
+    box = []
+    for axis, n in enumerate(shape):
+        start, stop = view.box.start[axis], view.box.stop[axis]
+        first = int(np.floor(max(start, 0.0) + 1e-6))
+        box.append(slice(first, max(first, int(np.ceil(min(stop, float(n)) - 1e-6)))))
+    return box[0], box[1], box[2]
+
+
+def hull(a: Box, b: Box) -> Box:
+    """The box around two."""
+    d, h, w = (slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))
+    return d, h, w
+
+
+def _parts(taps: Sequence[Taps], at: Box) -> list[Taps]:
+    return [t.part(side) for t, side in zip(taps, at, strict=True)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -23,36 +23,30 @@ ClassOnView = tuple[int, Callable[[], np.ndarray]]
 """Prompt id, and what gives its probability (d, h, w) float32 on the view; NaN counts as 0. It is called
 twice at most, so that classes can stay packed until they are needed."""
 
+KEPT_BYTES = 1 << 23
+"""So much of the classes is kept from the first time that they are read to the second."""
+
 
 @dataclass(frozen=True)
 class GridClass:
     """A class that is above the threshold somewhere."""
 
     id_: int
-    read: Callable[[], np.ndarray]
     box: Box
+    """of the grid: where it is"""
+    around: Box
     """of the grid: its voxels and their neighbours"""
-    mask: np.ndarray
-    """(d, h, w) bool in ``box``: where it is above the threshold"""
-
-    @property
-    def near(self) -> np.ndarray:
-        """(d, h, w) bool in ``box``: its voxels and their 26 neighbours."""
-        mask = self.mask
-        for axis in range(3):
-            grown = mask.copy()
-            to, planes = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)
-            to[1:] |= planes[:-1]
-            to[:-1] |= planes[1:]
-            mask = grown
-        return mask
+    values: Callable[[], np.ndarray]
+    """gives its probability in that"""
 
 
 @dataclass(frozen=True)
 class GridLabels:
-    """Classes on one grid, all with one threshold."""
+    """Classes on one grid, all with one threshold; arrays are of the part of it that matters."""
 
     view: View
+    box: Box
+    """of the grid: all voxels that are above the threshold, and their neighbours"""
     probability: np.ndarray
     """(d, h, w) float32: the maximum over the classes that are above the threshold there or beside it: no
     border hangs on a class that is not there"""
@@ -65,25 +59,32 @@ class GridLabels:
     classes: tuple[GridClass, ...]
 
     @classmethod
-    def of(cls, classes: Sequence[ClassOnView], view: View, threshold: float) -> GridLabels:
-        """Decide between classes on their own grid, in fp32."""
+    def of(cls, classes: Sequence[ClassOnView], view: View, threshold: float) -> GridLabels | None:
+        """Decide between classes on their own grid, in fp32; None where none is above the threshold."""
         limit = np.float32(max(threshold, 0.0))
         best = np.zeros(view.shape, np.float32)
         labels = np.zeros(view.shape, _type_for(max(id_ for id_, _ in classes)))
-        present, found = np.zeros_like(labels), []
+        present, found, kept = np.zeros_like(labels), [], 0
         for id_, read in classes:
             probability = read()
             mask = probability > limit
-            box = _box_around(mask)
+            box = bounding_box(mask)
             if box is None:
                 continue
-            found.append(GridClass(id_, read, box, mask[box]))
-            value, mask = probability[box], mask[box]
+            here = _with_neighbours(box, view.shape)
+            value, mask, mine = probability[here], mask[here], labels[here]
+            kept += value.nbytes
+            again = value.copy().view if kept <= KEPT_BYTES else partial(_read, read, here)
+            found.append(GridClass(id_, box, here, again))
             number = mask * labels.dtype.type(id_)
-            np.copyto(labels[box], number, where=mask & (value > best[box]))
-            present[box] = _together(present[box], number)
-            np.fmax(best[box], value, out=best[box], where=found[-1].near)
-        return cls(view, best, labels, present, limit, tuple(found))
+            mine += (number - mine) * (mask & (value > best[here]))  # wraps around, and back
+            present[here] = together(present[here], number)
+            np.fmax(best[here], np.where(_grown(mask), value, 0), out=best[here])
+        if not found:
+            return None
+        box = _with_neighbours(_hull([each.box for each in found]), view.shape)
+        best, labels, present = (np.ascontiguousarray(whole[box]) for whole in (best, labels, present))
+        return cls(view, box, best, labels, present, limit, tuple(found))
 
     @property
     def several(self) -> int:
@@ -91,39 +92,19 @@ class GridLabels:
         return int(np.iinfo(self.labels.dtype).max)
 
     @cached_property
-    def overlapping(self) -> bool:
-        """Whether several classes are above the threshold in a voxel: else ``present`` is ``labels``."""
-        return bool((self.present == self.several).any())
-
-    @cached_property
     def crowded(self) -> np.ndarray:
         """(d, h, w) bool: voxels that with their 26 neighbours have several classes."""
         around = self.present
         for axis in range(3):
-            n = around.shape[axis]
-            low, high = np.maximum(np.arange(n) - 1, 0), np.minimum(np.arange(n) + 1, n - 1)
-            around = _together(_together(np.take(around, low, axis), around), np.take(around, high, axis))
+            grown = around.copy()
+            to, planes = np.moveaxis(grown, axis, 0), np.moveaxis(around, axis, 0)
+            to[1:] = together(to[1:], planes[:-1])
+            to[:-1] = together(to[:-1], planes[1:])
+            around = grown
         return around == self.several
 
-    def cells(self, axes: Sequence[bool]) -> np.ndarray:
-        """(d, h, w) of the type of `labels`: the label of each cell, numbered by its first voxel.
 
-        It is 0 where all of its corners are background, `several` where they have different classes, or where
-        classes beside a corner in the background differ. ``axes``: along which cells are two voxels long.
-        """
-        cells = np.where(self.crowded & (self.labels == 0), self.labels.dtype.type(self.several), self.labels)
-        for axis in np.flatnonzero(axes):
-            n = cells.shape[axis]
-            cells = _together(cells, np.take(cells, np.minimum(np.arange(n) + 1, n - 1), axis))
-        return cells
-
-
-def _type_for(largest_id: int) -> type[np.unsignedinteger]:
-    """The smallest type of labels with a number to spare."""
-    return next(t for t in (np.uint8, np.uint16, np.uint32) if largest_id < np.iinfo(t).max)
-
-
-def _together(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def together(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The label of two voxels: that of both or of the only one in the foreground; else all bits set."""
     high, low = np.maximum(a, b), np.minimum(a, b)
     differ = (low != high) & (low > 0)
@@ -131,13 +112,45 @@ def _together(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return high
 
 
-def _box_around(mask: np.ndarray) -> Box | None:
-    """The box of a mask (d, h, w) bool and of what is beside it; None where the mask is empty."""
+def bounding_box(mask: np.ndarray) -> Box | None:
+    """The box of a mask (d, h, w) bool; None where it is empty."""
     columns = np.asarray(mask.any(0))
     box = []
-    for n, hits in zip(mask.shape, (mask.any((1, 2)), columns.any(1), columns.any(0)), strict=True):
+    for hits in (mask.any((1, 2)), columns.any(1), columns.any(0)):
         hit = np.flatnonzero(hits)
         if not hit.size:
             return None
-        box.append(slice(max(0, int(hit[0]) - 1), min(n, int(hit[-1]) + 2)))
+        box.append(slice(int(hit[0]), int(hit[-1]) + 1))
     return box[0], box[1], box[2]
+
+
+def _type_for(largest_id: int) -> type[np.unsignedinteger]:
+    """The smallest type of labels with a number to spare."""
+    return next(t for t in (np.uint8, np.uint16, np.uint32) if largest_id < np.iinfo(t).max)
+
+
+def _read(read: Callable[[], np.ndarray], box: Box) -> np.ndarray:
+    return read()[box]
+
+
+def _with_neighbours(box: Box, shape: Sequence[int]) -> Box:
+    d, h, w = (slice(max(0, s.start - 1), min(n, s.stop + 1)) for s, n in zip(box, shape, strict=True))
+    return d, h, w
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """A mask (d, h, w) bool and the 26 neighbours of its voxels."""
+    for axis in range(3):
+        grown = mask.copy()
+        to, planes = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)
+        to[1:] |= planes[:-1]
+        to[:-1] |= planes[1:]
+        mask = grown
+    return mask
+
+
+def _hull(boxes: Sequence[Box]) -> Box:
+    d, h, w = (
+        slice(min(s.start for s in side), max(s.stop for s in side)) for side in zip(*boxes, strict=True)
+    )
+    return d, h, w

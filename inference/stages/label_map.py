@@ -1,7 +1,7 @@
 """Reduction: per-class probabilities on views -> one label and one probability per native voxel.
 
-The classes of one view are brought to the volume together (see ``stages.grid_labels``), slab by slab, so no
-array of classes x volume ever exists, and what a slab needs stays in the processor's cache. A class by itself
+The classes of one view are brought to the volume together (see ``stages.grid_labels``), part by part, so no
+array of classes x volume ever exists, and what a part needs stays in the processor's cache. A class by itself
 is interpolated only where it touches another one.
 """
 
@@ -16,7 +16,7 @@ from vesal.inference.geometry.resample import SLAB_VOXELS
 from vesal.inference.geometry.views import View
 from vesal.inference.planning.rules import LabelMaker, NativeLabels
 from vesal.inference.runtime.threads import in_parallel, in_slabs
-from vesal.inference.stages.enlarged_labels import EnlargedLabels, Group
+from vesal.inference.stages.enlarged_labels import EnlargedLabels, hull
 from vesal.inference.stages.grid_labels import Box, ClassOnView, GridLabels
 from vesal.postprocess.components import class_boxes
 
@@ -71,22 +71,20 @@ class LabelMap:
         if maker is not None:
             self.put(maker.native_labels(((id_, read()) for id_, read in classes), view, threshold))
             return
-        enlarged = EnlargedLabels.of(GridLabels.of(classes, view, threshold), self.labels.shape)
-        for id_, box in enlarged.boxes.items():
-            self.boxes[id_] = _hull(self.boxes.get(id_, box), box)
-        for group in enlarged.groups:
-            self._add_group(enlarged, group)
+        grid = GridLabels.of(classes, view, threshold)
+        enlarged = None if grid is None else EnlargedLabels.of(grid, self.labels.shape)
+        if enlarged is None:
+            return
+        for id_, box in enlarged.boxes().items():
+            self.boxes[id_] = hull(self.boxes.get(id_, box), box)
 
-    def _add_group(self, enlarged: EnlargedLabels, group: Group) -> None:
-        planes, rows, columns = group.box
-
-        def fill(slab: slice) -> None:
-            at = enlarged.box(group, slice(planes.start + slab.start, planes.start + slab.stop))
+        def fill(part: Box) -> None:
+            at = enlarged.foreground(part)
             if at is not None:
-                self._let_win(*enlarged.part(group, at), at)
+                probability, labels = enlarged.part(at)
+                self._let_win(probability, labels, enlarged.native(at))
 
-        area = (rows.stop - rows.start) * (columns.stop - columns.start)
-        in_parallel(fill, in_slabs(planes.stop - planes.start, SLAB_VOXELS // area))
+        in_parallel(fill, enlarged.parts(2 * SLAB_VOXELS))
 
     def put(self, found: NativeLabels) -> None:
         """Lay the labels of a part of the volume over the map, which is widened where they do not fit."""
@@ -99,7 +97,7 @@ class LabelMap:
         np.copyto(self.probability[at], found.probability, where=mine)
         for label, box in boxes.items():
             d, h, w = (slice(a + s.start, a + s.stop) for a, s in zip(found.corner, box, strict=True))
-            self.boxes[label] = _hull(self.boxes.get(label, (d, h, w)), (d, h, w))
+            self.boxes[label] = hull(self.boxes.get(label, (d, h, w)), (d, h, w))
 
     def snapshot(self) -> Snapshot:
         """The labels as they are now, for a map that later results are brought into one by one."""
@@ -142,13 +140,15 @@ class LabelMap:
     def _let_win(self, probability: np.ndarray, labels: np.ndarray, at: Box) -> None:
         """Take over the voxels ``at`` that have a label and are above the winner so far.
 
-        numpy multiplies faster than it assigns by a mask.
+        numpy multiplies faster than it assigns by a mask; most parts are empty before.
         """
         best, mine = self.probability[at], self.labels[at]
-        wins = probability > best
-        wins &= labels > 0
-        if not wins.any():
+        wins = labels > 0
+        if not mine.any():
+            np.multiply(probability, wins, out=best)
+            mine[...] = labels
             return
+        wins &= probability > best
         probability *= wins
         np.maximum(best, probability, out=best)
         change = labels.astype(mine.dtype, copy=False) - mine  # wraps around, and back
@@ -171,10 +171,5 @@ class Snapshot:
             part = self.labels[old]
             part *= part != label
         if new is not None:
-            self.boxes[label] = _hull(old, new) if old is not None and keep else new
+            self.boxes[label] = hull(old, new) if old is not None and keep else new
             np.copyto(self.labels[new], other.labels.dtype.type(label), where=other.labels[new] == label)
-
-
-def _hull(a: Box, b: Box) -> Box:
-    d, h, w = (slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))
-    return d, h, w
