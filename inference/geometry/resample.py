@@ -100,6 +100,24 @@ def enlarge(values: np.ndarray, taps: Sequence[Taps]) -> np.ndarray:
     return values
 
 
+def between_corners(corners: np.ndarray, fractions: Sequence[np.ndarray]) -> np.ndarray:
+    """Interpolate in many cells of a grid at a time, to the last bit as `enlarge` does.
+
+    Args:
+        corners: (8, n) float32, the values of n cells at (2, 2, 2) voxels, the last axis fastest.
+        fractions: where outputs lie in their cells: (k, n) float32 for each axis.
+
+    Returns:
+        (D, W, H, n) float32; cells are the last axis, as there are more of them than outputs in one.
+    """
+    d, h, w = fractions
+    values = corners[:4] + (corners[4:] - corners[:4]) * d[:, None]
+    values = values[:, None, ::2] + (values[:, None, 1::2] - values[:, None, ::2]) * w[:, None]
+    out = (values[:, :, 1:] - values[:, :, :1]) * h
+    out += values[:, :, :1]
+    return out
+
+
 @dataclass(frozen=True)
 class Taps:
     """Linear interpolation along one axis between two neighbours: out[k] = (1 - f) in[i] + f in[i + 1]."""

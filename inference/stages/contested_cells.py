@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vesal.inference.geometry.resample import Taps
+from vesal.inference.geometry.resample import Taps, between_corners
 from vesal.inference.stages.grid_labels import Box, GridLabels, together
 
 
@@ -94,10 +94,11 @@ class ContestedCells:
             at: which outputs.
         """
         cells = tuple(run.cells(side) for run, side in zip(self.runs, at, strict=True))
-        here = np.argwhere(self.labels[cells] == self.grid.several).T
-        if not here.size:
+        inside = self.labels[cells]
+        found = np.flatnonzero(inside == self.grid.several)
+        if not found.size:
             return
-        here += np.array([[side.start] for side in cells])
+        here = np.stack(np.unravel_index(found, inside.shape)) + np.array([[side.start] for side in cells])
         number = np.searchsorted(self.contested, np.ravel_multi_index(tuple(here), self.labels.shape))
         place = self.candidates.place[number]
         order = np.argsort(place)
@@ -136,23 +137,25 @@ class Candidates:
             the candidates, and (n,) the label of each cell: `several` for those that they are of. The others
             need no choice: there is no class, or that which is alone has the maximum at all corners.
         """
-        names = grid.labels[*corners].reshape(8, -1)
+        flat = _flat(corners, grid.labels.shape)
+        names = grid.labels.reshape(-1)[flat]
         found, count = [], np.zeros(names.shape[1], np.int64)
         for each in grid.classes:
             own = np.flatnonzero(_inside(corners, each.around, grid.box))
             own = own[(names[:, own] == each.id_).any(0)]
             if own.size:
                 sides = zip(corners, grid.box, each.around, strict=True)
-                at = (index[..., own] + (whole.start - side.start) for index, whole, side in sides)
-                values = np.fmax(each.values()[*at], np.float32(0)).reshape(8, -1)
+                at = [index[..., own] + (whole.start - side.start) for index, whole, side in sides]
+                values = each.values()
+                values = np.fmax(values.reshape(-1)[_flat(at, values.shape)], np.float32(0))
                 found.append((each.id_, own, count[own], values))
                 count[own] += 1
-        present = grid.present[*corners].reshape(8, -1)
+        present = grid.present.reshape(-1)[flat]
         last = present.max(0, initial=0)
         first = (present - last.dtype.type(1)).min(0, initial=grid.several) + last.dtype.type(1)  # 0 is last
         alone = (first == last) & (last < grid.several)
         labels = np.where(count, names.dtype.type(grid.several), names.dtype.type(0))
-        largest = grid.probability[*corners].reshape(8, -1)
+        largest = grid.probability.reshape(-1)[flat]
         for id_, own, _, values in found:
             clear = alone[own] & (count[own] == 1) & (values == largest[:, own]).all(0)
             labels[own[clear]] = id_
@@ -200,7 +203,7 @@ class Candidates:
             n = int(np.searchsorted(place, len(ids)))
             if not n:
                 break
-            value = _interpolated(values[:, place[:n]], [each[:, :n] for each in fractions])
+            value = between_corners(values[:, place[:n]], [each[:, :n] for each in fractions])
             here = ids[place[:n]]
             if not k:
                 best, labels = value, np.broadcast_to(here, value.shape).copy()
@@ -220,6 +223,12 @@ def _corners(runs: Sequence[Runs], cells: np.ndarray) -> list[np.ndarray]:
     return corners
 
 
+def _flat(corners: Sequence[np.ndarray], shape: Sequence[int]) -> np.ndarray:
+    """(8, n) flat numbers of ``_corners`` in an array of ``shape``."""
+    d, h, w = corners
+    return ((d * shape[1] + h) * shape[2] + w).reshape(8, -1)
+
+
 def _inside(corners: Sequence[np.ndarray], box: Box, whole: Box) -> np.ndarray:
     """(n,) bool: whether all ``_corners``, in a part ``whole`` of a grid, are in a ``box`` of the grid."""
     found = np.ones(corners[0].shape[-1], bool)
@@ -227,13 +236,3 @@ def _inside(corners: Sequence[np.ndarray], box: Box, whole: Box) -> np.ndarray:
         low, high = index.reshape(2, -1)
         found &= (low >= side.start - of.start) & (high < side.stop - of.start)
     return found
-
-
-def _interpolated(corners: np.ndarray, fractions: Sequence[np.ndarray]) -> np.ndarray:
-    """(D, W, H, n) float32 from corners (8, n), to the last bit as ``resample.enlarge`` gives it."""
-    d, h, w = fractions
-    values = corners[:4] + (corners[4:] - corners[:4]) * d[:, None]
-    values = values[:, None, ::2] + (values[:, None, 1::2] - values[:, None, ::2]) * w[:, None]
-    out = (values[:, :, 1:] - values[:, :, :1]) * h
-    out += values[:, :, :1]
-    return out

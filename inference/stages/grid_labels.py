@@ -23,6 +23,8 @@ ClassOnView = tuple[int, Callable[[], np.ndarray]]
 """Prompt id, and what gives its probability (d, h, w) float32 on the view; NaN counts as 0. It is called
 twice at most, so that classes can stay packed until they are needed."""
 
+NEIGHBOURS = (np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :, 1:], np.s_[:, :, :-1])
+"""For each axis the voxels that have one before them, and these."""
 KEPT_BYTES = 1 << 23
 """So much of the classes is kept from the first time that they are read to the second."""
 
@@ -77,8 +79,11 @@ class GridLabels:
             again = value.copy().view if kept <= KEPT_BYTES else partial(_read, read, here)
             found.append(GridClass(id_, box, here, again))
             number = mask * labels.dtype.type(id_)
-            mine += (number - mine) * (mask & (value > best[here]))  # wraps around, and back
-            present[here] = together(present[here], number)
+            if mine.any():
+                mine += (number - mine) * (mask & (value > best[here]))  # wraps around, and back
+                present[here] = together(present[here], number)
+            else:
+                mine[...] = present[here] = number
             np.fmax(best[here], np.where(_grown(mask), value, 0), out=best[here])
         if not found:
             return None
@@ -95,11 +100,10 @@ class GridLabels:
     def crowded(self) -> np.ndarray:
         """(d, h, w) bool: voxels that with their 26 neighbours have several classes."""
         around = self.present
-        for axis in range(3):
+        for after, before in NEIGHBOURS:
             grown = around.copy()
-            to, planes = np.moveaxis(grown, axis, 0), np.moveaxis(around, axis, 0)
-            to[1:] = together(to[1:], planes[:-1])
-            to[:-1] = together(to[:-1], planes[1:])
+            grown[after] = together(grown[after], around[before])
+            grown[before] = together(grown[before], around[after])
             around = grown
         return around == self.several
 
@@ -140,11 +144,10 @@ def _with_neighbours(box: Box, shape: Sequence[int]) -> Box:
 
 def _grown(mask: np.ndarray) -> np.ndarray:
     """A mask (d, h, w) bool and the 26 neighbours of its voxels."""
-    for axis in range(3):
+    for after, before in NEIGHBOURS:
         grown = mask.copy()
-        to, planes = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)
-        to[1:] |= planes[:-1]
-        to[:-1] |= planes[1:]
+        grown[after] |= mask[before]
+        grown[before] |= mask[after]
         mask = grown
     return mask
 

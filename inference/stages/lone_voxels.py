@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vesal.inference.geometry.resample import Taps, enlarge
+from vesal.inference.geometry.resample import Taps, between_corners, enlarge
 from vesal.inference.stages.grid_labels import GridLabels
 
 BATCH = 1 << 20
@@ -72,14 +72,20 @@ def restore(
         probability: (D, H, W) float32, as interpolated to these; changed in place.
         labels: (D, H, W), changed in place.
     """
-    nearest = np.ix_(*(t.nearest for t in taps))
-    mine = lone[nearest]
-    if not mine.any():
+    mine = lone
+    for axis in (0, 2, 1):
+        mine = mine.take(taps[axis].nearest, axis)
+    at = np.unravel_index(np.flatnonzero(mine), mine.shape)
+    if not at[0].size:
         return
-    values = enlarge(grid.probability, centred)
-    mine &= values > grid.threshold
-    np.copyto(probability, values, where=mine)
-    np.copyto(labels, grid.labels[nearest], where=mine)
+    here = [t.part(index) for t, index in zip(centred, at, strict=True)]
+    d, h, w = (np.stack([t.low, t.high]) for t in here)
+    corners = grid.probability[d[:, None, None], h[:, None], w].reshape(8, -1)
+    values = between_corners(corners, [t.fraction[None] for t in here])[0, 0, 0]
+    wins = values > grid.threshold
+    at = tuple(index[wins] for index in at)
+    probability[at] = values[wins]
+    labels[at] = grid.labels[tuple(t.nearest[index] for t, index in zip(taps, at, strict=True))]
 
 
 def _nearest_outputs(taps: Taps, n: int) -> tuple[np.ndarray, np.ndarray]:
