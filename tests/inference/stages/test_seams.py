@@ -1,5 +1,6 @@
 """No background between classes that touch, whatever the enlargement; other borders stay where they were."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from vesal.inference.geometry.resample import to_native
 from vesal.inference.geometry.views import View
-from vesal.inference.stages import enlarged_labels
+from vesal.inference.stages import enlarged_labels, grid_labels, label_map
 from vesal.inference.stages.label_map import LabelMap
 
 Shape = tuple[int, int, int]
@@ -238,3 +239,34 @@ def test_the_larger_of_two_that_are_nearly_equal_wins() -> None:
         for number, each in enumerate(order, 1):
             result.add(each, view, number, 0.5)
         assert (result.labels == (2 if order[0] is low else 1)).all()
+
+
+@pytest.mark.parametrize("shape", [(21, 18, 24), (13, 29, 17), (7, 6, 8), (5, 6, 30)])
+def test_parts_do_not_change_classes_that_touch(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where outputs lie on the centres of grid voxels, and where some voxels have no output."""
+    rng = np.random.default_rng(7)
+    maps = [rng.random((7, 6, 8)) ** 2 * (rng.random((7, 6, 8)) < 0.6) for _ in range(4)]
+    whole = enlarged(maps, shape)
+    monkeypatch.setattr(enlarged_labels, "MOST_COLUMNS", 5)
+    monkeypatch.setattr(enlarged_labels, "MOST_ROWS", 4)
+    monkeypatch.setattr(label_map, "SLAB_VOXELS", 20)
+    monkeypatch.setattr(grid_labels, "KEPT_BYTES", 0)
+    parts = enlarged(maps, shape)
+    assert len(np.unique(whole.labels)) == 5
+    np.testing.assert_array_equal(parts.labels, whole.labels)
+    np.testing.assert_array_equal(parts.probability, whole.probability)
+
+
+def test_labels_and_probabilities_stay_the_same_bytes() -> None:
+    """Soft balls that touch and overlap, on grids enlarged two times, three times and by no whole number."""
+    rng, digest = np.random.default_rng(5), hashlib.sha256()
+    for shape in ((28, 30, 32), (42, 45, 48), (14, 37, 41)):
+        maps = []
+        for _ in range(4):
+            centre = rng.integers(4, 12, 3)
+            axes = zip(np.ogrid[:14, :15, :16], centre, strict=True)
+            away = sum((axis - c) ** 2 for axis, c in axes)
+            maps.append((1 - away / 32).clip(0, 1))  # no function that machines round differently
+        found = enlarged(maps, shape)
+        digest.update(found.labels.tobytes() + found.probability.tobytes())
+    assert digest.hexdigest()[:16] == "d06fe2718a897338"
