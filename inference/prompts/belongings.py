@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from vesal.inference.prompts.chunks import COMMA, NUMBER, Chunk
+from vesal.inference.prompts.chunks import COMMA, NUMBER, Chunk, Item
 from vesal.inference.prompts.nouns import CODE, LESION, NO_TARGET, WHOLE_KINDS, Noun, Nouns
 from vesal.inference.prompts.roles import Roles
+from vesal.inference.prompts.sides import SideReader
 
 ADJECTIVES = ("al", "ic", "ar", "ary", "ous", "iac")
 """Endings of a term that is an adjective."""
 
 
+DRAWN = frozenset({"definition", "delineation", "demarcation", "identification", "segmentation", "detection"})
+"""What is done with a line around something, where the something is asked for."""
+
+
 class Belongings:
     """Names the asked chunks of one sentence."""
 
-    def __init__(self, nouns: Nouns, roles: Roles) -> None:
-        self.nouns, self.roles = nouns, roles
+    def __init__(self, nouns: Nouns, roles: Roles, sides: SideReader, chunks: Sequence[Chunk]) -> None:
+        self.nouns, self.roles, self.sides, self.chunks = nouns, roles, sides, chunks
 
     def named(self) -> list[Noun]:
         """What every asked chunk names."""
@@ -35,7 +40,7 @@ class Belongings:
             return self._of_concept(noun, n, belongs, inner)
         if noun.group is not None and noun.by_class and self.roles.has_clause:
             return Noun(chunk, unknown=(noun.group,))  # described: `organs that clean the blood`
-        if noun.group is not None and self.roles.related.get(n):
+        if noun.group is not None and not noun.named and self.roles.related.get(n):
             return Noun(chunk, refused="what is asked for is only placed by something else, and has no name")
         known = [other for other in inner if other.is_target or self.nouns.has_term(other.chunk)]
         if noun.unknown and known:
@@ -68,7 +73,8 @@ class Belongings:
                 shown = self.nouns.shown_chunks(noun.chunk, *belongs)
                 why = f"'{shown}' is another thing than {noun.concept.name}"
                 return Noun(noun.chunk, refused=why, head=noun.parts[0].text)
-        return self._at_level(noun, n) or self._side_of(noun, n) or self._in_brackets(noun, n) or noun
+        rules = (self._at_level, self._side_of, self._half, self._in_brackets, self._line)
+        return next((other for rule in rules if (other := rule(noun, n)) is not None), noun)
 
     def _at_level(self, noun: Noun, n: int) -> Noun | None:
         """What is placed by the code of a vertebra is one of several, or a part: `disc between L4 and L5`."""
@@ -96,6 +102,50 @@ class Belongings:
         return Noun(
             noun.chunk, refused=f"'{shown}' asks for a part of {noun.concept.name}, {NO_TARGET}", head="side"
         )
+
+    def _half(self, noun: Noun, n: int) -> Noun | None:
+        """`left liver` is a part, as there is only one liver."""
+        side = self.sides.half(noun)
+        if side is None or noun.concept is None:
+            return None
+        shown = self.nouns.shown(sorted((side, *noun.parts), key=lambda item: item.start))
+        return self._part(noun, f"'{shown}' asks for a part of {noun.concept.name}", side.text)
+
+    def _line(self, noun: Noun, n: int) -> Noun | None:
+        """The line around a thing is not the thing: `border of the spleen`, `liver margin`.
+
+        The plural is its extent (`anatomical boundaries of the oral cavity`), as in the names of the
+        challenge's classes, and with a verb the line is what is drawn (`boundary delineation of the liver`).
+        """
+        assert noun.concept is not None
+        at = next(i for i, chunk in enumerate(self.chunks) if chunk is noun.chunk)
+        before, after = self.chunks[at - 1] if at else None, self.chunks[at + 1 : at + 2]
+        own = [item for item in noun.chunk.items if item.start > noun.parts[0].start]
+        if any(map(self._is_line, own)) and not (after and after[0].lead == "requests"):
+            drawn = any(item.text in DRAWN for item in own)
+            return None if drawn else self._around(noun, self.nouns.shown_chunks(noun.chunk))
+        if before is None or noun.chunk.lead != "of":
+            return None
+        word = before.word if before.lead == "requests" and not before.items else ""
+        written = {token.raw.lower() for token in self.nouns.tokens[: max(noun.chunk.start, 0)]}
+        if word in self.nouns.vocabulary.words.lists["lines"] and word in written:
+            return self._around(noun, f"{word} of {self.nouns.shown_chunks(noun.chunk)}")
+        if before.items and self._is_line(before.items[-1]):
+            return self._around(noun, self.nouns.shown_chunks(before, noun.chunk))
+        return None
+
+    def _is_line(self, item: Item) -> bool:
+        """Whether a word is for a line around something, in the singular."""
+        raw = self.nouns.tokens[item.start].raw.lower()
+        return item.of("lines") and not item.of("requests") and raw == item.text
+
+    def _around(self, noun: Noun, shown: str) -> Noun:
+        assert noun.concept is not None
+        return self._part(noun, f"'{shown}' asks for the line around {noun.concept.name}", "line")
+
+    def _part(self, noun: Noun, why: str, head: str) -> Noun:
+        """What names a part, for a reason."""
+        return Noun(noun.chunk, refused=f"{why}, {NO_TARGET}", head=head)
 
     def _in_brackets(self, noun: Noun, n: int) -> Noun | None:
         """A target less what brackets say of it: `liver (segment 4)`."""

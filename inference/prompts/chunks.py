@@ -20,6 +20,13 @@ LEADS = (
     "requests",
 )  # fmt: skip
 """Classes of words that begin a chunk, the first that a word is of counts."""
+PRONOUNS = frozenset(
+    {"what", "whatever", "that", "which", "who", "it", "anything", "everything", "something"}
+)
+"""Before a verb of place."""
+ARTICLES = frozenset({"the", "a", "an", "this", "that", "these", "both", "his", "her", "their", "its"})
+"""Behind a verb of place."""
+COPULAS = frozenset({"is", "are", "was", "were"})
 STOP, COMMA, OPEN, CLOSE = "stop", "comma", "open", "close"
 ABBREVIATED = 4
 """Letters of a word up to which a full stop behind it may be that of an abbreviation: `Rt. parotid`."""
@@ -49,7 +56,7 @@ class Chunk(Struct):
     """Items behind one leading word or mark."""
 
     lead: str = ""
-    """One of LEADS, or the mark before it; empty at the start."""
+    """One of LEADS, `predicates`, or the mark before it; empty at the start."""
     word: str = ""
     """The leading word."""
     items: list[Item] = field(default_factory=list)
@@ -66,7 +73,10 @@ def read_items(tokens: Sequence[Token], vocabulary: Vocabulary) -> list[Item]:
     modalities = vocabulary.find_modalities(raw, stems)
 
     def is_free(span: Span[Term | None]) -> bool:
-        """Not part of a modality (`T1 weighted`)."""
+        """Not part of a modality (`T1 weighted`), and not across what is taken away: `liver (- vessels)`."""
+        inside = (token.before for token in tokens[span.start + 1 : span.end])
+        if any(len(marks) > 1 and marks.endswith(MINUS) for marks in inside):
+            return False
         return not any(span.meets(other) and span.length <= other.length for other in modalities)
 
     items: list[Item] = []
@@ -77,7 +87,7 @@ def read_items(tokens: Sequence[Token], vocabulary: Vocabulary) -> list[Item]:
         classes = vocabulary.classes.get(text, frozenset())
         if span.value is not None:
             items.append(Item(span.start, span.end, text, span, classes))  # type: ignore[arg-type]
-        elif span.skipped:  # only terms may have a side inside
+        elif span.skipped and text not in vocabulary.group_names:  # other words have no side inside
             continue
         else:
             known = text in vocabulary.group_names or text in vocabulary.groups.classes
@@ -121,9 +131,9 @@ def cut_chunks(items: Sequence[Item], tokens: Sequence[Token], vocabulary: Vocab
         marks = tokens[item.start].before
         for mark in _marks(marks, tokens[item.start - 1].raw if item.start else ""):
             chunks.append(Chunk(mark))
-        if marks == MINUS and item.term is not None and _is_group(chunks[-1], tokens):
-            chunks.append(Chunk("exceptions", "-"))
         after = items[n + 1] if n + 1 < len(items) else None
+        if marks.endswith(MINUS) and _is_taken_away(item, after, chunks[-1], tokens):
+            chunks.append(Chunk("exceptions", MINUS))
         lead = _lead(item, chunks, after, tokens, vocabulary)
         if lead:
             chunks.append(Chunk(lead, item.text))
@@ -132,6 +142,14 @@ def cut_chunks(items: Sequence[Item], tokens: Sequence[Token], vocabulary: Vocab
         else:
             chunks[-1].items.append(item)
     return chunks
+
+
+def _is_taken_away(item: Item, after: Item | None, chunk: Chunk, tokens: Sequence[Token]) -> bool:
+    """Whether a dash before it excepts it from many things, or from what brackets stand behind."""
+    named = item.term is not None or (item.of("filler") and after is not None and after.term is not None)
+    if chunk.lead == OPEN:
+        return named or item.of(SIDE)
+    return named and (chunk.word == MINUS or _is_group(chunk, tokens))
 
 
 def _is_group(chunk: Chunk, tokens: Sequence[Token]) -> bool:
@@ -162,6 +180,10 @@ def _lead(
     if item.of("relation_prefixes") and item.text not in ("non", "un"):
         hyphen = after is not None and after.term is not None and tokens[after.start].before in DASHES
         return "relations" if hyphen else ""
+    if item.of("relation_verbs") and _is_relating(item, after, tokens):
+        return "relations"
+    if item.text in COPULAS and _judges(chunks[-1], after):
+        return "predicates"
     owned = any(other.text == "s" for other in chunks[-1].items)  # `the heart's pumping wall`
     for name in LEADS:
         if item.of(name):
@@ -175,6 +197,18 @@ def _lead(
         if behind and len(item.text) > 4 and item.text.endswith(("ed", "ing")):
             return "clauses"
     return ""
+
+
+def _is_relating(item: Item, after: Item | None, tokens: Sequence[Token]) -> bool:
+    """Whether a word that may be a noun is a verb of place: `what borders the spleen`."""
+    before = tokens[item.start - 1].stem if item.start else ""
+    return before in PRONOUNS or (after is not None and after.text in ARTICLES)
+
+
+def _judges(chunk: Chunk, after: Item | None) -> bool:
+    """Whether `is` behind a thing only begins what is said of it: `the pancreas is unremarkable`."""
+    named = any(item.term is not None for item in chunk.items)
+    return named and after is not None and (after.is_unknown or after.of("adjectives"))
 
 
 def _is_verb(chunks: Sequence[Chunk], after: Item | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -27,6 +27,7 @@ LEAST_FOR_WORDS = 0.95
 """The same for a single word (`sarcomere` is near to sarcoma by .80, `laryngopharynx` to larynx by .92)."""
 LEAST_LETTERS = 5
 """Of one word at least: the encoder has seen no meaning for two to four letters."""
+CHAMBER = "heart chamber"
 CHARACTERS_SHOWN = 80
 """Length up to which a sentence is repeated in a message."""
 
@@ -34,8 +35,11 @@ CHARACTERS_SHOWN = 80
 class Nearest(Protocol):
     """The part of vesal.inference.prompts.sentence_encoder.SentenceEncoder that is used here."""
 
-    def nearest(self, text: str) -> tuple[str, float]:
-        """The concept nearest in meaning and its cosine; an empty name for what is no target."""
+    def nearest(self, text: str, excluded: Collection[str] = ()) -> tuple[str, float]:
+        """The concept nearest in meaning, none of those excluded, and its cosine.
+
+        The name is empty for what is no target.
+        """
 
 
 Encoder = Callable[[], Nearest]
@@ -86,14 +90,16 @@ def by_meaning(
     reason = f"{found.why}; " if found.why else ""
     if not weighty:
         return FoundTarget((), "none", None, f"{reason}{shown} names nothing that could be segmented")
-    if max(map(len, weighty)) < LEAST_LETTERS:
+    described = len(weighty) > 2 and any(item.of("clauses") for item in items)
+    if max(map(len, weighty)) < LEAST_LETTERS and not described:
         return FoundTarget((), "none", None, f"{reason}no known term in {shown}, and too short to guess at")
     if encoder is None:
         return FoundTarget(
             (), "none", None, f"{reason}no known term in {shown}, and there is no text encoder to ask"
         )
     try:
-        name, similarity = encoder().nearest(query)
+        excluded = _excluded(tokens, items, vocabulary)
+        name, similarity = encoder().nearest(query, excluded) if excluded else encoder().nearest(query)
     except (OSError, ValueError, RuntimeError) as error:
         # Without the encoder the prompt stays empty, but the other prompts of the case do not suffer.
         log.warning("the text encoder failed on %s: %s", shown, error)
@@ -108,7 +114,7 @@ def by_meaning(
     if similarity < least:
         return FoundTarget((), "none", similarity, f"{why}, wanted {least}")
     concept = vocabulary.concepts[name]
-    if _is_placing(name, items):
+    if _is_placing(name, items, vocabulary):
         why = f"{reason}the nearest, {name}, is named in {shown} only to say where something else is"
         return FoundTarget((), "none", similarity, why)
     if found.kinds is not None and concept.kind not in found.kinds:
@@ -122,10 +128,29 @@ def by_meaning(
     return FoundTarget((Target(name, side, concept.kind),), "encoder", similarity, why)
 
 
-def _is_placing(name: str, items: Sequence[Item]) -> bool:
-    """Whether a concept is named behind a word for a place: `the organ that lies under the liver`."""
-    places = [item.start for item in items if item.of("relations") or item.of("locating")]
-    named = [item.start for item in items if item.term is not None and item.term.value[0] == name]
+def _excluded(tokens: Sequence[Token], items: Sequence[Item], vocabulary: Vocabulary) -> frozenset[str]:
+    """Concepts that a description contradicts: no ventricle `gets blood from the lungs`.
+
+    Texts that differ in the way that blood goes are alike to the encoder. Where another chamber is named, it
+    is not known which of the two the verb is said of.
+    """
+    chambers = [i for i in items if i.term and vocabulary.concepts[i.term.value[0]].kind == CHAMBER]
+    if chambers or not any(item.text.startswith("blood") for item in items):
+        return frozenset()
+    said = f" {' '.join(token.stem for token in tokens)} "
+    flows = vocabulary.words.flows
+    spoken = [flow for flow in flows if any(f" {vocabulary.stem(verb)} " in said for verb in flow.verbs)]
+    return spoken[0].excluded if len(spoken) == 1 else frozenset()
+
+
+def _is_placing(name: str, items: Sequence[Item], vocabulary: Vocabulary) -> bool:
+    """Whether a concept, or one in its name, is named behind a word for a place.
+
+    `the organ that lies under the liver` is no liver, and no liver tumor.
+    """
+    places = [item.start for item in items if any(map(item.of, ("relations", "locating", "relation_verbs")))]
+    inside = {name, *(vocabulary.meaning(vocabulary.stem(word)) for word in name.split())}
+    named = [item.start for item in items if item.term is not None and item.term.value[0] in inside]
     return bool(places and named) and max(named) > min(places)
 
 
@@ -157,8 +182,13 @@ def _query(tokens: Sequence[Token], items: Sequence[Item]) -> tuple[str, list[st
     """What is left of the sentence without sides, modalities and words of request, in its own spelling; and
     its words of weight.
     """
+    begun = min(
+        (i.start for i in items if i.of("clauses")), default=len(tokens)
+    )  # `the chamber that gets ...`
     left = [
-        i for i in items if not (i.of(MODALITY) or i.of(SIDE) or (i.of("requests") and not i.of("neutral")))
+        i
+        for i in items
+        if not (i.of(MODALITY) or i.of(SIDE)) and (not i.of("requests") or i.of("neutral") or i.start > begun)
     ]
     if left and left[0].text in ("segment", "seg"):  # the verb
         left = left[1:]

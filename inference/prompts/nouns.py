@@ -39,6 +39,8 @@ class Noun(Struct):
     group: str | None = None
     members: tuple[str, ...] = ()
     """concepts of a group"""
+    named: bool = False
+    """Whether a group has a name of its own."""
     by_class: bool = False
     """Whether a group is of all things of a class, without `all` before it: `organs`."""
     refused: str = ""
@@ -282,7 +284,9 @@ class Nouns:
                 chunk, refused=f"'{self.shown([last])}' is one of several", head=last.text.split()[-1]
             )
         if named is not None and len(content) == 1:
-            return Noun(chunk, group=self.shown([last]).lower(), members=named.members)
+            return Noun(chunk, group=self.shown([last]).lower(), members=named.members, named=True)
+        if pair := self._pair(content):
+            return Noun(chunk, group=self.shown(content).lower(), members=pair) if many else None
         name = groups.classes.get(last.text)
         if name is None or not many:
             return None
@@ -298,6 +302,14 @@ class Nouns:
         shown = " and ".join(sorted(regions))
         title = f"{name}s" + (f" of the {shown}" if shown else "")
         return Noun(chunk, group=title, members=members, by_class=not self.quantified(chunk))
+
+    def _pair(self, content: Sequence[Item]) -> tuple[str, ...]:
+        """Artery and vein of one name: `iliac vessels`."""
+        first, last = content[0], content[-1]
+        if len(content) != 2 or last.text not in ("vessel", "blood vessel"):
+            return ()
+        pair = tuple(self.vocabulary.meaning(f"{first.text} {word}") for word in ("artery", "vein"))
+        return pair if all(name in self.vocabulary.concepts for name in pair) else ()
 
     def _is_many(self, chunk: Chunk, item: Item) -> bool:
         """Whether a noun stands in the plural, or has `all` before it."""

@@ -13,6 +13,7 @@ from vesal.inference.data.prompt import ModalityChoice, Prompt
 from vesal.inference.prompts.chunks import Item, cut_chunks, read_items
 from vesal.inference.prompts.guess import LEAST_SIMILARITY as LEAST_SIMILARITY
 from vesal.inference.prompts.guess import Encoder, FoundTarget, by_meaning, shown_text
+from vesal.inference.prompts.inverted import in_order
 from vesal.inference.prompts.modality import GUESSED, choose_modality, sentence_modality
 from vesal.inference.prompts.reading import Found, Reading
 from vesal.inference.prompts.tokens import Token, read_tokens
@@ -87,6 +88,7 @@ def parse_prompts(
 def find_target(text: str, vocabulary: Vocabulary, encoder: Encoder | None = None) -> FoundTarget:
     """What one sentence asks for: by its terms, by terms with a typing error, else by its meaning."""
     tokens = read_tokens(text, vocabulary.stem, vocabulary.known, vocabulary.abbreviations)
+    tokens = in_order(text, tokens, vocabulary)
     found, items = _read(tokens, vocabulary)
     if found.targets:
         return FoundTarget(found.targets, "term", None, found.why, found.group)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from vesal.inference.data.prompt import Target
+from vesal.inference.data.terms import SIDES
 from vesal.inference.prompts.belongings import Belongings
 from vesal.inference.prompts.chunks import Chunk, Item
 from vesal.inference.prompts.nouns import LESION, Noun, Nouns
@@ -43,13 +44,13 @@ class Reading:
         self.tokens, self.items, self.chunks, self.vocabulary = tokens, items, chunks, vocabulary
         self.nouns = Nouns(tokens, vocabulary)
         self.roles = RoleReader(chunks, self.nouns).read()
-        self.sides = SideReader(items, chunks, self.nouns)
+        self.sides = SideReader(items, self.roles.denied, self.nouns)
 
     def found(self) -> Found:
         """What the sentence asks for by its terms."""
         if not any(chunk.lead in DENIALS for chunk in self.chunks) and (whole := self._range()):
             return whole
-        nouns = Belongings(self.nouns, self.roles).named()
+        nouns = Belongings(self.nouns, self.roles, self.sides, self.chunks).named()
         denied = self.roles.denies_before
         wanted = [noun for n, noun in enumerate(nouns) if noun.is_target and n not in denied]
         if any(noun.concept is not None for noun in wanted):  # `the organs: liver, spleen`
@@ -107,6 +108,9 @@ class Reading:
             for i in noun.chunk.items
             if i.is_unknown or i.of("adjectives") or i.of("neutral") or i.text in named
         ]
+        ways = [chunk for chunks in roles.related.values() for chunk in chunks if chunk.word == "from"]
+        if any(sum(item.term is not None for item in chunk.items) > 1 for chunk in ways):
+            return True  # `tube from the mouth to the stomach`
         return bool(qualities) and bool(roles.related or roles.around)
 
     def _several(self, wanted: Sequence[Noun], refused: Sequence[Noun]) -> Found:
@@ -148,7 +152,10 @@ class Reading:
         out = self._excepted() & set(noun.members)
         spoken = self.sides.spoken(noun.chunk.items)
         side = spoken.pop() if len(spoken) == 1 else None
-        made = [_target(self.vocabulary.concepts[name], side) for name in noun.members if name not in out]
+        names = [name for name in noun.members if name not in out]
+        if side is not None:  # `left chambers of the heart`
+            names = [name for name in names if not name.startswith(tuple(set(SIDES) - {side}))]
+        made = [_target(self.vocabulary.concepts[name], side) for name in names]
         less = f" without {', '.join(sorted(out))}" if out else ""
         return made, f"{noun.group}{less}: each that can be run"
 

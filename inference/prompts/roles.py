@@ -140,6 +140,8 @@ class RoleReader:
             )  # `a scan in which the liver ...`
             asks = self.chunks[n].word in QUESTIONS and (placed or not self.roles.asked)
             return ASKED if asks else role if role == DENIED and is_open else SAID
+        if lead == "predicates":
+            return SAID if role == ASKED else role
         if lead == "requests":
             return self._requested(role, is_open)
         return role if held or lead != COMMA else ASKED

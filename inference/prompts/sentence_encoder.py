@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -107,13 +107,15 @@ class SentenceEncoder:
         row = self.bank.rows.get(text)
         return self.encode([text])[0] if row is None else self.bank.vectors[row]
 
-    def nearest(self, text: str) -> tuple[str, float]:
+    def nearest(self, text: str, excluded: Collection[str] = ()) -> tuple[str, float]:
         """The concept of the known text nearest to `text`, and their cosine; ties go to the first.
 
-        The concept is empty where a text for something that is no target is nearer than that.
+        The concept is empty where a text for something that is no target is nearer than that. Concepts that
+        are ``excluded`` are no answers.
         """
         cosine = self.bank.factors @ factor(self.encode([text])[0], WIDTH)
-        to_targets = np.where(self.bank.answers, cosine, -1.0)
+        open_ = self.bank.answers & np.array([concept not in excluded for concept in self.bank.concepts])
+        to_targets = np.where(open_, cosine, -1.0)
         best = int(np.argmax(to_targets))
         nearer = bool((cosine[self.bank.others] > to_targets[best]).any())
         return "" if nearer else self.bank.concepts[best], float(to_targets[best])

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vesal.inference.data.terms import SIDES
-from vesal.inference.prompts.chunks import SIDE, Chunk, Item
-from vesal.inference.prompts.nouns import Nouns
-from vesal.inference.prompts.roles import DENIALS
+from vesal.inference.prompts.chunks import NUMBER, SIDE, Chunk, Item
+from vesal.inference.prompts.nouns import WHOLE_KINDS, Noun, Nouns
+from vesal.inference.prompts.tokens import DASHES
 from vesal.inference.prompts.vocabulary import Concept
 
 
 class SideReader:
     """Sides in one sentence."""
 
-    def __init__(self, items: Sequence[Item], chunks: Sequence[Chunk], nouns: Nouns) -> None:
-        self.items, self.nouns = items, nouns
-        self.denied = [chunk for chunk in chunks if chunk.lead in DENIALS]
+    def __init__(self, items: Sequence[Item], denied: Sequence[Chunk], nouns: Nouns) -> None:
+        """``denied``: chunks that are not wanted."""
+        self.items, self.denied, self.nouns = items, denied, nouns
 
     def settle(self, concept: Concept, parts: Sequence[Item]) -> tuple[str | None, str]:
         """One word for one side gives it; both, or none, means the thing on both sides. With the reason."""
@@ -35,8 +35,42 @@ class SideReader:
         return None, "; both sides are asked for, taken as one target without a side" if sides else ""
 
     def spoken(self, items: Sequence[Item]) -> set[str]:
-        """`left` and `right` among some words."""
-        return {self.nouns.vocabulary.sides[item.text] for item in items if item.of(SIDE)} & set(SIDES)
+        """`left` and `right` among some words, and inside a name: `lobes of the left lung`."""
+        table, tokens = self.nouns.vocabulary.sides, self.nouns.tokens
+        found = {table[item.text] for item in items if item.of(SIDE)}
+        for item in items:
+            inside = (tokens[i].stem for i in range(item.start, item.end))
+            found |= {table[word] for word in inside if word in table and word not in item.text.split()}
+        return found & set(SIDES)
+
+    def half(self, noun: Noun) -> Item | None:
+        """The side that cuts a part off what there is only one of: `left liver`, `pancreas_right`.
+
+        Of a lesion or a cell it says which one. A side in words of its own is a place: `stomach on the left`.
+        """
+        concept, mine = noun.concept, {part.start for part in noun.parts}
+        if concept is None or concept.sided or concept.kind in WHOLE_KINDS:
+            return None
+        denied = {item.start for chunk in self.denied for item in chunk.items}
+        for n, item in enumerate(self.items):
+            if not item.of(SIDE) or self.nouns.vocabulary.sides[item.text] not in SIDES:
+                continue
+            owner = None if item.start in denied else self._owner(item)
+            if owner is not None and owner.start in mine and self._is_beside(n, owner):
+                return item
+        return None
+
+    def _is_beside(self, n: int, owner: Item) -> bool:
+        """Whether nothing but adjectives stands between a side and its term, and no region behind it."""
+        side, at = self.items[n], self.items.index(owner)
+        between = self.items[min(n, at) + 1 : max(n, at)]
+        if n > at:
+            after = self.items[n + 1] if n + 1 < len(self.items) else None
+            placed = after is not None and any(map(after.of, ("regions", "partials", "of", NUMBER)))
+            return not between and not placed
+        marks = {mark for item in (*between, owner) for mark in self.nouns.tokens[item.start].before}
+        plain = all(item.of("adjectives") or item.text in ("sided", "side") for item in between)
+        return plain and marks <= DASHES | {")"} and side.end <= owner.start
 
     def of(self, concept: Concept, parts: Sequence[Item]) -> set[str]:
         """Sides given to any occurrence of the parts: inside them, or nearest to them of all terms."""

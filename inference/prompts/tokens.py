@@ -20,8 +20,8 @@ NUMBERED = re.compile(r"^([^\W\d_]{3,})(\d{1,2})$")
 """A word with its number: `rib4`, `segment4`."""
 STOPS = frozenset(",;:()[]{}/|+&.!?")
 MINUS = "\u2212"
-"""A dash with blanks on both sides, which may take something away."""
-SPACED = re.compile(r"(?<=\s)[-\u2012\u2013\u2014](?=\s)")
+"""A dash behind a blank or a bracket, which may take something away."""
+SPACED = re.compile(r"(?<=[\s(\[{])[-\u2012\u2013\u2014](?=[\s\w])")
 DASHES = frozenset("-\u2010\u2011\u2012\u2013\u2014~" + MINUS)
 
 

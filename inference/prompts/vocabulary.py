@@ -69,6 +69,8 @@ class Vocabulary:
     """Words for a side to `left`, `right` or `both`."""
     abbreviations: dict[str, str]
     """Abbreviation in capitals to the words that it stands for."""
+    label_words: dict[str, str]
+    """Short form in names of labels to the words that it stands for."""
     words: Words
     groups: Groups
     classes: dict[str, frozenset[str]]
@@ -121,8 +123,10 @@ class Vocabulary:
         return any(span.value is not None for span in self._terms.matches((word,), 0))
 
     def meaning(self, word: str) -> str:
-        """The concept that one stem names, else the word itself."""
-        return next((span.value[0] for span in self._terms.matches((word,), 0) if span.value), word)
+        """The concept that a stem, or several with blanks between, names, else the words themselves."""
+        words = tuple(word.split(" "))
+        whole = (span for span in self._terms.matches(words, 0) if span.value and span.end == len(words))
+        return next((span.value[0] for span in whole if span.value), word)
 
     def find_modalities(self, raw: tuple[str, ...], words: tuple[str, ...]) -> list[Span[tuple[str, bool]]]:
         """Modality terms as (modality, weak); `raw` keeps the capitals, which tell `US` from `us`."""
@@ -158,6 +162,7 @@ def load_vocabulary(path: Path = FILE) -> Vocabulary:
         file_prefixes={prefix.lower(): modality for prefix, modality in data["file_prefixes"].items()},
         sides=sides,
         abbreviations=data["abbreviations"],
+        label_words=data["label_words"],
         words=words,
         groups=groups,
         classes=classes,

@@ -17,9 +17,17 @@ FILE = Path(__file__).with_name("words.json")
 CLASSES = (
     "of", "locating", "relations", "relation_prefixes", "denials", "exceptions", "resets", "joins",
     "accompanying", "requests", "clauses", "filler", "neutral", "imaging", "adjectives", "regions", "parts",
-    "head_parts", "partials", "things", "generic",
+    "head_parts", "partials", "things", "generic", "relation_verbs", "lines",
 )  # fmt: skip
 """Lists of the file; what each does is said in `chunks` and `nouns`."""
+
+
+class Flow(Struct, frozen=True):
+    """A way in which blood goes: into a heart chamber, or out of it."""
+
+    verbs: tuple[str, ...]
+    excluded: frozenset[str]
+    """Concepts that are not described by these verbs."""
 
 
 class Words(Struct, frozen=True):
@@ -31,6 +39,8 @@ class Words(Struct, frozen=True):
     """Word for a part -> kinds of targets that it is the whole of: the cavity of a heart chamber."""
     head_kinds: Mapping[str, frozenset[str]]
     """Noun that a description may have as its head -> kinds of targets that it may describe."""
+    flows: tuple[Flow, ...]
+    """Ways in which blood goes."""
     spans: frozenset[str]
     """Concepts that run through several regions: a region's adjective cuts them (`thoracic aorta`)."""
     thing_endings: tuple[str, ...]
@@ -47,6 +57,10 @@ def load_words(path: Path = FILE) -> Words:
         lists={name: tuple(data[name]) for name in CLASSES},
         whole_for={word: frozenset(kinds) for word, kinds in data["whole_for"].items()},
         head_kinds={word: frozenset(kinds) for word, kinds in data["head_kinds"].items()},
+        flows=tuple(
+            Flow(tuple(f"{verb}" for verb in entry["verbs"]), frozenset(entry["not"]))
+            for entry in data["flows"].values()
+        ),
         spans=frozenset(data["spans"]),
         thing_endings=tuple(data["thing_endings"]),
         not_typing_errors=frozenset(data["not_typing_errors"]),

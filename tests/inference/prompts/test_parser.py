@@ -177,10 +177,19 @@ def test_both_sides_give_the_thing_without_a_side_and_say_so(sentence: str) -> N
     assert "both sides" in result.why
 
 
-def test_a_side_that_does_not_exist_is_dropped_and_said() -> None:
-    result = found("left liver")
-    assert (result.target, result.side) == ("liver", None)
-    assert "left" in result.why and "not used" in result.why
+@pytest.mark.parametrize(
+    "sentence", ["left liver", "prostate_R", "pancreas (right)", "left portal vein", "brain, left"]
+)
+def test_a_side_of_what_there_is_one_of_is_a_part(sentence: str) -> None:
+    result = found(sentence)
+    assert result.targets == () and "part of" in result.why
+
+
+@pytest.mark.parametrize("sentence", ["stomach on the left", "the liver, in the right upper abdomen"])
+def test_a_side_that_is_a_place_is_not_used_and_told(sentence: str) -> None:
+    result = found(sentence)
+    assert len(result.targets) == 1 and result.side is None
+    assert "not used" in result.why
 
 
 def test_two_things_in_one_prompt_are_both_asked_for() -> None:
