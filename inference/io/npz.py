@@ -28,8 +28,8 @@ from vesal.inference.io.prompt_files import (
     Prompts,
     find_prompts_file,
     parse_prompts,
-    parse_prompts_text,
 )
+from vesal.inference.io.prompt_text import parse_prompts_text
 from vesal.inference.io.text_arrays import plain_list
 from vesal.inference.io.user_prompts import FoundUserPrompts, read_user_prompts
 from vesal.inference.io.volume_axes import WANTED, spacing_xyz, volume_shape
@@ -106,7 +106,10 @@ class NpzReader:
     def _prompts(self, archive: NpzArchive, prompts_file: Path | None, dataset: str | None) -> Prompts:
         """Prompts by what was given on purpose: a file, one beside the case that holds prompts, the case."""
         try:
-            found = find_prompts_file(self.path, self.path.stem, prompts_file, dataset)
+            has_prompts = "text_prompts" in archive
+            found = find_prompts_file(
+                self.path, self.path.stem, prompts_file, dataset, has_prompts=has_prompts
+            )
         except PromptError as error:
             if prompts_file is not None or "text_prompts" not in archive:
                 raise

@@ -4,8 +4,6 @@ All three end in the same `Prompts`. A JSON file replaces the prompts of the cas
 too.
 """
 
-import ast
-import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -23,11 +21,11 @@ from vesal.inference.data.errors import (
     shown,
 )
 from vesal.inference.io.files import open_regular_file
-from vesal.inference.io.limits import MAX_FILE_BYTES, MAX_NOTATION, check_content
+from vesal.inference.io.limits import MAX_FILE_BYTES, check_content
+from vesal.inference.io.prompt_text import WANTED, parse_prompts_json
 from vesal.inference.io.prompt_values import (
     INSTANCE_KEY,
     MODALITY_KEY,
-    Repeated,
     is_key,
     parse_id,
     parse_instance,
@@ -41,8 +39,6 @@ MAX_TOLD = 20
 
 NAMES_TRIED = 200
 """A message about a name looks for the nearest datasets, which takes milliseconds."""
-
-_WANTED = "A dict such as {'1': 'Liver in abdominal CT', 'instance_label': 0} is wanted."
 
 
 @dataclass(frozen=True)
@@ -74,11 +70,11 @@ def parse_prompts_dict(content: Any, source: str, strict: bool = False) -> Promp
         PromptError: no prompt is left, for the first reason, or is `strict`.
     """
     if not isinstance(content, dict):
-        raise PromptFileError(f"{source}: the prompts are a {type(content).__name__}. {_WANTED}")
+        raise PromptFileError(f"{source}: the prompts are a {type(content).__name__}. {WANTED}")
     check_content(content, source)
     sentences, problems = _parse_all(content, source)
     if not sentences and not problems:
-        raise NoPromptsError(f"{source}: there is no prompt among {_listed(content)}. {_WANTED}")
+        raise NoPromptsError(f"{source}: there is no prompt among {_listed(content)}. {WANTED}")
     if problems and (strict or not sentences):
         raise problems[0]
     instance, notes = _parse_instance(content, source, strict)
@@ -102,8 +98,8 @@ def parse_prompts(
         source: for messages.
         name: of the case.
         dataset: the key that counts; None: the longest one that the case's name starts with.
-        by_name: `content` was found by its file's name, and may be another tool's: then lists, and names with
-            numbers, are no prompts.
+        by_name: `content` was found by its file's name beside prompts, and may be another tool's: then lists,
+            and names with numbers, are no prompts.
 
     Raises:
         PromptError: these are no prompts, or none of them can be used.
@@ -114,23 +110,31 @@ def parse_prompts(
     if not by_name and isinstance(content, (list, tuple)) and any(isinstance(v, str) for v in content):
         numbered = parse_prompts_dict(dict(enumerate(content, 1)), source)
         note = f"{source} is a list of sentences: their ids are their places, from 1 on"
-        return replace(numbered, dataset=dataset, notes=(note, *numbered.notes))
+        return _not_keyed(replace(numbered, notes=(note, *numbered.notes)), source, dataset)
     if not isinstance(content, dict) or not _is_keyed(content):
         turned = None if by_name else _turned(content)
         flat = parse_prompts_dict(content if turned is None else turned, source)
         if turned is not None:
             told = f"{source} gives names with their ids: read as id and name"
             flat = replace(flat, notes=(told, *flat.notes))
-        return replace(flat, dataset=dataset)
+        return _not_keyed(flat, source, dataset)
     # Of a single entry that was given on purpose nothing else can be meant.
     datasets = _named(content)
     alone = next(iter(datasets)) if len(content) == 1 and not by_name and dataset is None else dataset
     key = _choose_dataset(datasets, name, alone, source)
     if not isinstance(datasets[key], dict):
-        raise PromptFileError(f"{source}: dataset '{key}' is {shown(datasets[key])}. {_WANTED}")
+        raise PromptFileError(f"{source}: dataset '{key}' is {shown(datasets[key])}. {WANTED}")
     chosen = parse_prompts_dict(datasets[key], f"{source}, {key}")
     note = f"prompts of dataset '{key}' from {source}"
     return replace(chosen, dataset=key, notes=(note, *chosen.notes))
+
+
+def _not_keyed(prompts: Prompts, source: str, dataset: str | None) -> Prompts:
+    """Prompts that stand alone; a dataset that was named picks none of them, which is told."""
+    if dataset is None:
+        return prompts
+    told = f"{source} is not keyed by dataset: '{dataset}' picks none of its prompts, all of them are run"
+    return replace(prompts, dataset=dataset, notes=(told, *prompts.notes))
 
 
 def _parse_all(content: dict[Any, Any], source: str) -> tuple[dict[int, str], list[PromptError]]:
@@ -231,16 +235,37 @@ def _turned(content: Any) -> dict[Any, Any] | None:
 
 
 def find_prompts_file(
-    case: Path, name: str, prompts_file: Path | None, dataset: str | None
+    case: Path, name: str, prompts_file: Path | None, dataset: str | None, *, has_prompts: bool = True
 ) -> Prompts | None:
     """Prompts of case `name` that replace those in it: of `prompts_file`, else of NAME.json beside `case`.
 
-    None where there is neither. Raises what `read_prompts_file` raises.
+    A file beside a case that has prompts of its own (`has_prompts`) may be another tool's: it replaces them
+    only where it cannot be anything but prompts. Without them, nothing else can be meant, and every layout is
+    read. None where there is neither. Raises what `read_prompts_file` raises.
     """
     if prompts_file is not None:
         return read_prompts_file(Path(prompts_file), name, dataset)
     beside = prompts_file_beside(case, name)
-    return read_prompts_file(beside, name, dataset, by_name=True) if os.path.lexists(beside) else None
+    if not os.path.lexists(beside):
+        return None
+    content = _read_json(beside)
+    try:
+        return parse_prompts(content, beside.name, name, dataset, by_name=has_prompts)
+    except PromptError as error:
+        if has_prompts and _is_meant(content, beside.name, name, dataset):
+            raise PromptFileError(
+                f"{beside.name}: its layout may be another tool's, and the case has prompts of its own. Hand "
+                f"it over as the file of prompts, or make it a dict. {WANTED}"
+            ) from error
+        raise
+
+
+def _is_meant(content: Any, source: str, name: str, dataset: str | None) -> bool:
+    """Whether a file would be prompts if it were handed over as such."""
+    try:
+        return bool(parse_prompts(content, source, name, dataset).sentences)
+    except PromptError:
+        return False
 
 
 def prompts_file_beside(case: Path, name: str) -> Path:
@@ -259,49 +284,6 @@ def read_prompts_file(
     `parse_prompts` raises, and PromptFileError where the file cannot be read.
     """
     return parse_prompts(_read_json(path), path.name, case_name, dataset, by_name=by_name)
-
-
-def parse_prompts_text(text: str, source: str) -> Any:
-    """JSON text, or a dict or list in Python's notation, or else one sentence, which gets the id 1.
-
-    Raises PromptFileError where it begins like JSON and is none.
-    """
-    plain = text.strip()
-    if not plain.startswith(("{", "[")):
-        return {"1": plain} if plain else {}
-    try:
-        return parse_prompts_json(plain, source)
-    except PromptFileError:
-        if len(plain) > MAX_NOTATION:
-            raise
-        try:
-            return ast.literal_eval(plain)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            pass
-        raise
-
-
-def parse_prompts_json(text: str, source: str) -> Any:
-    """Parse JSON; a key that comes twice has `Repeated`. Raises PromptFileError with line and column."""
-
-    def with_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            found[key] = value if key not in found or found[key] == value else Repeated((found[key], value))
-        return found
-
-    try:
-        return json.loads(text, object_pairs_hook=with_repeats)
-    except json.JSONDecodeError as error:
-        raise PromptFileError(
-            f"{source}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. Correct it "
-            "there."
-        ) from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # an integer of thousands of digits, or brackets nested too deep
-        raise PromptFileError(f"{source}: the JSON cannot be read ({error}). {_WANTED}") from error
 
 
 def check_prompts_file(path: Path, dataset: str | None, names: Sequence[str]) -> None:

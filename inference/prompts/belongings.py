@@ -74,7 +74,8 @@ class Belongings:
                 why = f"'{shown}' is another thing than {noun.concept.name}"
                 return Noun(noun.chunk, refused=why, head=noun.parts[0].text)
         rules = (self._at_level, self._side_of, self._half, self._in_brackets, self._line)
-        return next((other for rule in rules if (other := rule(noun, n)) is not None), noun)
+        changed = (rule(noun, n) for rule in rules)
+        return next((other for other in changed if other is not None), noun)
 
     def _at_level(self, noun: Noun, n: int) -> Noun | None:
         """What is placed by the code of a vertebra is one of several, or a part: `disc between L4 and L5`."""

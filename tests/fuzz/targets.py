@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ def _model() -> Any:
 class _Encoder:
     """Finds every sentence to be somewhat near to a spleen."""
 
-    def nearest(self, text: str) -> tuple[str, float]:
+    def nearest(self, text: str, excluded: Collection[str] = ()) -> tuple[str, float]:
         """See `prompts.sentence_encoder`."""
         return "spleen", 0.5 + len(text) % 4 / 10
 

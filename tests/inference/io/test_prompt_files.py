@@ -18,9 +18,9 @@ from vesal.inference.io.prompt_files import (
     find_prompts_file,
     parse_prompts,
     parse_prompts_dict,
-    parse_prompts_text,
     read_prompts_file,
 )
+from vesal.inference.io.prompt_text import parse_prompts_text
 
 CHALLENGE = {
     "CT_TotalSeg": {"1": ["wrong"], "instance_label": 0},
@@ -210,6 +210,31 @@ def test_a_file_of_another_tool_holds_no_prompts(tmp_path, which):
     saved(tmp_path, OTHERS[which], "CT_1.json")
     with pytest.raises(PromptError):
         find_prompts_file(tmp_path / "CT_1.npz", "CT_1", None, None)
+
+
+@pytest.mark.parametrize("which", LAYOUTS)
+def test_beside_a_case_without_prompts_every_layout_is_read(tmp_path, which):
+    saved(tmp_path, LAYOUTS[which], "CT_x_1.json")
+    found = find_prompts_file(tmp_path / "CT_x_1.npz", "CT_x_1", None, None, has_prompts=False)
+    assert found.sentences == {1: "Liver", 2: "Spleen"}
+
+
+@pytest.mark.parametrize("which", ["a list", "names with ids", "pairs", "of one dataset of another name"])
+def test_a_layout_that_is_not_read_beside_prompts_is_named(tmp_path, which):
+    saved(tmp_path, LAYOUTS[which], "CT_x_1.json")
+    with pytest.raises(PromptFileError, match="prompts of its own"):
+        find_prompts_file(tmp_path / "CT_x_1.npz", "CT_x_1", None, None)
+
+
+@pytest.mark.parametrize("content", [FLAT, ["Liver", "Spleen"], {"Liver": 1, "Spleen": 2}])
+def test_a_dataset_that_picks_nothing_is_told(content):
+    prompts = parse_prompts(content, "p.json", "CT_1", "CT_AMOS")
+    assert prompts.sentences == {1: "Liver", 2: "Spleen"} and prompts.dataset == "CT_AMOS"
+    assert prompts.notes[0].startswith("p.json is not keyed by dataset: 'CT_AMOS' picks none")
+    assert not any("keyed" in note for note in parse_prompts(content, "p.json", "CT_1").notes)
+    assert not any(
+        "not keyed" in note for note in parse_prompts({"CT_AMOS": FLAT}, "x", "y", "CT_AMOS").notes
+    )
 
 
 TEXTS = {

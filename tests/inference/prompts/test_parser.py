@@ -1,7 +1,7 @@
 """What sentences ask for: over the whole challenge file, the labelled data, and by hand."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ class FakeEncoder:
         self.answer = concept, similarity
         self.asked: list[str] = []
 
-    def nearest(self, text: str) -> tuple[str, float]:
+    def nearest(self, text: str, excluded: Collection[str] = ()) -> tuple[str, float]:
         self.asked.append(text)
         return self.answer
 
