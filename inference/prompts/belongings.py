@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from vesal.inference.prompts.chunks import COMMA, NUMBER, Chunk, Item
+from msgspec.structs import replace
+
+from vesal.inference.prompts.chunks import ADJECTIVES, COMMA, NUMBER, SIDE, Chunk, Item
 from vesal.inference.prompts.nouns import CODE, LESION, NO_TARGET, WHOLE_KINDS, Noun, Nouns
 from vesal.inference.prompts.roles import Roles
 from vesal.inference.prompts.sides import SideReader
-
-ADJECTIVES = ("al", "ic", "ar", "ary", "ous", "iac")
-"""Endings of a term that is an adjective."""
-
+from vesal.inference.prompts.term_search import Span
 
 DRAWN = frozenset({"definition", "delineation", "demarcation", "identification", "segmentation", "detection"})
 """What is done with a line around something, where the something is asked for."""
@@ -36,6 +35,10 @@ class Belongings:
         inner = [self.nouns.name(other) for other in belongs]
         if noun.refused:
             return self._whole(noun, inner)
+        placed = self.roles.related.get(n)
+        if noun.concept is not None and noun.is_any and placed:
+            shown = f"{self.nouns.shown_chunks(chunk)} {placed[0].word} {self.nouns.shown_chunks(placed[0])}"
+            return Noun(chunk, refused=f"'{shown}' asks for some of several, {NO_TARGET}", head="some")
         if noun.concept is not None:
             return self._of_concept(noun, n, belongs, inner)
         if noun.group is not None and noun.by_class and self.roles.has_clause:
@@ -161,11 +164,30 @@ class Belongings:
                     return Noun(noun.chunk, refused=why, head=item.text)
         return None
 
+    def _completed(self, before: Noun, after: Noun) -> list[Noun]:
+        """What shares its last or first words with what it is joined to: `ascending and descending colon`."""
+        whole, short = (after, before) if before.concept is None else (before, after)
+        words = whole.parts[0].text.split() if len(whole.parts) == 1 else []
+        said = [item for item in short.chunk.items if not (item.of("filler") or item.of(SIDE))]
+        own = " ".join(item.text for item in said)
+        for n in range(1, len(words)):
+            text = f"{own} {' '.join(words[n:])}" if short is before else f"{' '.join(words[:n])} {own}"
+            concept = self.nouns.vocabulary.concepts.get(self.nouns.vocabulary.meaning(text))
+            if said and concept is not None and concept is not whole.concept:
+                found = Noun(
+                    short.chunk, concept, [replace(said[-1], term=Span(-1, -1, (concept.name, None)))]
+                )
+                return [found, after] if short is before else [before, found]
+        return [before, after]
+
     def _share_heads(self, nouns: list[Noun]) -> list[Noun]:
         """`gastric and duodenal wall` are two walls: an adjective takes the noun of what it is joined to.
 
         So does the code of a vertebra: `disc L4/L5`.
         """
+        for n, (before, after) in enumerate(pairwise(nouns)):
+            if after.chunk.lead == "joins" and (before.concept is None) != (after.concept is None):
+                nouns[n : n + 2] = self._completed(before, after)
         for before, after in pairwise(nouns):
             coded = len(after.parts) == 1 and CODE.match(after.parts[0].text)
             if before.head == "level" and coded and after.chunk.lead in ("joins", COMMA):

@@ -26,6 +26,10 @@ PRONOUNS = frozenset(
 """Before a verb of place."""
 ARTICLES = frozenset({"the", "a", "an", "this", "that", "these", "both", "his", "her", "their", "its"})
 """Behind a verb of place."""
+ONLY_OF_MANY = frozenset({"save", "ex", "bar", "sans"})
+"""Words that except something behind a noun for many things: `all organs save the liver`."""
+ADJECTIVES = ("al", "ic", "ar", "ary", "ous", "iac")
+"""Endings of a term that is an adjective."""
 COPULAS = frozenset({"is", "are", "was", "were"})
 STOP, COMMA, OPEN, CLOSE = "stop", "comma", "open", "close"
 ABBREVIATED = 4
@@ -132,7 +136,7 @@ def cut_chunks(items: Sequence[Item], tokens: Sequence[Token], vocabulary: Vocab
         for mark in _marks(marks, tokens[item.start - 1].raw if item.start else ""):
             chunks.append(Chunk(mark))
         after = items[n + 1] if n + 1 < len(items) else None
-        if marks.endswith(MINUS) and _is_taken_away(item, after, chunks[-1], tokens):
+        if marks.endswith(MINUS) and _is_taken_away(item, after, chunks, tokens):
             chunks.append(Chunk("exceptions", MINUS))
         lead = _lead(item, chunks, after, tokens, vocabulary)
         if lead:
@@ -144,16 +148,20 @@ def cut_chunks(items: Sequence[Item], tokens: Sequence[Token], vocabulary: Vocab
     return chunks
 
 
-def _is_taken_away(item: Item, after: Item | None, chunk: Chunk, tokens: Sequence[Token]) -> bool:
+def _is_taken_away(item: Item, after: Item | None, chunks: Sequence[Chunk], tokens: Sequence[Token]) -> bool:
     """Whether a dash before it excepts it from many things, or from what brackets stand behind."""
     named = item.term is not None or (item.of("filler") and after is not None and after.term is not None)
-    if chunk.lead == OPEN:
+    if chunks[-1].lead == OPEN:
         return named or item.of(SIDE)
-    return named and (chunk.word == MINUS or _is_group(chunk, tokens))
+    return named and (chunks[-1].word == MINUS or _is_group(chunks, tokens))
 
 
-def _is_group(chunk: Chunk, tokens: Sequence[Token]) -> bool:
-    """Whether it ends in a noun for many things, in the plural: `abdominal organs - liver`."""
+def _is_group(chunks: Sequence[Chunk], tokens: Sequence[Token]) -> bool:
+    """Whether the last chunk ends in a noun for many things, in the plural: `abdominal organs - liver`.
+
+    Or the one before it, of which it says the place: `organs of the chest`.
+    """
+    chunk = chunks[-2] if len(chunks) > 1 and chunks[-1].lead in ("of", "locating") else chunks[-1]
     last = chunk.items[-1] if chunk.items else None
     return last is not None and last.of("group") and tokens[last.end - 1].raw.lower() != last.text
 
@@ -180,6 +188,8 @@ def _lead(
     if item.of("relation_prefixes") and item.text not in ("non", "un"):
         hyphen = after is not None and after.term is not None and tokens[after.start].before in DASHES
         return "relations" if hyphen else ""
+    if item.text in ONLY_OF_MANY and _is_group(chunks, tokens):
+        return "exceptions"
     if item.of("relation_verbs") and _is_relating(item, after, tokens):
         return "relations"
     if item.text in COPULAS and _judges(chunks[-1], after):
@@ -193,7 +203,9 @@ def _lead(
             return "relations"
         # With a hyphen it is part of what describes: `kidney-shaped`.
         bound = bool(set(tokens[item.start].before) & DASHES)
-        behind = not (bound or owned) and any(other.term is not None for other in chunks[-1].items)
+        named = [other for other in chunks[-1].items if other.term is not None]
+        owns = bool(named) and named[-1] is chunks[-1].items[-1] and _describes(named[-1], after)
+        behind = not (bound or owned or owns) and bool(named)
         if behind and len(item.text) > 4 and item.text.endswith(("ed", "ing")):
             return "clauses"
     return ""
@@ -209,6 +221,13 @@ def _judges(chunk: Chunk, after: Item | None) -> bool:
     """Whether `is` behind a thing only begins what is said of it: `the pancreas is unremarkable`."""
     named = any(item.term is not None for item in chunk.items)
     return named and after is not None and (after.is_unknown or after.of("adjectives"))
+
+
+def _describes(item: Item, after: Item | None) -> bool:
+    """Whether a term before a participle is an adjective, which needs a noun: `renal collecting system`."""
+    assert item.term is not None
+    noun = after is not None and (after.is_unknown or after.of("neutral")) and not after.of("requests")
+    return noun and item.text != item.term.value[0] and item.text.endswith(ADJECTIVES)
 
 
 def _is_verb(chunks: Sequence[Chunk], after: Item | None) -> bool:

@@ -27,7 +27,6 @@ LEAST_FOR_WORDS = 0.95
 """The same for a single word (`sarcomere` is near to sarcoma by .80, `laryngopharynx` to larynx by .92)."""
 LEAST_LETTERS = 5
 """Of one word at least: the encoder has seen no meaning for two to four letters."""
-CHAMBER = "heart chamber"
 CHARACTERS_SHOWN = 80
 """Length up to which a sentence is repeated in a message."""
 
@@ -131,16 +130,19 @@ def by_meaning(
 def _excluded(tokens: Sequence[Token], items: Sequence[Item], vocabulary: Vocabulary) -> frozenset[str]:
     """Concepts that a description contradicts: no ventricle `gets blood from the lungs`.
 
-    Texts that differ in the way that blood goes are alike to the encoder. Where another chamber is named, it
-    is not known which of the two the verb is said of.
+    Texts that differ in the way that blood goes are alike to the encoder. Where two ways are said, it is not
+    known which of them counts. Nor is what is described the answer itself: `vessel that ...`.
     """
-    chambers = [i for i in items if i.term and vocabulary.concepts[i.term.value[0]].kind == CHAMBER]
-    if chambers or not any(item.text.startswith("blood") for item in items):
-        return frozenset()
+    named = {item.term.value[0] for item in items if item.term}
+    found = {item.text for item in items if item.of("generic") and item.text in named}
     said = f" {' '.join(token.stem for token in tokens)} "
-    flows = vocabulary.words.flows
-    spoken = [flow for flow in flows if any(f" {vocabulary.stem(verb)} " in said for verb in flow.verbs)]
-    return spoken[0].excluded if len(spoken) == 1 else frozenset()
+    for kind in {flow.of for flow in vocabulary.words.flows}:
+        flows = [flow for flow in vocabulary.words.flows if flow.of == kind and not flow.unless & named]
+        spoken = [flow for flow in flows if any(f" {vocabulary.stem(word)} " in said for word in flow.words)]
+        if len(spoken) == 1:
+            ends = spoken[0].excluded
+            found |= {name for name in vocabulary.concepts if name.endswith(ends)}
+    return frozenset(found)
 
 
 def _is_placing(name: str, items: Sequence[Item], vocabulary: Vocabulary) -> bool:

@@ -17,6 +17,12 @@ MAX_WORDS = 6
 HEADS = frozenset({"things", "parts", "generic"})
 """Classes of a noun that makes another thing of the term behind it: `Artery, Hepatic`."""
 NOT_HEADS = frozenset({"requests", "neutral", "adjectives", "imaging"})
+PLACES = frozenset({"partials", "regions"})
+"""Classes of the adjectives of a part: `Aorta, thoracic, descending`."""
+LATIN = frozenset({
+    "arteria", "vena", "nervus", "musculus", "glandula", "ductus", "cortex", "medulla", "lobus", "ramus",
+    "canalis", "tunica", "ligamentum", "os", "ventriculus", "nucleus",
+})  # fmt: skip
 VERBS = frozenset({"segment", "seg"})
 
 
@@ -34,7 +40,7 @@ def in_order(text: str, tokens: tuple[Token, ...], vocabulary: Vocabulary) -> tu
     if len(parts) < 2 or _is_whole(_joined(parts), vocabulary):
         return written
     for order in (parts[1:] + parts[:1], parts[-1:] + parts[:-1], parts[::-1]):
-        headed = order[:-1] == parts[1:] and _heads(parts, vocabulary)
+        headed = order[:-1] == parts[1:] and (_heads(parts, vocabulary) or _places(parts[1:], vocabulary))
         if headed or _is_whole(_joined(order), vocabulary):
             plain = [replace(token, before="") for token in _joined(order)]
             return (*plain, *(replace(token, before=",") for token in _joined(sides)))
@@ -56,7 +62,12 @@ def _parts(text: str, tokens: Sequence[Token]) -> list[list[Token]]:
             parts[-1].append(token)
         return parts if len(parts) <= 3 else []
     joined = not any(map(str.isspace, text.strip())) and marks <= {"-", "."}
-    return [[token] for token in tokens] if joined else []
+    return [[token] for token in tokens] if joined or (not marks and _is_latin(tokens)) else []
+
+
+def _is_latin(tokens: Sequence[Token]) -> bool:
+    """Whether it begins with a Latin noun, whose adjectives follow: `vena renalis sinistra`."""
+    return tokens[0].raw.lower() in LATIN
 
 
 def _written_out(text: str, tokens: tuple[Token, ...], vocabulary: Vocabulary) -> tuple[Token, ...]:
@@ -76,6 +87,12 @@ def _is_whole(words: Sequence[Token], vocabulary: Vocabulary) -> bool:
     stems = tuple(token.stem for token in words)
     spans = vocabulary.find_terms(stems, lambda span: not span.skipped)
     return len(spans) == 1 and spans[0].length == len(stems) > 1
+
+
+def _places(parts: Sequence[Sequence[Token]], vocabulary: Vocabulary) -> bool:
+    """Whether all that follows are adjectives of place."""
+    classes = [vocabulary.classes.get(token.stem, frozenset()) for token in _joined(parts)]
+    return all(found & PLACES and "head_parts" not in found for found in classes)
 
 
 def _heads(parts: Sequence[Sequence[Token]], vocabulary: Vocabulary) -> bool:

@@ -65,6 +65,12 @@ class Noun(Struct):
         return bool(self.parts) and self.parts[0].of("generic")
 
     @property
+    def is_any(self) -> bool:
+        """Whether it is any of the things of its name (`vessels`), where a bladder is the urinary one."""
+        general = self.concept is not None and self.is_general and self.concept.kind not in WHOLE_KINDS
+        return general and self.concept is not None and self.parts[0].text == self.concept.name
+
+    @property
     def is_empty(self) -> bool:
         """Whether it names nothing at all (`CT scan of`)."""
         return not (self.is_target or self.refused or self.unknown)
@@ -251,7 +257,7 @@ class Nouns:
             foreign = item.term is not None and item not in parts and self.concept_of(item) is not concept
             if item is main or item.of(NUMBER):
                 continue
-            if (item.is_unknown and not free) or foreign:
+            if (item.is_unknown and not free) or (foreign and not (free and concept.name == "cell")):
                 return f"'{asked}' is another thing than {concept.name}", main.text
         return "", ""
 
@@ -298,10 +304,16 @@ class Nouns:
             return None
         if name == "structure" and not regions and not self.quantified(chunk):
             return None
+        if not regions and any(self._is_place(c) for c in around):
+            return Noun(chunk, refused=f"'{self.shown_chunks(chunk, *around)}' is no known group", head=name)
         members = groups.of_class(name, regions, self.vocabulary.kinds)
         shown = " and ".join(sorted(regions))
         title = f"{name}s" + (f" of the {shown}" if shown else "")
         return Noun(chunk, group=title, members=members, by_class=not self.quantified(chunk))
+
+    def _is_place(self, chunk: Chunk) -> bool:
+        """Whether it says by a word of its own where something is: `muscles of the foot`."""
+        return any(self._counts(item) for item in chunk.items)
 
     def _pair(self, content: Sequence[Item]) -> tuple[str, ...]:
         """Artery and vein of one name: `iliac vessels`."""

@@ -77,6 +77,8 @@ class Reading:
 
     def _nothing(self, nouns: Sequence[Noun], refused: Sequence[Noun]) -> Found:
         """Why no target can be run, and whether a guess at the meaning is allowed."""
+        if other := self._other_side():
+            return other
         roles, unknown = self.roles, any(noun.unknown for noun in nouns)
         if any(nouns[n].is_target for n in roles.denies_before if n < len(nouns)):
             return Found(why="the sentence denies what it names", refused=True)
@@ -96,6 +98,18 @@ class Reading:
             shown = f"{related.word} {self.nouns.shown_chunks(related)}"
             return Found(why=f"'{shown}' only says where something is, and not what", refused=True)
         return Found()
+
+    def _other_side(self) -> Found | None:
+        """What is denied on one side and asked for on the other: `not the left lung but the right one`."""
+        spoken = self.sides.spoken([item for chunk in self.roles.asked for item in chunk.items])
+        denied = [
+            noun.concept for noun in map(self.nouns.name, self.roles.denied) if noun.concept is not None
+        ]
+        bare = all(self.nouns.name(chunk).is_empty for chunk in self.roles.asked)
+        if len(spoken) != 1 or len(denied) != 1 or not denied[0].sided or not bare:
+            return None
+        target = _target(denied[0], spoken.pop())
+        return Found((target,), None, f"{target.name} is asked for, and not the other one")
 
     def _is_described(self, noun: Noun) -> bool:
         """Whether a general noun is described: by what it does, or by more than one word and a place."""
@@ -131,9 +145,10 @@ class Reading:
         return Found(tuple(dict.fromkeys(targets)), group, why)
 
     def _excepted(self) -> set[str]:
-        """Concepts that a denial takes away."""
+        """Concepts that a denial takes away, before them or behind."""
         names: set[str] = set()
-        for chunk in self.roles.denied:
+        behind = [c for n, c in enumerate(self.roles.asked) if n in self.roles.denies_before]
+        for chunk in (*self.roles.denied, *behind):
             names |= set(self.nouns.name(chunk).members)
             names |= {self.nouns.concept_of(item).name for item in chunk.items if item.term is not None}
         return names
@@ -150,7 +165,11 @@ class Reading:
     def _members(self, noun: Noun) -> tuple[list[Target], str]:
         """Targets of a group."""
         out = self._excepted() & set(noun.members)
-        spoken = self.sides.spoken(noun.chunk.items)
+        at = next(n for n, chunk in enumerate(self.roles.asked) if chunk is noun.chunk)
+        placed = [
+            c for c in self.roles.around.get(at, ()) if c.lead == "locating" and not self.nouns.has_term(c)
+        ]
+        spoken = self.sides.spoken([item for chunk in (noun.chunk, *placed) for item in chunk.items])
         side = spoken.pop() if len(spoken) == 1 else None
         names = [name for name in noun.members if name not in out]
         if side is not None:  # `left chambers of the heart`
@@ -168,6 +187,9 @@ class Reading:
                 concept = self.nouns.concept_of(item)
                 made.append(_target(concept, self.sides.settle(concept, [item])[0]))
             return made, f"a list: {', '.join(target.name for target in made)}"
+        numbered = self._numbered(noun.concept)
+        if numbered is not None:
+            return numbered
         shown = " with ".join(f"'{self.nouns.shown([part])}'" for part in noun.parts)
         why = f"{shown} means {noun.concept.name}"
         others = {self.nouns.concept_of(item).name for item in noun.chunk.items if item.term is not None}
@@ -176,6 +198,19 @@ class Reading:
             why += f"; taken as what describes it: {', '.join(sorted(others))}"
         side, said = self.sides.settle(noun.concept, noun.parts)
         return [_target(noun.concept, side)], why + said
+
+    def _numbered(self, concept: Concept) -> tuple[list[Target], str] | None:
+        """All of a numbered sequence but those that are excepted: `all ribs except rib 1`."""
+        out = self._excepted()
+        for sequence in self.vocabulary.groups.sequences:
+            mine = [name for name in sequence if name.startswith(f"{concept.name} ")]
+            left = [name for name in mine if name not in out]
+            if 0 < len(left) < len(mine):
+                side = self.sides.settle(concept, ())[0]
+                less = ", ".join(name for name in mine if name in out)
+                made = [_target(self.vocabulary.concepts[name], side) for name in left]
+                return made, f"every {concept.name} without {less}"
+        return None
 
 
 def _target(concept: Concept, side: str | None) -> Target:

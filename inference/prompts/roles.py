@@ -79,15 +79,17 @@ class RoleReader:
             if role == DENIED and self._denies(chunk, judges):
                 pending = -1
             self._place(chunk, role)
-        if pending >= 0:
+        while pending >= 0:  # `liver and spleen are not shown`
             roles.denies_before.add(pending)
+            pending = pending - 1 if roles.asked[pending].lead == "joins" else -1
         return roles
 
     def _denies_aside(self, n: int) -> bool:
         """Whether a denial is of what its brackets name, which is moved: `liver (spleen excluded)`."""
         first = max(i for i in range(n) if self.chunks[i].lead == OPEN)
         mine = [chunk for chunk in self.chunks[first:n] if chunk.items]
-        if self.chunks[n].items or not mine:
+        judged = self._judges(n) and all(item.is_unknown for item in self.chunks[n].items)
+        if not mine or (self.chunks[n].items and not judged):  # `(liver not included)`
             return False
         starts = {chunk.start for chunk in mine}
         asides = self.roles.asides.get(self.roles.last, [])
@@ -118,6 +120,8 @@ class RoleReader:
         """The role that a chunk's leading word or mark gives it; ``role`` is that of the chunk before."""
         lead = self.chunks[n].lead
         held = role in (DENIED, RELATED)
+        if lead == COMMA and role == DENIED and self.roles.asked and self.chunks[n - 1].lead in DENIALS:
+            held = bool(self.chunks[n - 1].items)  # not in `liver absent, spleen present`
         if lead in DENIALS:
             return DENIED
         if lead in ("resets", STOP):
@@ -179,7 +183,7 @@ class RoleReader:
         if not chunk.items:
             return
         if role == ASKED:
-            if roles.asked and chunk.lead == COMMA and self._adds(chunk):
+            if roles.asked and chunk.lead in (COMMA, "joins") and self._adds(chunk):
                 roles.asked[-1].items += chunk.items
                 self.nouns.forget(roles.asked[-1])
             else:
@@ -192,7 +196,13 @@ class RoleReader:
                 places[role].setdefault(roles.last, []).append(chunk)
 
     def _adds(self, chunk: Chunk) -> bool:
-        """Whether what stands behind a comma only says more of what is before it: `liver, left lobe`."""
+        """Whether what stands behind a comma only says more of what is before it: `liver, left lobe`.
+
+        So does a number that is joined to another: `segments 2 and 3`.
+        """
+        if chunk.lead == "joins":
+            last = self.roles.asked[-1].items[-1]
+            return last.of(NUMBER) and all(item.of(NUMBER) for item in chunk.items)
         adds = False
         for item in chunk.items:
             quality = item.term is not None and self.nouns.is_quality(item)

@@ -16,8 +16,14 @@ ENDINGS = frozenset("dsryn")
 class KnownSpellings:
     """Words to compare with, by their length."""
 
-    def __init__(self, words: Iterable[str], right: Collection[str] = ()) -> None:
-        """``right``: words that are no typing errors, whatever they are near to."""
+    def __init__(
+        self, words: Iterable[str], right: Collection[str] = (), sides: Collection[str] = ()
+    ) -> None:
+        """``right``: words that are no typing errors, whatever they are near to.
+
+        ``sides``: short words, of which letters are only exchanged or doubled (`rigth`).
+        """
+        self._sides = tuple(sides)
         self._by_length: dict[int, list[str]] = defaultdict(list)
         for word in sorted(set(words)):
             if len(word) >= LEAST_LETTERS and word.isalpha():
@@ -34,6 +40,9 @@ class KnownSpellings:
         return self._found[word]
 
     def _nearest(self, word: str) -> tuple[str, ...]:
+        sides = tuple(s for s in self._sides if set(word) == set(s) and _one_error(word, s) and word != s)
+        if sides:
+            return sides
         if len(word) < LEAST_LETTERS - 1 or len(word) > 40 or not word.isalpha() or word in self._right:
             return ()
         sizes = range(len(word) - 2, len(word) + 3)

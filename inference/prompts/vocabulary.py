@@ -97,7 +97,8 @@ class Vocabulary:
         """Words for targets, parts and other things, to compare unknown words with."""
         named = [*self.terms, *self.words.lists["parts"], *self.words.lists["things"], *self.lesion_words]
         known = {self.stem(word) for term in named for word in split_words(term)}
-        return KnownSpellings(known, {self.stem(word) for word in self.words.not_typing_errors})
+        right = {self.stem(word) for word in self.words.not_typing_errors}
+        return KnownSpellings(known, right, SIDES)
 
     @cached_property
     def written(self) -> dict[str, str]:

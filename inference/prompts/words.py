@@ -23,11 +23,16 @@ CLASSES = (
 
 
 class Flow(Struct, frozen=True):
-    """A way in which blood goes: into a heart chamber, or out of it."""
+    """A way in which blood goes: into a heart chamber, or out of an organ."""
 
-    verbs: tuple[str, ...]
-    excluded: frozenset[str]
-    """Concepts that are not described by these verbs."""
+    of: str
+    """`chamber` or `vessel`."""
+    words: tuple[str, ...]
+    """Verbs and prepositions that say it."""
+    excluded: tuple[str, ...]
+    """Ends of the names of concepts that these words do not describe."""
+    unless: frozenset[str]
+    """Concepts beside which they tell nothing."""
 
 
 class Words(Struct, frozen=True):
@@ -58,8 +63,8 @@ def load_words(path: Path = FILE) -> Words:
         whole_for={word: frozenset(kinds) for word, kinds in data["whole_for"].items()},
         head_kinds={word: frozenset(kinds) for word, kinds in data["head_kinds"].items()},
         flows=tuple(
-            Flow(tuple(f"{verb}" for verb in entry["verbs"]), frozenset(entry["not"]))
-            for entry in data["flows"].values()
+            Flow(entry["of"], tuple(entry["words"]), tuple(entry["not"]), frozenset(entry["unless"]))
+            for entry in data["flows"]
         ),
         spans=frozenset(data["spans"]),
         thing_endings=tuple(data["thing_endings"]),
