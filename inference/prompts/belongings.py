@@ -174,9 +174,9 @@ class Belongings:
             text = f"{own} {' '.join(words[n:])}" if short is before else f"{' '.join(words[:n])} {own}"
             concept = self.nouns.vocabulary.concepts.get(self.nouns.vocabulary.meaning(text))
             if said and concept is not None and concept is not whole.concept:
-                found = Noun(
-                    short.chunk, concept, [replace(said[-1], term=Span(-1, -1, (concept.name, None)))]
-                )
+                own_item = replace(said[-1], term=Span(-1, -1, (concept.name, None)))
+                # With the other's item, so that its side counts for both: `right upper and lower lobe`.
+                found = Noun(short.chunk, concept, [own_item, *whole.parts])
                 return [found, after] if short is before else [before, found]
         return [before, after]
 

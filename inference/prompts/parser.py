@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import ModalityChoice, Prompt
+from vesal.inference.data.terms import SIDES
 from vesal.inference.prompts.chunks import Item, cut_chunks, read_items
 from vesal.inference.prompts.guess import LEAST_SIMILARITY as LEAST_SIMILARITY
 from vesal.inference.prompts.guess import Encoder, FoundTarget, by_meaning, shown_text
@@ -17,6 +18,7 @@ from vesal.inference.prompts.inverted import in_order
 from vesal.inference.prompts.modality import GUESSED, choose_modality, sentence_modality
 from vesal.inference.prompts.reading import Found, Reading
 from vesal.inference.prompts.tokens import Token, read_tokens
+from vesal.inference.prompts.typing_errors import mistyped
 from vesal.inference.prompts.vocabulary import Vocabulary, load_vocabulary
 
 log = logging.getLogger("vesal")
@@ -88,11 +90,12 @@ def parse_prompts(
 def find_target(text: str, vocabulary: Vocabulary, encoder: Encoder | None = None) -> FoundTarget:
     """What one sentence asks for: by its terms, by terms with a typing error, else by its meaning."""
     tokens = read_tokens(text, vocabulary.stem, vocabulary.known, vocabulary.abbreviations)
-    tokens = in_order(text, tokens, vocabulary)
+    tokens, sides = _with_sides(in_order(text, tokens, vocabulary), vocabulary)
     found, items = _read(tokens, vocabulary)
-    if found.targets:
+    if found.targets and not sides:
         return FoundTarget(found.targets, "term", None, found.why, found.group)
-    corrected, errors = _corrected(tokens, items, vocabulary)
+    corrected, errors = (tokens, {}) if found.targets else _corrected(tokens, items, vocabulary)
+    errors = {**sides, **errors}
     if errors:
         again, _ = _read(corrected, vocabulary)
         told = ", ".join(f"'{wrong}' is taken for '{right}'" for wrong, right in errors.items())
@@ -112,6 +115,22 @@ def _read(tokens: tuple[Token, ...], vocabulary: Vocabulary) -> tuple[Found, lis
     items = read_items(tokens, vocabulary)
     chunks = cut_chunks(items, tokens, vocabulary)
     return Reading(tokens, items, chunks, vocabulary).found(), items
+
+
+def _with_sides(
+    tokens: tuple[Token, ...], vocabulary: Vocabulary
+) -> tuple[tuple[Token, ...], dict[str, str]]:
+    """The sentence with its sides as they are meant, and which were mistyped."""
+    meant = {
+        token.raw: side
+        for token in tokens
+        if token.stem not in vocabulary.known and (side := mistyped(token.raw.lower(), SIDES))
+    }
+    found = (
+        replace(t, raw=meant[t.raw], stem=vocabulary.stem(meant[t.raw])) if t.raw in meant else t
+        for t in tokens
+    )
+    return (tuple(found), meant) if meant else (tokens, {})
 
 
 def _corrected(

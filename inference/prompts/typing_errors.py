@@ -16,14 +16,8 @@ ENDINGS = frozenset("dsryn")
 class KnownSpellings:
     """Words to compare with, by their length."""
 
-    def __init__(
-        self, words: Iterable[str], right: Collection[str] = (), sides: Collection[str] = ()
-    ) -> None:
-        """``right``: words that are no typing errors, whatever they are near to.
-
-        ``sides``: short words, of which letters are only exchanged or doubled (`rigth`).
-        """
-        self._sides = tuple(sides)
+    def __init__(self, words: Iterable[str], right: Collection[str] = ()) -> None:
+        """``right``: words that are no typing errors, whatever they are near to."""
         self._by_length: dict[int, list[str]] = defaultdict(list)
         for word in sorted(set(words)):
             if len(word) >= LEAST_LETTERS and word.isalpha():
@@ -40,9 +34,6 @@ class KnownSpellings:
         return self._found[word]
 
     def _nearest(self, word: str) -> tuple[str, ...]:
-        sides = tuple(s for s in self._sides if set(word) == set(s) and _one_error(word, s) and word != s)
-        if sides:
-            return sides
         if len(word) < LEAST_LETTERS - 1 or len(word) > 40 or not word.isalpha() or word in self._right:
             return ()
         sizes = range(len(word) - 2, len(word) + 3)
@@ -51,6 +42,12 @@ class KnownSpellings:
         if one or len(word) < LETTERS_FOR_TWO:
             return one
         return tuple(known for known in near if known[:2] == word[:2] and _distance(word, known) <= 2)
+
+
+def mistyped(word: str, words: Iterable[str]) -> str:
+    """That one of a few short words of which letters are only exchanged or doubled (`rigth`); else empty."""
+    near = (known for known in words if set(word) == set(known) and word != known and _one_error(word, known))
+    return next(near, "")
 
 
 def _is_form(a: str, b: str) -> bool:

@@ -98,7 +98,7 @@ class Vocabulary:
         named = [*self.terms, *self.words.lists["parts"], *self.words.lists["things"], *self.lesion_words]
         known = {self.stem(word) for term in named for word in split_words(term)}
         right = {self.stem(word) for word in self.words.not_typing_errors}
-        return KnownSpellings(known, right, SIDES)
+        return KnownSpellings(known, right)
 
     @cached_property
     def written(self) -> dict[str, str]:

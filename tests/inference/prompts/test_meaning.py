@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
 from tests.inference.prompts.test_parser import EMPTY, FakeEncoder
@@ -241,7 +243,14 @@ def test_names_of_files_abbreviations_and_other_spellings(name: str, target: str
 
 @pytest.mark.parametrize(
     ("sentence", "target"),
-    [("lver", "liver"), ("panceras", "pancreas"), ("spleeen", "spleen"), ("left kidny", "left kidney")],
+    [
+        ("lver", "liver"),
+        ("panceras", "pancreas"),
+        ("spleeen", "spleen"),
+        ("left kidny", "left kidney"),
+        ("rigth kidney", "right kidney"),
+        ("lung, lefft", "left lung"),
+    ],
 )
 def test_a_typing_error_is_forgiven_and_told(
     sentence: str, target: str, caplog: pytest.LogCaptureFixture
@@ -249,7 +258,9 @@ def test_a_typing_error_is_forgiven_and_told(
     result = found(sentence)
     assert "typing error" in caplog.text
     assert (result.target, result.found_by) == (target, "typing error")
-    assert "typing error" in result.why and sentence.split()[-1] in result.why
+    assert "typing error" in result.why and any(
+        f"'{word}' is taken" in result.why for word in sentence.split()
+    )
 
 
 @pytest.mark.parametrize("sentence", ["kidny stone", "liver segmnt 4"])
@@ -307,6 +318,27 @@ def test_what_is_excepted_from_a_single_target_is_told_to_stay_in_it() -> None:
     assert "left atrium is not cut out of it" in found("heart without the left atrium").why
     assert "not cut out" not in found("abdominal organs without the liver").why
     assert "not cut out" not in found("spleen, not the liver").why
+
+
+@pytest.mark.parametrize(
+    ("sentence", "excluded"),
+    [
+        ("the chamber that gets blood from the lungs", {"left ventricle", "right ventricle"}),
+        ("chamber which sends blood around", {"left atrium", "right atrium"}),
+        ("chamber that receives blood and pumps it", set()),
+    ],
+)
+def test_what_a_description_contradicts_is_no_answer(sentence: str, excluded: set[str]) -> None:
+    asked: list[set[str]] = []
+
+    class Encoder(FakeEncoder):
+        def nearest(self, text: str, excluded: Collection[str] = ()) -> tuple[str, float]:
+            asked.append(set(excluded))
+            return super().nearest(text, excluded)
+
+    encoder = Encoder("heart", 0.1)
+    find_target(sentence, VOCABULARY, lambda: encoder)
+    assert asked == [excluded] and encoder.asked == [sentence]
 
 
 def test_a_guess_is_logged_with_its_similarity(caplog: pytest.LogCaptureFixture) -> None:
