@@ -142,3 +142,70 @@ def _convolved(values: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray
         out[low] += weight * values[high]
         out[high] += weight * values[low]
     return out
+
+
+def block_counts(mask: np.ndarray, steps: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels of a mask (D,H,W) in each block of some voxels: (d,h,w) uint8; and (d,h,w) how many there are.
+
+    The last block of an axis may have fewer.
+    """
+    counts = mask.view(np.uint8)
+    sizes = np.ones((1, 1, 1), np.int16)
+    for axis, step in enumerate(steps):
+        before, n = (slice(None),) * axis, counts.shape[axis]
+        summed = counts[(*before, slice(0, None, step))].copy()
+        for first in range(1, min(step, n)):
+            more = counts[(*before, slice(first, None, step))]
+            summed[(*before, slice(0, more.shape[axis]))] += more
+        counts = summed
+        lengths = np.minimum(step, n - step * np.arange(counts.shape[axis])).astype(np.int16)
+        sizes = sizes * lengths.reshape([-1 if a == axis else 1 for a in range(3)])
+    return counts, sizes
+
+
+def filled(mask: np.ndarray, max_voxels: float) -> np.ndarray:
+    """A mask (D,H,W) bool without its holes of at most so many voxels; what reaches the border is none."""
+    import cc3d
+
+    outside = cc3d.connected_components((~mask).view(np.uint8), connectivity=6)
+    holes = np.bincount(outside.ravel()) <= max_voxels
+    for axis in range(3):
+        for plane in (0, -1):
+            holes[outside.take(plane, axis=axis)] = False
+    holes[0] = True  # the mask
+    return holes[outside]
+
+
+def spread_blocks(blocks: np.ndarray, mask: np.ndarray, steps: tuple[int, int, int]) -> np.ndarray:
+    """(D,H,W) of the type of ``blocks`` (d,h,w): the voxels of a mask with the ids of their blocks, 0 elsewhere.
+
+    Each id is 6-connected: the few voxels of a block that are cut off from the rest of their object get 0.
+    """
+    out = np.empty(mask.shape, blocks.dtype)
+    height, width = mask.shape[1:]
+    for z, plane in enumerate(mask):
+        wide = blocks[z // steps[0]].repeat(steps[2], axis=1)[:, :width]
+        np.multiply(wide.repeat(steps[1], axis=0)[:height], plane, out=out[z])
+    if max(steps) > 1:
+        _drop_loose_voxels(out, len(np.unique(blocks[blocks > 0])))
+    return out
+
+
+def _drop_loose_voxels(labels: np.ndarray, count: int) -> None:
+    """Keep only the largest 6-connected part of each of ``count`` ids (D,H,W)."""
+    import cc3d
+
+    parts, found = cc3d.connected_components(labels, connectivity=6, return_N=True)
+    if found == count:
+        return
+    ids, sizes = np.zeros(found + 1, labels.dtype), np.zeros(found + 1, np.int64)
+    for plane, own in zip(parts, labels, strict=True):
+        inside = plane[own > 0]
+        ids[inside] = own[own > 0]
+        counts = np.bincount(inside)
+        sizes[: len(counts)] += counts
+    order = np.lexsort((-sizes, ids))
+    stays = np.zeros(found + 1, bool)
+    stays[order[np.unique(ids[order], return_index=True)[1]]] = True
+    for plane, own in zip(parts, labels, strict=True):
+        own *= stays[plane]
