@@ -177,7 +177,7 @@ def filled(mask: np.ndarray, max_voxels: float) -> np.ndarray:
 
 
 def spread_blocks(blocks: np.ndarray, mask: np.ndarray, steps: tuple[int, int, int]) -> np.ndarray:
-    """(D,H,W) of the type of ``blocks`` (d,h,w): the voxels of a mask with the ids of their blocks, 0 elsewhere.
+    """The voxels of a mask (D,H,W) bool with the ids of their blocks (d,h,w), 0 elsewhere.
 
     Each id is 6-connected: the few voxels of a block that are cut off from the rest of their object get 0.
     """

@@ -98,3 +98,36 @@ def test_distances_are_imported_only_where_objects_are_cut() -> None:
 def test_sizes_are_those_of_the_pieces() -> None:
     cut = cut_round_objects(balls((12, 20, 12, 7), (12, 20, 24, 7), (12, 20, 46, 6)), MM, RULE)
     assert cut.sizes.tolist() == np.bincount(cut.pieces.ravel())[1:].tolist()
+
+
+def test_a_small_hole_splits_no_object_but_stays_a_hole() -> None:
+    """Holes in the middle of a ball make a shell of it, whose distance has many maxima."""
+    mask = balls((12, 20, 20, 9), shape=(24, 40, 40))
+    mask[11:14, 18:21, 18:24] = False
+    cut = cut_round_objects(mask, MM, RULE)
+    assert len(cut.sizes) == 1
+    assert np.array_equal(cut.pieces > 0, mask)
+
+
+def test_large_objects_are_cut_on_blocks_into_connected_pieces() -> None:
+    import cc3d
+
+    at = [(16, 20, 20), (17, 47, 21), (16, 33, 43), (17, 60, 44)]
+    mask = balls(*((*centre, 14) for centre in at), shape=(34, 78, 62))
+    asked: list[float] = []
+    cut = cut_round_objects(mask, MM, RULE, lambda seconds: not asked.append(seconds))
+    assert len(cut.sizes) == 4
+    assert len({int(cut.pieces[centre]) for centre in at} - {0}) == 4
+    _, parts = cc3d.connected_components(cut.pieces, connectivity=6, return_N=True)
+    assert parts == 4
+    assert cut.sizes.sum() >= 0.999 * mask.sum()
+    whole = cut_round_objects(mask, (1.0, 1.0, 1.0), RULE, lambda seconds: False)
+    assert whole.left_whole == 1
+    assert asked[0] < 2e-7 * mask.size, "the blocks are what takes time"
+
+
+def test_a_component_that_was_left_whole_makes_no_specks_of_the_others() -> None:
+    mask = balls((12, 20, 12, 7), (12, 20, 24, 7), (12, 20, 46, 7))
+    times = iter([False, True])
+    cut = cut_round_objects(mask, MM, RULE, lambda seconds: next(times))
+    assert (len(cut.sizes), cut.left_whole) == (2, 1)

@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from vesal.postprocess.watershed import find_basins, merge_basins, smoothed
+from vesal.postprocess.watershed import (
+    block_counts,
+    filled,
+    find_basins,
+    merge_basins,
+    smoothed,
+    spread_blocks,
+)
 
 
 def row(*heights: float) -> tuple[np.ndarray, np.ndarray]:
@@ -58,3 +65,30 @@ def test_a_gaussian_of_nothing_changes_nothing_and_keeps_the_sum() -> None:
     wide = smoothed(values, (1.0, 1.0, 0.5))
     assert abs(float(wide.sum()) - 1) < 1e-5
     assert wide[4, 5, 4] == wide[4, 3, 4] == wide[5, 4, 4] > wide[4, 4, 5] > 0
+
+
+def test_blocks_are_counted_and_the_last_one_may_be_smaller() -> None:
+    counts, sizes = block_counts(np.ones((3, 4, 5), bool), (2, 3, 2))
+    assert counts.shape == (2, 2, 3)
+    assert counts.dtype == np.uint8
+    assert np.array_equal(counts, sizes)
+    assert counts[0, 0].tolist() == [12, 12, 6]
+    assert counts[1, 1].tolist() == [2, 2, 1]
+
+
+def test_holes_are_filled_up_to_their_size_and_what_reaches_the_border_is_none() -> None:
+    mask = np.ones((9, 9, 9), bool)
+    mask[2, 2, 2] = mask[5:7, 5, 5] = mask[0, 4, 4] = False
+    small, all_holes = filled(mask, 1), filled(mask, 2)
+    assert np.argwhere(~small).tolist() == [[0, 4, 4], [5, 5, 5], [6, 5, 5]]
+    assert np.argwhere(~all_holes).tolist() == [[0, 4, 4]]
+
+
+def test_voxels_of_a_block_that_are_cut_off_from_their_object_get_no_id() -> None:
+    mask = np.zeros((2, 2, 6), bool)
+    mask[:, :, :3] = mask[1, 1, 5] = True
+    blocks = np.array([[[1, 1, 1]]], np.uint16)
+    labels = spread_blocks(blocks, mask, (2, 2, 2))
+    assert labels.dtype == np.uint16
+    assert labels[:, :, :3].all()
+    assert labels[:, :, 3:].sum() == 0
