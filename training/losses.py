@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -53,3 +55,21 @@ def segmentation_loss(
     slices = truth.amax((3, 4))
     loss = loss + presence_weight * F.binary_cross_entropy_with_logits(presence.float(), slices)
     return loss, torch.where(present, dice.detach(), torch.full_like(dice, float("nan")))
+
+
+def alignment_loss(pathways: Sequence[Tensor], text: Tensor) -> Tensor:
+    """Semantic alignment of text and volume (Bio2Vol section 2.3, equation 6).
+
+    There are no negatives in it: all prompts of a volume pull its mean feature towards themselves.
+
+    Args:
+        pathways: final features (B, C, T, H, W) of each pathway, in the paper sparse and dense; T may differ.
+        text: (B, N, C) embeddings of the prompts.
+
+    Returns:
+        a scalar: minus the cosine similarity of mean feature and text, summed over the pathways and averaged
+        over prompts and batch; from -len(pathways), where all agree, to len(pathways).
+    """
+    pooled = [features.float().mean((2, 3, 4))[:, None] for features in pathways]
+    similar = [F.cosine_similarity(each, text.float(), dim=-1).mean() for each in pooled]
+    return -torch.stack(similar).sum()

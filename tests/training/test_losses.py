@@ -13,6 +13,7 @@ from vesal.training.losses import (  # noqa: E402
     ABSENT_WEIGHT,
     BCE_WEIGHT,
     LEAST_DICE,
+    alignment_loss,
     segmentation_loss,
     soft_dice,
 )
@@ -117,3 +118,28 @@ def test_the_returned_dice_carries_no_gradient() -> None:
         torch.zeros_like(truth).requires_grad_(), torch.zeros(1, 2, 2, requires_grad=True), truth
     )
     assert not dice.requires_grad
+
+
+def test_alignment_by_hand() -> None:
+    """Equation 6 on features of two channels: means (3, 4) and (0, 2) against the texts (1, 0) and (0, 1)."""
+    sparse = torch.tensor([[2.0, 4.0], [4.0, 4.0]]).reshape(1, 2, 1, 1, 2)
+    dense = torch.tensor([[-1.0, 1.0, 0.0], [1.0, 2.0, 3.0]]).reshape(1, 2, 3, 1, 1)
+    text = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    one = -(3 / 5 + 0)
+    other = -(4 / 5 + 1)
+    assert float(alignment_loss([sparse, dense], text[:, :1])) == pytest.approx(one)
+    assert float(alignment_loss([sparse, dense], text)) == pytest.approx((one + other) / 2)
+    assert float(alignment_loss([sparse], text[:, :1])) == pytest.approx(-3 / 5)
+
+
+def test_alignment_knows_no_length_and_pulls_towards_the_text() -> None:
+    features = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1, 1).requires_grad_()
+    text = torch.tensor([[[0.0, 7.0]]])
+    alignment_loss([features], text).backward()
+    assert features.grad.flatten().tolist() == pytest.approx([0, -1])
+
+
+def test_alignment_averages_over_the_batch() -> None:
+    features = torch.eye(2).reshape(2, 2, 1, 1, 1)
+    text = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]])
+    assert float(alignment_loss([features, features], text)) == pytest.approx(-1.0)
