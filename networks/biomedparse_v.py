@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from vesal.inference.data.cross_slice import CrossSlice
 from vesal.networks.boltzformer import (
     BOLTZ_LARGE,
     LEVELS,
@@ -25,6 +26,7 @@ from vesal.networks.boltzformer import (
     boltz_sizes_of,
 )
 from vesal.networks.clip_text import CLIP_BASE, ClipSizes, ClipText, clip_sizes_of
+from vesal.networks.cross_slice import look_across
 from vesal.networks.focalnet import FOCAL_LARGE, FocalNet, FocalSizes, focal_sizes_of
 from vesal.networks.last_convolution import can_stride
 from vesal.networks.output_convolutions import output_parts, refine_masks
@@ -106,6 +108,17 @@ class BiomedParseV(nn.Module):
     def predictor(self) -> BoltzFormer:
         """The decoder."""
         return cast(BoltzFormer, self.sem_seg_head["predictor"])
+
+    def look_across(self, cross: CrossSlice) -> None:
+        """Let slices see each other (Bio2Vol 2.2) in the attentions of pixel decoder and queries.
+
+        Words have no slice axis. The discriminator is not in the network of that paper and stays as it is.
+        Trained weights without it lose by it: it wants fine-tuning.
+
+        Raises:
+            ValueError: the network has fewer heads.
+        """
+        look_across([*self.pixel_decoder.slice_attentions(), *self.predictor.slice_attentions()], cross)
 
     def encode_text(self, ids: Tensor) -> Tensor:
         """ids (P, L) int64 -> words (P, L, C), padding included."""

@@ -58,11 +58,17 @@ class CrossLayer(nn.Module):
         self.multihead_attn, self.norm = MaskedAttention(width, heads), nn.LayerNorm(width)
 
     def forward(
-        self, x: Tensor, placed: Tensor, key: Tensor, value: Tensor, masked: Tensor | None = None
+        self,
+        x: Tensor,
+        placed: Tensor,
+        key: Tensor,
+        value: Tensor,
+        masked: Tensor | None = None,
+        rows: int = 1,
     ) -> Tensor:
         """x (B, N, C), placed: x with positions, key and value (B, T, C) projected -> (B, N, C)."""
         query = self.multihead_attn.project(QUERY, placed)
-        attended: Tensor = self.norm(x + self.multihead_attn.attend(query, key, value, masked))
+        attended: Tensor = self.norm(x + self.multihead_attn.attend(query, key, value, masked, rows))
         return attended
 
 
@@ -73,9 +79,9 @@ class SelfLayer(nn.Module):
         super().__init__()
         self.self_attn, self.norm = MaskedAttention(width, heads), nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor, rows: int = 1) -> Tensor:
         """x (B, T, C), positions (B, T, C) -> (B, T, C)."""
-        attended: Tensor = self.norm(x + self.self_attn.self_attend(x + positions, x))
+        attended: Tensor = self.norm(x + self.self_attn.self_attend(x + positions, x, rows))
         return attended
 
 
@@ -177,6 +183,12 @@ class BoltzFormer(nn.Module):
         self.classifier_ffn_layers = nn.ModuleList(FeedForward(width, inner) for _ in each)
         self.classifier = nn.Linear(width, 1)
 
+    def slice_attentions(self) -> list[MaskedAttention]:
+        """Those that can look at other slices: of queries to the image, and to each other and their words."""
+        alone = [self.initial_self_attention_layer, *self.transformer_self_attention_layers]
+        image = [_attention(layer) for layer in self.transformer_cross_attention_layers]
+        return [*image, *(cast(SelfLayer, layer).self_attn for layer in alone)]
+
     def forward(
         self, levels: Sequence[Tensor], mask_features: Tensor, tokens: Tensor, masking: Masking | None = None
     ) -> Decoded:
@@ -191,7 +203,8 @@ class BoltzFormer(nn.Module):
         slices, prompts = mask_features.shape[0], tokens.shape[1]
         repeated = [x.repeat_interleave(prompts, 0) for x in (*levels, mask_features)]
         memory = self.encode(repeated[:-1], repeated[-1], is_resized_late=True)
-        found = self.decode(memory, tokens.transpose(0, 1).repeat(slices, 1, 1), masking)
+        text = tokens.transpose(0, 1).repeat(slices, 1, 1)[:, None]
+        found = self.decode(memory, text, masking, prompts)
         shape = (slices, prompts)
         masks, existence, embedded = (
             x.unflatten(0, shape)[:, :, 0] for x in (found.masks, found.existence, found.embedded)
@@ -245,26 +258,33 @@ class BoltzFormer(nn.Module):
             is_resized_late,
         )
 
-    def decode(self, memory: ImageMemory, words: Tensor, masking: Masking | None = None) -> Decoded:
-        """Decode words (S * P, L, C), which are a copy for each slice."""
-        slices, width, count = memory.mask_features.shape[0], self.sizes.width, self.sizes.queries
-        own = self.query_feat_.weight.expand(words.shape[0], -1, -1)
-        place = self.query_embed_.weight.expand(words.shape[0], -1, -1)
-        positions = torch.cat([place, words], 1)
-        x = self.initial_self_attention_layer(torch.cat([own, words], 1), positions)
+    def decode(
+        self, memory: ImageMemory, text: Tensor, masking: Masking | None = None, repeats: int = 1
+    ) -> Decoded:
+        """Decode words (S, P, L, C), a copy for each slice; each slice is there ``repeats`` times."""
+        slices, prompts = text.shape[:2]
+        rows = prompts * repeats
+        count = self.sizes.queries
+        words = text.flatten(0, 1)
+        own = self.query_feat_.weight.expand(len(words), -1, -1)
+        own_place = self.query_embed_.weight
+        positions = torch.cat([own_place.expand(len(words), -1, -1), words], 1)
+        x = self.initial_self_attention_layer(torch.cat([own, words], 1), positions, rows)
         queries, words = self.initial_ffn_layer(x[:, :count]), x[:, count:]
         verdict = self.classifier_query.weight.expand(words.shape[0], -1, -1)
         for number in range(self.sizes.layers):
-            # All prompts of a slice beside each other: they see the same keys.
-            seeing, placed = (x.reshape(slices, -1, width) for x in (queries, queries + place))
-            masked = None
-            if masking is not None:
-                logits = memory.level_logits(self._mask_embeddings(seeing), number % LEVELS)
-                masked = masking(number, logits)
-            layer = self.transformer_cross_attention_layers[number]
-            seeing = layer(seeing, placed, memory.keys[number], memory.values[number], masked)
-            x = torch.cat([seeing.reshape(-1, count, width), words], 1)
-            x = self.transformer_self_attention_layers[number](x, positions)
+            grouped = queries.unflatten(0, (slices, prompts))
+            masked = self._masked(masking, number, memory, grouped)
+            queries = self.transformer_cross_attention_layers[number](
+                grouped.flatten(1, 2),
+                (grouped + own_place).flatten(1, 2),
+                memory.keys[number],
+                memory.values[number],
+                masked,
+                repeats,
+            )
+            x = torch.cat([queries.unflatten(1, (prompts, count)).flatten(0, 1), words], 1)
+            x = self.transformer_self_attention_layers[number](x, positions, rows)
             verdict = self._discriminate(number, verdict, x, x + positions)
             queries, words = self.transformer_ffn_layers[number](x[:, :count]), x[:, count:]
         embedded = self._mask_embeddings(queries)

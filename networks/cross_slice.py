@@ -7,12 +7,33 @@ values, as ZeroI2V does, which the paper follows; so a run of one slice is the n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from vesal.inference.data.cross_slice import CrossSlice
+
+
+class Attention(Protocol):
+    """A module whose heads can look at other slices."""
+
+    heads: int
+    cross: CrossSlice
+
+
+def look_across(attentions: Iterable[Attention], cross: CrossSlice) -> None:
+    """Let the first heads of some attentions look at other slices from now on; without heads none does.
+
+    Raises:
+        ValueError: ``cross`` has more heads than one of them.
+    """
+    attentions = list(attentions)
+    for attention in attentions:
+        _require_heads(cross.heads, attention.heads)
+    for attention in attentions:
+        attention.cross = cross
 
 
 def other_slice(x: Tensor, offset: int) -> Tensor:
@@ -30,12 +51,13 @@ def other_slice(x: Tensor, offset: int) -> Tensor:
     return torch.cat([x[..., :n, :, :], x[..., :-n, :, :]], -3)
 
 
-def across_slices(x: Tensor, offsets: Sequence[int]) -> Tensor:
+def across_slices(x: Tensor, offsets: Sequence[int], rows: int = 1) -> Tensor:
     """Keys or values of a cross-slice attention (equation 4).
 
     Args:
-        x: (*, T, heads, L, d), projected, T slices of one run in their order.
+        x: (*, T * rows, heads, L, d), projected, T slices of one run in their order.
         offsets: of the first heads, see ``CrossSlice.offsets``; empty: ``x`` itself is returned.
+        rows: how many rows each slice has, one after the other, such as prompts; they do not mix.
 
     Returns:
         like ``x``: head i of slice t holds that of slice t + offsets[i], if there is one.
@@ -45,13 +67,22 @@ def across_slices(x: Tensor, offsets: Sequence[int]) -> Tensor:
     """
     if not offsets:
         return x
-    if len(offsets) > x.shape[-3]:
-        raise ValueError(
-            f"{len(offsets)} heads are to look at other slices, but the attention has {x.shape[-3]}; "
-            "set `cross_slice.heads` to these at most."
-        )
+    if not torch.jit.is_tracing():
+        _require_heads(len(offsets), x.shape[-3])
+    if isinstance(rows, Tensor) or rows > 1:  # a tensor where a graph is traced
+        apart = x.unflatten(-4, (-1, rows)).transpose(-5, -4)
+        return across_slices(apart, offsets).transpose(-5, -4).flatten(-5, -4)
     first = [other_slice(x[..., head, :, :], offset) for head, offset in enumerate(offsets)]
     return torch.cat([torch.stack(first, -3), x[..., len(offsets) :, :, :]], -3)
+
+
+def _require_heads(wanted: int, heads: int) -> None:
+    """Raise ValueError where an attention has fewer heads than are to look at other slices."""
+    if wanted > heads:
+        raise ValueError(
+            f"{wanted} heads are to look at other slices, but the attention has {heads}; set "
+            "`cross_slice.heads` to these at most."
+        )
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, masked: Tensor | None = None) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -106,6 +107,12 @@ class PixelDecoder(nn.Module):
         for number in range(1, len(sizes.inputs) + 1):
             self.add_module(f"layer_{number}", NormedConv(sizes.width, sizes.width, 3))
         self.mask_features = nn.Conv2d(sizes.width, sizes.masks, 3, padding=1)
+
+    def slice_attentions(self) -> list[CrossAttention]:
+        """Those that can look at other slices: all of the transformer."""
+        return [
+            cast(EncoderLayer, layer).self_attn for layer in self.transformer.encoder["layers"].children()
+        ]
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Decode a pyramid.

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vesal.inference.data.cross_slice import NO_CROSS_SLICE, CrossSlice
+from vesal.networks.cross_slice import across_slices
+
 TOKEN_SIDE = 32
 """Voxels a side that one token stands for: the coarsest resolution of six."""
 LONGEST_AXIS = 64
@@ -50,7 +53,12 @@ class GridPositions(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention of several heads from queries to keys and values; names as in torch."""
+    """Attention of several heads from queries to keys and values; names as in torch.
+
+    With ``cross`` the batch is a run of slices, of which the first heads look at others.
+    """
+
+    cross: CrossSlice = NO_CROSS_SLICE
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -67,6 +75,7 @@ class CrossAttention(nn.Module):
             functional.linear(x, w, b).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for x, w, b in zip((query, key, value), weights, biases, strict=True)
         )
+        k, v = (across_slices(x, self.cross.offsets) for x in (k, v))
         attention = (q @ k.transpose(2, 3) * (q.shape[-1] ** -0.5)).softmax(-1)
         return self.out_proj((attention @ v).transpose(1, 2).flatten(2))
 
