@@ -94,24 +94,36 @@ def sequences(slices: int, setting: DualRate) -> list[Sequenced]:
 
 
 def merged(
-    run: Callable[[np.ndarray], np.ndarray], slices: int, setting: DualRate, axis: int = 0
+    run: Callable[[np.ndarray], np.ndarray],
+    slices: int,
+    setting: DualRate,
+    axis: int = 0,
+    wanted: range | None = None,
 ) -> np.ndarray:
-    """The logits of a volume, from all its sequences.
+    """The logits of a volume, or of some of its slices, from all sequences that show them.
+
+    A slice gets the same logits, to the bit, whatever others are wanted.
 
     Args:
         run: the network on one sequence: numbers of slices (T,) -> logits, with T entries along ``axis``.
         slices: of the volume.
         setting: how they are sampled.
         axis: of the slices in what ``run`` returns.
+        wanted: slices next to each other, one at least; None: all.
 
     Returns:
-        float32, as ``run`` returns them, with ``slices`` entries along ``axis``.
+        float32, as ``run`` returns them, with an entry for each wanted slice along ``axis``.
     """
+    wanted = range(slices) if wanted is None else wanted
     total: np.ndarray | None = None
     for each in sequences(slices, setting):
+        inside = (each.slices >= wanted.start) & (each.slices < wanted.stop)
+        if not inside.any():
+            continue
         logits = np.moveaxis(run(each.slices), axis, 0)
         if total is None:
-            total = np.zeros((slices, *logits.shape[1:]), np.float32)
-        total[each.slices] += logits * each.weights.astype(np.float32).reshape(-1, *[1] * (logits.ndim - 1))
-    assert total is not None  # a volume has a part
+            total = np.zeros((len(wanted), *logits.shape[1:]), np.float32)
+        weights = each.weights[inside].astype(np.float32).reshape(-1, *[1] * (logits.ndim - 1))
+        total[each.slices[inside] - wanted.start] += logits[inside] * weights
+    assert total is not None  # every slice is in a part
     return np.moveaxis(total, 0, axis)

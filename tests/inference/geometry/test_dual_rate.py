@@ -66,6 +66,25 @@ def test_parts_are_averaged() -> None:
     assert found.tolist() == [0] * 4 + [2] * 3 + [4] * 4
 
 
+@pytest.mark.parametrize("slices", [5, 7, 12, 23])
+def test_some_slices_are_those_of_the_whole_volume_to_the_bit(slices: int) -> None:
+    """So a volume may be run in pieces of any length, if a piece sees ``depth`` - 1 slices on each side."""
+
+    def run(numbers: np.ndarray) -> np.ndarray:
+        """Logits that depend on the whole sequence."""
+        seen.append(numbers)
+        return np.sin(numbers + numbers.sum())[:, None].astype(np.float32)
+
+    seen: list[np.ndarray] = []
+    whole, runs = merged(run, slices, AS_PUBLISHED), len(seen)
+    for first in range(0, slices, 4):
+        piece = range(first, min(slices, first + 4))
+        seen.clear()
+        assert np.array_equal(merged(run, slices, AS_PUBLISHED, wanted=piece), whole[first : first + 4])
+        assert min(n.min() for n in seen) >= first - 6 and max(n.max() for n in seen) <= piece[-1] + 6
+        assert len(seen) <= min(runs, 6)
+
+
 def test_a_single_slice_is_a_run_of_its_own() -> None:
     runs = [each.slices.tolist() for each in sequences(1, AS_PUBLISHED)]
     assert runs == [[0], [0]]
