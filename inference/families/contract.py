@@ -108,6 +108,10 @@ class Window:
     first: int = 0
     """index in its view of the first slice that is predicted, from the first slice of the volume on where the
     view has every slice of it"""
+    before: int = 0
+    """slices of the view in front of the predicted ones; context beyond them is its border"""
+    behind: int = 0
+    """the same behind them"""
     measured: Any = None
     """of the whole volume, see ``Family.measure``"""
     edges: bool = True

@@ -25,11 +25,13 @@ def window_of(image: np.ndarray | SampledSlices, view: View, at: Slices) -> Wind
             parts[1 + axis] = at[1 + axis]
             image = image[parts[0], parts[1], parts[2], parts[3]]
     assert isinstance(image, np.ndarray)
-    first = at[1 + view.thick_axis].start
+    run, length = at[1 + view.thick_axis], view.shape[view.thick_axis]
+    first = run.start
     if view.step[view.thick_axis] == 1.0:
         first += round(view.start[view.thick_axis])
     thick = thick_first(image, view.thick_axis)
-    return Window(thick, view.degree, halo[view.thick_axis], first=first)
+    behind = max(0, length - run.stop)
+    return Window(thick, view.degree, halo[view.thick_axis], first=first, before=run.start, behind=behind)
 
 
 def _inside(places: np.ndarray, length: int, border: str) -> np.ndarray:

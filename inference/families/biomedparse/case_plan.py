@@ -23,6 +23,10 @@ ALL = 65535
 """All targets of a case are run at once: in every slice they share the encoded image, and compete."""
 
 
+PARTS = 3
+"""Parts of slices that see each other whose step makes a run: one more is run for each, as parts overlap."""
+
+
 def plan_case(
     prompts: Sequence[Prompt],
     profile: Profile,
@@ -60,7 +64,15 @@ def _settings(fields: BiomedParseFields) -> tuple[str, ...]:
     alone = "each sentence stands alone" if fields.groups == SINGLE else "filled up to the longest sentence"
     seen = slices_per_side(fields.order)
     around = f"{seen} slice(s) on each side, {fields.border} at the ends"
-    return f"attention: {attention}", f"prompts: {alone}", f"volume around a slice: {around}"
+    told = (f"attention: {attention}", f"prompts: {alone}", f"volume around a slice: {around}")
+    if (setting := fields.sequences) and fields.cross_slice:
+        away = ", ".join(f"{offset:+d}" for offset in fields.cross_slice.offsets)
+        rates = " and ".join(map(str, setting.rates))
+        seen_by = f"{setting.depth} slices run together at rate {rates}, heads that look {away} slices away"
+        return *told, f"slices see each other: {seen_by}"
+    if fields.dual_rate:
+        return *told, "dual_rate changes nothing, as no head looks at another slice: it is left out"
+    return told
 
 
 def _cut(prompt: Prompt, tokens: int, read: int) -> str:
@@ -89,6 +101,10 @@ def _stage_rule(
     layout = structs.replace(
         rule.layout, axis=axis, context=slices_per_side(fields.order), border=fields.border
     )
+    # Where slices are left out, each is a run by itself.
+    if (setting := fields.sequences) and layout.every == 1:
+        run, around = max(layout.run, PARTS * setting.step), setting.depth - 1
+        layout = structs.replace(layout, run=run, context=layout.context + around)
     runs = -(-case.image.shape[axis] // layout.run)
     d, h, w = case.image.shape
     own: dict[str, Any] = {

@@ -13,13 +13,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from vesal.inference.data.case import Case
+from vesal.inference.data.cross_slice import NO_CROSS_SLICE
 from vesal.inference.data.errors import ProfileError
 from vesal.inference.data.prompt import Prompt, Query
 from vesal.inference.families.biomedparse.case_plan import plan_case
 from vesal.inference.families.biomedparse.fields import BOLTZMANN, BiomedParseFields
 from vesal.inference.families.biomedparse.fractal import side_multiple
 from vesal.inference.families.biomedparse.network import SliceNetwork, Words
-from vesal.inference.families.biomedparse.sentences import Sentences
+from vesal.inference.families.biomedparse.sentences import TOKENS, Sentences
+from vesal.inference.families.biomedparse.sequences import SequenceNetwork
 from vesal.inference.families.contract import Capabilities, Loader, RunGraph
 from vesal.inference.families.lazy_graph import LazyGraph
 from vesal.inference.planning.manifest import MANIFEST
@@ -48,22 +50,22 @@ class BiomedParseModel:
     @classmethod
     def describe(cls, profile: Profile) -> Capabilities:
         """See ``contract.FamilyType``."""
-        fields = profile.read_family(BiomedParseFields)
+        fields = _read_fields(profile)
         _decoder(profile, fields)
         return _capabilities(fields)
 
     @classmethod
     def open(cls, profile: Profile, runtime: Loader) -> BiomedParseModel:
         """Open a converted folder; a graph is read when it is first run. Raises ProfileError."""
-        fields = profile.read_family(BiomedParseFields)
+        fields = _read_fields(profile)
         precision = fields.network.precision
 
         def graph(name: str, precision: str | None) -> LazyGraph:
             return LazyGraph(profile.file(name), runtime, precision, one_shape=True)
 
-        stage = SliceNetwork(
-            graph(fields.graphs.image, precision), graph(_decoder(profile, fields), precision), fields
-        )
+        graphs = graph(fields.graphs.image, precision), graph(_decoder(profile, fields), precision)
+        setting = fields.sequences
+        stage = SequenceNetwork(*graphs, fields, setting) if setting else SliceNetwork(*graphs, fields)
         # Sentences are encoded once a case: fp32 costs nothing there.
         text = graph(fields.graphs.text, "fp32")
         sentences = Sentences(profile.file(fields.tokenizer), fields.network.words)
@@ -105,6 +107,21 @@ class BiomedParseModel:
             found = self._text({"input_ids": np.stack([ids for ids, _ in some])})["tokens"]
             words += [each[:count].copy() for each, (_, count) in zip(found, some, strict=True)]
         return Words(sentences, tuple(words), max((len(each) for each in words), default=0))
+
+
+def _read_fields(profile: Profile) -> BiomedParseFields:
+    """The family's own fields. Raises ProfileError, also where graphs look at slices as they should not."""
+    fields = profile.read_family(BiomedParseFields)
+    asked, built = (
+        (given or NO_CROSS_SLICE).offsets for given in (fields.cross_slice, fields.network.cross_slice)
+    )
+    if asked != built:
+        raise ProfileError(
+            f"{profile.folder / MANIFEST}: `$.cross_slice` asks for heads that look {list(asked)} slices "
+            f"away, but in the graphs they look {list(built)} away. Convert the weights again with "
+            "--cross-slice."
+        )
+    return fields
 
 
 def _decoder(profile: Profile, fields: BiomedParseFields) -> str:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
+from vesal.inference.data.cross_slice import CrossSlice
+from vesal.inference.geometry.dual_rate import DualRate
 from vesal.inference.planning.manifest import FileName
 
 Count = Annotated[int, Meta(ge=1)]
@@ -39,8 +41,8 @@ class NetworkFacts(Struct, frozen=True, forbid_unknown_fields=True):
     """Of the decoder."""
     multiple: Count = 32
     """Sides of a slice are multiples of this."""
-    words: Annotated[int, Meta(ge=3)] = 77
-    """Places of the text encoder, both marks included."""
+    cross_slice: CrossSlice | None = None
+    """What its graphs were converted with."""
     precision: Literal["bf16", "fp32"] | None = None
     """To run it in; None leaves it to the runtime."""
     # What follows only people read.
@@ -83,10 +85,18 @@ class BiomedParseFields(Struct, frozen=True, forbid_unknown_fields=True):
     """How labels come to the volume's grid: as released, or by Vesal's own rule."""
     pairs: Count = 16
     """Pairs of slice and prompt that are decoded at once: bounds memory, and changes no result."""
-    dual_rate: dict[str, int] | None = None
-    """Of Bio2Vol; needs graphs of its own."""
-    cross_slice: dict[str, int] | None = None
-    """Of Bio2Vol; needs graphs of its own."""
+    dual_rate: DualRate | None = None
+    """Which slices are run together, where they see each other (Bio2Vol, docs/bio2vol.md); null: the dense
+    sequence alone."""
+    cross_slice: CrossSlice | None = None
+    """How slices see each other; it is in the graphs, which have to be converted with the same."""
+
+    @property
+    def sequences(self) -> DualRate | None:
+        """Which slices are run together; None: each is run by itself, as no head looks at another."""
+        if self.cross_slice is None or not self.cross_slice.heads:
+            return None
+        return self.dual_rate or DualRate(sparse=0)
 
     @property
     def lowest_ratio(self) -> bool:

@@ -7,7 +7,7 @@ interpolation with antialias, before the sigmoid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,11 +96,15 @@ class SliceNetwork:
         fields, count = self._fields, window.shape[0]
         beyond = window.context - slices_per_side(fields.order)
         slices = window.image[0][beyond : len(window.image[0]) - beyond]
-        packed = fractal_images(slices, fields.order, fields.halving)
-        found = self._image({"image": packed.astype(np.float32, copy=False)})
+        found = self._image({"image": self._packed(slices)})
         numbers = tuple(range(window.first, window.first + count))
         _, h, w = window.shape
         return EncodedSlices(found, numbers, (h, w), window.measured, window.edges)
+
+    def _packed(self, slices: np.ndarray) -> np.ndarray:
+        """Slices (n + context, h, w) to (n, 3, h, w) float32, each packed with what is around it."""
+        packed = fractal_images(slices, self._fields.order, self._fields.halving)
+        return packed.astype(np.float32, copy=False)
 
     def decode(
         self, encoded: EncodedSlices, prompts: Words, spatial: np.ndarray | None, user: UserInput | None
@@ -113,16 +117,37 @@ class SliceNetwork:
             spatial: not used; the network takes no spatial prompts.
             user: not used; it takes no boxes and no points.
         """
-        slices, count = len(encoded.numbers), len(prompts.sentences)
-        at_once = 1 if self._fields.groups == SINGLE else max(1, self._fields.pairs // slices)
-        found = [
-            self._decoder(self._inputs(encoded, prompts.part(range(first, min(count, first + at_once)))))
-            for first in range(0, count, at_once)
-        ]
-        mask, edges, existence = (
-            np.concatenate([part[name] for part in found]) for name in ("mask", "edges", "existence")
-        )
-        return Decoded(mask, sigmoid(existence), edges if encoded.edges else None, enlarge)
+        shape = len(prompts.sentences), len(encoded.numbers)
+        return self._decoded(self._groups(encoded, prompts), shape, encoded.plane, encoded.edges)
+
+    def _groups(
+        self, encoded: EncodedSlices, prompts: Words
+    ) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
+        """What the decoder gives, for the prompts of each group."""
+        count = len(prompts.sentences)
+        at_once = 1 if self._fields.groups == SINGLE else max(1, self._fields.pairs // len(encoded.numbers))
+        for first in range(0, count, at_once):
+            rows = slice(first, min(count, first + at_once))
+            yield rows, self._decoder(self._inputs(encoded, prompts.part(range(rows.start, rows.stop))))
+
+    def _decoded(
+        self,
+        groups: Iterable[tuple[slice, dict[str, np.ndarray]]],
+        shape: tuple[int, ...],
+        plane: tuple[int, int],
+        has_edges: bool,
+    ) -> Decoded:
+        """Logits of groups of prompts as probabilities; ``shape`` is (N, S), ``plane`` (h, w) of a slice."""
+        probability = np.empty((*shape, *plane), np.float32)
+        edges = np.empty_like(probability) if has_edges else None
+        presence = np.empty(shape, np.float32)
+        for rows, found in groups:
+            presence[rows] = sigmoid(found["existence"])
+            for logits, into in ((found["mask"], probability), (found["edges"], edges)):
+                if into is not None:
+                    for row, of_prompt in zip(into[rows], logits, strict=True):
+                        sigmoid(bicubic(of_prompt, plane), out=row)
+        return Decoded(probability, presence, edges)
 
     def _inputs(self, encoded: EncodedSlices, prompts: Words) -> dict[str, np.ndarray]:
         """Of the decoder graph."""
