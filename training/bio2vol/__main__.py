@@ -17,7 +17,7 @@ import torch
 from vesal.networks.small_slice import SmallSlice
 from vesal.training.bank import read_bank
 from vesal.training.bio2vol.draws import by_set
-from vesal.training.bio2vol.learn import RATE, START_RATE, learn
+from vesal.training.bio2vol.learn import RATE, learn
 from vesal.training.bio2vol.rows import ROWS, UNTRAINED, Row
 from vesal.training.bio2vol.score import Scores, means, score
 from vesal.training.bio2vol.slices import Sampled, read_sampled
@@ -42,7 +42,7 @@ class Runs:
     def start(self) -> dict[str, list[Scores]]:
         """Train the first network; its scores, and those of it with other slices looked at untrained."""
         folder = self.args.work / START
-        model = self._train(folder, Row(), self.args.start_steps, START_RATE, 0, None)
+        model = self._train(folder, Row(), self.args.start_steps, RATE, 0, None)
         rows = {START: Row(), **{name: ROWS[name] for name in UNTRAINED}}
         return {name: [self._score(folder / name, model, row)] for name, row in rows.items()}
 
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train/SET and val/SET")
     parser.add_argument("--work", type=Path, default=Path(".training/bio2vol"))
     parser.add_argument("--start-steps", type=int, default=1400, help="of the first training")
-    parser.add_argument("--steps", type=int, default=250, help="of each row")
+    parser.add_argument("--steps", type=int, default=150, help="of each row")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--most", type=int, help="held-out volumes of a set; default: all")

@@ -17,8 +17,10 @@ from vesal.training.bio2vol.slices import Sampled
 from vesal.training.log import Log
 from vesal.training.losses import alignment_loss, segmentation_loss
 
-START_RATE, RATE = 1e-3, 3e-4
-"""Peak learning rate from nothing, and of fine-tuning."""
+RATE = 1e-3
+"""Peak learning rate, from nothing and of fine-tuning: the paper's 1e-5 is for a network that had far more
+training and goes on for 20 epochs.
+"""
 DECAY = 0.01
 WARM_STEPS = 20
 ALIGN_WEIGHT = 1.0
