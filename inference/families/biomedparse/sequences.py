@@ -78,8 +78,8 @@ class SequenceNetwork(SliceNetwork):
         spatial: np.ndarray | None,
         user: UserInput | None,
     ) -> Decoded:
-        """As ``SliceNetwork.decode``, spatial (N, d, h, w) unused; the logits of all sequences that show a slice
-        are merged.
+        """As ``SliceNetwork.decode``, spatial (N, d, h, w) unused: merged logits of all sequences that show a
+        slice.
         """
         if isinstance(encoded, EncodedSlices):
             return super().decode(encoded, prompts, spatial, user)
