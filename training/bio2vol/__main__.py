@@ -41,15 +41,16 @@ class Runs:
 
     def start(self) -> dict[str, list[Scores]]:
         """Train the first network; its scores, and those of it with other slices looked at untrained."""
-        folder = self.args.work / START
+        folder = self.args.start or self.args.work / START
         model = self._train(folder, Row(), self.args.start_steps, RATE, 0, None)
-        rows = {START: Row(), **{name: ROWS[name] for name in UNTRAINED}}
-        return {name: [self._score(folder / name, model, row)] for name, row in rows.items()}
+        rows = {START: Row(), **{name: ROWS[name] for name in UNTRAINED if name in self.args.rows}}
+        scores = self.args.work / START
+        return {name: [self._score(scores / name, model, row)] for name, row in rows.items()}
 
     def row(self, name: str, seed: int) -> Scores:
         """Fine-tune one row and score it."""
         folder, row = self.args.work / str(seed) / name, ROWS[name]
-        begin = self.args.work / START / MODEL
+        begin = (self.args.start or self.args.work / START) / MODEL
         # Other batches than those of the first training.
         model = self._train(folder, row, self.args.steps, RATE, 1000 + seed, begin)
         return self._score(folder, model, row)
@@ -66,7 +67,8 @@ class Runs:
             model.load_state_dict(torch.load(begin, weights_only=True))
         if begin != folder / MODEL:
             (folder / "log.csv").unlink(missing_ok=True)
-            learn(model, self.groups, row, steps, rate, seed, folder)
+            hidden = self.args.hidden if begin else 0.0
+            learn(model, self.groups, row, steps, rate, seed, folder, hidden)
             torch.save(model.state_dict(), folder / MODEL)
         return model.eval()
 
@@ -75,7 +77,7 @@ class Runs:
         path = folder / SCORES
         if not path.exists():
             model.cross = row.cross
-            path.write_text(json.dumps(score(model, self.held_out, row.rate)) + "\n")
+            path.write_text(json.dumps(score(model, self.held_out, row.rate, self.args.hidden)) + "\n")
         found: Scores = json.loads(path.read_text())
         log.info("%s: %s", folder, {key: round(value, 2) for key, value in means(found, "dice").items()})
         return found
@@ -91,6 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--most", type=int, help="held-out volumes of a set; default: all")
+    parser.add_argument(
+        "--start", type=Path, help="folder `start` of an earlier run to go on from; default: in WORK"
+    )
+    parser.add_argument(
+        "--hidden", type=float, default=0.0, help="share of slices that rows are shown black, in val too"
+    )
     parser.add_argument("--json", type=Path, help="where the scores of all runs are written to")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

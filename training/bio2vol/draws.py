@@ -47,10 +47,12 @@ def by_set(volumes: Sequence[Sampled]) -> dict[str, list[Sampled]]:
     return {name: [v for v in group if len(v.truth) == most[name]] for name, group in found.items()}
 
 
-def draw(groups: Mapping[str, Sequence[Sampled]], depth: int, seed: Sequence[int]) -> Batch:
+def draw(
+    groups: Mapping[str, Sequence[Sampled]], depth: int, seed: Sequence[int], hidden: float = 0.0
+) -> Batch:
     """A batch of contiguous parts of ``depth`` slices, or of all slices of the shortest volume in it.
 
-    The same seed gives the same batch, whatever was drawn before.
+    The same seed gives the same batch, whatever was drawn before; a share of its slices is ``hidden``.
     """
     rng = np.random.default_rng(seed)
     names = [name for name in SHARES if name in groups]
@@ -65,7 +67,15 @@ def draw(groups: Mapping[str, Sequence[Sampled]], depth: int, seed: Sequence[int
         grid = placed(rng, volume.image.shape[-1])
         images.append(recoloured(moved(volume.image[None, part], grid, 1.0)[0], rng))
         truths.append((moved(volume.truth[:, part], grid, 0.0) > 0.5).float())
+    if hidden:
+        images = [blackened(image, rng, hidden)[0] for image in images]
     return Batch(name, torch.stack(images), torch.stack(truths), torch.stack([v.text for v in chosen]))
+
+
+def blackened(x: Tensor, rng: np.random.Generator, share: float) -> tuple[Tensor, np.ndarray]:
+    """Slices (T, h, w) of which about a share is black, and which ones: (T,) bool."""
+    chosen = rng.random(len(x)) < share
+    return torch.where(torch.from_numpy(chosen)[:, None, None], -1.0, x), chosen
 
 
 def placed(rng: np.random.Generator, side: int) -> Tensor:

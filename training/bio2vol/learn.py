@@ -38,10 +38,11 @@ def learn(
     rate: float,
     seed: int,
     folder: Path,
+    hidden: float = 0.0,
 ) -> None:
     """Train a network in place; curves are appended to ``folder/log.csv``.
 
-    A step draws the same batch in every row of one seed.
+    A step draws the same batch in every row of one seed; a share of its slices is ``hidden``.
     """
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=DECAY)
     log, begun, averages = Log(folder / "log.csv"), time.monotonic(), dict[str, float]()
@@ -50,7 +51,7 @@ def learn(
         now = rate * min(1, (step + 1) / WARM_STEPS) * (1 + math.cos(math.pi * step / steps)) / 2
         for group in optimiser.param_groups:
             group["lr"] = now
-        batch = draw(groups, row.rate.depth, (seed, step))
+        batch = draw(groups, row.rate.depth, (seed, step), hidden)
         loss, dice = loss_of(model, batch, row)
         optimiser.zero_grad()
         loss.backward()

@@ -80,8 +80,19 @@ def tables(measured: Measured, begun: Measured) -> str:
             markdown(["k", "DSC Amos22", *ours, "gain"], fourth),
             markdown(["DSC of each target", *keys], targets),
             markdown(["before fine-tuning", *ours], first),
+            *_hidden(measured),
         ]
     )
+
+
+def _hidden(measured: Measured) -> list[str]:
+    """The table of black slices, where there are some."""
+    run = {row: scores for row, scores in measured.items() if scores and "hidden" in scores[0]}
+    if not run:
+        return []
+    keys = sorted(next(iter(run.values()))[0]["hidden"])
+    rows = [[row, *(over_seeds(run, row, "hidden", key) for key in ("mean", *keys))] for row in run]
+    return [markdown(["DSC of the black slices", "mean", *keys], rows)]
 
 
 def _scores(measured: Measured, row: str) -> list[str]:

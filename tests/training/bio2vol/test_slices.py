@@ -86,3 +86,13 @@ def test_image_and_truth_move_together() -> None:
     mask = sample(volume(), BANK).truth
     torch.testing.assert_close(moved(mask, grid, 0.0), (moved(mask * 2 - 1, grid, 1.0) + 1) / 2)
     assert not torch.allclose(moved(mask, grid, 0.0), mask)
+
+
+def test_a_share_of_the_slices_is_black_in_image_alone() -> None:
+    groups = by_set([sample(volume(7), BANK)])
+    seen, other = (draw(groups, 7, (5,), hidden) for hidden in (0.0, 0.5))
+    black = (other.image == -1).flatten(2).all(2)
+    assert 0 < black.sum() < black.numel()
+    assert torch.equal(other.image[~black], seen.image[~black])
+    assert not (seen.image == -1).flatten(2).all(2).any()
+    assert torch.equal(other.truth, seen.truth)

@@ -114,6 +114,11 @@ def test_the_command_gives_the_same_tables_again_and_runs_nothing_twice(
     first = tables_of("a")
     assert "| CSDHA + DRS + SAT | 85.45 | 83.52 |" in first
     assert tables_of("b") == first
+    line += ["--start", str(tmp_path / "a" / "start"), "--hidden", "0.5"]
+    hidden = tables_of("c")
+    assert "| DSC of the black slices | mean |" in hidden and "| DSC of the black slices |" not in first
+    assert json.loads((tmp_path / "c.json").read_text())["tuned"]["base"][0]["hidden"]["mean"] >= 0
+    line = line[:-4]
     monkeypatch.setattr("vesal.training.bio2vol.__main__.learn", None)
     monkeypatch.setattr("vesal.training.bio2vol.__main__.score", None)
     assert tables_of("a") == first
