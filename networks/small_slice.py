@@ -9,6 +9,7 @@ each other, and the parameters are the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,8 @@ MASK = 16
 """Channels of the mask features at full resolution."""
 GROUP = 8
 """Channels a normalisation group."""
+WAVES = 3.0
+"""Amplitude of positions in queries and keys."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,22 @@ class SliceAttention(nn.Module):
         self.q, self.kv = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 2 * WIDTH)
         self.out = nn.Linear(WIDTH, WIDTH)
 
-    def forward(self, x: Tensor, other: Tensor | None, cross: CrossSlice) -> Tensor:
-        """Tokens x (*, T, N, C) attend to ``other`` (*, T, L, C), or to themselves where it is None."""
+    def forward(
+        self, x: Tensor, other: Tensor | None, cross: CrossSlice, places: Tensor | None = None
+    ) -> Tensor:
+        """Tokens x (*, T, N, C) attend to ``other`` (*, T, L, C), or to themselves where it is None.
+
+        ``places`` (N, C) come to their queries and keys.
+        """
         own = self.norm(x)
-        q = self.q(own).unflatten(-1, (HEADS, -1)).transpose(-2, -3)
-        kv = self.kv(own if other is None else other).unflatten(-1, (2 * HEADS, -1)).transpose(-2, -3)
-        k, v = kv.chunk(2, -3)
+        seen = own if other is None else other
+        if places is None:
+            q, kv = self.q(own), self.kv(seen)
+        else:
+            q = self.q(own + places)
+            kv = torch.cat([self.kv(seen + places)[..., :WIDTH], self.kv(seen)[..., WIDTH:]], -1)
+        q = q.unflatten(-1, (HEADS, -1)).transpose(-2, -3)
+        k, v = kv.unflatten(-1, (2 * HEADS, -1)).transpose(-2, -3).chunk(2, -3)
         return x + self.out(cross_slice_attention(q, k, v, cross).transpose(-2, -3).flatten(-2))
 
 
@@ -94,9 +107,9 @@ class PixelLayer(nn.Module):
         super().__init__()
         self.attention, self.feed = SliceAttention(), FeedForward()
 
-    def forward(self, tokens: Tensor, cross: CrossSlice) -> Tensor:
-        """(B, T, L, C) -> same."""
-        tokens = self.attention(tokens, None, cross)
+    def forward(self, tokens: Tensor, cross: CrossSlice, places: Tensor | None) -> Tensor:
+        """(B, T, L, C) -> same; ``places`` (L, C), or None."""
+        tokens = self.attention(tokens, None, cross, places)
         return tokens + self.feed(tokens)
 
 
@@ -119,7 +132,7 @@ class SmallSlice(nn.Module):
     def __init__(self, cross: CrossSlice = NO_CROSS_SLICE) -> None:
         super().__init__()
         a, b, c = WIDTHS
-        self.cross = cross
+        self.cross, self.is_placed = cross, False
         self.stem = nn.Conv2d(1, a, 4, 2, 1)
         self.down = nn.ModuleList([Convolutions(a, a), Convolutions(a, b, 2), Convolutions(b, c, 2)])
         self.enter = nn.Conv2d(c, WIDTH, 1)
@@ -133,6 +146,19 @@ class SmallSlice(nn.Module):
         self.decoder = nn.ModuleList(QueryLayer() for _ in range(LAYERS))
         self.norm = nn.LayerNorm(WIDTH)
         self.embed = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, MASK + 2))
+
+    @torch.no_grad()
+    def take_places(self) -> None:
+        """Add positions to queries and keys of the pixel decoder, from now on, as BiomedParse has them.
+
+        Keys are projected as queries at first, so that a token begins by attending to its own place: with
+        ``WAVES`` four tenths of its attention go there.
+        """
+        self.is_placed = True
+        for layer in self.pixel.children():
+            attention = cast(PixelLayer, layer).attention
+            attention.kv.weight[:WIDTH] = attention.q.weight
+            attention.kv.bias[:WIDTH] = attention.q.bias
 
     def forward(self, image: Tensor, text: Tensor) -> SliceOutput:
         """Runs of slices and the prompts of each.
@@ -160,10 +186,24 @@ class SmallSlice(nn.Module):
             levels.append(block(levels[-1]))
         coarse = self.enter(levels[3])
         tokens = coarse.flatten(2).transpose(1, 2).unflatten(0, image.shape[:2]) + self.place
+        places = None
+        if self.is_placed:
+            places = waves(coarse.shape[2]).to(tokens)
         for layer in self.pixel:
-            tokens = layer(tokens, self.cross)
+            tokens = layer(tokens, self.cross, places)
         x = tokens.flatten(0, 1).transpose(1, 2).unflatten(2, coarse.shape[2:])
         x = self.up_b(F.interpolate(self.to_b(x), scale_factor=2.0, mode="bilinear") + levels[2])
         x = self.up_a(F.interpolate(self.to_a(x), scale_factor=2.0, mode="bilinear") + levels[1])
         mask_features = F.pixel_shuffle(self.mask_features(x), 2).unflatten(0, image.shape[:2])
         return tokens, mask_features, coarse.shape[2:]
+
+
+def waves(side: int) -> Tensor:
+    """Positions of a square grid of tokens: cosines along rows, then columns, (side * side, WIDTH) float32.
+
+    ``side`` is a divisor of half the width.
+    """
+    half = torch.arange(side) + 0.5
+    lines = WAVES * torch.cos(torch.pi / side * half[:, None] * torch.arange(1, side + 1))
+    rows, columns = lines[:, None].expand(side, side, side), lines[None].expand(side, side, side)
+    return torch.cat([rows, columns], -1).flatten(0, 1).repeat(1, WIDTH // (2 * side))

@@ -65,6 +65,9 @@ class Runs:
             begin = folder / MODEL
         if begin:
             model.load_state_dict(torch.load(begin, weights_only=True))
+            if self.args.places and begin != folder / MODEL:
+                model.take_places()
+            model.is_placed = self.args.places
         if begin != folder / MODEL:
             (folder / "log.csv").unlink(missing_ok=True)
             hidden = self.args.hidden if begin else 0.0
@@ -98,6 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--hidden", type=float, default=0.0, help="share of slices that rows are shown black, in val too"
+    )
+    parser.add_argument(
+        "--places", action="store_true", help="rows get positions in queries and keys of the pixel decoder"
     )
     parser.add_argument("--json", type=Path, help="where the scores of all runs are written to")
     args = parser.parse_args(arguments)

@@ -33,7 +33,7 @@ def volume_logits(model: SmallSlice, sampled: Sampled, image: Tensor, rate: Dual
 
 def score(model: SmallSlice, volumes: Sequence[Sampled], rate: DualRate, hidden: float = 0.0) -> Scores:
     """Scores of every target of every volume, of which about a share of the slices is black."""
-    found: Scores = {"dice": {}, "nsd": {}} | ({"hidden": {}} if hidden else {})
+    found: Scores = {measure: {} for measure in ("dice", "nsd", *(("hidden",) if hidden else ()))}
     for number, sampled in enumerate(volumes):
         volume = sampled.volume
         image, black = blackened(sampled.image, np.random.default_rng(number), hidden)
