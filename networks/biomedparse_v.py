@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vesal.inference.data.cross_slice import CrossSlice
+from vesal.inference.data.cross_slice import NO_CROSS_SLICE, CrossSlice
 from vesal.networks.boltzformer import (
     BOLTZ_LARGE,
     LEVELS,
@@ -83,6 +83,7 @@ class BiomedParseV(nn.Module):
 
     pixel_mean: Tensor
     pixel_std: Tensor
+    cross: CrossSlice = NO_CROSS_SLICE
 
     def __init__(self, sizes: BiomedParseSizes = BIOMEDPARSE_V) -> None:
         super().__init__()
@@ -119,6 +120,7 @@ class BiomedParseV(nn.Module):
             ValueError: the network has fewer heads.
         """
         look_across([*self.pixel_decoder.slice_attentions(), *self.predictor.slice_attentions()], cross)
+        self.cross = cross
 
     def encode_text(self, ids: Tensor) -> Tensor:
         """ids (P, L) int64 -> words (P, L, C), padding included."""

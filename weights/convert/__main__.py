@@ -18,7 +18,10 @@ import logging
 import sys
 from pathlib import Path
 
-from vesal.inference.data.errors import VesalError
+import msgspec
+
+from vesal.inference.data.cross_slice import NO_CROSS_SLICE, CrossSlice
+from vesal.inference.data.errors import UsageError, VesalError
 from vesal.inference.output.text_table import aligned
 from vesal.weights.convert.errors import MissingTensorsError
 from vesal.weights.convert.folder import Options, convert
@@ -43,6 +46,16 @@ def parser() -> argparse.ArgumentParser:
         if isinstance(known, System):
             system.add_argument("--sentences", type=Path, help="JSON with more sentences for the bank")
             system.add_argument("--no-text", action="store_true", help="leave the text encoder out")
+        elif known.sees_slices:
+            system.add_argument(
+                "--cross-slice",
+                type=int,
+                nargs="+",
+                default=[],
+                metavar=("HEADS", "OFFSET"),
+                help="let so many heads look at other slices (docs/bio2vol.md): all as far, one way and the "
+                "other in turn (default: 2), or one offset for each",
+            )
     return top
 
 
@@ -126,9 +139,21 @@ def _of_stages(system: System, parsed: argparse.Namespace) -> list[str]:
     ]
 
 
+def _cross_slice(heads: int, *offsets: int) -> CrossSlice:
+    """What ``--cross-slice`` asks for. Raises UsageError."""
+    offset = list(offsets) if len(offsets) > 1 else (offsets or (2,))[0]
+    try:
+        return msgspec.convert({"heads": heads, "offset": offset}, CrossSlice)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"--cross-slice {heads} {' '.join(map(str, offsets))}: {error}") from None
+
+
 def _of_one_file(system: OneFileSystem, parsed: argparse.Namespace) -> list[str]:
     """Convert one file; returns what to tell of it."""
-    options = Options(parsed.store, parsed.precision, published_window=parsed.window == "published")
+    whole, cross = parsed.window == "published", NO_CROSS_SLICE
+    if system.sees_slices and parsed.cross_slice:
+        cross = _cross_slice(*parsed.cross_slice)
+    options = Options(parsed.store, parsed.precision, published_window=whole, cross_slice=cross)
     checkpoint = getattr(parsed, system.files[0].argument)
     manifest = convert_one_file(system, checkpoint, parsed.tokenizer, parsed.output, options)
     facts = manifest["network"]

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from vesal.inference.data.cross_slice import NO_CROSS_SLICE, CrossSlice
 from vesal.inference.data.terms import FINE, LOCATE, MODALITIES, REFINE
 from vesal.inference.families.registry import QUERY
 from vesal.inference.planning.manifest import SourceFile
@@ -51,6 +52,8 @@ class Options:
     """Whether the text encoder goes along, for sentences that the bank does not hold."""
     published_window: bool = False
     """Whether graphs are measured at the window of their stage, or at ``verify.MAX_SIDE`` voxels a side."""
+    cross_slice: CrossSlice = NO_CROSS_SLICE
+    """How slices see each other, of a network that can do so."""
 
 
 def convert(

@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 import onnx
 
+from vesal.inference.data.cross_slice import CrossSlice
 from vesal.inference.planning.manifest import Provenance, SourceFile
 from vesal.weights.convert import verify
 from vesal.weights.convert.clip_tokenizer import TOKENIZER
+from vesal.weights.convert.errors import ConversionError
 from vesal.weights.convert.folder import Options, source, write_folder
 from vesal.weights.convert.formats import open_weights
 from vesal.weights.convert.graphs import save_graphs
@@ -50,6 +52,8 @@ class OneFileSystem:
     provenance: Provenance
     profile: Path
     """Folder with ``profile.json``, the published rules as data."""
+    sees_slices: bool = False
+    """Whether slices of its network can see each other (``CrossSlice``)."""
 
     @property
     def given(self) -> tuple[PublishedFile, ...]:
@@ -75,7 +79,8 @@ def convert_one_file(
     Raises:
         CheckpointError: see ``formats.open_weights`` and ``keymap.load``.
         TokenizerError: see ``OneFileSystem.write_tokenizer``.
-        ConversionError: a graph does not give what the network gives.
+        ConversionError: a graph does not give what the network gives, or the network has too few heads for
+            slices that see each other.
     """
 
     def make(work: Path) -> dict[str, Any]:
@@ -86,6 +91,7 @@ def convert_one_file(
         sources = {"network": source(file), "tokenizer": SourceFile(tokenizer.name)}
         del file  # what is mapped of it counts as memory
         facts = system.facts(network)
+        crossed = _look_across(network, options.cross_slice)
         if tokens != facts["vocabulary"]:
             log.warning(
                 "The tokenizer has %d tokens, the text encoder %d: they do not belong together. The folder "
@@ -106,16 +112,29 @@ def convert_one_file(
             "tokenizer": TOKENIZER,
             "network": {
                 **facts,
+                **crossed,
                 "parameters": sum(p.numel() for p in network.parameters()),
                 **measured,
             },
             "provenance": msgspec.to_builtins(told),
             "postprocess": [],
             "targets": [],
+            **crossed,
             **own,
         }
 
     return write_folder(out, system.profile, make)
+
+
+def _look_across(network: Any, cross: CrossSlice) -> dict[str, Any]:
+    """Let slices of a network see each other, and what a manifest says of it: nothing where they do not."""
+    if not cross.heads:
+        return {}
+    try:
+        network.look_across(cross)
+    except ValueError as error:
+        raise ConversionError(f"--cross-slice: {error}") from None
+    return {"cross_slice": msgspec.to_builtins(cross)}
 
 
 def _graphs(

@@ -125,7 +125,9 @@ def measure_slices(
     ``fp32`` is ONNX Runtime's; ``bf16`` OpenVINO's, where this processor has it. With ``sampled`` before it:
     the third way. ``published``: at ``LARGE`` pixels a side.
     """
-    case = synthetic_case(network, LARGE if published else SMALL)
+    # So many that some look at others, where they do.
+    slices = max(N_SLICES, network.cross.reach + 1)
+    case = synthetic_case(network, LARGE if published else SMALL, slices)
     wanted = network_outputs(network, case)
     runtimes = {"fp32": choose_runtime("onnxruntime")}
     fast = fast_runtime()

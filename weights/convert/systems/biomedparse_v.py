@@ -156,5 +156,6 @@ BIOMEDPARSE = OneFileSystem(
         modalities=MODALITIES,
     ),
     profile=PROFILES / "biomedparse-v" / "profile",
+    sees_slices=True,
 )
 """The sources of the facts name no licence of the weights, which are given out on request."""
