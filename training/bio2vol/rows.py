@@ -42,7 +42,9 @@ ROWS = {
     "k2": Row(2, True, True),
     "k4": Row(4, True, True),
     "drs": Row(0, True),
+    "heads4": Row(4),
 }
-"""Table 3 of the paper, then table 4, whose k = 1 is the full model of table 3, then DRS by itself."""
+"""Table 3 of the paper, then table 4, whose k = 1 is the full model of table 3, then DRS and four heads by
+themselves."""
 UNTRAINED = ("csdha", "csdha-drs", "k2", "k4")
 """Rows that are also measured as they begin: the network without cross-slice attention, made to look away."""
