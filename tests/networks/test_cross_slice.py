@@ -146,3 +146,29 @@ def test_the_setting_as_a_profile_gives_it() -> None:
     assert msgspec.convert({"heads": 1, "offset": 2}, CrossSlice).offsets == (2,)
     assert msgspec.convert({"heads": 0, "offset": 2}, CrossSlice).offsets == ()
     assert NO_CROSS_SLICE.reach == 0
+
+
+def learnt(cross: CrossSlice) -> float:
+    """Error of a trained attention that is asked for the mean of the slice behind, whose variance is 1."""
+    torch.manual_seed(0)
+    project, answer = torch.nn.Linear(4, 24), torch.nn.Linear(8, 1)
+    optimiser = torch.optim.Adam([*project.parameters(), *answer.parameters()], lr=0.02)
+    errors = []
+    for _ in range(300):
+        tokens = torch.randn(16, 6, TOKENS, 4)
+        q, k, v = project(tokens).unflatten(-1, (3, 2, 4)).permute(3, 0, 1, 4, 2, 5)
+        found = answer(cross_slice_attention(q, k, v, cross).transpose(-2, -3).flatten(-2))[..., 0]
+        wanted = tokens[:, 1:, :, :1].mean(2) * TOKENS**0.5
+        error = (found[:, :-1] - wanted).square().mean()
+        optimiser.zero_grad()
+        error.backward()
+        optimiser.step()
+        errors.append(float(error.detach()))
+    return sum(errors[-100:]) / 100
+
+
+def test_what_only_the_next_slice_knows_is_learnt_with_a_head_for_it_alone() -> None:
+    torch.set_num_threads(1)
+    assert learnt(CrossSlice(heads=1, offset=1)) < 0.1
+    assert learnt(NO_CROSS_SLICE) > 0.8
+    assert learnt(CrossSlice(heads=1, offset=-1)) > 0.8
