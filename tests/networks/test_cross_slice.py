@@ -14,8 +14,10 @@ from vesal.networks.cross_slice import (  # noqa: E402
     across_slices,
     attend,
     cross_slice_attention,
+    look_across,
     other_slice,
 )
+from vesal.networks.query_decoder import CrossAttention  # noqa: E402
 
 SLICES, HEADS, TOKENS = 5, 4, 3
 
@@ -78,6 +80,26 @@ def test_equations_3_to_5_by_hand() -> None:
     out = cross_slice_attention(query, key, value, CrossSlice(heads=1, offset=1))[..., 0, 0]
     # Head 0 of slice 0 asks slice 1, that of slice 1 has no slice 2; head 1 stays within.
     torch.testing.assert_close(out, torch.tensor([[within[1], within[0]], [within[1], within[1]]]))
+
+
+@torch.no_grad()
+def test_equations_2_to_5_in_a_module_by_hand() -> None:
+    """Two slices of one token, two heads of width 1: attention to one token is its value.
+
+    Features (1, 2) and (3, 5), values 4 and 8 times as large, the second head's output ten times.
+    """
+    attention = CrossAttention(2, 2)
+    attention.in_proj_weight.copy_(
+        torch.cat([torch.eye(2), torch.eye(2), torch.diag(torch.tensor([4.0, 8]))])
+    )
+    attention.out_proj.weight.copy_(torch.diag(torch.tensor([1.0, 10])))
+    attention.out_proj.bias.zero_()
+    x = torch.tensor([[[1.0, 2]], [[3.0, 5]]])
+    assert attention(x, x, x)[:, 0].tolist() == [[4, 160], [12, 400]]
+    look_across([attention], CrossSlice(heads=1, offset=1))
+    assert attention(x, x, x)[:, 0].tolist() == [[12, 160], [12, 400]]
+    look_across([attention], CrossSlice(heads=2, offset=(-1, 1)))
+    assert attention(x, x, x)[:, 0].tolist() == [[4, 400], [4, 400]]
 
 
 def test_keys_and_values_come_from_the_same_slice() -> None:
