@@ -71,7 +71,7 @@ class Result:
         orientation = self._segmentation.orientation
         out = np.zeros(orientation.axes(self.labels.shape), np.float32)
         for values, view in views:
-            take_larger(out, values, view)
+            take_larger(out, np.asarray(values), view)
         return self._turned_back(out)
 
     def _turned_back(self, out: np.ndarray) -> np.ndarray:

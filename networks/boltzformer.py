@@ -64,11 +64,11 @@ class CrossLayer(nn.Module):
         key: Tensor,
         value: Tensor,
         masked: Tensor | None = None,
-        rows: int = 1,
+        slices: int | None = None,
     ) -> Tensor:
         """x (B, N, C), placed: x with positions, key and value (B, T, C) projected -> (B, N, C)."""
         query = self.multihead_attn.project(QUERY, placed)
-        attended: Tensor = self.norm(x + self.multihead_attn.attend(query, key, value, masked, rows))
+        attended: Tensor = self.norm(x + self.multihead_attn.attend(query, key, value, masked, slices))
         return attended
 
 
@@ -79,9 +79,9 @@ class SelfLayer(nn.Module):
         super().__init__()
         self.self_attn, self.norm = MaskedAttention(width, heads), nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, positions: Tensor, rows: int = 1) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor, slices: int | None = None) -> Tensor:
         """x (B, T, C), positions (B, T, C) -> (B, T, C)."""
-        attended: Tensor = self.norm(x + self.self_attn.self_attend(x + positions, x, rows))
+        attended: Tensor = self.norm(x + self.self_attn.self_attend(x + positions, x, slices))
         return attended
 
 
@@ -203,8 +203,7 @@ class BoltzFormer(nn.Module):
         slices, prompts = mask_features.shape[0], tokens.shape[1]
         repeated = [x.repeat_interleave(prompts, 0) for x in (*levels, mask_features)]
         memory = self.encode(repeated[:-1], repeated[-1], is_resized_late=True)
-        text = tokens.transpose(0, 1).repeat(slices, 1, 1)[:, None]
-        found = self.decode(memory, text, masking, prompts)
+        found = self.decode(memory, tokens.transpose(0, 1).repeat(slices, 1, 1), masking, slices)
         shape = (slices, prompts)
         masks, existence, embedded = (
             x.unflatten(0, shape)[:, :, 0] for x in (found.masks, found.existence, found.embedded)
@@ -259,32 +258,28 @@ class BoltzFormer(nn.Module):
         )
 
     def decode(
-        self, memory: ImageMemory, text: Tensor, masking: Masking | None = None, repeats: int = 1
+        self, memory: ImageMemory, words: Tensor, masking: Masking | None = None, run: int | None = None
     ) -> Decoded:
-        """Decode words (S, P, L, C), a copy for each slice; each slice is there ``repeats`` times."""
-        slices, prompts = text.shape[:2]
-        rows = prompts * repeats
-        count = self.sizes.queries
-        words = text.flatten(0, 1)
-        own = self.query_feat_.weight.expand(len(words), -1, -1)
-        own_place = self.query_embed_.weight
-        positions = torch.cat([own_place.expand(len(words), -1, -1), words], 1)
-        x = self.initial_self_attention_layer(torch.cat([own, words], 1), positions, rows)
+        """Decode words (S * P, L, C), which are a copy for each slice; ``run`` of S are different ones."""
+        slices, width, count = memory.mask_features.shape[0], self.sizes.width, self.sizes.queries
+        run = slices if run is None else run
+        own = self.query_feat_.weight.expand(words.shape[0], -1, -1)
+        place = self.query_embed_.weight.expand(words.shape[0], -1, -1)
+        positions = torch.cat([place, words], 1)
+        x = self.initial_self_attention_layer(torch.cat([own, words], 1), positions, run)
         queries, words = self.initial_ffn_layer(x[:, :count]), x[:, count:]
         verdict = self.classifier_query.weight.expand(words.shape[0], -1, -1)
         for number in range(self.sizes.layers):
-            grouped = queries.unflatten(0, (slices, prompts))
-            masked = self._masked(masking, number, memory, grouped)
-            queries = self.transformer_cross_attention_layers[number](
-                grouped.flatten(1, 2),
-                (grouped + own_place).flatten(1, 2),
-                memory.keys[number],
-                memory.values[number],
-                masked,
-                repeats,
-            )
-            x = torch.cat([queries.unflatten(1, (prompts, count)).flatten(0, 1), words], 1)
-            x = self.transformer_self_attention_layers[number](x, positions, rows)
+            # All prompts of a slice beside each other: they see the same keys.
+            seeing, placed = (x.reshape(slices, -1, width) for x in (queries, queries + place))
+            masked = None
+            if masking is not None:
+                logits = memory.level_logits(self._mask_embeddings(seeing), number % LEVELS)
+                masked = masking(number, logits)
+            layer = self.transformer_cross_attention_layers[number]
+            seeing = layer(seeing, placed, memory.keys[number], memory.values[number], masked, run)
+            x = torch.cat([seeing.reshape(-1, count, width), words], 1)
+            x = self.transformer_self_attention_layers[number](x, positions, run)
             verdict = self._discriminate(number, verdict, x, x + positions)
             queries, words = self.transformer_ffn_layers[number](x[:, :count]), x[:, count:]
         embedded = self._mask_embeddings(queries)

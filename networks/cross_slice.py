@@ -51,13 +51,14 @@ def other_slice(x: Tensor, offset: int) -> Tensor:
     return torch.cat([x[..., :n, :, :], x[..., :-n, :, :]], -3)
 
 
-def across_slices(x: Tensor, offsets: Sequence[int], rows: int = 1) -> Tensor:
+def across_slices(x: Tensor, offsets: Sequence[int], slices: int | None = None) -> Tensor:
     """Keys or values of a cross-slice attention (equation 4).
 
     Args:
-        x: (*, T * rows, heads, L, d), projected, T slices of one run in their order.
+        x: (*, T * n, heads, L, d), projected, T slices of one run in their order, each with n rows one after
+            the other, such as prompts; these do not mix.
         offsets: of the first heads, see ``CrossSlice.offsets``; empty: ``x`` itself is returned.
-        rows: how many rows each slice has, one after the other, such as prompts; they do not mix.
+        slices: T; None: every row is a slice.
 
     Returns:
         like ``x``: head i of slice t holds that of slice t + offsets[i], if there is one.
@@ -69,8 +70,8 @@ def across_slices(x: Tensor, offsets: Sequence[int], rows: int = 1) -> Tensor:
         return x
     if not torch.jit.is_tracing():
         _require_heads(len(offsets), x.shape[-3])
-    if isinstance(rows, Tensor) or rows > 1:  # a tensor where a graph is traced
-        apart = x.unflatten(-4, (-1, rows)).transpose(-5, -4)
+    if slices is not None:
+        apart = x.unflatten(-4, (slices, -1)).transpose(-5, -4)
         return across_slices(apart, offsets).transpose(-5, -4).flatten(-5, -4)
     first = [other_slice(x[..., head, :, :], offset) for head, offset in enumerate(offsets)]
     return torch.cat([torch.stack(first, -3), x[..., len(offsets) :, :, :]], -3)

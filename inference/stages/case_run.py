@@ -100,7 +100,6 @@ class CaseRun:
         self._labels: np.ndarray | None = None
         self._late: list[str] = []
         self._keep_probabilities = keep_probabilities
-        self._uses_edges = case.instance or keep_probabilities
         self._stages_of: dict[int, list[str]] = {}
 
     @property
@@ -150,7 +149,7 @@ class CaseRun:
             self.volume, model, batch.queries, self.prompts[number], rule, mask, self._user_on_view
         )
         for task in tasks:
-            task.edges = self._uses_edges
+            task.edges = self.edges.any_wanted
         return tasks
 
     def _user_on_view(self, queries: Sequence[Query]) -> Callable[[View], UserInput] | None:
@@ -214,7 +213,7 @@ class CaseRun:
                     mask,
                     self._user_on_view,
                 )
-                task.edges = self._uses_edges
+                task.edges = self.edges.any_wanted
                 views.append(_RefiningView(number, index, queries, task, region.why, rule))
         return views
 
@@ -333,8 +332,8 @@ class CaseRun:
     def _keep(self, latest: Latest, query: Query) -> None:
         self.edges.add(latest, query.class_id)
         if self._keep_probabilities:
-            mine = without_padding(latest.probability, latest.view)
-            self.probabilities.setdefault(query.class_id, []).append(mine)
+            mine = KeptClass.of(latest.result.probability, latest.row, latest.view)
+            self.probabilities.setdefault(query.class_id, []).append((mine, unpadded(latest.view)))
 
     def _report(
         self, stage: str, result: StageResult, queries: Sequence[Query], targets: Sequence[str] = ()

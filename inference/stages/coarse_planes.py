@@ -14,6 +14,9 @@ from vesal.inference.families.contract import Enlarge
 from vesal.inference.runtime.threads import in_parallel
 from vesal.inference.stages.packed_probability import PackedProbability
 
+AT_ONCE = 4
+"""Planes that one thread enlarges at a time: of 512 x 512, 4 MB as float32."""
+
 
 class CoarsePlanes(PackedProbability):
     """Gives float32 probabilities (N, D, H, W) of what a network told, plane by plane."""
@@ -44,12 +47,16 @@ class CoarsePlanes(PackedProbability):
     def _read_rows(self, rows: Sequence[int], first: int, last: int) -> np.ndarray:
         out = np.zeros((len(rows), last - first, *self._plane), np.float32)
 
-        def fill(place: int) -> None:
-            kept = np.flatnonzero(self._keep[rows[place], first:last])
+        def fill(part: tuple[int, int]) -> None:
+            place, low = part
+            kept = low + np.flatnonzero(
+                self._keep[rows[place], first + low : min(last, first + low + AT_ONCE)]
+            )
             if kept.size:
-                low, high = int(kept[0]), int(kept[-1]) + 1
-                planes = self._told.planes(rows[place], first + low, first + high)
-                out[place, kept] = self._enlarge(planes[kept - low], self._plane)
+                planes = self._told.planes(rows[place], first + int(kept[0]), first + int(kept[-1]) + 1)
+                out[place, kept] = self._enlarge(planes[kept - kept[0]], self._plane)
 
-        in_parallel(fill, range(len(rows)))
+        in_parallel(
+            fill, [(place, low) for place in range(len(rows)) for low in range(0, last - first, AT_ONCE)]
+        )
         return out

@@ -16,8 +16,8 @@ from vesal.inference.stages.packed_probability import PackedProbability, Probabi
 from vesal.inference.stages.stage_result import StageResult
 from vesal.postprocess.rule import ClassPart, ClassRule, SliceRule, SpacingMm
 
-TOGETHER_VOXELS = 1 << 25
-"""Voxels of all classes that a rule is given at once: 128 MB."""
+TOGETHER_VOXELS = 1 << 23
+"""Voxels of all classes that a rule is given at once: 32 MB."""
 
 
 def filter_pass(result: StageResult, queries: Sequence[Query], rules: Sequence[AppliedRule]) -> StageResult:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
-import numpy as np
-
-from vesal.inference.geometry.tilings import unpadded, without_padding
-from vesal.inference.geometry.views import View
+from vesal.inference.geometry.tilings import unpadded
 from vesal.inference.planning.plan import AppliedRule
+from vesal.inference.stages.kept_class import KeptClass
 from vesal.inference.stages.native_views import OnView
-from vesal.inference.stages.packed_probability import Probabilities
 from vesal.inference.stages.segmentation import ViewProbability
 from vesal.inference.stages.stage_result import Latest
 
@@ -33,20 +29,20 @@ class KeptEdges:
         cut = (applied.ids for applied in rules if instance and applied.rule.needs_edges)
         return cls(None if for_call else frozenset().union(*cut), for_call)
 
+    @property
+    def any_wanted(self) -> bool:
+        """Whether edges of any class are used."""
+        return self.wanted is None or bool(self.wanted)
+
     def add(self, latest: Latest, class_id: int) -> None:
         """Keep the edges of a class's result, if it has some and they are wanted."""
         edges = latest.result.edges
         if edges is not None and (self.wanted is None or class_id in self.wanted):
-            read = partial(_row, edges, latest.row, latest.view)
-            self.by_class.setdefault(class_id, []).append((read, unpadded(latest.view)))
+            kept = KeptClass.of(edges, latest.row, latest.view)
+            self.by_class.setdefault(class_id, []).append((kept.read, unpadded(latest.view)))
 
     def for_caller(self) -> dict[int, list[ViewProbability]]:
         """All of them, read; none where the caller wants none."""
         if not self.for_call:
             return {}
-        return {id_: [(read(), view) for read, view in mine] for id_, mine in self.by_class.items()}
-
-
-def _row(edges: Probabilities, row: int, view: View) -> np.ndarray:
-    """(d, h, w) float32 of a class, without what the sampling of its view appended."""
-    return without_padding(edges[row], view)[0]
+        return {id_: [(KeptClass(read), view) for read, view in mine] for id_, mine in self.by_class.items()}

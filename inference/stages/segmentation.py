@@ -12,11 +12,12 @@ from vesal.inference.data.orientation import STORED, Orientation
 from vesal.inference.data.results import LadderStep, PromptResult, StageReport
 from vesal.inference.geometry.views import View
 from vesal.inference.stages.classes import ClassMasks
+from vesal.inference.stages.kept_class import KeptClass
 
 Save = Callable[[np.ndarray], None]
 """Writes a label map (D, H, W) as the case's output."""
 
-ViewProbability = tuple[np.ndarray, View]
+ViewProbability = tuple[KeptClass, View]
 """(d, h, w) float32 of one query, and the view it lies on"""
 
 

@@ -147,7 +147,7 @@ def test_a_traced_graph_takes_any_number_of_slices_and_prompts(tmp_path: Path, s
     class Rows(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             """(S, P, heads, L, d) -> same."""
-            return across_slices(x.flatten(0, 1), (2, -1), x.shape[1]).unflatten(0, (-1, x.shape[1]))
+            return across_slices(x.flatten(0, 1), (2, -1), x.shape[0]).reshape(x.shape)
 
     free = {"x": {0: "slices", 1: "prompts"}, "y": {0: "slices", 1: "prompts"}}
     graph = trace(Rows(), [torch.randn(3, 2, 4, 2, 3)], ["x"], ["y"], free, tmp_path / "rows.onnx")

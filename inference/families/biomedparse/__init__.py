@@ -1,1 +1,1 @@
-"""BiomedParse-V: slices of a volume and sentences to masks."""
+"""Family ``biomedparse-v``: slices with their volume around them, segmented by sentence (BiomedParse-V)."""

@@ -43,6 +43,8 @@ class NetworkFacts(Struct, frozen=True, forbid_unknown_fields=True):
     """Sides of a slice are multiples of this."""
     cross_slice: CrossSlice | None = None
     """What its graphs were converted with."""
+    words: Annotated[int, Meta(ge=3)] = 77
+    """Places of the text encoder, both marks included."""
     precision: Literal["bf16", "fp32"] | None = None
     """To run it in; None leaves it to the runtime."""
     # What follows only people read.

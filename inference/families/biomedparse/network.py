@@ -7,7 +7,7 @@ interpolation with antialias, before the sigmoid.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from vesal.inference.families.mask_product import sigmoid
 from vesal.inference.geometry.bicubic import bicubic
 from vesal.inference.geometry.views import View
 
+OUTPUTS = ("mask", "edges", "existence")
 LEVELS = 3
 """Resolutions of the image that the decoder's layers attend to in turn, the coarsest first."""
 
@@ -117,37 +118,19 @@ class SliceNetwork:
             spatial: not used; the network takes no spatial prompts.
             user: not used; it takes no boxes and no points.
         """
-        shape = len(prompts.sentences), len(encoded.numbers)
-        return self._decoded(self._groups(encoded, prompts), shape, encoded.plane, encoded.edges)
+        found = self._logits(encoded, prompts)
+        edges = found["edges"] if encoded.edges else None
+        return Decoded(found["mask"], sigmoid(found["existence"]), edges, enlarge)
 
-    def _groups(
-        self, encoded: EncodedSlices, prompts: Words
-    ) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
-        """What the decoder gives, for the prompts of each group."""
-        count = len(prompts.sentences)
-        at_once = 1 if self._fields.groups == SINGLE else max(1, self._fields.pairs // len(encoded.numbers))
-        for first in range(0, count, at_once):
-            rows = slice(first, min(count, first + at_once))
-            yield rows, self._decoder(self._inputs(encoded, prompts.part(range(rows.start, rows.stop))))
-
-    def _decoded(
-        self,
-        groups: Iterable[tuple[slice, dict[str, np.ndarray]]],
-        shape: tuple[int, ...],
-        plane: tuple[int, int],
-        has_edges: bool,
-    ) -> Decoded:
-        """Logits of groups of prompts as probabilities; ``shape`` is (N, S), ``plane`` (h, w) of a slice."""
-        probability = np.empty((*shape, *plane), np.float32)
-        edges = np.empty_like(probability) if has_edges else None
-        presence = np.empty(shape, np.float32)
-        for rows, found in groups:
-            presence[rows] = sigmoid(found["existence"])
-            for logits, into in ((found["mask"], probability), (found["edges"], edges)):
-                if into is not None:
-                    for row, of_prompt in zip(into[rows], logits, strict=True):
-                        sigmoid(bicubic(of_prompt, plane), out=row)
-        return Decoded(probability, presence, edges)
+    def _logits(self, encoded: Any, prompts: Words) -> dict[str, np.ndarray]:
+        """Of all prompts: mask and edges (N, S, h / 4, w / 4), existence (N, S)."""
+        slices, count = len(encoded.numbers), len(prompts.sentences)
+        at_once = 1 if self._fields.groups == SINGLE else max(1, self._fields.pairs // slices)
+        found = [
+            self._decoder(self._inputs(encoded, prompts.part(range(first, min(count, first + at_once)))))
+            for first in range(0, count, at_once)
+        ]
+        return {name: np.concatenate([part[name] for part in found]) for name in OUTPUTS}
 
     def _inputs(self, encoded: EncodedSlices, prompts: Words) -> dict[str, np.ndarray]:
         """Of the decoder graph."""

@@ -13,11 +13,9 @@ import numpy as np
 
 from vesal.inference.families.biomedparse.fields import BiomedParseFields
 from vesal.inference.families.biomedparse.fractal import slices_per_side
-from vesal.inference.families.biomedparse.network import EncodedSlices, SliceNetwork, Words
-from vesal.inference.families.contract import Decoded, RunGraph, UserInput, Window
+from vesal.inference.families.biomedparse.network import OUTPUTS, EncodedSlices, SliceNetwork, Words
+from vesal.inference.families.contract import RunGraph, Window
 from vesal.inference.geometry.dual_rate import DualRate, merged
-
-OUTPUTS = ("mask", "edges", "existence")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,39 +69,24 @@ class SequenceNetwork(SliceNetwork):
             window.edges,
         )
 
-    def decode(
-        self,
-        encoded: EncodedSlices | SurroundedSlices,
-        prompts: Words,
-        spatial: np.ndarray | None,
-        user: UserInput | None,
-    ) -> Decoded:
-        """As ``SliceNetwork.decode``, spatial (N, d, h, w) unused: merged logits of all sequences that show a
-        slice.
-        """
+    def _logits(self, encoded: EncodedSlices | SurroundedSlices, prompts: Words) -> dict[str, np.ndarray]:
+        """See ``SliceNetwork._logits``: merged, of all sequences that show a slice."""
         if isinstance(encoded, EncodedSlices):
-            return super().decode(encoded, prompts, spatial, user)
+            return super()._logits(encoded, prompts)
         sides: list[tuple[int, ...]] = []
 
         def run(slices: np.ndarray) -> np.ndarray:
-            found = self._logits(self._encoded(encoded, slices), prompts)
+            found = super(SequenceNetwork, self)._logits(self._encoded(encoded, slices), prompts)
             sides[:] = [found[name].shape[2:] for name in OUTPUTS]
             return np.concatenate([found[name].reshape(*found[name].shape[:2], -1) for name in OUTPUTS], 2)
 
         joined = merged(run, encoded.length, self._setting, 1, encoded.wanted)
         ends = np.cumsum([int(np.prod(shape)) for shape in sides])[:-1]
         parts = zip(OUTPUTS, np.split(joined, ends, 2), sides, strict=True)
-        whole = {name: part.reshape(*part.shape[:2], *shape) for name, part, shape in parts}
-        every = slice(0, len(prompts.sentences))
-        return self._decoded([(every, whole)], joined.shape[:2], encoded.plane, encoded.edges)
+        return {name: part.reshape(*part.shape[:2], *shape) for name, part, shape in parts}
 
     def _encoded(self, around: SurroundedSlices, slices: np.ndarray) -> EncodedSlices:
         """One sequence, of slices (T,) of the view."""
         found = self._image({"image": around.packed[slices - around.start]})
         numbers = tuple(int(number) + around.first for number in slices)
         return EncodedSlices(found, numbers, around.plane, around.case, around.edges)
-
-    def _logits(self, encoded: EncodedSlices, prompts: Words) -> dict[str, np.ndarray]:
-        """Of all prompts: mask and edges (N, S, h / 4, w / 4), existence (N, S)."""
-        groups = [found for _, found in self._groups(encoded, prompts)]
-        return {name: np.concatenate([found[name] for found in groups]) for name in OUTPUTS}
