@@ -230,8 +230,8 @@ def _component(
     distance = edt.edt(solid.view(np.uint8), anisotropy=(d, h, w), black_border=False)
     if not np.isfinite(distance.max()):  # no surface at all
         distance = solid.astype(np.float32)
-    sigma = tuple(SMOOTHING_VOXELS * min(d, h, w) / mm for mm in (d, h, w))
-    height = smoothed(np.pad(distance, 1, mode="edge"), sigma)
+    sigma = SMOOTHING_VOXELS * min(d, h, w)
+    height = smoothed(np.pad(distance, 1, mode="edge"), (sigma / d, sigma / h, sigma / w))
     np.maximum(height, np.finfo(np.float32).tiny, out=height)
     own = _Component(label, box, counts.shape, find_basins(inside, height), counts[counts > 0])
     return own, float(np.multiply(distance, counts, dtype=np.float64).sum())

@@ -146,8 +146,8 @@ class Taps:
         """The input voxels that count."""
         return slice(int(self.low[0]), int(self.high[-1]) + 1)
 
-    def part(self, slab: slice) -> Taps:
-        """Those of some outputs."""
+    def part(self, slab: slice | np.ndarray) -> Taps:
+        """Those of some outputs, by a slice or their numbers."""
         return Taps(self.low[slab], self.fraction[slab])
 
     def within(self, inputs: slice) -> slice:

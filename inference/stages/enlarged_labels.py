@@ -100,7 +100,9 @@ class EnlargedLabels:
 
     def _restore(self, probability: np.ndarray, labels: np.ndarray, at: Box) -> None:
         """Give the lone voxels of a part back, in place."""
-        here = None if self.lone is None else self._around(self.lone, at)
+        if self.lone is None:
+            return
+        here = self._around(self.lone, at)
         if here is None:
             return
         d, h, w = (slice(s.start - a.start, s.stop - a.start) for s, a in zip(here, at, strict=True))
