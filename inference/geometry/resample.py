@@ -146,9 +146,9 @@ class Taps:
         """The input voxels that count."""
         return slice(int(self.low[0]), int(self.high[-1]) + 1)
 
-    def part(self, slab: slice | np.ndarray) -> Taps:
-        """Those of some outputs, by a slice or their numbers."""
-        return Taps(self.low[slab], self.fraction[slab])
+    def part(self, outputs: slice | np.ndarray) -> Taps:
+        """Those of some outputs, a slice or (m,) indices in any order."""
+        return Taps(self.low[outputs], self.fraction[outputs])
 
     def within(self, inputs: slice) -> slice:
         """The outputs that need no other input voxels."""
