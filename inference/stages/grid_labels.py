@@ -109,7 +109,9 @@ class GridLabels:
 
 
 def together(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The label of two voxels: that of both or of the only one in the foreground; else all bits set."""
+    """The label of each two voxels of `a` and `b` (d, h, w), of an unsigned type: that of both, or of the one
+    in the foreground; else all bits set.
+    """
     high, low = np.maximum(a, b), np.minimum(a, b)
     differ = (low != high) & (low > 0)
     high |= np.negative(differ.view(np.uint8).astype(high.dtype, copy=False))
