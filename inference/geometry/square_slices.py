@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import Meta, Struct, structs
 
 from vesal.inference.geometry.byte_bicubic import resize
+from vesal.inference.geometry.tilings import SliceTiling
 from vesal.inference.geometry.views import Box, Sides, Triple, View, VolumeGrid, triple
 
 Count = Annotated[int, Meta(ge=1)]
@@ -44,41 +45,17 @@ def slice_axis(shape: Sides, lowest_ratio: bool = False) -> tuple[int, str]:
     return axis, f"along {'DHW'[axis]}, as the ratio of the planes of D is {ratios[0]:.2f} and {why}"
 
 
-@dataclass(frozen=True)
-class RunTiling:
-    """Runs of whole slices along one axis, each with context at both ends. No two share a slice, so that they
-    may be run in any order; the last may be shorter.
+class RunTiling(SliceTiling):
+    """Runs of whole slices, no two of which share one, so that they may be run in any order; the last may be
+    shorter.
     """
 
-    axis: int
-    run: int
-    context: int
-    border: str = "edge"
-    """See ``views.Tiling.border``."""
-
     apart = True
-
-    @property
-    def halo(self) -> Sides:
-        """The context along the axis of the slices."""
-        d, h, w = (self.context if axis == self.axis else 0 for axis in range(3))
-        return d, h, w
-
-    def size(self, view: View, voxels: int) -> Sides:
-        """Whole slices, as many as ``run`` and ``voxels`` allow, one at least."""
-        sides = list(view.shape)
-        plane = math.prod(sides) // sides[self.axis]
-        sides[self.axis] = max(1, min(self.run, sides[self.axis], voxels // plane))
-        return sides[0], sides[1], sides[2]
 
     def corners(self, view: View, size: Sides, overlap: float) -> list[Sides]:
         """First voxels of all runs."""
         starts = range(0, view.shape[self.axis], size[self.axis])
         return [tuple(s if a == self.axis else 0 for a in range(3)) for s in starts]  # type: ignore[misc]
-
-    def weight(self, size: Sides) -> np.ndarray:
-        """Ones (d, h, w): no voxel is blended."""
-        return np.ones(size, np.float32)
 
 
 @dataclass(frozen=True)

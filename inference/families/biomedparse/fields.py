@@ -65,8 +65,8 @@ class BiomedParseFields(Struct, frozen=True, forbid_unknown_fields=True):
     graphs: Graphs
     tokenizer: FileName
     network: NetworkFacts = NetworkFacts()
-    order: Annotated[int, Meta(ge=1, le=5)] = 1
-    """Of the Fractal Volumetric Encoding (``fractal``)."""
+    order: Annotated[int, Meta(ge=1, le=8)] = 1
+    """Of the Fractal Volumetric Encoding (``fractal``). Sides, 128 at least, are halved one time less."""
     halving: Literal["nearest", "area"] = "nearest"
     """How the encoding makes slices smaller; of no account for order 1."""
     paper: bool = False

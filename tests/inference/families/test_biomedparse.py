@@ -233,6 +233,13 @@ def test_odd_volumes_get_a_label_map(shape: tuple[int, int, int], made: Path, wr
             assert (result.labels[:, 10:-10, 10:-10] == 1).all()
 
 
+@pytest.mark.parametrize("order", [3, 6])
+def test_an_encoding_of_any_order_runs(order: int, write: Write) -> None:
+    result = opened(write(order=order)).segment(IMAGE, SPACING_MM, SENTENCES)
+    assert f"{3 * order - 2} slice(s) on each side" in " ".join(result.report["notes"])
+    assert (result.labels == 1).any() and not result.report["fallbacks"]
+
+
 def test_labels_go_back_by_nearest_pixel_or_by_interpolation(made: Path, write: Write) -> None:
     """208 pixels of a square from 64: pixel floor(i 64 / 208)."""
     image = IMAGE.repeat(4, 1).repeat(4, 2)
