@@ -57,9 +57,9 @@ def test_no_text_is_normalised_beyond_the_limit() -> None:
 
 
 def test_a_long_sentence_alone_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(errors.SentenceLengthError, match="1001 characters; at most 1000"):
-        read_case(saved(tmp_path, {"1": "x" * 1001, "instance_label": 0}))
-    assert read_case(saved(tmp_path, {"1": "x" * 1000})).sentences == {1: "x" * 1000}
+    with pytest.raises(errors.SentenceLengthError, match="4001 characters; at most 4000"):
+        read_case(saved(tmp_path, {"1": "x" * 4001, "instance_label": 0}))
+    assert read_case(saved(tmp_path, {"1": "x" * 4000})).sentences == {1: "x" * 4000}
 
 
 @pytest.mark.parametrize("count", [limits.MAX_PROMPTS, limits.MAX_PROMPTS + 1])

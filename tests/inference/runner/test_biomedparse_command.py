@@ -25,8 +25,8 @@ IMAGE = made_image(
     ((slice(2, 9), slice(26, 38), slice(30, 46)), 120),
 )
 SPACING_XYZ = (1.0, 1.0, 3.0)
-LONG = " ".join(["liver", *["ct"] * 199])
-"""200 words"""
+LONG = " ".join(["liver", *["hepatic", "segment", "enhancing"] * 66, "abdominal"])
+"""200 words of a report's length, 1,700 characters"""
 
 
 def sentences(count: int) -> dict[str, str]:
