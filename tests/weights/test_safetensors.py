@@ -34,6 +34,7 @@ def test_tensors_are_read_as_they_were_written(tmp_path: Path, dtype: str) -> No
     assert found.shapes == {name: tuple(value.shape) for name, value in tensors().items()}
     for name, value in tensors().items():
         wanted = value if dtype == "F32" else value.bfloat16().float()
+        assert isinstance(found.read(name), np.ndarray), "a single number too"
         assert found.read(name).dtype == np.float32
         assert np.array_equal(found.read(name), wanted.numpy())
 

@@ -94,7 +94,8 @@ class SafeTensors:
         first, last = (self._first + offset for offset in entry["data_offsets"])
         values = self._values[first:last].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
         if entry["dtype"] == BFLOAT16:
-            return (values.astype(np.uint32) << 16).view(np.float32)
+            # Of a single number numpy's arithmetic makes a scalar.
+            return np.asarray((values.astype(np.uint32) << 16).view(np.float32))
         floating = np.issubdtype(values.dtype, np.floating)
         return np.require(values, np.float32 if floating else None, ["ALIGNED"])
 
