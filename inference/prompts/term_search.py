@@ -20,8 +20,8 @@ MAX_WORDS = 256
 def split_words(text: str) -> tuple[str, ...]:
     """Runs of letters and digits in their own spelling; hyphens and underscores part words.
 
-    At most 256, and of the first ``MAX_SENTENCE`` characters: normalising many combining marks takes time with
-    the square of their number, and holds all other threads.
+    At most 256, and of the first ``MAX_SENTENCE`` characters: normalising many combining marks takes time
+    with the square of their number, and holds all other threads.
     """
     cut = text[:MAX_SENTENCE]
     plain = cut if cut.isascii() else unicodedata.normalize("NFKC", cut)

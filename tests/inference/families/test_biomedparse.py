@@ -196,9 +196,12 @@ def test_a_group_is_filled_up_to_its_longest_sentence(made: Path, write: Write) 
     )
     assert whole["tokens"].shape == (8, 2, 2)
     assert whole["tokens"][:3, 0, 1].all() and not whole["tokens"][3:, 0].any()
-    assert alone["tokens"].shape == (3, 1, 2) and others[0]["tokens"].shape == (8, 1, 2)
+    assert alone["tokens"].shape == (3, 2, 2) and others[0]["tokens"].shape == (8, 2, 2), "each twice"
+    for inputs in (alone, *others):
+        assert all(np.array_equal(a[:, 0], a[:, 1]) for n, a in inputs.items() if n == "tokens")
+        assert all(np.array_equal(a[0], a[1]) for n, a in inputs.items() if n.startswith("draws_"))
     pairs = decoder_inputs(write(pairs=1), IMAGE, ["liver", long])
-    assert {inputs["tokens"].shape for inputs in pairs} == {(8, 1, 2)}, "a part of a group is still filled up"
+    assert {inputs["tokens"].shape for inputs in pairs} == {(8, 2, 2)}, "a part of a group is still filled up"
 
 
 def test_a_sentence_goes_to_the_encoder_as_it_stands_and_in_any_case(made: Path) -> None:

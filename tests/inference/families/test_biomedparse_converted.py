@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,25 @@ def test_a_case_through_the_three_ways_in(count: int, folder: Path, tmp_path: Pa
     for out in ("out", "again"):
         with np.load(tmp_path / out / "case.npz") as written:
             assert np.array_equal(written["segs"], called)
+
+
+@pytest.mark.parametrize("groups", ["whole", "single"])
+def test_slices_and_prompts_run_together_change_no_byte(groups: str, folder: Path, tmp_path: Path) -> None:
+    """In ONNX Runtime, which rounds a single pair of slice and prompt in another way than several."""
+    image = np.random.default_rng(0).integers(0, 256, SHAPE).astype(np.uint8)
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"groups": groups}
+    for texts in (SENTENCES[:1], SENTENCES):
+        wanted: list[np.ndarray] = []
+        for run, pairs in ((1, 16), (2, 16), (3, 16), (1, 1), (1, 2)):
+            other = tmp_path / f"{len(texts)}-{run}-{pairs}"
+            shutil.copytree(folder, other, ignore=shutil.ignore_patterns(".digests.json"))
+            stages = json.loads(json.dumps(manifest["stages"]))
+            for stage in stages:
+                stage["layout"]["run"] = run
+            fields = manifest | {"stages": stages, "pairs": pairs}
+            (other / "manifest.json").write_text(json.dumps(fields))
+            result = load(other, runtime="onnxruntime", threads=1).segment(image, SPACING_MM, texts)
+            assert result.report["stages"][0]["windows"] == -(-SHAPE[0] // run)
+            found = [result.probability(i) for i in range(len(texts))]
+            wanted = wanted or found
+            assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True)), (run, pairs)
