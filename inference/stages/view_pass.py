@@ -33,6 +33,10 @@ from vesal.inference.timing.ladder import Effort, FineScope, Ladder
 
 log = logging.getLogger("vesal")
 
+ENLARGED_TIMES = 5
+"""What a plane takes that is enlarged, merged and brought back at the end, in times of enlarging it alone:
+11.7 against 2.4 ms were measured for 128 x 128 logits on slices of 512 x 512."""
+
 
 class ViewPass:
     """Runs one task; `view` is the grid of its result."""
@@ -234,9 +238,25 @@ class ViewPass:
         """One window's prediction, thick axis first."""
         self._n_run += 1
         found = self._predict_window(at)
+        if self._n_run == 1 and found.enlarge is not None:
+            self._tell_finishing(found)
         if self._ladder.progress is not None:
             self._ladder.report_progress(self)
         return found
+
+    def _tell_finishing(self, found: Decoded) -> None:
+        """Keep time for planes that are enlarged only when the labels are made."""
+        assert found.enlarge is not None
+        forecast, axis = self._ladder.forecast, self.view.thick_axis
+        a, b = (n for at, n in enumerate(self.view.shape) if at != axis)
+        seconds = []
+        for _ in range(3):  # the first one makes tables
+            started = forecast.now()
+            found.enlarge(found.probability[:1, 0], (a, b))
+            seconds.append(forecast.now() - started)
+        planes = len(found.probability) * self.view.shape[axis]
+        forecast.record_finishing(ENLARGED_TIMES * planes * min(seconds), self._ladder.effort.share)
+        self._approval = Approval()  # it was given without this
 
     def _predict_window(self, at: Slices) -> Decoded:
         """A window's prediction, thick axis first; with complementary masks, merged from one for each

@@ -99,6 +99,7 @@ class Forecast:
         self._end_s: float | None = None
         self._sampling_s = 0.0
         self._end_was_empty = False
+        self._finishing_s, self._finishing_share = 0.0, 1.0
         self._views_s: list[float] = []
         self._save_s: float | None = None
         self.calls_s = 0.0
@@ -167,15 +168,25 @@ class Forecast:
         started = self.now()
         yield
         self._end_s, self._end_was_empty = self.now() - started, empty
+        self._finishing_s = 0.0
 
-    def end_s(self) -> float:
+    def record_finishing(self, seconds: float, share: float = 1.0) -> None:
+        """Record what making the labels of the view that is run will take beside the end so far, as its
+        planes are enlarged when they are read; ``share`` of its voxels are run.
+        """
+        self._finishing_s, self._finishing_share = seconds, share
+
+    def end_s(self, share: float = 1.0) -> float:
         """Seconds to keep for the end: those of the coarse result, before it those of writing zeros.
 
-        Where there was no coarse stage, sampling a view is added.
+        Where there was no coarse stage, sampling a view is added; and what was told of planes that are
+        enlarged at the end, less where a smaller ``share`` of the voxels is run.
         """
+        finishing_s = self._finishing_s * min(1.0, share / self._finishing_share)
         if self._end_s is None:
-            return END_MARGIN * self._clock.write_s
-        return END_MARGIN * (self._end_s + (self._sampling_s if self._end_was_empty else 0.0))
+            return END_MARGIN * (self._clock.write_s + finishing_s)
+        back_s = self._sampling_s if self._end_was_empty else 0.0
+        return END_MARGIN * (self._end_s + back_s + finishing_s)
 
     def needs_s(self, estimates: Sequence[CostEstimate]) -> float:
         """Seconds that the windows and views of ``estimates`` will take, without any margin."""
@@ -201,12 +212,15 @@ class Forecast:
         own = self._costs.slowest_s(key, voxels, prompts)
         return own or self._known.slowest_s(key, voxels, prompts)
 
-    def fits(self, estimates: Sequence[CostEstimate]) -> bool:
-        """Whether ``estimates`` and the end of the case fit, and the next window even if it is a slow one."""
-        if not estimates or self._fits(estimates):
+    def fits(self, estimates: Sequence[CostEstimate], share: float = 1.0) -> bool:
+        """Whether ``estimates`` and the end of the case fit, and the next window even if it is a slow one.
+
+        ``share`` of the first view's voxels are run.
+        """
+        if not estimates or self._fits(estimates, share):
             return True
         # Before a step is taken, skipped windows are subtracted.
-        return any(n.count for n in estimates) and self._fits([n.counted() for n in estimates])
+        return any(n.count for n in estimates) and self._fits([n.counted() for n in estimates], share)
 
     def approve(self, estimates: Sequence[CostEstimate]) -> Approval:
         """How long it will hold that ``estimates`` fit, as their first windows are run."""
@@ -220,8 +234,8 @@ class Forecast:
             now + left - CALL_MARGIN * MAX_GROWTH * self.next_s(estimates),
         )
 
-    def _fits(self, estimates: Sequence[CostEstimate]) -> bool:
-        left = self._clock.usable_s() - self.end_s()
+    def _fits(self, estimates: Sequence[CostEstimate], share: float) -> bool:
+        left = self._clock.usable_s() - self.end_s(share)
         return PLAN_MARGIN * self.needs_s(estimates) < left and CALL_MARGIN * self.next_s(estimates) < left
 
     def why_not(self, estimates: Sequence[CostEstimate]) -> str:

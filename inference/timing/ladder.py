@@ -184,7 +184,7 @@ class Ladder:
         effort = self.effort
         for number, rung in enumerate(self._rungs):
             effort = replace(effort, **rung.change)
-            if self.forecast.fits(self._costs(effort, current, alone)):
+            if self.forecast.fits(self._costs(effort, current, alone), effort.share):
                 self._take(number + 1, self.forecast.why_not(self._costs(self.effort, current, alone)))
                 return True
         return False

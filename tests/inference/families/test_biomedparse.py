@@ -16,7 +16,8 @@ from tests.samples.biomedparse_weights import SIDE, manifest_of, write_biomedpar
 from vesal.inference.api import Model, load  # noqa: E402
 from vesal.inference.data.errors import ProfileError  # noqa: E402
 from vesal.inference.engine import Engine  # noqa: E402
-from vesal.inference.families.biomedparse.network import SliceNetwork  # noqa: E402
+from vesal.inference.families.biomedparse import network  # noqa: E402
+from vesal.inference.families.biomedparse.network import SliceNetwork, enlarge  # noqa: E402
 from vesal.inference.families.contract import Decoded  # noqa: E402
 from vesal.inference.families.registry import open_model  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
@@ -279,6 +280,26 @@ def run_in(seconds: float, folder: Path) -> tuple[Any, float]:
     prompts = [make_prompt(1, "liver"), make_prompt(2, "spleen")]
     image = made_image((24, 40, 52), ((slice(6, 16), *LIVER[1:]), 200), ((slice(12, 22), *SPLEEN[1:]), 120))
     return segment(engine, image, prompts, Clock(seconds, 0.0, lambda: runtime.at)), runtime.at
+
+
+def test_time_is_kept_for_masks_that_are_enlarged_at_the_end(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.03 s a plane, which is 1.4 s for 24 slices of two targets."""
+    profile, runtime, enlarged = read_profile(made), Spy(), []
+
+    def slow(logits: np.ndarray, plane: tuple[int, int]) -> np.ndarray:
+        runtime.at += 0.03 * len(logits)
+        enlarged.append(len(logits))
+        return enlarge(logits, plane)
+
+    monkeypatch.setattr(network, "enlarge", slow)
+    engine = Engine(profile, FAKE_RUNTIME, open_model(profile, runtime))
+    prompts = [make_prompt(1, "liver"), make_prompt(2, "spleen")]
+    image = made_image((24, 40, 52), ((slice(0, 24), *LIVER[1:]), 200), ((slice(0, 24), *SPLEEN[1:]), 120))
+    result = segment(engine, image, prompts, Clock(22.0, 0.0, lambda: runtime.at))
+    assert sum(enlarged) >= 48 and {1, 2} <= set(np.unique(result.labels))
+    assert runtime.at <= 22.0
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,18 @@ def test_an_empty_result_does_not_tell_what_the_way_back_costs(
     assert forecast.end_s() == END_MARGIN * end_s
 
 
+def test_planes_that_are_enlarged_at_the_end_are_kept_time_for(watch: Watch) -> None:
+    """Less where fewer voxels are run, and only until labels were made: then they are part of the end."""
+    forecast = pace_after(watch, write_s=2.0)
+    forecast.record_finishing(4.0, 0.5)
+    assert forecast.end_s() == END_MARGIN * (2.0 + 4.0)
+    assert forecast.end_s(0.25) == END_MARGIN * (2.0 + 2.0)
+    assert fits_until(forecast, watch, 60.0 - LEAVE_S - END_MARGIN * 6.0, ONE)
+    with forecast.ending():
+        watch.at += 3.0
+    assert forecast.end_s() == END_MARGIN * 3.0
+
+
 def test_the_sum_counts_windows_rounds_and_decodings(watch: Watch) -> None:
     """2 s a call; 3 windows with two decodings each in two views alike: 12 calls."""
     forecast = pace_after(watch, 9.0, 2.0)
