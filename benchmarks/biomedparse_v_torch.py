@@ -7,6 +7,7 @@ our way takes.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 from dataclasses import replace
 from functools import cache
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vesal.inference.families.biomedparse.draws import draw_inputs
+from vesal.inference.families.biomedparse.fields import BiomedParseFields
+from vesal.inference.families.biomedparse.network import equal_groups
 from vesal.inference.runtime.choice import choose_runtime
 from vesal.inference.runtime.machine import peak_mb
 
@@ -26,6 +29,8 @@ SEED = 28
 WORDS = 16
 """Of a prompt, padding of its group included."""
 WEIGHTS = "weights.bin"
+PAIRS: int = inspect.signature(BiomedParseFields).parameters["pairs"].default
+"""Prompts that the family decodes at once, one slice at a time."""
 
 
 class Ours:
@@ -34,9 +39,11 @@ class Ours:
     def __init__(self, folder: Path, precision: str, options: argparse.Namespace) -> None:
         self.image_of = image(options.side)
         runtime = choose_runtime(threads=options.threads)
+        # As the family loads them.
+        shapes: dict[str, bool | str] = {"image": "always", "text": True, "decoder": True}
         self.graphs = {
-            role: runtime.load(folder / f"{role}.onnx", precision, one_shape=True)
-            for role in ("image", "text", "decoder")
+            role: runtime.load(folder / f"{role}.onnx", precision, one_shape)
+            for role, one_shape in shapes.items()
         }
         settings = json.loads((folder / "sizes.json").read_text())
         self.layers, self.heads, self.width = (settings[name] for name in ("layers", "heads", "width"))
@@ -45,10 +52,13 @@ class Ours:
         """A slice from its image to the masks (P, S, h, w) of so many prompts, draws included."""
         memory = self.graphs["image"]({"image": self.image_of})
         tokens = [memory[f"key_{level}"].shape[1] for level in range(3)]
-        sentences = [f"organ {number}" for number in range(prompts)]
-        draws = draw_inputs(b"case", sentences, [7], tokens, self.layers, self.heads)
-        given = {**memory, "tokens": words(prompts, self.width), **draws}
-        return self.graphs["decoder"](given)["mask"]
+        found = []
+        for rows, known in equal_groups(prompts, PAIRS):
+            sentences = [f"organ {number}" for number in rows]
+            draws = draw_inputs(b"case", sentences, [7], tokens, self.layers, self.heads)
+            given = {**memory, "tokens": words(prompts, self.width)[:, list(rows)], **draws}
+            found.append(self.graphs["decoder"](given)["mask"][known:])
+        return np.concatenate(found)
 
     def text(self, prompts: int) -> np.ndarray:
         """Sentences to words (P, L, C)."""

@@ -85,7 +85,7 @@ class NoRuntime:
     precision: str = "fp32"
     threads: int = 1
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> Graph:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> Graph:
         """Nothing is to be loaded."""
         raise AssertionError(path)
 

@@ -168,7 +168,7 @@ def _network(folder: Path, stage: str) -> MedalS:
 class _NoRuntime:
     """The bank is all that the plain way needs of the converted folder."""
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> Graph:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> Graph:
         """Nothing is to be loaded."""
         raise AssertionError(path)
 

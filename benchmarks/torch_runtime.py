@@ -42,7 +42,7 @@ class TorchRuntime:
         """What a runtime has beside its graphs."""
         return getattr(self._other, name)
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> Any:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> Any:
         """See ``families.contract.Loader``; files of graphs are named STAGE-ROLE.onnx."""
         role = path.stem.rpartition("-")[2]
         return self._graphs.get(role) or self._other.load(path, precision, one_shape)

@@ -26,11 +26,11 @@ RunGraph = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 class Loader(Protocol):
     """The part of a runtime that is used here."""
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> RunGraph:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> RunGraph:
         """Read a graph.
 
         `precision` is `bf16`, `fp32`, or None, which leaves it to the runtime; `one_shape` says that nearly
-        all runs have the same shapes.
+        all runs have the same shapes, `always` that this may change the last bits.
         """
 
 

@@ -14,7 +14,7 @@ class LazyGraph:
     """Reads its file for the first run, whichever thread comes first, and again after a ``release``."""
 
     def __init__(
-        self, path: Path, runtime: Loader, precision: str | None = None, one_shape: bool = False
+        self, path: Path, runtime: Loader, precision: str | None = None, one_shape: bool | str = False
     ) -> None:
         self._path, self._runtime = path, runtime
         self._precision, self._one_shape = precision, one_shape

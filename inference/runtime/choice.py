@@ -46,12 +46,12 @@ class Runtime(Protocol):
     precision: str
     threads: int
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> Graph:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> Graph:
         """Read an ONNX file, its weights inside or beside it.
 
         `precision` overrides the runtime's for this graph. `one_shape` says that nearly all runs have the
-        same shapes, which may take less time and memory then. Raises ProfileError where the file is no graph
-        that this runtime can run.
+        same shapes, which may take less time and memory then; `always` that this holds in fp32 too, where
+        it changes the last bits. Raises ProfileError where the file is no graph that this runtime can run.
         """
         ...
 

@@ -64,7 +64,7 @@ class OnnxRuntime:
         self._run_options = onnxruntime.RunOptions()
         self.reason = f"{reason}; fp32, the precision of the graphs"
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> "OnnxGraph":
+    def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> "OnnxGraph":
         """Read an ONNX graph; ``one_shape`` changes nothing here."""
         if precision not in (None, "fp32"):
             raise RuntimeChoiceError(

@@ -24,6 +24,8 @@ from vesal.inference.data.errors import ProfileError, RuntimeChoiceError
 from vesal.inference.runtime.checks import as_float32, check_names, describe
 from vesal.inference.runtime.machine import processor
 
+ALWAYS = "always"
+"""One shape in every precision; see ``OpenVino.load``."""
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
@@ -43,11 +45,14 @@ class OpenVino:
         why = "the processor has bf16" if self.precision == "bf16" else "the processor has no bf16"
         self.reason = f"{reason}; {self.precision} because {why}"
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> "OpenVinoGraph":
+    def load(
+        self, path: Path, precision: str | None = None, one_shape: bool | str = False
+    ) -> "OpenVinoGraph":
         """Read an ONNX graph, and compile it; with ``one_shape`` in bf16 at its first run, for the shape it
         has.
 
-        Not in fp32: there it would change the last bits of results, of which label maps keep their bytes.
+        In fp32 only where it is `ALWAYS`: it changes the last bits of results, and label maps of families
+        that ask for less keep their bytes.
         """
         wanted = precision or self.precision
         if wanted not in _PRECISIONS:
@@ -62,7 +67,7 @@ class OpenVino:
             # Two containers on one host would pin to the same processors; alone, pinning is no faster.
             "ENABLE_CPU_PINNING": False,
         }
-        for_shape = one_shape and wanted != "fp32"
+        for_shape = one_shape == ALWAYS or (bool(one_shape) and wanted != "fp32")
         graph = OpenVinoGraph(self._package, self._core, Path(path), options, for_shape)
         self._graphs.add(graph)
         return graph

@@ -60,12 +60,12 @@ class BiomedParseModel:
         fields = _read_fields(profile)
         precision = fields.network.precision
 
-        def graph(name: str, precision: str | None) -> LazyGraph:
-            return LazyGraph(profile.file(name), runtime, precision, one_shape=True)
+        def graph(name: str, precision: str | None, one_shape: bool | str = True) -> LazyGraph:
+            return LazyGraph(profile.file(name), runtime, precision, one_shape)
 
-        graphs = graph(fields.graphs.image, precision), graph(_decoder(profile, fields), precision)
-        setting = fields.sequences
-        stage = SequenceNetwork(*graphs, fields, setting) if setting else SliceNetwork(*graphs, fields)
+        # All slices of a stage have one size; the number of prompts changes from slice to slice.
+        image = graph(fields.graphs.image, precision, "always")
+        stage = SliceNetwork(image, graph(_decoder(profile, fields), precision), fields)
         # Sentences are encoded once a case: fp32 costs nothing there.
         text = graph(fields.graphs.text, "fp32")
         sentences = Sentences(profile.file(fields.tokenizer), fields.network.words)

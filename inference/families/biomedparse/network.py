@@ -73,6 +73,17 @@ def enlarge(logits: np.ndarray, plane: tuple[int, int]) -> np.ndarray:
     return sigmoid(large, out=large)
 
 
+def equal_groups(count: int, most: int) -> list[tuple[range, int]]:
+    """Groups of one size, at most ``most``, for ``count`` prompts: rows, and how many of them are known.
+
+    The last group begins early where the prompts do not divide: a graph that is compiled for a shape would be
+    compiled anew for fewer.
+    """
+    size = -(-count // -(-count // most))
+    starts = range(0, count, size)
+    return [(range(at := min(first, count - size), at + size), first - at) for first in starts]
+
+
 class SliceNetwork:
     """Image and decoder graphs, the same for every stage; a ``contract.StageModel``."""
 
@@ -126,22 +137,12 @@ class SliceNetwork:
         """Of all prompts: mask and edges (N, S, h / 4, w / 4), existence (N, S)."""
         slices, count = len(encoded.numbers), len(prompts.sentences)
         at_once = 1 if self._fields.groups == SINGLE else max(1, self._fields.pairs // slices)
-        found = [
-            self._decode(encoded, prompts.part(range(first, min(count, first + at_once))))
-            for first in range(0, count, at_once)
-        ]
-        return {name: np.concatenate([part[name] for part in found]) for name in OUTPUTS}
-
-    def _decode(self, encoded: EncodedSlices, prompts: Words) -> dict[str, np.ndarray]:
-        """Outputs of the decoder graph, the same bytes whatever is decoded together.
-
-        ONNX Runtime rounds a single pair in another way than several, so that one is run twice: about a
-        hundredth of what encoding its slice takes.
-        """
-        count = len(prompts.sentences)
-        twice = len(encoded.numbers) * count == 1
-        found = self._decoder(self._inputs(encoded, prompts.part([0, 0]) if twice else prompts))
-        return {name: values[:count] for name, values in found.items()}
+        found = []
+        for rows, known in equal_groups(count, at_once):
+            part = self._decoder(self._inputs(encoded, prompts.part(rows)))
+            found.append([part[name][known:] for name in ("mask", "edges", "existence")])
+        mask, edges, existence = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return Decoded(mask, sigmoid(existence), edges if encoded.edges else None, enlarge)
 
     def _inputs(self, encoded: EncodedSlices, prompts: Words) -> dict[str, np.ndarray]:
         """Of the decoder graph."""

@@ -36,7 +36,7 @@ class Graphs:
     def __init__(self) -> None:
         self.loaded: list[Recorder] = []
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> RunGraph:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> RunGraph:
         """A new recorder."""
         self.loaded.append(Recorder(path.name))
         return self.loaded[-1]

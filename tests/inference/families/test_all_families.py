@@ -111,7 +111,7 @@ class InPrecision:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.runtime, name)
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> Any:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> Any:
         """The graph, in the precision of this test; text encoders ask for fp32 themselves."""
         return self.runtime.load(path, precision or self.precision, one_shape)
 

@@ -16,8 +16,7 @@ from tests.samples.biomedparse_weights import SIDE, manifest_of, write_biomedpar
 from vesal.inference.api import Model, load  # noqa: E402
 from vesal.inference.data.errors import ProfileError  # noqa: E402
 from vesal.inference.engine import Engine  # noqa: E402
-from vesal.inference.families.biomedparse import network  # noqa: E402
-from vesal.inference.families.biomedparse.network import SliceNetwork, enlarge  # noqa: E402
+from vesal.inference.families.biomedparse.network import SliceNetwork, equal_groups  # noqa: E402
 from vesal.inference.families.contract import Decoded  # noqa: E402
 from vesal.inference.families.registry import open_model  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
@@ -157,7 +156,7 @@ class Spy:
         self.at = 0.0
         self._runtime = choose_runtime("onnxruntime", 1)
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> Any:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> Any:
         graph = self._runtime.load(path, precision, one_shape)
 
         def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -392,3 +391,12 @@ def test_edges_are_kept_where_objects_are_wanted_alone(
     result = segment(engine, twins, [make_prompt(7, "liver")], instance=instances)
     assert given and set(given) == {instances}
     assert set(np.unique(result.labels)) == ({0, 1, 2} if instances else {0, 7})
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 5), (5, 5), (7, 5), (15, 5), (16, 5), (3, 1), (11, 4)])
+def test_prompts_are_decoded_in_groups_of_one_size(count: int, most: int) -> None:
+    """Each prompt once, in order; no group has another shape than the first."""
+    groups = equal_groups(count, most)
+    assert [row for rows, known in groups for row in rows[known:]] == list(range(count))
+    assert len({len(rows) for rows, _ in groups}) == 1
+    assert len(groups[0][0]) <= most

@@ -89,7 +89,7 @@ class Recorder:
         self.existence: list[np.ndarray] = []
         self._runtime = choose_runtime("onnxruntime", 2)
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> Any:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> Any:
         """A graph; the decoder's answers are kept and shifted."""
         graph = self._runtime.load(path, "fp32", one_shape)
         return graph if not path.stem.startswith("decoder") else lambda inputs: self._shifted(graph(inputs))

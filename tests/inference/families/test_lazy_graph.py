@@ -24,7 +24,7 @@ class Watching:
         self.locked: list[bool] = []
         self.graph: LazyGraph | None = None
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> Negative:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> Negative:
         self.asked.append((path.name, precision))
         self.locked.append(self.graph is not None and self.graph._lock.locked())
         graph = Negative()

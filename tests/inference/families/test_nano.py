@@ -153,7 +153,7 @@ class CountingRuntime:
     def __init__(self) -> None:
         self.loaded: list[str] = []
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> RunGraph:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> RunGraph:
         self.loaded.append(path.stem)
         return lambda inputs: {"probability": inputs["prompt"], "presence": inputs["prompt"][..., 0, 0]}
 

@@ -38,7 +38,7 @@ class Counting:
         self.precisions: set[str | None] = set()
         self.held: weakref.WeakValueDictionary[str, Recorder] = weakref.WeakValueDictionary()
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> Recorder:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> Recorder:
         """A recorder, noted by the file's name."""
         graph = Recorder(path.name)
         self.loaded.append(path.name)
@@ -50,7 +50,7 @@ class Counting:
 class NoRuntime:
     """Nothing is to be loaded."""
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> Recorder:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> Recorder:
         """Fail."""
         raise AssertionError(path)
 

@@ -121,7 +121,7 @@ def test_no_other_stage_frees_a_graph_while_it_runs() -> None:
     held: list[bool] = []
 
     class Runtime:
-        def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> RunGraph:
+        def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> RunGraph:
             return self.run
 
         def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -57,7 +57,7 @@ def test_sentences_are_encoded_in_batches(folder: Path) -> None:
     class Lengths:
         calls: list[int] = []
 
-        def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> "Lengths":
+        def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> "Lengths":
             assert precision == "fp32"
             return self
 

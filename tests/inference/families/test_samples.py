@@ -90,7 +90,7 @@ class SlowRuntime:
         self.at = 0.0
         self._runtime = choose_runtime("onnxruntime")
 
-    def load(self, path: Path, precision: str | None = None, one_shape: bool = False) -> RunGraph:
+    def load(self, path: Path, precision: str | None = None, one_shape: bool | str = False) -> RunGraph:
         """The graph, slowed down."""
         graph = self._runtime.load(path, precision, one_shape)
 

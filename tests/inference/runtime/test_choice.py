@@ -95,6 +95,21 @@ def test_graph_gives_the_known_answer_at_several_shapes(opened: Runtime, volume_
         np.testing.assert_allclose(result[0, :, 0, 0, 0], np.array(factors) * 2 * 8 / 27, rtol=1e-6)
 
 
+@pytest.mark.skipif("openvino" not in INSTALLED, reason="OpenVINO is not installed here")
+def test_openvino_compiles_for_a_shape_in_fp32_where_last_bits_may_change(volume_graph: Path) -> None:
+    """Only `always` waits for the first run's shape in fp32; the answer is the same at every shape."""
+    opened = OpenVino(1, "a test")
+    embedding = np.ones((1, 1), np.float32)
+    for one_shape, waits in ((True, False), ("always", True)):
+        graph = opened.load(volume_graph, "fp32", one_shape)
+        assert (graph._request is None) is waits
+        for shape in ((3, 4, 5), (5, 5, 5)):
+            image = np.full((1, 1, *shape), 2.0, np.float32)
+            found = graph({"image": image, "embedding": embedding})["probability"]
+            assert found.shape == (1, 1, *shape)
+            assert found[0, 0, 1, 1, 1] == pytest.approx(2)
+
+
 def test_results_belong_to_the_caller(opened: Runtime, volume_graph: Path) -> None:
     """A second run leaves the first one's result as it was."""
     graph = opened.load(volume_graph, precision="fp32")
