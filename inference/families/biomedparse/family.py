@@ -63,9 +63,12 @@ class BiomedParseModel:
         def graph(name: str, precision: str | None, one_shape: bool | str = True) -> LazyGraph:
             return LazyGraph(profile.file(name), runtime, precision, one_shape)
 
-        # All slices of a stage have one size; the number of prompts changes from slice to slice.
-        image = graph(fields.graphs.image, precision, "always")
-        stage = SliceNetwork(image, graph(_decoder(profile, fields), precision), fields)
+        setting = fields.sequences
+        # All slices of a stage have one size; the number of prompts changes from slice to slice, and that of
+        # slices with the sequences.
+        image = graph(fields.graphs.image, precision, True if setting else "always")
+        graphs = image, graph(_decoder(profile, fields), precision)
+        stage = SequenceNetwork(*graphs, fields, setting) if setting else SliceNetwork(*graphs, fields)
         # Sentences are encoded once a case: fp32 costs nothing there.
         text = graph(fields.graphs.text, "fp32")
         sentences = Sentences(profile.file(fields.tokenizer), fields.network.words)

@@ -16,7 +16,8 @@ from tests.samples.biomedparse_weights import SIDE, manifest_of, write_biomedpar
 from vesal.inference.api import Model, load  # noqa: E402
 from vesal.inference.data.errors import ProfileError  # noqa: E402
 from vesal.inference.engine import Engine  # noqa: E402
-from vesal.inference.families.biomedparse.network import SliceNetwork, equal_groups  # noqa: E402
+from vesal.inference.families.biomedparse import network  # noqa: E402
+from vesal.inference.families.biomedparse.network import SliceNetwork, enlarge, equal_groups  # noqa: E402
 from vesal.inference.families.contract import Decoded  # noqa: E402
 from vesal.inference.families.registry import open_model  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vesal.inference.geometry.bicubic import bicubic
 from vesal.inference.geometry.square_slices import RunTiling, SquareSlices, plane_ratios, slice_axis
 from vesal.inference.geometry.views import Box, VolumeGrid, whole
 
@@ -60,6 +61,22 @@ def test_slices_are_the_recorded_ones(shared: Path) -> None:
             assert view.sampler is not None and view.thick_axis == about["valid_axis"]
             found = view.sampler.slices(volume, view, np.arange(shape[view.thick_axis]))
             assert np.array_equal(found, stored[f"pi{about['n']}_out_u8"])
+            compared += 1
+    assert compared >= 5
+
+
+def test_plain_bicubic_is_what_was_recorded_of_floats(shared: Path) -> None:
+    """The released code resizes a float volume in float, overshoot kept. Vesal's volumes are bytes."""
+    compared = 0
+    with np.load(shared / FIXTURE / "process_io.npz") as stored:
+        for about in json.loads((shared / FIXTURE / "process_io_meta.json").read_text()):
+            if f"pi{about['n']}_out_f32" not in stored:
+                continue
+            planes = np.moveaxis(stored[f"pi{about['n']}_in"], about["valid_axis"], 0).astype(np.float32)
+            squares = np.pad(planes, ((0, 0), *about["pad_width"][1:]))
+            side = about["size"]
+            found = squares if squares.shape[1] == side else bicubic(squares, (side, side), antialias=False)
+            np.testing.assert_allclose(found, stored[f"pi{about['n']}_out_f32"], atol=2e-3)
             compared += 1
     assert compared >= 5
 
