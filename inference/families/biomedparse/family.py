@@ -121,8 +121,8 @@ def _read_fields(profile: Profile) -> BiomedParseFields:
     if asked != built:
         raise ProfileError(
             f"{profile.folder / MANIFEST}: `$.cross_slice` asks for heads that look {list(asked)} slices "
-            f"away, but in the graphs they look {list(built)} away. Convert the weights again with "
-            "--cross-slice."
+            f"away, but in the graphs they look {list(built)} away. Convert the weights again for it "
+            "(`python -m vesal.weights.convert biomedparse-v ... --cross-slice HEADS OFFSET`)."
         )
     return fields
 
