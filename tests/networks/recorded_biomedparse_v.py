@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vesal.networks.biomedparse_v import BiomedParseV, biomedparse_sizes_of
 from vesal.weights.text.export import read_safetensors
 
 FOLDER = "fixtures/biomedparse_v"
@@ -19,6 +20,14 @@ def read_weights(shared: Path, prefix: str) -> dict[str, Tensor]:
     """Tensors below ``prefix``, named without it."""
     tensors = read_safetensors((shared / FOLDER / "net_weights.safetensors").read_bytes())
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def recorded_network(shared: Path) -> BiomedParseV:
+    """The recorded network with its weights."""
+    tensors = read_weights(shared, "")
+    network = BiomedParseV(biomedparse_sizes_of(shapes_of(tensors), heads=HEADS))
+    network.load_state_dict(tensors)
+    return network.eval()
 
 
 def read_recorded(shared: Path, *names: str) -> dict[str, np.ndarray]:

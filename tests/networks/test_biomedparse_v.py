@@ -12,9 +12,9 @@ from torch import Tensor  # noqa: E402
 from tests.networks.recorded_biomedparse_v import (  # noqa: E402
     FOLDER,
     read_shapes,
-    read_weights,
     recorded_draws,
     recorded_masks,
+    recorded_network,
     recorded_text,
     shapes_of,
 )
@@ -50,10 +50,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="module")
 def published(shared: Path) -> BiomedParseV:
     """The reduced network of the fixtures."""
-    tensors = read_weights(shared, "")
-    model = BiomedParseV(biomedparse_sizes_of(shapes_of(tensors), heads=4))
-    model.load_state_dict(tensors)
-    return model.eval()
+    return recorded_network(shared)
 
 
 @pytest.fixture(scope="module")

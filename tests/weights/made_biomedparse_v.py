@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tests.networks.recorded_biomedparse_v import read_weights
+
 FIRST, LAST = "<|startoftext|>", "<|endoftext|>"
 MERGES = ("l i", "li v", "e r</w>", "liv er</w>")
 TRAINING_ONLY = ("loss_function.loss_fn.dice_loss.class_weight", "loss_function.cls_loss_fn.pos_weight")
@@ -71,3 +73,11 @@ def write_tokenizer(folder: Path, tokens: int = 512) -> Path:
     (folder / "vocab.json").write_text(json.dumps({word: n for n, word in enumerate(words)}))
     (folder / "merges.txt").write_text("\n".join(("#version: 0.2", *MERGES)) + "\n")
     return folder
+
+
+def convert_arguments(shared: Path, folder: Path) -> list[str]:
+    """The command that converts the reduced network, from a checkpoint of Lightning's below ``folder``."""
+    path = write_lightning(read_weights(shared, ""), folder / "biomedparse_v2.ckpt")
+    tokenizer = write_tokenizer(folder / "clip")
+    files = ["--checkpoint", str(path), "--tokenizer", str(tokenizer), "--out", str(folder / "out")]
+    return ["biomedparse-v", *files, "--store", "fp32", "--precision", "fp32"]

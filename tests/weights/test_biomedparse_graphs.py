@@ -10,10 +10,10 @@ torch = pytest.importorskip("torch", reason="the network's definition needs torc
 
 import onnx  # noqa: E402
 
-from tests.networks.recorded_biomedparse_v import FOLDER, read_weights, shapes_of  # noqa: E402
+from tests.networks.recorded_biomedparse_v import FOLDER, recorded_network  # noqa: E402
 from vesal.inference.runtime.onnx import OnnxRuntime  # noqa: E402
 from vesal.inference.runtime.openvino import OpenVino  # noqa: E402
-from vesal.networks.biomedparse_v import BiomedParseV, biomedparse_sizes_of  # noqa: E402
+from vesal.networks.biomedparse_v import BiomedParseV  # noqa: E402
 from vesal.networks.boltzformer import sampled_by  # noqa: E402
 from vesal.weights.convert.biomedparse_graphs import biomedparse_graphs, memory_names  # noqa: E402
 
@@ -28,10 +28,7 @@ Graphs = dict[str, Callable[[Arrays], Arrays]]
 def network(shared: Path) -> BiomedParseV:
     """The reduced network of the fixtures."""
     torch.set_num_threads(1)
-    tensors = read_weights(shared, "")
-    model = BiomedParseV(biomedparse_sizes_of(shapes_of(tensors), heads=4))
-    model.load_state_dict(tensors)
-    return model.eval()
+    return recorded_network(shared)
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from tests.networks.recorded_biomedparse_v import FOLDER, read_shapes, read_weig
 from tests.weights.made_biomedparse_v import (  # noqa: E402
     FIRST,
     LAST,
+    convert_arguments,
     write_lightning,
     write_safetensors,
-    write_tokenizer,
 )
 from vesal.inference.runtime.onnx import OnnxRuntime  # noqa: E402
 from vesal.inference.runtime.openvino import OpenVino  # noqa: E402
@@ -160,11 +160,7 @@ def test_the_published_list_is_what_is_wanted(shared: Path) -> None:
 def arguments(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A checkpoint of Lightning's, and the command that converts it."""
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("biomedparse-v")
-    path = write_lightning(read_weights(shared, ""), folder / "biomedparse_v2.ckpt")
-    tokenizer = write_tokenizer(folder / "clip")
-    files = ["--checkpoint", str(path), "--tokenizer", str(tokenizer), "--out", str(folder / "out")]
-    return ["biomedparse-v", *files, "--store", "fp32", "--precision", "fp32"]
+    return convert_arguments(shared, tmp_path_factory.mktemp("biomedparse-v"))
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="published files are converted with torch")
 pytest.importorskip("onnx", reason="conversion writes ONNX graphs")
 
-from tests.networks.recorded_biomedparse_v import read_weights  # noqa: E402
-from tests.weights.made_biomedparse_v import write_lightning, write_tokenizer  # noqa: E402
+from tests.weights.made_biomedparse_v import convert_arguments  # noqa: E402
 from vesal.inference.data.cross_slice import CrossSlice  # noqa: E402
 from vesal.inference.data.errors import ProfileError  # noqa: E402
 from vesal.inference.families.registry import check_profile  # noqa: E402
@@ -27,11 +26,7 @@ from vesal.weights.convert.systems.biomedparse_v import BIOMEDPARSE  # noqa: E40
 def arguments(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The command that converts the reduced network, without the option."""
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("crossed")
-    path = write_lightning(read_weights(shared, ""), folder / "biomedparse_v2.ckpt")
-    tokenizer = write_tokenizer(folder / "clip")
-    files = ["--checkpoint", str(path), "--tokenizer", str(tokenizer), "--out", str(folder / "out")]
-    return ["biomedparse-v", *files, "--store", "fp32", "--precision", "fp32"]
+    return convert_arguments(shared, tmp_path_factory.mktemp("crossed"))
 
 
 @pytest.fixture(scope="module")

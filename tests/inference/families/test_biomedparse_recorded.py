@@ -12,7 +12,7 @@ onnx = pytest.importorskip("onnx", reason="graphs are written with onnx")
 pytest.importorskip("onnxruntime", reason="the graphs are run")
 
 from tests.inference.fake_models import FAKE_RUNTIME, make_prompt, segment  # noqa: E402
-from tests.networks.recorded_biomedparse_v import FOLDER, read_weights, shapes_of  # noqa: E402
+from tests.networks.recorded_biomedparse_v import FOLDER, recorded_network  # noqa: E402
 from tests.samples.biomedparse_weights import write_tokenizer  # noqa: E402
 from tests.samples.slice_weights import save_manifest  # noqa: E402
 from vesal.inference.engine import Engine  # noqa: E402
@@ -21,7 +21,7 @@ from vesal.inference.families.registry import open_model  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
 from vesal.inference.runtime.choice import choose_runtime  # noqa: E402
 from vesal.inference.stages.segmentation import Segmentation  # noqa: E402
-from vesal.networks.biomedparse_v import BiomedParseV, biomedparse_sizes_of, pad_tokens  # noqa: E402
+from vesal.networks.biomedparse_v import BiomedParseV, pad_tokens  # noqa: E402
 from vesal.weights.convert.biomedparse_graphs import biomedparse_graphs  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
@@ -40,10 +40,7 @@ TOLERANCE = 1e-4
 @pytest.fixture(scope="module")
 def network(shared: Path) -> BiomedParseV:
     """The recorded network."""
-    tensors = read_weights(shared, "")
-    network = BiomedParseV(biomedparse_sizes_of(shapes_of(tensors), heads=4))
-    network.load_state_dict(tensors)
-    return network.eval()
+    return recorded_network(shared)
 
 
 @pytest.fixture(scope="module")
