@@ -22,8 +22,8 @@ from vesal.weights.convert.archive import read_archive
 from vesal.weights.convert.errors import CheckpointError, MissingTensorsError, UnsafeCheckpointError
 from vesal.weights.convert.restricted import SETTINGS, described, entry_of, refusal
 
-STATES = ("model_state_dict", "state_dict")
-"""Where weights lie in the file: as Medal S and SAT write it, or Lightning."""
+STATES = ("model_state_dict", "state_dict", "network_weights")
+"""Where weights lie in the file: as Medal S and SAT write it, Lightning, or nnU-Net and VoxTell."""
 STEPS = ("step", "global_step")
 DTYPES = (
     *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
@@ -63,7 +63,7 @@ class Checkpoint:
             keys = list(content)[:8] if isinstance(content, dict) else [type(content).__name__]
             raise CheckpointError(
                 f"{path} holds {', '.join(map(shown, keys)) or 'nothing'}; wanted is a dict with "
-                f"{' or '.join(map(repr, STATES))}, as the published training writes it. Give the published "
+                f"one of {', '.join(map(repr, STATES))}, as the published training writes it. Give the published "
                 "file."
             )
         if odd:
