@@ -219,7 +219,7 @@ class VoxTell(nn.Module):
             logits (B, N, d, h, w).
         """
         levels = self.encoder(image)
-        memory = self._keys_values(levels)
+        memory = self.keys_values(levels)
         heads = self.heads(self.transformer_decoder(self.queries(text), memory))
         masks = [self.decoder(levels, [head[:, n] for head in heads]) for n in range(text.shape[1])]
         return torch.stack(masks, 1)
@@ -227,7 +227,7 @@ class VoxTell(nn.Module):
     def encode(self, image: Tensor) -> WindowMemory:
         """Image (B, 1, d, h, w) to what all prompts share."""
         levels = self.encoder(image)
-        return WindowMemory(*self.decoder.shared(levels), tuple(self._keys_values(levels)))
+        return WindowMemory(*self.decoder.shared(levels), tuple(self.keys_values(levels)))
 
     def decode(self, memory: WindowMemory, queries: Tensor) -> Tensor:
         """The same as ``forward``, with what ``encode`` and ``queries`` gave -> logits (B, N, d, h, w)."""
@@ -238,7 +238,8 @@ class VoxTell(nn.Module):
         ]
         return torch.stack(masks, 1)
 
-    def _keys_values(self, levels: Sequence[Tensor]) -> list[KeysValues]:
+    def keys_values(self, levels: Sequence[Tensor]) -> list[KeysValues]:
+        """Of every layer of the prompt decoder, each (B, T, E), from the encoder's features, finest first."""
         return self.transformer_decoder.keys_values(self.tokens(levels), self.pos_embed.transpose(0, 1))
 
 

@@ -1,86 +1,24 @@
 """VoxTell: its recorded outputs number for number, and what the prompts of a window share."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the network's definition needs torch")
 
 from torch import Tensor, nn  # noqa: E402
 
+from tests.networks.recorded_voxtell import FOLDER, LIMIT, NETWORKS, Recorded, is_used  # noqa: E402
 from vesal.networks.voxtell import VOXTELL, VoxTell, voxtell_sizes_of  # noqa: E402
-from vesal.weights.convert.formats import open_weights  # noqa: E402
-
-FOLDER = "fixtures/voxtell"
-LIMIT = 1e-4
-"""Largest difference in fp32, as a share of the recorded range."""
-TWICE = (".all_modules.", "decoder.encoder.")
-NEVER_RUN = (".self_attn.", ".norm1.", "seg_layers.")
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """Small tensors gain nothing from more."""
     torch.set_num_threads(1)
-
-
-def is_used(name: str) -> bool:
-    """Whether a stored tensor is part of the network that is run."""
-    return not any(part in name for part in (*TWICE, *NEVER_RUN))
-
-
-def read_network(path: Path) -> VoxTell:
-    """The network of a stored state dict."""
-    file = open_weights(path)
-    tensors = {name: torch.from_numpy(file.read(name)) for name in file.shapes if is_used(name)}
-    network = VoxTell(voxtell_sizes_of({name: tuple(value.shape) for name, value in tensors.items()}))
-    network.load_state_dict(tensors)
-    return network.eval()
-
-
-class Recorded:
-    """One reduced network, its input, and what was recorded for the first prompts."""
-
-    def __init__(self, shared: Path, name: str, weights: str, prompts: int) -> None:
-        folder = shared / FOLDER
-        self.network = read_network(folder / weights)
-        given = np.load(folder / f"net/{name}_inputs.npz")
-        self.image = torch.from_numpy(given["image"])
-        self.text = torch.from_numpy(given["text"][:, :prompts])
-        self.stored: Mapping[str, np.ndarray] = np.load(folder / f"net/{name}_outputs_n{prompts}.npz")
-        about: dict[str, Any] = json.loads((folder / f"net/{name}_meta.json").read_text())
-        self.about = about["stored"][f"n{prompts}"]
-
-    def check(self, name: str, found: Tensor) -> None:
-        """Compare with what is stored of a tensor, and its sums over all of it."""
-        stored, about = self.stored[name], self.about[name]
-        assert list(found.shape) == about["shape"], name
-        step = about["step"]
-        seen = found.numpy()
-        if step > 1:
-            seen = seen[..., ::step, ::step, ::step]
-        assert np.abs(seen - stored).max() <= LIMIT * np.ptp(stored), name
-        numbers = found.double()
-        assert float((numbers**2).sum()) == pytest.approx(about["sum_of_squares"], rel=LIMIT), name
-        assert float(numbers.sum()) == pytest.approx(about["sum"], abs=LIMIT * float(numbers.abs().sum())), (
-            name
-        )
-
-
-# The last one has more recorded than the others: what does not hang on prompts.
-NETWORKS = [
-    ("A", "model/voxtell_v1.1/fold_0/checkpoint_final.pth", 1),
-    ("A", "model/voxtell_v1.1/fold_0/checkpoint_final.pth", 2),
-    ("B", "net/B_state_dict.safetensors", 1),
-    ("B", "net/B_state_dict.safetensors", 2),
-    ("B", "net/B_state_dict.safetensors", 5),
-]
 
 
 @pytest.fixture(scope="module", params=NETWORKS, ids=lambda given: f"{given[0]}-{given[2]}")

@@ -63,8 +63,8 @@ class Checkpoint:
             keys = list(content)[:8] if isinstance(content, dict) else [type(content).__name__]
             raise CheckpointError(
                 f"{path} holds {', '.join(map(shown, keys)) or 'nothing'}; wanted is a dict with "
-                f"one of {', '.join(map(repr, STATES))}, as the published training writes it. Give the published "
-                "file."
+                f"one of {', '.join(map(repr, STATES))}, as the published training writes it. Give the "
+                "published file."
             )
         if odd:
             raise CheckpointError(
