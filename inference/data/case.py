@@ -42,3 +42,7 @@ class Case:
     """As the prompts' key `modality` says, in the user's word."""
     stored: StoredNumbers | None = None
     """Where `image` was not uint8; `prompts.case_meaning` uses it and lets it go."""
+    axis_codes: tuple[str, str, str] | None = None
+    """For each of D, H, W the direction in the patient in which its index grows, one of R L A P S I; None
+    where the file does not say (the challenge's npz). Where it says so the image lies as
+    ``orientation.CANONICAL``."""

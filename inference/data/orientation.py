@@ -14,6 +14,15 @@ AXES = "DHW"
 """Names of the axes of a volume."""
 T = TypeVar("T")
 
+AxisCodes = tuple[str, str, str]
+"""For each axis the direction in the patient in which its index grows, of R L A P S I."""
+CANONICAL: AxisCodes = ("S", "P", "L")
+"""How a volume lies for the engine where its file says how it lies: slices from the feet up, rows from front
+to back, columns from the patient's right to the left, as an axial DICOM series of a patient on his back. The
+default weights' targets that know one way only were trained so (head and neck in CT, `training/sets.json`);
+those of trunk and heart were trained mirrored along each axis as well."""
+OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}
+
 
 @dataclass(frozen=True)
 class Orientation:
@@ -34,6 +43,12 @@ class Orientation:
         d, h, w = (values[axis] for axis in self.order)
         return d, h, w
 
+    def turn_codes(self, codes: AxisCodes) -> AxisCodes:
+        """Axis codes of a stored volume, turned: those of reversed axes become the opposite."""
+        turned = self.axes(codes)
+        d, h, w = (OPPOSITE[code] if axis in self.reversed else code for axis, code in enumerate(turned))
+        return d, h, w
+
     def turn(self, volume: np.ndarray) -> np.ndarray:
         """(D, H, W) as stored, turned; a view."""
         return np.flip(volume.transpose(self.order), self.reversed)
@@ -50,7 +65,9 @@ class Orientation:
             return case
         image = np.ascontiguousarray(self.turn(case.image))
         user = case.user.transposed(self.order).reversed(image.shape, self.reversed)
-        return replace(case, image=image, spacing_dhw_mm=self.axes(case.spacing_dhw_mm), user=user)
+        codes = None if case.axis_codes is None else self.turn_codes(case.axis_codes)
+        spacing = self.axes(case.spacing_dhw_mm)
+        return replace(case, image=image, spacing_dhw_mm=spacing, user=user, axis_codes=codes)
 
     def __str__(self) -> str:
         """In words: axes in the order W, H, D, and D reversed."""
@@ -63,3 +80,14 @@ class Orientation:
 
 
 STORED = Orientation()
+
+
+def towards(codes: AxisCodes, wanted: AxisCodes = CANONICAL) -> Orientation:
+    """The way to turn a volume with these axis codes so that it has the wanted ones.
+
+    Both name each of the three lines through the patient (R-L, A-P, S-I) once.
+    """
+    lines = [{code, OPPOSITE[code]} for code in codes]
+    d, h, w = (next(axis for axis in range(3) if code in lines[axis]) for code in wanted)
+    order = (d, h, w)
+    return Orientation(order, tuple(i for i in range(3) if codes[order[i]] != wanted[i]))
