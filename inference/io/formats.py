@@ -17,6 +17,7 @@ from vesal.inference.data.case import Case
 from vesal.inference.io.npz import NpzReader
 from vesal.inference.io.npz_labels import write_npz_labels
 from vesal.inference.io.prompt_files import prompts_file_beside
+from vesal.inference.io.read_options import NO_OPTIONS, ReadOptions
 from vesal.inference.io.user_prompts import MARK, FoundUserPrompts, user_prompts_files
 
 
@@ -89,8 +90,10 @@ class CaseFormat:
 
     suffixes: tuple[str, ...]
     """Ends of the names of its files, with the dot: `.npz`."""
-    open: Callable[[Path], CaseReader]
+    open: Callable[..., CaseReader]
+    """Called with the path; where ``takes_options`` with the `ReadOptions` too."""
     write: LabelWriter
+    takes_options: bool = False
 
 
 FORMATS: tuple[CaseFormat, ...] = (CaseFormat((".npz",), NpzReader, write_npz_labels),)
@@ -120,9 +123,10 @@ def format_of(path: Path) -> CaseFormat:
     return next((format_ for format_ in FORMATS if suffix in format_.suffixes), FORMATS[0])
 
 
-def open_case(path: Path) -> CaseReader:
+def open_case(path: Path, options: ReadOptions = NO_OPTIONS) -> CaseReader:
     """The reader for a case; for a `with`."""
-    return format_of(Path(path)).open(Path(path))
+    format_ = format_of(Path(path))
+    return format_.open(Path(path), options) if format_.takes_options else format_.open(Path(path))
 
 
 def read_case(path: Path, prompts_file: Path | None = None, dataset: str | None = None) -> Case:
