@@ -39,7 +39,9 @@ class Case:
     notes: tuple[str, ...]
     user: UserPrompts = UserPrompts()
     modality: str | None = None
-    """As the prompts' key `modality` says, in the user's word."""
+    """As the prompts' key `modality` or the file says, in their word."""
+    modality_source: str | None = None
+    """What in the file says it, for the report; None where it is the prompts' key."""
     stored: StoredNumbers | None = None
     """Where `image` was not uint8; `prompts.case_meaning` uses it and lets it go."""
     axis_codes: tuple[str, str, str] | None = None

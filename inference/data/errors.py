@@ -91,6 +91,34 @@ class NiftiError(CaseError):
     """A file is no NIfTI-1 volume that can be read, or not of the shape that is wanted."""
 
 
+class AffineError(CaseError):
+    """A file's affine cannot place its voxels: not finite, or axes that do not span space."""
+
+
+class ColourError(CaseError):
+    """The voxels hold colours, vectors or complex numbers instead of one real number each."""
+
+
+class SeveralVolumesError(CaseError):
+    """A file holds several volumes, and none of them was chosen; or the one that was is not there."""
+
+
+class FileFormatError(CaseError):
+    """A file is not what its name promises, or damaged, or of a kind that is not read."""
+
+
+class DicomError(FileFormatError):
+    """There is no DICOM image, or its pixels cannot be had."""
+
+
+class SeriesError(DicomError):
+    """A DICOM series is not there, or makes no volume: slices are missing, or overlap."""
+
+
+class MissingPackageError(CaseError, ImportError):
+    """A format needs a package that is not installed."""
+
+
 class UserPromptError(CaseError):
     """A mask, boxes or points that a user gave cannot be used; a case from a file runs without them."""
 

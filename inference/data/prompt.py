@@ -12,7 +12,7 @@ class ModalityChoice:
     modality: str
     """CT, MR, US, PET or Microscopy."""
     source: str
-    """`prompts`, `file name`, `dataset`, `numbers`, `image statistics` or `caller`."""
+    """`prompts`, `file`, `file name`, `dataset`, `numbers`, `image statistics` or `caller`."""
     why: str
     """One sentence for the report."""
 

@@ -1,15 +1,17 @@
 """Formats of cases, by the suffix of a file's name: what reads a case, and what writes its label map.
 
-A further format is a file with its reader and its writer, and a line in `FORMATS`.
+A further format is a file with its reader and its writer, and a line in `FORMATS`. Those that are not the
+challenge's are imported when there is a file of theirs, and their libraries when it is read.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol, Self, runtime_checkable
+from typing import IO, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -94,9 +96,37 @@ class CaseFormat:
     """Called with the path; where ``takes_options`` with the `ReadOptions` too."""
     write: LabelWriter
     takes_options: bool = False
+    writes: str | None = None
+    """Suffix of the label map, where it is another than the case's."""
+    is_folder: bool = False
+    """Whether its cases are folders."""
+    claims: Callable[[Path], bool] | None = None
+    """Whether a file or folder, of such a suffix if there are any, is one of its cases; None: the suffix says
+    it. Never raises."""
 
 
-FORMATS: tuple[CaseFormat, ...] = (CaseFormat((".npz",), NpzReader, write_npz_labels),)
+def _later(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module of this folder that is imported when it is called."""
+
+    def call(*arguments: Any) -> Any:
+        return getattr(importlib.import_module(f"{__package__}.{module}"), name)(*arguments)
+
+    return call
+
+
+def _geometry(
+    suffixes: tuple[str, ...], reader: tuple[str, str], writer: tuple[str, str], **fields: Any
+) -> CaseFormat:
+    """A format whose reader and writer are imported when they are needed."""
+    return CaseFormat(suffixes, _later(*reader), _later(*writer), takes_options=True, **fields)
+
+
+NIFTI, NIFTI_GZ = ("nifti_labels", "write_nifti"), ("nifti_labels", "write_nifti_gz")
+FORMATS: tuple[CaseFormat, ...] = (
+    CaseFormat((".npz",), NpzReader, write_npz_labels),
+    _geometry((".nii.gz",), ("nifti_case", "NiftiReader"), NIFTI_GZ),
+    _geometry((".nii",), ("nifti_case", "NiftiReader"), NIFTI),
+)
 """The first one, the challenge's, also stands for names with an unknown suffix."""
 
 
@@ -113,14 +143,51 @@ def suffix_of(path: Path) -> str | None:
 
 
 def case_name(path: Path) -> str:
-    """A case's name: its file's, without the suffix."""
+    """A case's name: its file's or folder's, without the suffix."""
+    if suffix_of(path) is None and is_case_folder(path):
+        return path.name
     return path.name[: -len(suffix)] if (suffix := suffix_of(path) or path.suffix) else path.name
 
 
 def format_of(path: Path) -> CaseFormat:
     """The format of a case or of a label map, by its name."""
     suffix = suffix_of(Path(path))
+    if suffix is None and os.path.isdir(path):
+        return next((each for each in _folder_formats() if each.claims and each.claims(path)), FORMATS[0])
     return next((format_ for format_ in FORMATS if suffix in format_.suffixes), FORMATS[0])
+
+
+def is_case_folder(path: Path) -> bool:
+    """Whether a folder is a case by itself: a DICOM series, or one whose suffix says so."""
+    if not os.path.isdir(path):
+        return False
+    suffix = suffix_of(path)
+    return any(
+        suffix in each.suffixes
+        if each.suffixes
+        else suffix is None and each.claims is not None and each.claims(path)
+        for each in _folder_formats()
+    )
+
+
+def is_claimed(path: Path) -> bool:
+    """Whether a file with the suffix of a format is one of its cases: not every `.zip` is a DICOM series."""
+    claims = format_of(path).claims
+    return claims is None or claims(path)
+
+
+def label_suffix(path: Path) -> str:
+    """The suffix of a case's label map, in small letters."""
+    return format_of(path).writes or suffix_of(path) or path.suffix
+
+
+def written_suffixes() -> tuple[str, ...]:
+    """Suffixes of label maps."""
+    return tuple(suffix for format_ in FORMATS if format_.writes is None for suffix in format_.suffixes)
+
+
+def _folder_formats() -> list[CaseFormat]:
+    return [format_ for format_ in FORMATS if format_.is_folder]
 
 
 def open_case(path: Path, options: ReadOptions = NO_OPTIONS) -> CaseReader:
@@ -145,7 +212,7 @@ def has_case(folder: Path, name: str) -> bool:
     """Whether there is a file of a case of this name."""
     # os.path, as a Path's own question raises where a name is too long for the system.
     ends = (end for suffix in suffixes() for end in (suffix, suffix.upper()))
-    return any(os.path.exists(folder / (name + end)) for end in ends)
+    return any(os.path.exists(folder / (name + end)) for end in ends) or is_case_folder(folder / name)
 
 
 def is_user_prompts_file(path: Path) -> bool:

@@ -1,66 +1,102 @@
-"""Read a NIfTI-1 volume without a library: a header of 348 bytes, then the voxels (nifti1.h, NIfTI-1.1)."""
+"""Read a NIfTI volume without a library: a header, then the voxels (nifti1.h, nifti2.h)."""
 
 from __future__ import annotations
 
-import gzip
-import math
-import struct
-import zlib
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
 import numpy as np
 
 from vesal.inference.data.errors import NiftiError, UnreadableFileError
+from vesal.inference.geometry.views import Sides
 from vesal.inference.io.files import open_regular_file
+from vesal.inference.io.nifti_header import BYTES_2, TYPES, NiftiHeader, parse_header
+
+__all__ = ["SUFFIXES", "TYPES", "OpenNifti", "open_nifti", "parse_header", "read_nifti"]
 
 SUFFIXES = (".nii.gz", ".nii")
-HEADER_BYTES = 348
-MAX_HEADER_BYTES = 1 << 24
-"""Header and extensions; those that are known have kilobytes."""
-SINGLE_FILE = b"n+1\0"
 GZIP_MAGIC = b"\x1f\x8b"
-# Codes of `datatype` that hold one real number a voxel.
-TYPES = {
-    2: "u1",
-    4: "i2",
-    8: "i4",
-    16: "f4",
-    64: "f8",
-    256: "i1",
-    512: "u2",
-    768: "u4",
-    1024: "i8",
-    1280: "u8",
-}
+MOST_PACKED = 1032
+"""Bytes that one byte of deflate can stand for (RFC 1951: 258 bytes in two bits)."""
+PORTION = 1 << 24
 
 
-@dataclass(frozen=True)
-class NiftiHeader:
-    """What is used of a header."""
+class OpenNifti:
+    """A file that is open, its header read; the voxels come next."""
 
-    shape_dhw: tuple[int, int, int]
-    dtype: np.dtype
-    """With the file's byte order."""
-    offset: int
-    """Byte of the file at which the voxels begin."""
-    slope: float
-    intercept: float
+    def __init__(self, path: Path, raw: IO[bytes]) -> None:
+        """Raises NiftiError."""
+        self._name = path.name
+        packed = raw.read(2) == GZIP_MAGIC
+        raw.seek(0)
+        file_bytes = os.fstat(raw.fileno()).st_size
+        self.most_bytes = file_bytes * MOST_PACKED if packed else file_bytes
+        """More than this the file cannot hold, unpacked."""
+        self._stream = _unpacked(raw) if packed else raw
+        head = self._stream.read(BYTES_2)
+        self.header: NiftiHeader = parse_header(path.name, head)
+        self._ahead = head[self.header.offset :]
+        self._stream.read(max(0, self.header.offset - len(head)))
 
-    @property
-    def data_bytes(self) -> int:
-        """Bytes of the voxels."""
-        return math.prod(self.shape_dhw) * self.dtype.itemsize
+    def read(self, volume: int = 0) -> np.ndarray:
+        """(D,H,W) of one volume, C-contiguous, native, slope and intercept applied. Raises NiftiError."""
+        header = self.header
+        voxels = np.empty(header.shape_dhw, header.dtype)
+        for _ in range(volume):
+            self._fill(voxels)
+        self._fill(voxels)
+        if not header.dtype.isnative:
+            voxels = voxels.byteswap(inplace=True).view(header.dtype.newbyteorder("="))
+        if not header.is_scaled:
+            return voxels
+        scaled = voxels.astype(values_dtype(header))
+        scaled *= scaled.dtype.type(header.slope)
+        scaled += scaled.dtype.type(header.intercept)
+        return scaled
 
-    @property
-    def is_scaled(self) -> bool:
-        """Whether stored numbers stand for others; a slope of 0 or NaN means that they do not."""
-        has_slope = math.isfinite(self.slope) and self.slope != 0
-        return has_slope and (self.slope, self.intercept) != (1.0, 0.0)
+    def _fill(self, voxels: np.ndarray) -> None:
+        """The next volume; what is not there is not waited for."""
+        target = memoryview(voxels.reshape(-1).view(np.uint8))
+        filled = min(len(self._ahead), len(target))
+        target[:filled], self._ahead = self._ahead[:filled], self._ahead[filled:]
+        while filled < len(target):
+            part = self._stream.read(min(PORTION, len(target) - filled))
+            if not part:
+                raise NiftiError(
+                    f"{self._name}: {filled} of {len(target)} bytes of voxels are there; the file is cut "
+                    "short. Copy or save it again."
+                )
+            target[filled : filled + len(part)] = part
+            filled += len(part)
 
 
-def read_nifti(path: Path, wanted_dhw: tuple[int, int, int] | None = None) -> np.ndarray:
+@contextmanager
+def open_nifti(path: Path) -> Iterator[OpenNifti]:
+    """Open `path` (.nii or .nii.gz); what is wrong inside of the `with` too is raised as named errors.
+
+    Raises:
+        UnreadableFileError: it cannot be opened.
+        NiftiError: no NIfTI volume of real numbers in one file, or cut short.
+    """
+    import zlib
+    from gzip import BadGzipFile
+
+    from isal import isal_zlib
+
+    path = Path(path)
+    try:
+        with open_regular_file(path) as raw:
+            yield OpenNifti(path, raw)
+    except (EOFError, zlib.error, isal_zlib.error, BadGzipFile) as error:
+        raise NiftiError(f"{path.name}: cut short or damaged ({error}). Copy or save it again.") from error
+    except OSError as error:
+        raise UnreadableFileError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def read_nifti(path: Path, wanted_dhw: Sides | None = None) -> np.ndarray:
     """Read `path` (.nii or .nii.gz) as (D,H,W): the file's x is W, its z is D, as stored.
 
     Orientation and position in the header are not used: the grid must be the volume's own.
@@ -70,65 +106,42 @@ def read_nifti(path: Path, wanted_dhw: tuple[int, int, int] | None = None) -> np
         wanted_dhw: refuse any other shape before a voxel is read; None takes every shape.
 
     Returns:
-        (D,H,W), C-contiguous, in the file's type, or float64 where the header scales it.
+        (D,H,W), C-contiguous, in the file's type, or the one that the header's scaling needs.
 
     Raises:
         UnreadableFileError: it cannot be opened.
-        NiftiError: not a single-file NIfTI-1 volume of real numbers with three axes, cut short, or of another
+        NiftiError: not a single-file NIfTI volume of real numbers with three axes, cut short, or of another
             shape than `wanted_dhw`.
     """
-    path = Path(path)
-    try:
-        with open_regular_file(path) as raw:
-            packed = raw.read(2) == GZIP_MAGIC
-            raw.seek(0)
-            stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw) if packed else raw)
-            return _read(path.name, stream, wanted_dhw)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise NiftiError(f"{path.name}: cut short or damaged ({error}). Copy or save it again.") from error
-    except OSError as error:
-        raise UnreadableFileError(f"{path} cannot be read: {error.strerror or error}.") from error
+    with open_nifti(path) as opened:
+        header = opened.header
+        if header.volumes != 1:
+            lengths = [*header.shape_dhw[::-1], header.volumes]
+            raise NiftiError(f"{Path(path).name}: axes of lengths {lengths}; three of 1 or more are wanted.")
+        if wanted_dhw is not None and header.shape_dhw != tuple(wanted_dhw):
+            raise NiftiError(
+                f"{Path(path).name}: shape (D,H,W) is {header.shape_dhw}; the volume's, {tuple(wanted_dhw)}, "
+                "is wanted."
+            )
+        return opened.read()
 
 
-def _read(name: str, stream: IO[bytes], wanted_dhw: tuple[int, int, int] | None) -> np.ndarray:
-    """(D,H,W) of an unpacked stream; `name` is for messages."""
-    header = parse_header(name, stream.read(HEADER_BYTES))
-    if wanted_dhw is not None and header.shape_dhw != tuple(wanted_dhw):
-        raise NiftiError(
-            f"{name}: shape (D,H,W) is {header.shape_dhw}; the volume's, {tuple(wanted_dhw)}, is wanted."
-        )
-    stream.read(header.offset - HEADER_BYTES)
-    data = stream.read(header.data_bytes)
-    if len(data) != header.data_bytes:
-        raise NiftiError(
-            f"{name}: {len(data)} of {header.data_bytes} bytes of voxels are there; the file is cut short. "
-            "Copy or save it again."
-        )
-    voxels = np.frombuffer(data, header.dtype).reshape(header.shape_dhw)
-    if header.is_scaled:
-        return voxels * header.slope + header.intercept
-    return voxels.astype(header.dtype.newbyteorder("="))
+def values_dtype(header: NiftiHeader) -> np.dtype:
+    """The type of the numbers that are meant: the stored one, or where they are scaled one that holds them.
+
+    Whole numbers stay whole where slope and intercept are, in 32 bits if those hold them all.
+    """
+    stored = header.dtype.newbyteorder("=")
+    if not header.is_scaled:
+        return stored
+    if stored.kind == "f" or not (float(header.slope).is_integer() and float(header.intercept).is_integer()):
+        return np.dtype(np.float64 if stored.itemsize == 8 else np.float32)
+    info = np.iinfo(stored)
+    ends = [end * int(header.slope) + int(header.intercept) for end in (info.min, info.max)]
+    return np.dtype(np.int32 if max(map(abs, ends)) < 2**31 else np.float64)
 
 
-def parse_header(name: str, data: bytes) -> NiftiHeader:
-    """Header out of its 348 bytes, either byte order; `name` is for messages. Raises NiftiError."""
-    if len(data) < HEADER_BYTES:
-        raise NiftiError(f"{name}: {len(data)} bytes; a NIfTI-1 header alone has {HEADER_BYTES}.")
-    order = next((o for o in "<>" if struct.unpack_from(o + "i", data)[0] == HEADER_BYTES), None)
-    if order is None or data[344:348] != SINGLE_FILE:
-        raise NiftiError(
-            f"{name}: no NIfTI-1 volume in one file (it begins {data[:4]!r}); save it as .nii or .nii.gz."
-        )
-    axes, *lengths = struct.unpack_from(order + "8h", data, 40)
-    code = struct.unpack_from(order + "h", data, 70)[0]
-    offset, slope, intercept = struct.unpack_from(order + "3f", data, 108)
-    lengths = lengths[: max(axes, 0)]
-    if not 3 <= axes <= 7 or min(lengths) < 1 or any(n != 1 for n in lengths[3:]):
-        raise NiftiError(f"{name}: axes of lengths {lengths}; three of 1 or more are wanted.")
-    if code not in TYPES:
-        raise NiftiError(f"{name}: data type {code} is not read; save whole numbers, such as uint8.")
-    if not HEADER_BYTES <= offset <= MAX_HEADER_BYTES:  # also where it is NaN
-        wanted = f"{HEADER_BYTES} to {MAX_HEADER_BYTES}"
-        raise NiftiError(f"{name}: voxels are said to begin at byte {offset}; {wanted} is wanted.")
-    x, y, z = lengths[:3]
-    return NiftiHeader((z, y, x), np.dtype(order + TYPES[code]), int(offset), slope, intercept)
+def _unpacked(raw: IO[bytes]) -> IO[bytes]:
+    from isal import igzip
+
+    return cast(IO[bytes], igzip.IGzipFile(fileobj=raw))

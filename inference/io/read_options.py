@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Choices among several volumes; None where there is nothing to choose, or the format's own choice counts."""
+    """Choices among several volumes; None: the format's own choice counts."""
 
     series: str | None = None
     """SeriesInstanceUID of a DICOM series, where a folder or a zip holds several; by default the largest."""

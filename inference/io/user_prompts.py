@@ -30,6 +30,7 @@ from vesal.inference.data.user_prompts import (
 )
 from vesal.inference.geometry.views import Sides
 from vesal.inference.io import user_boxes, user_points
+from vesal.inference.io.file_axes import FileAxes
 from vesal.inference.io.limits import MAX_PROMPT_BYTES
 from vesal.inference.io.nifti import SUFFIXES, read_nifti
 from vesal.inference.io.npz_archive import NpzArchive
@@ -68,9 +69,12 @@ class _Reader:
         instance: bool,
         beside: NpzArchive | None,
         archive: NpzArchive | None,
+        name: str,
+        axes: FileAxes | None,
     ) -> None:
         """`beside` is NAME.prompt.npz, `archive` the case itself; None where it is absent or no npz."""
         self.case, self.ids, self.shape, self.instance = case, ids, shape, instance
+        self.name, self.axes = name, axes
         self.beside, self.archive = beside, archive
         self.notes: list[str] = []
         self.fallbacks: list[str] = []
@@ -124,13 +128,21 @@ class _Reader:
         key = None if self.beside is None else _mask_key(self.beside)
         if self.beside is not None and key is not None:
             return read_mask_array(self.beside, key, self.shape, self.ids), self.beside.path.name
-        for file in user_prompts_files(self.case, self.case.stem)[1:]:
+        for file in user_prompts_files(self.case, self.name)[1:]:
             if os.path.lexists(file):
-                return read_nifti(file, self.shape), file.name
+                return self._nifti_mask(file), file.name
         if self.archive is None or KEY_IN_CASE not in self.archive:
             return None
         values = read_mask_array(self.archive, KEY_IN_CASE, self.shape, self.ids)
         return values, f"{self.case.name}, '{KEY_IN_CASE}'"
+
+    def _nifti_mask(self, file: Path) -> np.ndarray:
+        """(D,H,W) on the case's grid: as stored, or by the affines where both files have one."""
+        if self.axes is None or self.axes.codes is None:
+            return read_nifti(file, self.shape)
+        from vesal.inference.io.nifti_case import read_nifti_mask  # only beside a case with geometry
+
+        return read_nifti_mask(file, self.axes)
 
     def _values(self, keys: Sequence[str], notation: Notation) -> tuple[Any, str]:
         """Plain values of the first array there is, and where; None where there is none."""
@@ -143,7 +155,13 @@ class _Reader:
 
 
 def read_user_prompts(
-    case: Path, ids: Collection[int], shape: Sides, instance: bool, archive: NpzArchive | None = None
+    case: Path,
+    ids: Collection[int],
+    shape: Sides,
+    instance: bool,
+    archive: NpzArchive | None = None,
+    name: str | None = None,
+    axes: FileAxes | None = None,
 ) -> FoundUserPrompts:
     """Find, read and check what a user gave beside the text of a case. What cannot be used raises nothing.
 
@@ -153,14 +171,17 @@ def read_user_prompts(
         shape: of its volume, (D,H,W).
         instance: the case asks for objects; with a single prompt a mask's values are then objects of it.
         archive: the case, open, where it is an npz and may hold user prompts itself.
+        name: of the case; by default the stem of its path.
+        axes: of the case's file, where it has geometry: a mask in NIfTI is then brought to its grid.
 
     Returns:
         what can be used. Each kind that is there but broken is a fallback instead; the other kinds stay.
     """
-    beside = user_prompts_files(case, case.stem)[0]
+    name = case.stem if name is None else name
+    beside = user_prompts_files(case, name)[0]
     try:
         with NpzArchive(beside) if os.path.lexists(beside) else nullcontext() as opened:
-            return _Reader(case, ids, shape, instance, opened, archive).read()
+            return _Reader(case, ids, shape, instance, opened, archive, name, axes).read()
     except CaseError as error:  # no archive: what it was to hold is not known
         why = f"{type(error).__name__}: {error}"
         return FoundUserPrompts(fallbacks=(f"what the user gave beside the text is not used: {why}",))

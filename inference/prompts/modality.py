@@ -47,15 +47,19 @@ def choose_modality(
     dataset: str | None = None,
     *,
     given: str | None = None,
+    given_by: str | None = None,
     hounsfield: bool = False,
 ) -> ModalityChoice:
     """Modality of a case from those of its sentences, in their order (None where a sentence carries none).
 
     `name` is the file's stem, `image` (D,H,W) uint8, `dataset` the key that its prompts were taken from, if
-    any, `given` the word that they give for it beside the sentences; `hounsfield` says that the numbers of
+    any, `given` the word that they give for it beside the sentences, or that the case's file gives, which
+    `given_by` then names; `hounsfield` says that the numbers of
     the volume were Hounsfield units.
     """
     said = sentence_modality(given, vocabulary) if given else None
+    if said and given_by:
+        return ModalityChoice(said, "file", f"{given_by} is {shown(given)}")
     if said:
         return ModalityChoice(said, "prompts", f"the prompts' key 'modality' is {shown(given)}")
     counts = Counter(modality for modality in found if modality)

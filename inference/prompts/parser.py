@@ -36,6 +36,7 @@ def parse_case(
         dataset=case.dataset,
         modality=modality,
         given=case.modality,
+        given_by=case.modality_source,
         hounsfield=case.stored is not None and case.stored.hounsfield,
     )
 
@@ -49,6 +50,7 @@ def parse_prompts(
     dataset: str | None = None,
     modality: str | None = None,
     given: str | None = None,
+    given_by: str | None = None,
     hounsfield: bool = False,
 ) -> tuple[tuple[Prompt, ...], ModalityChoice]:
     """Prompts of a case, in the order given, and the modality of the case.
@@ -56,14 +58,21 @@ def parse_prompts(
     name: stem of the case's file. image: (D,H,W) uint8, looked at only if neither a sentence nor a name
     carries a modality. encoder: gives the text encoder; called only for a sentence without a known term.
     dataset: key of the challenge's file that the sentences come from, often bare names. modality: of the
-    volume, where the caller knows it; counts for every sentence. given, hounsfield: see `choose_modality`. No
-    sentences: no prompts.
+    volume, where the caller knows it; counts for every sentence. given, given_by, hounsfield: see
+    `choose_modality`. No sentences: no prompts.
     """
     vocabulary = load_vocabulary()
     if modality is None:
         modalities = {id_: sentence_modality(text, vocabulary) for id_, text in sentences.items()}
         choice = choose_modality(
-            modalities.values(), name, image, vocabulary, dataset, given=given, hounsfield=hounsfield
+            modalities.values(),
+            name,
+            image,
+            vocabulary,
+            dataset,
+            given=given,
+            given_by=given_by,
+            hounsfield=hounsfield,
         )
     else:
         modalities = dict.fromkeys(sentences, modality)

@@ -2,19 +2,28 @@
 
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vesal.inference.data.errors import UsageError
 from vesal.inference.io.files import kind_of
-from vesal.inference.io.formats import case_name, is_user_prompts_file, suffix_of, suffixes
+from vesal.inference.io.formats import (
+    case_name,
+    is_case_folder,
+    is_claimed,
+    is_user_prompts_file,
+    label_suffix,
+    suffix_of,
+    suffixes,
+    written_suffixes,
+)
 from vesal.inference.io.temporary import check_writable
 from vesal.inference.io.user_prompts import MARK
 
 log = logging.getLogger("vesal")
 
-OTHER_VOLUMES = (".npy", ".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm", ".tif", ".tiff", ".h5", ".zarr")
+OTHER_VOLUMES = (".npy", ".hdr", ".img", ".dcm", ".h5", ".mgz", ".mnc", ".nhdr", ".czi", ".lif")
 """Ends of the names of volumes in formats that may not be read here."""
 OTHERS_TOLD = 10
 
@@ -35,17 +44,22 @@ class CasePaths:
 def find_cases(inputs: Path, outputs: Path) -> tuple[CasePaths, ...]:
     """Pair every case with its output, sorted by name, and make the folder of the outputs.
 
-    A folder gives the cases (`*.npz`, also `*.NPZ`) directly in it, without hidden and temporary ones (names
-    that begin with `.` or `~`) and without user prompts (`NAME.prompt.npz` beside `NAME.npz`); a single file
-    may go into a folder or to a name ending in .npz. Volumes in other formats are told. Raises UsageError
-    where that cannot work.
+    A folder gives the cases (`*.npz`, also `*.NPZ`, and the other formats of `io.formats`) directly in it,
+    without hidden and temporary ones (names that begin with `.` or `~`) and without user prompts
+    (`NAME.prompt.npz` beside `NAME.npz`). A folder that is a DICOM series is one case. A single case may go
+    into a folder or to a name that ends like a label map. Volumes in other formats are told. Raises
+    UsageError where that cannot work.
     """
     cases = list_cases(inputs)
     single = suffix_of(outputs) is not None and not outputs.is_dir()
-    if single and not inputs.is_file():
+    if single and suffix_of(outputs) not in written_suffixes():
+        raise UsageError(f"{outputs}: label maps are {' or '.join(written_suffixes())}; name it so.")
+    if single and not inputs.is_file() and cases != [inputs]:
         raise UsageError(f"{inputs} is a folder but {outputs} names one file; give a folder for the outputs.")
-    names = {case.name for case in cases}
-    pairs = tuple(CasePaths(case, outputs if single else outputs / _label_map(case, names)) for case in cases)
+    pairs = tuple(
+        CasePaths(case, outputs if single else outputs / name)
+        for case, name in zip(cases, _label_maps(cases), strict=True)
+    )
     for pair in pairs:
         if os.path.realpath(pair.output) == os.path.realpath(pair.input):
             raise UsageError(
@@ -65,8 +79,9 @@ def list_cases(inputs: Path) -> list[Path]:
     """
     if inputs.is_file():
         if suffix_of(inputs) is None:
-            kinds = " or ".join(suffixes())
-            raise UsageError(f"{inputs} is not a {kinds} file; give a {_wanted()} or a folder of them.")
+            raise UsageError(
+                f"{inputs} is not a {', '.join(suffixes())} file; give such a case or a folder of them."
+            )
         return [inputs]
     try:
         entries = sorted(inputs.iterdir())
@@ -79,6 +94,8 @@ def list_cases(inputs: Path) -> list[Path]:
         raise UsageError(
             f"{inputs} cannot be read ({error.strerror}); give a readable folder or {_wanted()}."
         ) from None
+    if not found and is_case_folder(inputs):
+        return [inputs]
     if not found:
         raise UsageError(
             f"{inputs} holds no {_wanted()}; put the cases directly into it, not into a folder below."
@@ -93,13 +110,23 @@ def _tell_others(entries: Sequence[Path]) -> None:
     others = [name for name in others if name[0] not in ".~" and f"{MARK}." not in name]
     if others:
         shown_names = ", ".join(ascii(name)[1:-1] for name in others[:OTHERS_TOLD])
-        log.warning("%d files are no %s and are left out: %s", len(others), _wanted(), shown_names)
+        log.warning("%d files are no cases in a format that is read: %s", len(others), shown_names)
 
 
-def _label_map(case: Path, names: Collection[str]) -> str:
-    """Name of a case's label map: its own, the suffix in small letters where no other case has that name."""
-    name = case_name(case) + (suffix_of(case) or case.suffix)
-    return case.name if name in names else name
+def _label_maps(cases: Sequence[Path]) -> list[str]:
+    """Names of the label maps of cases: their own, with the suffix that is written, in small letters.
+
+    Where that is another case's, or its label map's, the whole name stands before the suffix.
+    """
+    names = {case.name for case in cases}
+    given: list[str] = []
+    for case in cases:
+        suffix = label_suffix(case)
+        name = case_name(case) + suffix
+        if name != case.name and (name in names or name in given):
+            name = case.name if suffix_of(case) == suffix else f"{case.name}.labels{suffix}"
+        given.append(name)
+    return given
 
 
 def _is_case(path: Path) -> bool:
@@ -107,18 +134,22 @@ def _is_case(path: Path) -> bool:
 
     What is named like a case and is none is told.
     """
-    if suffix_of(path) is None or path.name[0] in ".~" or is_user_prompts_file(path):
+    if path.name[0] in ".~" or is_user_prompts_file(path):
+        return False
+    if is_case_folder(path):
+        return True
+    if suffix_of(path) is None:
         return False
     kind = kind_of(path)
     if kind is None or kind.startswith("a link"):
-        return True
+        return is_claimed(path)
     log.warning("%s is %s and no case; it is skipped", path, kind)
     return False
 
 
 def _wanted() -> str:
-    """How files of cases are named: `NAME.npz`."""
-    return " or ".join(f"NAME{suffix}" for suffix in suffixes())
+    """How cases are named: `NAME.npz`, and the others."""
+    return ", ".join(f"NAME{suffix}" for suffix in suffixes()) + " or DICOM series"
 
 
 def _make_folder(folder: Path) -> None:

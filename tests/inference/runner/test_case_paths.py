@@ -47,7 +47,7 @@ def test_a_folder_that_is_named_like_a_file(case: Path, tmp_path: Path) -> None:
     [
         ("absent", "out", "absent does not exist"),
         ("empty", "out", "empty holds no NAME.npz"),
-        ("text.txt", "out", r"text.txt is not a \.npz file"),
+        ("text.txt", "out", r"text.txt is not a \.npz, \.nii\.gz"),
         ("inputs", "out.npz", "inputs is a folder but .*out.npz names one file"),
         ("inputs", "inputs", "a.npz would replace the case"),
         ("inputs/a.npz", "inputs", "a.npz would replace the case"),
@@ -78,9 +78,17 @@ def test_a_suffix_in_capitals_is_one(case: Path, tmp_path: Path) -> None:
 def test_volumes_in_other_formats_are_told(
     case: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in ("b.nii.gz", "c.NPY", "a.prompt.nii.gz", ".d.nii", "notes.txt", "a.json"):
+    for name in ("b.MGZ", "c.NPY", "a.prompt.nii.gz", ".d.nii", "notes.txt", "a.json"):
         (case.parent / name).write_bytes(b"")
     assert len(find_cases(case.parent, tmp_path / "out")) == 1
     assert [r.message for r in caplog.records] == [
-        "2 files are no NAME.npz and are left out: b.nii.gz, c.NPY"
+        "2 files are no cases in a format that is read: b.MGZ, c.NPY"
     ]
+
+
+def test_each_case_has_a_label_map_of_its_own(case: Path, tmp_path: Path) -> None:
+    """In its own format, also where only the suffix tells two cases apart."""
+    for name in ("a.nii.gz", "a.nii", "b.NII.GZ"):
+        (case.parent / name).write_bytes(b"")
+    found = {paths.input.name: paths.output.name for paths in find_cases(case.parent, tmp_path / "out")}
+    assert found == {"a.npz": "a.npz", "a.nii.gz": "a.nii.gz", "a.nii": "a.nii", "b.NII.GZ": "b.nii.gz"}
