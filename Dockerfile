@@ -5,14 +5,18 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac1
 FROM ${BASE_IMAGE} AS builder
 # cpu: OpenVINO. gpu: ONNX Runtime with the CUDA provider in its place.
 ARG ACCELERATOR=cpu
+# all: with the packages of the formats that are too large for every image (docs/formats.md).
+ARG FORMATS=default
 WORKDIR /build
 # `python -m tools.lock` writes the lists, from the pins in pyproject.toml.
 COPY requirements*.txt ./
 # --no-deps: the lists are complete, and nothing that the engine never imports comes along.
 RUN case "$ACCELERATOR" in cpu) list=requirements.txt ;; gpu) list=requirements-gpu.txt ;; \
       *) echo "ACCELERATOR is $ACCELERATOR; cpu or gpu is wanted" >&2; exit 1 ;; esac \
+ && case "$FORMATS" in default) more= ;; all) more="-r requirements-formats.txt" ;; \
+      *) echo "FORMATS is $FORMATS; default or all is wanted" >&2; exit 1 ;; esac \
  && python3 -m venv /opt/vesal && python3 -m venv /opt/build \
- && /opt/vesal/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes -r "$list" \
+ && /opt/vesal/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes -r "$list" $more \
  && /opt/build/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes -r requirements-build.txt
 # What the runtime package brings for other devices and other formats than ONNX, and tests of libraries.
 RUN cd /opt/vesal/lib/python3*/site-packages \

@@ -24,12 +24,14 @@ MODULES = {
     "connected-components-3d": "cc3d",
     "onnxruntime-gpu": "onnxruntime",
     "pillow": "PIL",
+    "pylibjpeg-libjpeg": "libjpeg",
+    "pylibjpeg-openjpeg": "openjpeg",
     "surface-distance": "surface_distance",
 }
 """Packages that are imported under another name."""
 NEEDS = {
     "vesal": (RUNTIME,),
-    "inference": (RUNTIME, "gpu"),
+    "inference": (RUNTIME, "gpu", "formats"),
     "postprocess": (RUNTIME,),
     "evaluation": (RUNTIME, "evaluation"),
     "demo": (RUNTIME, "evaluation"),

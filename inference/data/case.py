@@ -40,11 +40,11 @@ class Case:
     user: UserPrompts = UserPrompts()
     modality: str | None = None
     """As the prompts' key `modality` or the file says, in their word."""
-    modality_source: str | None = None
-    """What in the file says it, for the report; None where it is the prompts' key."""
     stored: StoredNumbers | None = None
     """Where `image` was not uint8; `prompts.case_meaning` uses it and lets it go."""
     axis_codes: tuple[str, str, str] | None = None
     """For each of D, H, W the direction in the patient in which its index grows, one of R L A P S I; None
     where the file does not say (the challenge's npz). Where it says so the image lies as
     ``orientation.CANONICAL``."""
+    modality_source: str | None = None
+    """What in the file says the modality, for the report; None where it is the prompts' key."""

@@ -92,7 +92,7 @@ class FileAxes:
         return self.orientation.back(labels) if self.fits(labels) else labels
 
     def fits(self, labels: np.ndarray) -> bool:
-        """Whether labels have the shape that the engine sees."""
+        """Whether labels (D,H,W) have the shape that the engine sees."""
         return labels.shape == self.engine_shape
 
 
@@ -161,7 +161,7 @@ def ras_of_lps(directions: np.ndarray, lengths: np.ndarray, origin: np.ndarray) 
 
 
 def reverse_in_place(volume: np.ndarray, axes: tuple[int, ...]) -> None:
-    """Reverse a volume along axes with half a plane of room: no second copy of a volume is made."""
+    """Reverse a volume (D,H,W) along axes with a plane of room: no second copy of a volume is made."""
     for axis in axes:
         moved = np.moveaxis(volume, axis, 0)
         for low in range(len(moved) // 2):
@@ -172,7 +172,7 @@ def reverse_in_place(volume: np.ndarray, axes: tuple[int, ...]) -> None:
 
 
 def canonical_numbers(stored: np.ndarray, orientation: Orientation) -> np.ndarray:
-    """A stored volume on the engine's axes: reversed in place, the order of axes as a view."""
+    """A stored volume (D,H,W) on the engine's axes: reversed in place, the order of axes as a view."""
     reversed_stored = tuple(orientation.order[axis] for axis in orientation.reversed)
     reverse_in_place(stored, reversed_stored)
     return stored.transpose(orientation.order)

@@ -122,10 +122,17 @@ def _geometry(
 
 
 NIFTI, NIFTI_GZ = ("nifti_labels", "write_nifti"), ("nifti_labels", "write_nifti_gz")
+DICOM, IS_SERIES = ("dicom_case", "DicomReader"), _later("dicom_files", "is_series")
 FORMATS: tuple[CaseFormat, ...] = (
     CaseFormat((".npz",), NpzReader, write_npz_labels),
     _geometry((".nii.gz",), ("nifti_case", "NiftiReader"), NIFTI_GZ),
     _geometry((".nii",), ("nifti_case", "NiftiReader"), NIFTI),
+    _geometry((".nrrd",), ("itk_case", "ItkReader"), ("itk_labels", "write_nrrd")),
+    _geometry((".mha",), ("itk_case", "ItkReader"), ("itk_labels", "write_mha")),
+    _geometry((".nhdr",), ("itk_case", "ItkReader"), ("itk_labels", "write_nrrd"), writes=".nrrd"),
+    _geometry((".mhd",), ("itk_case", "ItkReader"), ("itk_labels", "write_mha"), writes=".mha"),
+    _geometry((".zip", ".dcm"), DICOM, NIFTI_GZ, writes=".nii.gz", claims=IS_SERIES),
+    _geometry((), DICOM, NIFTI_GZ, writes=".nii.gz", claims=IS_SERIES, is_folder=True),
 )
 """The first one, the challenge's, also stands for names with an unknown suffix."""
 

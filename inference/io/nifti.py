@@ -59,7 +59,7 @@ class OpenNifti:
 
     def _fill(self, voxels: np.ndarray) -> None:
         """The next volume; what is not there is not waited for."""
-        target = memoryview(voxels.reshape(-1).view(np.uint8))
+        target = voxels.reshape(-1).view(np.uint8).data
         filled = min(len(self._ahead), len(target))
         target[:filled], self._ahead = self._ahead[:filled], self._ahead[filled:]
         while filled < len(target):
@@ -90,7 +90,7 @@ def open_nifti(path: Path) -> Iterator[OpenNifti]:
     try:
         with open_regular_file(path) as raw:
             yield OpenNifti(path, raw)
-    except (EOFError, zlib.error, isal_zlib.error, BadGzipFile) as error:
+    except (EOFError, zlib.error, BadGzipFile, isal_zlib.IsalError) as error:  # type: ignore[misc]  # its stub
         raise NiftiError(f"{path.name}: cut short or damaged ({error}). Copy or save it again.") from error
     except OSError as error:
         raise UnreadableFileError(f"{path} cannot be read: {error.strerror or error}.") from error

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from vesal.inference.data.errors import MaskShapeError, SeveralVolumesError
-from vesal.inference.data.orientation import towards
-from vesal.inference.geometry.views import Sides
-from vesal.inference.io.file_axes import FileAxes, axes_of_affine, axes_of_lengths
-from vesal.inference.io.limits import check_mask_size
-from vesal.inference.io.nifti import SUFFIXES, open_nifti, read_nifti, values_dtype
-from vesal.inference.io.nifti_header import MICROMETRES, NiftiHeader
+from vesal.inference.io.nifti import SUFFIXES, open_nifti, values_dtype
+from vesal.inference.io.nifti_axes import nifti_axes
+from vesal.inference.io.several_volumes import chosen_volume
 from vesal.inference.io.volume_reader import StoredVolume, VolumeReader
-
-CONFLICT_VOXELS = 0.5
-"""By how much of its shortest side a voxel may lie elsewhere by the qform before that is told."""
-GRID_VOXELS = 0.1
-"""The same of a mask's voxels."""
 
 
 class NiftiReader(VolumeReader):
@@ -36,92 +25,3 @@ class NiftiReader(VolumeReader):
     def _voxels(self, volume: StoredVolume) -> np.ndarray:
         with open_nifti(self.path) as opened:
             return opened.read(chosen_volume(self.path.name, opened.header.volumes, self.options.volume))
-
-
-def chosen_volume(name: str, volumes: int, chosen: int | None) -> int:
-    """Index of the volume that is the case. Raises SeveralVolumesError."""
-    if volumes == 1 and chosen in (None, 0):
-        return 0
-    if chosen is None:
-        raise SeveralVolumesError(
-            f"{name}: there are {volumes} volumes along further axes (time, channels, ...); choose one by "
-            f"its number, 0 to {volumes - 1}."
-        )
-    if not 0 <= chosen < volumes:
-        raise SeveralVolumesError(
-            f"{name}: volume {chosen} is wanted, and there are {volumes}: 0 to {volumes - 1}."
-        )
-    return chosen
-
-
-def nifti_axes(name: str, header: NiftiHeader) -> tuple[FileAxes, tuple[str, ...]]:
-    """Grid and affine of a header: its sform, else its qform, else lengths alone; and what is odd about them.
-
-    Raises:
-        SpacingError: a voxel has no length along an axis.
-        AffineError: the axes do not span space.
-    """
-    sform, qform, notes = header.sform(), header.qform(), list[str]()
-    if header.sform_code > 0 and sform is None:
-        notes.append("the sform is all 0 and is ignored")
-    affine = qform if sform is None else sform
-    in_micrometres = header.units & 7 == MICROMETRES
-    if affine is None:
-        _, i, j, k = np.abs(header.pixdim) * header.mm_per_unit
-        notes.append(
-            "the header has no affine: it is not known which side is left; the volume is segmented as stored"
-        )
-        axes = axes_of_lengths(name, header.shape_dhw, (float(k), float(j), float(i)), in_micrometres)
-        return FileAxes(axes.shape, axes.affine, None, in_micrometres, header), tuple(notes)
-    if sform is not None and qform is not None:
-        notes += _conflict(header.shape_dhw, sform, qform)
-    affine = affine.copy()
-    affine[:3] *= header.mm_per_unit
-    axes, skewed = axes_of_affine(name, header.shape_dhw, affine)
-    return FileAxes(axes.shape, axes.affine, axes.codes, in_micrometres, header), (*notes, *skewed)
-
-
-def _conflict(shape: Sides, sform: np.ndarray, qform: np.ndarray) -> list[str]:
-    """A note where the two forms place voxels apart."""
-    apart = largest_distance(shape, sform, qform)
-    shortest = float(np.linalg.norm(sform[:3, :3], axis=0).min())
-    if apart <= CONFLICT_VOXELS * shortest:
-        return []
-    return [f"sform and qform of the header differ by up to {apart:.1f} units of length: the sform counts"]
-
-
-def largest_distance(shape: Sides, one: np.ndarray, other: np.ndarray) -> float:
-    """Largest distance between the places that two affines give a corner of a grid (D,H,W)."""
-    ends = [(0, n - 1) for n in reversed(shape)]
-    corners = np.array([(i, j, k, 1) for i in ends[0] for j in ends[1] for k in ends[2]], np.float64)
-    return float(np.linalg.norm((corners @ (one - other).T)[:, :3], axis=1).max())
-
-
-def read_nifti_mask(path: Path, wanted: FileAxes) -> np.ndarray:
-    """A mask (D,H,W) on the stored grid of a case, by the affines of both; without one, as it is stored.
-
-    Raises:
-        UnreadableFileError, NiftiError: it cannot be read.
-        MaskShapeError: it lies on another grid.
-        MaskSizeError: it does not fit into memory beside the volume.
-    """
-    with open_nifti(path) as opened:
-        header = opened.header
-    if header.sform() is None and header.qform() is None:
-        return read_nifti(path, wanted.shape)
-    mask, _ = nifti_axes(path.name, header)
-    assert mask.codes is not None and wanted.codes is not None
-    way = towards(mask.codes, wanted.codes)
-    turned = mask.turned(way)
-    off = "another shape"
-    if turned.shape == wanted.shape:
-        apart = largest_distance(wanted.shape, turned.affine, wanted.affine)
-        off = f"corners up to {apart:.2f} mm away" if apart > GRID_VOXELS * min(wanted.spacing_dhw_mm) else ""
-    if off:
-        its, other = "".join(mask.codes[::-1]), "".join(wanted.codes[::-1])
-        raise MaskShapeError(
-            f"{path.name}: its grid, (D,H,W) {mask.shape} with axes {its}, has {off} than the case's, "
-            f"{wanted.shape} with axes {other}. Resample the mask to the case."
-        )
-    check_mask_size(path.name, header.data_bytes, header.data_bytes // header.dtype.itemsize)
-    return np.ascontiguousarray(way.turn(read_nifti(path)))

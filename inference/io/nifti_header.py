@@ -128,6 +128,7 @@ def _first(name: str, data: bytes, order: str) -> NiftiHeader:
 
     shape, volumes = _sides(name, get("8h", 40))
     offset, slope, intercept = get("3f", 108)
+    qform, sform = get("2h", 252)
     return NiftiHeader(
         shape,
         volumes,
@@ -136,7 +137,8 @@ def _first(name: str, data: bytes, order: str) -> NiftiHeader:
         slope,
         intercept,
         get("4f", 76),
-        *get("2h", 252),
+        qform,
+        sform,
         get("6f", 256),
         get("12f", 280),
         data[123],
@@ -149,6 +151,7 @@ def _second(name: str, data: bytes, order: str) -> NiftiHeader:
 
     shape, volumes = _sides(name, get("8q", 16))
     slope, intercept = get("2d", 176)
+    qform, sform = get("2i", 344)
     return NiftiHeader(
         shape,
         volumes,
@@ -157,7 +160,8 @@ def _second(name: str, data: bytes, order: str) -> NiftiHeader:
         slope,
         intercept,
         get("4d", 104),
-        *get("2i", 344),
+        qform,
+        sform,
         get("6d", 352),
         get("12d", 400),
         get("i", 500)[0] & 255,

@@ -53,7 +53,7 @@ def write_nifti_gz(
     header: object = None,
     extensions: Sequence[Extension] = (),
 ) -> None:
-    """The same packed; the same labels give the same bytes."""
+    """The same, (D,H,W) labels, packed; the same labels give the same bytes."""
     from isal import isal_zlib
 
     packer = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, GZIP_BITS)

@@ -140,7 +140,7 @@ class _Reader:
         """(D,H,W) on the case's grid: as stored, or by the affines where both files have one."""
         if self.axes is None or self.axes.codes is None:
             return read_nifti(file, self.shape)
-        from vesal.inference.io.nifti_case import read_nifti_mask  # only beside a case with geometry
+        from vesal.inference.io.nifti_axes import read_nifti_mask  # only beside a case with geometry
 
         return read_nifti_mask(file, self.axes)
 

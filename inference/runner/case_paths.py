@@ -23,7 +23,7 @@ from vesal.inference.io.user_prompts import MARK
 
 log = logging.getLogger("vesal")
 
-OTHER_VOLUMES = (".npy", ".hdr", ".img", ".dcm", ".h5", ".mgz", ".mnc", ".nhdr", ".czi", ".lif")
+OTHER_VOLUMES = (".npy", ".hdr", ".img", ".dcm", ".h5", ".mgz", ".mnc", ".czi", ".lif")
 """Ends of the names of volumes in formats that may not be read here."""
 OTHERS_TOLD = 10
 
@@ -54,7 +54,7 @@ def find_cases(inputs: Path, outputs: Path) -> tuple[CasePaths, ...]:
     single = suffix_of(outputs) is not None and not outputs.is_dir()
     if single and suffix_of(outputs) not in written_suffixes():
         raise UsageError(f"{outputs}: label maps are {' or '.join(written_suffixes())}; name it so.")
-    if single and not inputs.is_file() and cases != [inputs]:
+    if single and not inputs.is_file() and not is_case_folder(inputs):
         raise UsageError(f"{inputs} is a folder but {outputs} names one file; give a folder for the outputs.")
     pairs = tuple(
         CasePaths(case, outputs if single else outputs / name)
@@ -95,10 +95,11 @@ def list_cases(inputs: Path) -> list[Path]:
             f"{inputs} cannot be read ({error.strerror}); give a readable folder or {_wanted()}."
         ) from None
     if not found and is_case_folder(inputs):
-        return [inputs]
+        return [Path(os.path.abspath(inputs))]
     if not found:
         raise UsageError(
-            f"{inputs} holds no {_wanted()}; put the cases directly into it, not into a folder below."
+            f"{inputs} holds no {_wanted()}; put the cases directly into it, not into a folder below. "
+            f"Other formats: {', '.join(suffixes()[1:])}, and folders with a DICOM series."
         )
     _tell_others(entries)
     return found
@@ -106,7 +107,8 @@ def list_cases(inputs: Path) -> list[Path]:
 
 def _tell_others(entries: Sequence[Path]) -> None:
     """Warn of files that look like volumes and are no cases here."""
-    others = [p.name for p in entries if p.name.lower().endswith(OTHER_VOLUMES) and suffix_of(p) is None]
+    volumes = [p for p in entries if p.name.lower().endswith(OTHER_VOLUMES)]
+    others = [p.name for p in volumes if suffix_of(p) is None or not is_claimed(p)]
     others = [name for name in others if name[0] not in ".~" and f"{MARK}." not in name]
     if others:
         shown_names = ", ".join(ascii(name)[1:-1] for name in others[:OTHERS_TOLD])
@@ -148,8 +150,8 @@ def _is_case(path: Path) -> bool:
 
 
 def _wanted() -> str:
-    """How cases are named: `NAME.npz`, and the others."""
-    return ", ".join(f"NAME{suffix}" for suffix in suffixes()) + " or DICOM series"
+    """How cases of the first format are named: `NAME.npz`."""
+    return f"NAME{suffixes()[0]}"
 
 
 def _make_folder(folder: Path) -> None:

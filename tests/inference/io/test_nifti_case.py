@@ -15,6 +15,7 @@ from tests.inference.io.written import (
     PROMPTS,
     SHAPE,
     SPACING,
+    load,
     made_volume,
     stored_as,
     with_prompts,
@@ -49,7 +50,7 @@ def test_round_trip(tmp_path: Path, codes: AxisCodes) -> None:
         assert case.spacing_dhw_mm == SPACING and case.axis_codes == CANONICAL
         labels = (case.image == 200).astype(np.uint8) * 3
         write_label_map(tmp_path / "labels.nii.gz", labels, reader.header)
-    source, written = nibabel.load(path), nibabel.load(tmp_path / "labels.nii.gz")
+    source, written = load(path), load(tmp_path / "labels.nii.gz")
     np.testing.assert_array_equal(written.affine, source.affine)
     np.testing.assert_array_equal(np.asarray(written.dataobj) == 3, np.asarray(source.dataobj) == 200)
     for form in ("sform", "qform"):
@@ -62,9 +63,9 @@ def test_the_command_reads_and_writes_it(tmp_path: Path, name: str) -> None:
     (tmp_path / "in").mkdir()
     source = write_nifti(tmp_path / "in" / name, volume, ("L", "I", "A"))
     assert run(Settings(tmp_path / "in", tmp_path / "out"), Opener()) == 0
-    written = nibabel.load(tmp_path / "out" / name)
+    written = load(tmp_path / "out" / name)
     assert written.get_data_dtype() == np.uint8
-    np.testing.assert_array_equal(written.affine, nibabel.load(source).affine)
+    np.testing.assert_array_equal(written.affine, load(source).affine)
     want, _ = stored_as(("L", "I", "A"), np.isin(volume, 200))
     np.testing.assert_array_equal(np.asarray(written.dataobj).transpose() == 3, want)
     assert (tmp_path / "out" / name).read_bytes()[:2] == (b"\x1f\x8b" if name.endswith("gz") else b"\x5c\x01")
@@ -91,8 +92,8 @@ def test_units_are_respected(tmp_path: Path, code: int, factor: float) -> None:
     with open_case(path) as reader:
         assert reader.read().spacing_dhw_mm == pytest.approx([s * factor for s in SPACING])
         write_label_map(tmp_path / "labels.nii", np.zeros(SHAPE, np.uint8), reader.header)
-    written = nibabel.load(tmp_path / "labels.nii")
-    np.testing.assert_array_equal(written.affine, nibabel.load(path).affine)
+    written = load(tmp_path / "labels.nii")
+    np.testing.assert_array_equal(written.affine, load(path).affine)
     assert int(written.header["xyzt_units"]) == code
 
 
@@ -112,14 +113,14 @@ def test_nifti_2_and_the_other_byte_order(tmp_path: Path) -> None:
             np.testing.assert_array_equal(case.stored.numbers, volume)
             assert case.spacing_dhw_mm == SPACING
             write_label_map(tmp_path / "labels.nii", (volume == 200).astype(np.uint8), reader.header)
-        np.testing.assert_allclose(nibabel.load(tmp_path / "labels.nii").affine, axes.affine)
+        np.testing.assert_allclose(load(tmp_path / "labels.nii").affine, axes.affine)
 
 
 def test_a_long_side_is_written_as_nifti_2(tmp_path: Path) -> None:
     labels = np.zeros((1, 1, 40000), np.uint16)
     labels[0, 0, -1] = 300
     write_label_map(tmp_path / "a.nii", labels)
-    written = nibabel.load(tmp_path / "a.nii")
+    written = load(tmp_path / "a.nii")
     assert isinstance(written, nibabel.Nifti2Image)
     assert written.shape == (40000, 1, 1) and written.dataobj[-1, 0, 0] == 300
 
@@ -160,15 +161,15 @@ def test_without_an_affine_it_is_segmented_as_stored(tmp_path: Path) -> None:
         np.testing.assert_array_equal(case.image, made_volume())
         assert case.spacing_dhw_mm == SPACING
         write_label_map(tmp_path / "labels.nii", case.image, reader.header)
-    written = nibabel.load(tmp_path / "labels.nii")
-    np.testing.assert_array_equal(written.affine, nibabel.load(path).affine)
+    written = load(tmp_path / "labels.nii")
+    np.testing.assert_array_equal(written.affine, load(path).affine)
     assert int(written.header["sform_code"]) == int(written.header["qform_code"]) == 0
 
 
 def test_a_conflict_of_both_forms_is_told(tmp_path: Path) -> None:
     path = edited(plain(tmp_path), 268, "f", 77.0)
     assert "sform and qform of the header differ" not in " ".join(read_case(plain(tmp_path)).notes)
-    nibabel_image = nibabel.load(path)
+    nibabel_image = load(path)
     nibabel_image.set_qform(np.diag([1.0, 1.0, 1.0, 1.0]), 1)
     nibabel.save(nibabel_image, path)
     case = read_case(path)
@@ -186,7 +187,7 @@ def test_a_tilted_gantry_is_told_and_kept(tmp_path: Path) -> None:
     with open_case(path) as reader:
         assert "sheared by 17 degrees" in " ".join(reader.read().notes)
         write_label_map(tmp_path / "labels.nii", volume, reader.header)
-    np.testing.assert_array_equal(nibabel.load(tmp_path / "labels.nii").affine, nibabel.load(path).affine)
+    np.testing.assert_array_equal(load(tmp_path / "labels.nii").affine, load(path).affine)
 
 
 def truncated(path: Path) -> Path:
@@ -227,8 +228,8 @@ def test_broken_files_have_a_named_error_and_the_others_go_on(tmp_path: Path, wh
     with pytest.raises(error, match=said):
         read_case(path)
     assert run(Settings(tmp_path / "in", tmp_path / "out"), Opener()) == 1
-    assert (np.asarray(nibabel.load(tmp_path / "out" / "good.nii.gz").dataobj) == 3).sum() == 24
-    zeros = nibabel.load(tmp_path / "out" / path.name)
+    assert (np.asarray(load(tmp_path / "out" / "good.nii.gz").dataobj) == 3).sum() == 24
+    zeros = load(tmp_path / "out" / path.name)
     assert not np.asarray(zeros.dataobj).any()
     assert (tmp_path / "out" / path.name).stat().st_size < 1000
     assert error.__name__ in (tmp_path / "report.json").read_text()

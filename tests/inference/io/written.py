@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import permutations, product
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -56,3 +57,8 @@ def with_prompts(path: Path) -> Path:
     """The file, with prompts beside it."""
     path.with_name(path.name.split(".")[0] + ".json").write_text(json.dumps(PROMPTS))
     return path
+
+
+def load(path: Path) -> Any:
+    """A NIfTI as the reference library reads it."""
+    return nibabel.load(path)

@@ -1,0 +1,226 @@
+"""Headers of DICOM images, a record for each frame: size, place, scaling (DICOM PS3.3 C.7.6)."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vesal.inference.data.errors import CaseError, DicomError
+from vesal.inference.io.dicom_files import Source, sources
+from vesal.inference.io.optional import needed
+
+TAGS = (
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesDescription",
+    "Modality",
+    "ImageType",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "InstanceNumber",
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "EchoNumbers",
+    "TriggerTime",
+    "AcquisitionTime",
+    "SequenceOfUltrasoundRegions",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+"""All that is read of a header."""
+CENTIMETRES = 3
+"""PhysicalUnitsXDirection of an ultrasound region (C.8.5.5)."""
+MAX_FRAMES = 65_536
+BROKEN = (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, NotImplementedError, zlib.error)
+"""What pydicom raises on a file that is none, or is damaged."""
+
+Numbers = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One slice of a series."""
+
+    source: Source
+    index: int
+    """In its file, from 0 on."""
+    uid: str
+    """Of the file and frame: copies of a file have the same."""
+    rows: int
+    columns: int
+    position: Numbers | None
+    """ImagePositionPatient: LPS mm of the first pixel's centre."""
+    directions: Numbers | None
+    """ImageOrientationPatient: of a row, then of a column."""
+    pixel_mm: Numbers | None
+    """PixelSpacing: between rows, then between columns."""
+    thickness: float | None
+    slope: float
+    intercept: float
+    samples: int
+    photometric: str
+    bits: int
+    signed: bool
+    order: tuple[float, ...]
+    """By which frames at one place are sorted: acquisition, time, number."""
+    localizer: bool
+
+    @property
+    def group(self) -> tuple[Any, ...]:
+        """What all slices of one volume share."""
+        directions = None if self.directions is None else tuple(round(d, 3) for d in self.directions)
+        pixel_mm = None if self.pixel_mm is None else tuple(round(mm, 4) for mm in self.pixel_mm)
+        return self.rows, self.columns, directions, pixel_mm, self.samples
+
+
+@dataclass(frozen=True)
+class Series:
+    """All frames of one SeriesInstanceUID."""
+
+    uid: str
+    modality: str
+    description: str
+    frames: tuple[Frame, ...]
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f"{self.uid} ({self.modality or '?'}, {self.description[:40]!r}, {len(self.frames)} images)"
+
+
+def read_series(path: Path) -> list[Series]:
+    """All series at a path, the largest first. Raises DicomError where there is no image."""
+    with needed(path.name):
+        import pydicom
+    found: dict[str, list[tuple[Any, list[Frame]]]] = {}
+    others, seen = 0, set[str]()
+    for source in sources(path):
+        try:
+            with source.open() as file:
+                header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
+            frames = list(_frames(source, header))
+        except (pydicom.errors.InvalidDicomError, CaseError, zipfile.BadZipFile, RuntimeError, *BROKEN):
+            others += 1
+            continue
+        new = [frame for frame in frames if frame.uid not in seen]
+        seen.update(frame.uid for frame in new)
+        if new:
+            found.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((header, new))
+    if not found:
+        raise DicomError(f"{path.name}: no DICOM image is in it, and {others} other files.")
+    series = [
+        Series(
+            uid,
+            str(parts[0][0].get("Modality", "") or ""),
+            str(parts[0][0].get("SeriesDescription", "") or ""),
+            tuple(frame for _, frames in parts for frame in frames),
+        )
+        for uid, parts in found.items()
+    ]
+    return sorted(series, key=lambda each: (-_size(each), each.uid))
+
+
+def _size(series: Series) -> int:
+    """Pixels, of which those of localizers do not count."""
+    return sum(frame.rows * frame.columns for frame in series.frames if not frame.localizer)
+
+
+def _frames(source: Source, header: Any) -> Iterator[Frame]:
+    """The frames of a file; none where it is no image. Raises whatever pydicom does on damaged fields."""
+    rows, columns = int(header.get("Rows", 0) or 0), int(header.get("Columns", 0) or 0)
+    count = int(header.get("NumberOfFrames", 1) or 1)
+    if rows < 1 or columns < 1 or not 1 <= count <= MAX_FRAMES:
+        return
+    shared = _first(header.get("SharedFunctionalGroupsSequence"))
+    each = header.get("PerFrameFunctionalGroupsSequence") or []
+    uid = str(header.get("SOPInstanceUID", source.name))
+    for index in range(count):
+        groups = [each[index] if index < len(each) else None, shared]
+        yield _frame(source, header, groups, index, f"{uid}, {index}")
+
+
+def _frame(source: Source, header: Any, groups: Sequence[Any], index: int, uid: str) -> Frame:
+    def value(name: str, group: str | None = None) -> Any:
+        """A field of the frame's own functional group, or of the shared one, or of the file itself."""
+        for each in filter(None, groups):
+            item = _first(each.get(group)) if group else None
+            if item is not None and item.get(name) is not None:
+                return item.get(name)
+        return header.get(name)
+
+    kind = [str(word).upper() for word in _listed(header.get("ImageType"))]
+    position = _numbers(value("ImagePositionPatient", "PlanePositionSequence"), 3)
+    times = [header.get(name) for name in ("AcquisitionNumber", "TemporalPositionIdentifier", "EchoNumbers")]
+    times += [header.get(name) for name in ("TriggerTime", "AcquisitionTime", "InstanceNumber")]
+    return Frame(
+        source,
+        index,
+        uid,
+        int(header.Rows),
+        int(header.Columns),
+        position,
+        _numbers(value("ImageOrientationPatient", "PlaneOrientationSequence"), 6),
+        _pixel_mm(header, value("PixelSpacing", "PixelMeasuresSequence")),
+        _number(value("SpacingBetweenSlices", "PixelMeasuresSequence"))
+        or _number(value("SliceThickness", "PixelMeasuresSequence")),
+        _number(value("RescaleSlope", "PixelValueTransformationSequence")) or 1.0,
+        _number(value("RescaleIntercept", "PixelValueTransformationSequence")) or 0.0,
+        int(header.get("SamplesPerPixel", 1) or 1),
+        str(header.get("PhotometricInterpretation", "MONOCHROME2") or "MONOCHROME2"),
+        int(header.get("BitsStored", 0) or header.get("BitsAllocated", 16) or 16),
+        bool(header.get("PixelRepresentation", 0)),
+        (*(_number(time) or 0.0 for time in times), float(index)),
+        "LOCALIZER" in kind,
+    )
+
+
+def _pixel_mm(header: Any, pixel_spacing: Any) -> Numbers | None:
+    """Between rows and between columns; of ultrasound from its region."""
+    found = _numbers(pixel_spacing, 2) or _numbers(header.get("ImagerPixelSpacing"), 2)
+    region = _first(header.get("SequenceOfUltrasoundRegions"))
+    if found or region is None or region.get("PhysicalUnitsXDirection") != CENTIMETRES:
+        return found
+    x, y = _number(region.get("PhysicalDeltaX")), _number(region.get("PhysicalDeltaY"))
+    return (abs(y) * 10, abs(x) * 10) if x and y else None
+
+
+def _first(sequence: Any) -> Any:
+    return sequence[0] if sequence else None
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else [value] if isinstance(value, str) else list(value)
+
+
+def _number(value: Any) -> float | None:
+    values = _numbers(value, 1)
+    return values[0] if values else None
+
+
+def _numbers(value: Any, count: int) -> Numbers | None:
+    """So many finite numbers, or None."""
+    values = _listed(value) if not isinstance(value, (int, float)) else [value]
+    try:
+        numbers = tuple(float(each) for each in values[:count])
+    except (TypeError, ValueError):
+        return None
+    return numbers if len(numbers) == count and bool(np.isfinite(numbers).all()) else None
