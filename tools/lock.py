@@ -23,7 +23,7 @@ JSON = "application/vnd.pypi.simple.v1+json"
 FILES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "requirements.txt": (("runtime",), ()),
     "requirements-gpu.txt": (("runtime", "gpu"), ("openvino",)),
-    "requirements-formats.txt": (("formats",), ()),
+    "requirements-formats.txt": (("formats", "formats-image"), ()),
     "requirements-build.txt": (("build",), ()),
 }
 """Groups of pyproject.toml that a file holds, and packages that it leaves out."""

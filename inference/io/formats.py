@@ -122,6 +122,7 @@ def _geometry(
 
 
 NIFTI, NIFTI_GZ = ("nifti_labels", "write_nifti"), ("nifti_labels", "write_nifti_gz")
+TIFF = ("tiff_case", "TiffReader")
 DICOM, IS_SERIES = ("dicom_case", "DicomReader"), _later("dicom_files", "is_series")
 FORMATS: tuple[CaseFormat, ...] = (
     CaseFormat((".npz",), NpzReader, write_npz_labels),
@@ -132,6 +133,11 @@ FORMATS: tuple[CaseFormat, ...] = (
     _geometry((".nhdr",), ("itk_case", "ItkReader"), ("itk_labels", "write_nrrd"), writes=".nrrd"),
     _geometry((".mhd",), ("itk_case", "ItkReader"), ("itk_labels", "write_mha"), writes=".mha"),
     _geometry((".zip", ".dcm"), DICOM, NIFTI_GZ, writes=".nii.gz", claims=IS_SERIES),
+    _geometry((".ome.tiff", ".ome.tif"), TIFF, ("tiff_labels", "write_ome_tiff")),
+    _geometry((".tiff", ".tif"), TIFF, ("tiff_labels", "write_tiff")),
+    _geometry(
+        (".ome.zarr", ".zarr"), ("zarr_case", "ZarrReader"), NIFTI_GZ, writes=".nii.gz", is_folder=True
+    ),
     _geometry((), DICOM, NIFTI_GZ, writes=".nii.gz", claims=IS_SERIES, is_folder=True),
 )
 """The first one, the challenge's, also stands for names with an unknown suffix."""
