@@ -20,4 +20,4 @@ def describe(case: Case) -> Asked:
     from vesal.inference.prompts.parser import parse_prompts
 
     prompts, choice = parse_prompts(case.sentences, name=case.name, image=case.image, encoder=None)
-    return Asked(choice.modality, {prompt.id: prompt.target or prompt.text for prompt in prompts})
+    return Asked(choice.modality, {prompt.id: prompt.name for prompt in prompts})

@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from vesal.inference.data.case import Case
 from vesal.inference.data.orientation import STORED, Orientation
 from vesal.inference.data.prompt import Prompt
@@ -25,6 +27,7 @@ from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.case_run import CaseRun
 from vesal.inference.stages.orientation import find_orientation, turning_notes
 from vesal.inference.stages.segmentation import Progress, Save, Segmentation
+from vesal.inference.stages.unnamed import KeptMask, runnable
 from vesal.inference.stages.user_prompts import usable
 from vesal.inference.timing.call_costs import CallCosts
 from vesal.inference.timing.clock import Clock
@@ -121,8 +124,13 @@ class Engine:
             CancelledError: ``progress`` returned False.
         """
         user, unused, notes = usable(case.user, self.user_prompts, self.profile.name)
-        case = replace(case, user=user)
-        plan = separate_classes(self.model.plan(prompts, self.profile, case), prompts, user.marked())
+        given, case = case, replace(case, user=user)
+        # What gives targets to unnamed prompts has its place here, before the plan.
+        asked, refused = runnable(prompts, user, self.model.capabilities, self.profile.name)
+        plan = self.model.plan(asked, self.profile, case)
+        plan = replace(plan, refused={**plan.refused, **refused})
+        kept = KeptMask.of(given, prompts, plan)
+        plan = separate_classes(kept.told(plan), prompts, user.marked())
 
         def begin(oriented: Case, before: Sequence[StageReport] = ()) -> CaseRun:
             run = CaseRun(
@@ -141,18 +149,22 @@ class Engine:
                 watch(run.progress)
             return run
 
+        def save_all(labels: np.ndarray) -> None:
+            save(kept.added(labels))
+
         run = begin(case)
-        run.locate(save)
+        run.locate(save_all)
         turned = self._orientation(run, plan)
         if not turned.is_stored:
             run = begin(turned.turn_case(case), run.stages)
-            run.locate(lambda labels: save(turned.back(labels)))
-        run.refine(lambda labels: save(turned.back(labels)))
+            run.locate(lambda labels: save_all(turned.back(labels)))
+        run.refine(lambda labels: save_all(turned.back(labels)))
         result = run.finish(prompts)
         notes = (*notes, *plan.notes, *overlap_notes(plan, prompts))
         if not turned.is_stored:
             notes = (*notes, *turning_notes(turned, plan))
-        return replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)
+        result = replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)
+        return kept.in_result(result, given)
 
     def _orientation(self, run: CaseRun, plan: Plan) -> Orientation:
         """How to turn the case, where its targets were trained in another orientation.

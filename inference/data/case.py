@@ -26,8 +26,8 @@ class Case:
     """One input, checked; arrays are (D,H,W) and millimetres are ordered like the array.
 
     `name` is the file's stem, `image` uint8 0..255 and C-contiguous, `sentences` go by prompt id in the order
-    given, `instance` asks for one label per object, `dataset` is the challenge's key when known, `notes`
-    belong in the report, `user` holds the mask, boxes and points that the user gave.
+    given, empty for unnamed prompts, `instance` asks for one label per object, `dataset` is the challenge's
+    key when known, `notes` belong in the report, `user` holds the mask, boxes and points that the user gave.
     """
 
     name: str
@@ -42,9 +42,5 @@ class Case:
     """As the prompts' key `modality` or the file says, in their word."""
     stored: StoredNumbers | None = None
     """Where `image` was not uint8; `prompts.case_meaning` uses it and lets it go."""
-    axis_codes: tuple[str, str, str] | None = None
-    """For each of D, H, W the direction in the patient in which its index grows, one of R L A P S I; None
-    where the file does not say (the challenge's npz). Where it says so the image lies as
-    ``orientation.CANONICAL``."""
-    modality_source: str | None = None
-    """What in the file says the modality, for the report; None where it is the prompts' key."""
+    interactive: bool = False
+    """Whether it is a file of the challenge's interactive track, which has a longer time limit."""

@@ -36,13 +36,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One sentence and what was read out of it.
+    """One sentence and what was read out of it, or a class without one that the user marked.
 
     Its result is the union of its targets' results.
     """
 
     id: int
     text: str
+    """Empty where there is no sentence, but a mask, boxes or points."""
     modality: str
     """CT, MR, US, PET or Microscopy; the case's own where the sentence carries none."""
     targets: tuple[Target, ...]
@@ -58,6 +59,16 @@ class Prompt:
     group: str | None = None
     """What the targets are the members of (`abdominal organs`); members that weights do not cover are left
     out. None where each target was asked for by its name."""
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether it has no sentence: what is wanted is what the user marked."""
+        return not self.text
+
+    @property
+    def name(self) -> str:
+        """Target, else sentence, else `class 3`."""
+        return self.target or self.text or f"class {self.id}"
 
     @property
     def target(self) -> str | None:
@@ -92,9 +103,10 @@ class Query:
 
     prompt_id: int
     name: str
-    """For log and report: the target with side, or the sentence."""
+    """For log and report: the target with side, the sentence, or `class 3` of an unnamed one."""
     concept: str | None
-    """None where the vocabulary knows no target in the sentence, and the network reads it itself."""
+    """None where the vocabulary knows no target in the sentence, and the network reads it itself; or where
+    there is none, and only what the user marked says what is wanted."""
     side: str | None
     modality: str
     kind: str

@@ -46,9 +46,9 @@ class PromptResult:
 
     `covered` says whether the weights cover the target, `objects` counts instances where wanted. `asked_as`
     is `target` where the network was given the vocabulary's target, `sentence` where its own text encoder
-    was given the user's sentence as it stands. None: unknown, as the case fell back before, or nothing was
-    asked. `lost_to` counts voxels of its result that the label map has under the id of another prompt, by
-    that id: a voxel has one id only. They are not in `voxels`.
+    was given the user's sentence as it stands, `user prompts` where there was none. None: unknown, as the
+    case fell back before, or nothing was asked. `lost_to` counts voxels of its result that the label map has
+    under the id of another prompt, by that id: a voxel has one id only. They are not in `voxels`.
     """
 
     id: int

@@ -54,6 +54,8 @@ class Capabilities:
     """It takes the user's boxes."""
     points: bool = False
     """It takes the user's points."""
+    unnamed: bool = False
+    """It runs a prompt without a sentence (``Prompt.unnamed``) by the boxes or points of the user alone."""
     presence: bool = False
     """It predicts for each slice whether a target is there."""
     edges: bool = False

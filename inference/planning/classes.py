@@ -80,7 +80,7 @@ def _owners(
 
 def overlap_notes(plan: Plan, prompts: Sequence[Prompt]) -> tuple[str, ...]:
     """For log and report: which prompts ask for the same thing, and under whose id it is written."""
-    called = {prompt.id: f"prompt {prompt.id} ({prompt.target or prompt.text})" for prompt in prompts}
+    called = {prompt.id: f"prompt {prompt.id} ({prompt.name})" for prompt in prompts}
     names = {query.class_id: query.name for batch in plan.batches for query in batch.queries}
     notes = _notes_of_twins(plan, called)
     for id_, mine in plan.classes.items():

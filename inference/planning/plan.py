@@ -205,17 +205,23 @@ def _members(queries: Sequence[Query], missing: Sequence[str], modality: str, we
 
 
 def open_sentence(prompt: Prompt) -> Understood:
-    """The query of a prompt whose sentence goes to the weights' own text encoder as it stands."""
+    """The query of a prompt whose sentence goes to the weights' own text encoder as it stands.
+
+    An unnamed one without a target has neither concept nor sentence: it is run by what the user marked.
+    """
     query = Query(
         prompt.id,
-        prompt.target or prompt.text,
+        prompt.name,
         prompt.concept,
         prompt.side,
         prompt.modality,
         prompt.kind,
         sentence=prompt.text,
     )
-    return Understood((query,), f"{prompt.why}; the sentence is asked as it stands")
+    asked = "asked by its target's name" if prompt.targets else "asked by what the user marked"
+    return Understood(
+        (query,), f"{prompt.why}; {asked if prompt.unnamed else 'the sentence is asked as it stands'}"
+    )
 
 
 def _query(prompt: Prompt, target: Target, profile: Profile) -> Query:

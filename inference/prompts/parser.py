@@ -23,6 +23,9 @@ from vesal.inference.prompts.vocabulary import Vocabulary, load_vocabulary
 
 log = logging.getLogger("vesal")
 
+UNNAMED = FoundTarget((), "none", None, "there is no sentence")
+"""Of a prompt without one."""
+
 
 def parse_case(
     case: Case, encoder: Encoder | None = None, modality: str | None = None
@@ -58,8 +61,8 @@ def parse_prompts(
     name: stem of the case's file. image: (D,H,W) uint8, looked at only if neither a sentence nor a name
     carries a modality. encoder: gives the text encoder; called only for a sentence without a known term.
     dataset: key of the challenge's file that the sentences come from, often bare names. modality: of the
-    volume, where the caller knows it; counts for every sentence. given, given_by, hounsfield: see
-    `choose_modality`. No sentences: no prompts.
+    volume, where the caller knows it; counts for every sentence. given, hounsfield: see `choose_modality`. An
+    empty sentence is that of an unnamed prompt, which has no target. No sentences: no prompts.
     """
     vocabulary = load_vocabulary()
     if modality is None:
@@ -79,7 +82,7 @@ def parse_prompts(
         choice = ModalityChoice(modality, "caller", "the caller gave it")
     prompts = []
     for id_, text in sentences.items():
-        found = find_target(text, vocabulary, encoder)
+        found = find_target(text, vocabulary, encoder) if text else UNNAMED
         prompts.append(
             Prompt(
                 id=id_,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vesal.inference.data.case import Case
-from vesal.inference.data.prompt import Prompt
+from vesal.inference.data.prompt import Prompt, Query
 from vesal.inference.data.results import PromptResult, StageReport
 from vesal.inference.planning.plan import Plan
 from vesal.inference.stages.label_map import LabelMap
@@ -57,7 +57,7 @@ def prompt_results(
     """
     voxel_ml = math.prod(case.spacing_dhw_mm) / 1000
     modalities = {q.class_id: q.modality for b in plan.batches for q in b.queries}
-    asked = {q.class_id: "sentence" if q.sentence else "target" for b in plan.batches for q in b.queries}
+    asked = {q.class_id: _asked_as(q) for b in plan.batches for q in b.queries}
     # Count in the labels as written: small objects were dropped from them.
     known = {each for id_ in plan.covered for each in plan.classes_of(id_)}
     counted = {each: result.totals(each, labels) for each in known}
@@ -88,6 +88,13 @@ def prompt_results(
     return results
 
 
+def _asked_as(query: Query) -> str:
+    """What the network was given to find it by; see ``PromptResult``."""
+    if query.sentence:
+        return "sentence"
+    return "user prompts" if query.concept is None else "target"
+
+
 def _lost(
     prompt_id: int, classes: Sequence[int], plan: Plan, counted: Mapping[int, tuple[int, float]]
 ) -> dict[int, int]:
@@ -104,7 +111,7 @@ def _said(lost: Mapping[int, int], kept: int, prompts: Sequence[Prompt]) -> str:
     """The end of a prompt's reason: who has how many of its voxels."""
     if not lost:
         return ""
-    names = {prompt.id: prompt.target or prompt.text for prompt in prompts}
+    names = {prompt.id: prompt.name for prompt in prompts}
     to = ", ".join(f"{n} as prompt {id_} ({names[id_]})" for id_, n in lost.items())
     whole = kept + sum(lost.values())
     return f"; of its {whole} voxels {kept} have its id, as a voxel has one id only; written are {to}"

@@ -1,8 +1,9 @@
-"""Sample family: text and boxes. The whole volume stretched to one shape, then windows around the user's
-boxes.
+"""Sample family: text and boxes, also boxes alone. The whole volume stretched to one shape, then windows
+around the user's boxes.
 
 Two graphs: `image` (1, 1, d, h, w) -> `features` (1, 1, d, h, w), once a window; `features`, `level` (N,) ->
-`logits` (1, N, d, h, w), as often as it is asked. Boxes cut away what lies outside of them.
+`logits` (1, N, d, h, w), as often as it is asked. Boxes cut away what lies outside of them; an unnamed prompt
+is as bright as the middle of its first box.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from vesal.inference.families.contract import Capabilities, Decoded, Loader, Run
 from vesal.inference.families.lazy_graph import LazyGraph
 from vesal.inference.geometry.views import View
 from vesal.inference.planning.manifest import FileName
-from vesal.inference.planning.plan import Plan, Understood, listed_target, make_plan
+from vesal.inference.planning.plan import Plan, Understood, listed_target, make_plan, open_sentence
 from vesal.inference.planning.profile import Profile
 
 
@@ -41,7 +42,7 @@ class Fields(Struct, frozen=True, forbid_unknown_fields=True):
 class BoxFamily:
     """Encoder and decoder, shared by both stages; its own normalisation."""
 
-    capabilities = Capabilities(boxes=True, edges=True)
+    capabilities = Capabilities(boxes=True, unnamed=True, edges=True)
 
     def __init__(
         self, encoder: RunGraph, decoder: RunGraph, levels: dict[str, float], profile: Profile
@@ -66,7 +67,9 @@ class BoxFamily:
         return cls(encoder, decoder, fields.levels, profile)
 
     def understands(self, prompt: Prompt) -> Understood:
-        """A closed list."""
+        """A closed list, and what the user marked without a name."""
+        if prompt.unnamed and not prompt.targets:
+            return open_sentence(prompt)
         return listed_target(prompt, self._profile, lambda concept: concept in self._levels)
 
     def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
@@ -90,8 +93,8 @@ class BoxFamily:
         return bool(window.max() == window.min())
 
     def encode_prompts(self, queries: Sequence[Query]) -> Levels:
-        """The level of each query."""
-        return Levels(np.array([self._levels[q.concept or ""] for q in queries], np.float32))
+        """The level of each query; NaN where it has no name."""
+        return Levels(np.array([self._levels.get(q.concept or "", np.nan) for q in queries], np.float32))
 
     def encode(self, window: Window) -> np.ndarray:
         """Features of a window."""
@@ -101,7 +104,12 @@ class BoxFamily:
         self, encoded: np.ndarray, prompts: Levels, spatial: np.ndarray | None, user: UserInput | None
     ) -> Decoded:
         """Probabilities, 0 outside of a prompt's boxes where it has some, and edges where they are unsure."""
-        logits = self._decoder({"features": encoded, "level": prompts.values})["logits"][0]
+        levels = prompts.values.copy()
+        for row, boxes in enumerate(user.boxes if user else ()):
+            if len(boxes) and np.isnan(levels[row]):
+                middle = boxes[0].mean(0).round().astype(int)
+                levels[row] = encoded[0, 0][tuple(middle.clip(0, np.array(encoded.shape[2:]) - 1))]
+        logits = self._decoder({"features": encoded, "level": np.nan_to_num(levels)})["logits"][0]
         probability = 1 / (1 + np.exp(-logits))
         for row, boxes in zip(probability, user.boxes if user else (), strict=False):
             inside = np.zeros(row.shape, bool)

@@ -59,9 +59,7 @@ def plan_by_rules(
     )
     modality = decided.case.modality
     # Both sides of a thing are one sentence, which is run once.
-    queries = tuple(
-        replace(found[p.id].queries[0], name=p.target or p.text, modality=modality) for p in asked
-    )
+    queries = tuple(replace(found[p.id].queries[0], name=p.name, modality=modality) for p in asked)
     covered = {p.id: f"{found[p.id].why}; {decided.plan.named[p.id].why}" for p in asked}
     stages = tuple(_stage_rule(rule, decided, published) for rule in profile.stages)
     rules = _rules(profile, queries, decided, published)
