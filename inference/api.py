@@ -18,6 +18,7 @@ from vesal.inference.call_arguments import (
     check_mask_stage,
     check_progress,
     choice_of,
+    goes_by_id,
     make_case,
     named_modality,
     thread_count,
@@ -127,7 +128,7 @@ class Model:
         self,
         image: Any,
         spacing_mm: Sequence[float],
-        prompts: str | Sequence[str] | Mapping[Any, Any],
+        prompts: str | Sequence[str | None] | Mapping[Any, Any] | None = None,
         *,
         modality: str | None = None,
         instances: bool | None = None,
@@ -146,6 +147,8 @@ class Model:
             spacing_mm: voxel size in mm, ordered like the array: (D, H, W).
             prompts: sentences, of which the i-th has the value i + 1 in the label map, or a dict of id ->
                 sentence, which keeps its ids; one sentence alone will do. A dict may hold `instance_label`.
+                None or an empty list: the ids of mask, boxes and points are classes without a name; so is a
+                prompt whose sentence is None and that is marked. Whether they are run depends on the weights.
             modality: CT, MR, US, PET or Microscopy; None: as the sentences say, else by the intensities.
             instances: give every object its own value 1..n instead of its prompt's id; None: as
                 `instance_label` in a dict says, else not.
@@ -154,7 +157,8 @@ class Model:
             mask: (D, H, W) whole numbers on the volume's grid: each voxel the id of its prompt, as in the
                 label map, 0 elsewhere; with a single prompt True and False will do.
             boxes: a dict of prompt id, as in the label map -> list of (d0, h0, w0, d1, h1, w1) in voxels, the
-                last three exclusive; with a single prompt the list alone will do.
+                last three exclusive; with a single prompt the list alone will do, and without any the i-th
+                box is that of class i + 1.
             points: likewise, lists of (d, h, w) or (d, h, w, label), label 1 for inside of the target (as
                 without one), 0 for outside.
 
@@ -173,7 +177,7 @@ class Model:
         understood, choice = self.understand(case, modality)
         case = settle(case, understood, choice)
         segmentation = self.segment_case(case, understood, clock, progress=progress, keep_probabilities=True)
-        by_id = isinstance(prompts, Mapping)
+        by_id = goes_by_id(prompts)
         results = PromptResults([segmentation.prompts[p.id] for p in understood], by_id)
         report = self._report(case, choice, segmentation, time.monotonic() - started)
         return Result(segmentation.labels, results, report, segmentation)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ from vesal.inference.data.terms import MASK_STAGES
 from vesal.inference.data.user_prompts import UserMask, UserPrompts
 from vesal.inference.geometry.views import Triple, triple
 from vesal.inference.io.intensity import prepare
-from vesal.inference.io.prompt_files import parse_prompts_dict
-from vesal.inference.io.prompt_values import INSTANCE_KEY, is_key
+from vesal.inference.io.prompt_files import Prompts, parse_prompts_dict
+from vesal.inference.io.prompt_values import INSTANCE_KEY, MODALITY_KEY, is_key, parse_id
+from vesal.inference.io.user_boxes import NOTATION as BOXES
 from vesal.inference.io.user_boxes import parse_boxes
-from vesal.inference.io.user_mask import check_mask_header, make_mask
+from vesal.inference.io.user_mask import check_mask_header, make_mask, mask_ids
+from vesal.inference.io.user_points import NOTATION as POINTS
 from vesal.inference.io.user_points import parse_points
 from vesal.inference.prompts.modality import modality_of
 
@@ -115,17 +118,18 @@ def make_case(
 ) -> Case:
     """A checked case of a volume in memory, see `Model.segment`. Raises CaseError."""
     volume = _volume(image)
-    checked = parse_prompts_dict(
-        _numbered(prompts) | _instance_label(prompts, instances), "prompts", strict=True
-    )
+    boxes, points = _plain(boxes), _plain(points)
+    checked = _prompts(prompts, instances, lambda: _marked_ids(mask, boxes, points, volume.shape))
     spacing = _spacing(spacing_mm)
     grey, image_notes, hounsfield = prepare(NAME, volume)
     stored = None if grey is volume else StoredNumbers(volume, image_notes, hounsfield)
     ids, shape = checked.sentences.keys(), volume.shape
-    found, clipped = parse_boxes(_plain(boxes), ids, shape, "boxes")
-    user = UserPrompts(
-        _mask(mask, ids, shape, checked.instance), found, parse_points(_plain(points), ids, shape, "points")
-    )
+    if not any(checked.sentences.values()):
+        boxes, points = BOXES.by_class(boxes, "boxes"), POINTS.by_class(points, "points")
+    found, clipped = parse_boxes(boxes, ids, shape, "boxes")
+    moved: list[str] = []
+    clicked = parse_points(points, ids, shape, "points", notes=moved)
+    user = UserPrompts(_mask(mask, ids, shape, checked.instance), found, clicked)
     return Case(
         NAME,
         np.ascontiguousarray(grey),
@@ -133,17 +137,61 @@ def make_case(
         checked.sentences,
         checked.instance,
         None,
-        (*image_notes, *checked.notes, *clipped),
+        (*image_notes, *checked.notes, *clipped, *moved),
         user,
         checked.modality,
         stored,
     )
 
 
+def goes_by_id(prompts: Any) -> bool:
+    """Whether results are found by id: for a dict of prompts, and where there are none."""
+    return prompts is None or isinstance(prompts, Mapping) or len(prompts) == 0
+
+
+def _marked_ids(mask: Any, boxes: Any, points: Any, shape: tuple[int, ...]) -> list[int]:
+    """Ids that have a mask, boxes or points, as classes without a name. Raises UserPromptError."""
+    ids = {*BOXES.by_class(boxes, "boxes"), *POINTS.by_class(points, "points")}
+    if mask is not None:
+        ids |= {*mask_ids(_mask_values(mask, shape), "mask")}
+    return sorted(ids)
+
+
+def _without_sentence(key: Any, text: Any) -> bool:
+    return not _is_setting(key) and (text is None or (isinstance(text, str) and not text.strip()))
+
+
+def _is_setting(key: Any) -> bool:
+    return is_key(key, INSTANCE_KEY) or is_key(key, MODALITY_KEY)
+
+
+def _prompts(prompts: Any, instances: Any, marked: Callable[[], list[int]]) -> Prompts:
+    """Checked prompts; those without a sentence are unnamed, if they are ``marked``. Raises PromptError."""
+    asked = {} if prompts is None else _numbered(prompts)
+    settings = _instance_label(prompts, instances)
+    silent = {key for key, text in asked.items() if _without_sentence(key, text)}
+    alone = all(key in silent or _is_setting(key) for key in asked)
+    ids = marked() if silent or alone else []
+    if alone and ids:
+        plain = {key: text for key, text in asked.items() if _is_setting(key)}
+        checked = parse_prompts_dict({**plain, **settings, 1: "-"}, "prompts", strict=True)
+        return replace(checked, sentences=dict.fromkeys(ids, ""))
+    if prompts is None:
+        raise _no_prompts(prompts)
+    unnamed = {key for key in silent if parse_id(key, "prompts") in ids}
+    named = {key: text for key, text in asked.items() if key not in unnamed}
+    checked = parse_prompts_dict(named | settings, "prompts", strict=True)
+    order = [parse_id(key, "prompts") for key in asked if not _is_setting(key)]
+    return replace(checked, sentences={id_: checked.sentences.get(id_, "") for id_ in order})
+
+
 def _mask(mask: Any, ids: Collection[int], shape: tuple[int, ...], instance: bool) -> UserMask | None:
     """A user's mask, checked; None for an empty one. Raises MaskError."""
-    if mask is None:
-        return None
+    return None if mask is None else make_mask(_mask_values(mask, shape), ids, instance, "mask")
+
+
+def _mask_values(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A mask as an array of the volume's shape. Raises MaskError."""
     try:
         values = np.asarray(mask)
     except Exception as error:  # whatever an array-like of another library raises
@@ -151,7 +199,7 @@ def _mask(mask: Any, ids: Collection[int], shape: tuple[int, ...], instance: boo
             f"mask cannot be taken as an array ({error}); a numpy array of prompt ids is wanted."
         ) from error
     check_mask_header("mask", values.shape, values.dtype, shape)
-    return make_mask(values, ids, instance, "mask")
+    return values
 
 
 def _plain(values: Any, depth: int = MAX_DEPTH) -> Any:
@@ -174,11 +222,15 @@ def _numbered(prompts: Any) -> dict[Any, Any]:
     if isinstance(prompts, str):
         return {1: prompts}
     if not isinstance(prompts, Iterable) or isinstance(prompts, (bytes, set, frozenset)):
-        raise PromptError(
-            f"prompts is {shown(prompts)}; a list of sentences in their order, or a dict of id -> sentence, "
-            "is wanted."
-        )
+        raise _no_prompts(prompts)
     return dict(enumerate(prompts, 1))
+
+
+def _no_prompts(prompts: Any) -> PromptError:
+    return PromptError(
+        f"prompts is {shown(prompts)}; a list of sentences in their order, or a dict of id -> sentence, "
+        "is wanted; or none, with a mask, boxes or points."
+    )
 
 
 def _instance_label(prompts: Any, instances: Any) -> dict[str, Any]:

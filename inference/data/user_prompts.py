@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -37,6 +38,11 @@ class VoxelBox:
 
     start: Voxel
     stop: Voxel
+
+    @property
+    def voxels(self) -> int:
+        """How many it holds."""
+        return math.prod(b - a for a, b in zip(self.start, self.stop, strict=True))
 
     def reversed(self, shape: Sequence[int], axes: Collection[int]) -> VoxelBox:
         """The same voxels in a volume of ``shape`` (D,H,W) that is reversed along ``axes``."""

@@ -16,6 +16,8 @@ from typing import IO, Any, Protocol, Self, runtime_checkable
 import numpy as np
 
 from vesal.inference.data.case import Case
+from vesal.inference.data.marks import Marks
+from vesal.inference.io.marks_file import marks_path
 from vesal.inference.io.npz import NpzReader
 from vesal.inference.io.npz_labels import write_npz_labels
 from vesal.inference.io.prompt_files import prompts_file_beside
@@ -69,6 +71,16 @@ class CountsPrompts(Protocol):
     def count_prompts(self, prompts_file: Path | None = None, dataset: str | None = None) -> int | None:
         """How many prompts `read` would find, without the volume; None where it would raise. Never raises."""
         ...
+
+
+@runtime_checkable
+class TakesMarks(Protocol):
+    """What a reader may take beside: without it, boxes and points of the command line are not used."""
+
+    marks: Marks
+    """Boxes and points of the command line; set before anything is read."""
+    interactive: bool
+    """Whether the case is of the challenge's interactive track; known once prompts were counted or read."""
 
 
 class LabelWriter(Protocol):
@@ -237,5 +249,5 @@ def is_user_prompts_file(path: Path) -> bool:
 def side_files(path: Path) -> list[Path]:
     """The files beside a case that are read with it and are no cases: NAME.json, NAME.prompt.*."""
     name = case_name(path)
-    beside = [prompts_file_beside(path, name), *user_prompts_files(path, name)]
+    beside = [prompts_file_beside(path, name), marks_path(path, name), *user_prompts_files(path, name)]
     return [file for file in beside if os.path.isfile(file)]

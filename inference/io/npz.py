@@ -4,12 +4,13 @@ import math
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import numpy as np
 
 from vesal.inference.data.case import Case, StoredNumbers
-from vesal.inference.data.errors import CaseError, PromptError, PromptFileError, SpacingError
+from vesal.inference.data.errors import CaseError, MissingKeyError, PromptError, PromptFileError, SpacingError
+from vesal.inference.data.marks import NO_MARKS
 from vesal.inference.geometry.views import Sides
 from vesal.inference.io.files import open_regular_file
 from vesal.inference.io.intensity import check_dtype, prepare
@@ -30,7 +31,9 @@ from vesal.inference.io.prompt_files import (
     parse_prompts,
 )
 from vesal.inference.io.prompt_text import parse_prompts_text
+from vesal.inference.io.prompt_values import INSTANCE_KEY, is_key, parse_instance
 from vesal.inference.io.text_arrays import plain_list
+from vesal.inference.io.unnamed import MarkedCase, with_marks
 from vesal.inference.io.user_prompts import FoundUserPrompts, read_user_prompts
 from vesal.inference.io.volume_axes import WANTED, spacing_xyz, volume_shape
 
@@ -47,6 +50,8 @@ class NpzReader:
     def __init__(self, path: Path) -> None:
         """Nothing is opened yet."""
         self.path = Path(path)
+        self.marks = NO_MARKS
+        self.interactive = False
         self._file: IO[bytes] | None = None
         self._archive: NpzArchive | None = None
         self._failure: Exception | None = None
@@ -100,10 +105,27 @@ class NpzReader:
             prompts.dataset or dataset,
             (*filter(None, (shape_note, spacing_note)), *image_notes, *prompts.notes),
             modality=prompts.modality,
+            interactive=prompts.interactive,
             stored=None if image is numbers else StoredNumbers(numbers, image_notes, hounsfield),
         )
 
     def _prompts(self, archive: NpzArchive, prompts_file: Path | None, dataset: str | None) -> Prompts:
+        """Prompts of sentences, with those that the user marked; see `unnamed`."""
+        marked = MarkedCase(self.path, self.path.stem, self._volume_shape(), archive, self.marks)
+        try:
+            found = self._sentences(archive, prompts_file, dataset)
+            prompts = with_marks(found, marked) or found
+        except (PromptError, MissingKeyError) as error:
+            silent = _without_sentences(archive) if prompts_file is None else None
+            alone = with_marks(silent, marked) if silent is not None else None
+            if alone is None:
+                raise
+            told = () if isinstance(error, MissingKeyError) else (f"there are no sentences: {error}",)
+            prompts = replace(alone, notes=(*told, *alone.notes), dataset=dataset)
+        self.interactive = prompts.interactive
+        return prompts
+
+    def _sentences(self, archive: NpzArchive, prompts_file: Path | None, dataset: str | None) -> Prompts:
         """Prompts by what was given on purpose: a file, one beside the case that holds prompts, the case."""
         try:
             has_prompts = "text_prompts" in archive
@@ -120,7 +142,7 @@ class NpzReader:
 
     def read_user_prompts(self, ids: Collection[int], shape: Sides, instance: bool) -> FoundUserPrompts:
         """What the user gave beside the case or in it; see `user_prompts.read_user_prompts`."""
-        return read_user_prompts(self.path, ids, shape, instance, self._open())
+        return read_user_prompts(self.path, ids, shape, instance, self._open(), self.marks)
 
     def _open(self) -> NpzArchive:
         """The archive, opened once; where that failed, it fails again in the same way."""
@@ -134,6 +156,13 @@ class NpzReader:
                 self._failure = error
                 raise
         return self._archive
+
+    def _volume_shape(self) -> Sides | None:
+        """(D,H,W); None where it cannot be read."""
+        try:
+            return volume_shape(self.path.name, self._open().header("imgs").shape)[0]
+        except CaseError:
+            return None
 
     def _shape(self) -> tuple[int, ...] | None:
         try:
@@ -167,15 +196,42 @@ def _spacing_values(archive: NpzArchive, dtype: np.dtype, source: str) -> object
         return plain_list(values if dtype.kind in "US" else values.astype(np.float64))
 
 
+def _without_sentences(archive: NpzArchive) -> Prompts | None:
+    """What a case without sentences says of its prompts; None where `text_prompts` holds something."""
+    if "text_prompts" not in archive:
+        return Prompts({}, False)
+    try:
+        content = _text_prompts(archive)
+    except PromptError:
+        return None
+    settings, others = {}, content
+    if isinstance(content, dict):
+        settings = {key: value for key, value in content.items() if is_key(key, INSTANCE_KEY)}
+        others = [value for key, value in content.items() if key not in settings]
+    rest = others if isinstance(others, (list, tuple)) else [others]
+    if any(not (value in (None, [], {}, ()) or str(value).strip() == "") for value in rest):
+        return None
+    try:
+        return Prompts({}, any(parse_instance(value, "text_prompts")[0] for value in settings.values()))
+    except PromptError:
+        return Prompts({}, False)
+
+
 def _prompts_of_npz(archive: NpzArchive, dataset: str | None) -> Prompts:
     """Read `text_prompts`: a dict in an object array of one element, JSON text, or a list of sentences."""
+    content = _text_prompts(archive)
+    return parse_prompts(content, f"{archive.path.name}, 'text_prompts'", archive.path.stem, dataset)
+
+
+def _text_prompts(archive: NpzArchive) -> Any:
+    """What `text_prompts` holds, as plain values. Raises MissingKeyError, PromptError."""
     wanted = "numpy.array({'1': 'sentence', 'instance_label': 0}, dtype=object), or JSON text, is wanted."
     source = f"{archive.path.name}, 'text_prompts'"
     if "text_prompts" not in archive:
         beside = archive.path.with_suffix(".json").name
         advice = f"Save the case with it, put {beside} beside the case, or hand over a file of prompts."
         raise archive.missing("text_prompts", advice)
-    name, header = archive.path.stem, archive.header("text_prompts")
+    header = archive.header("text_prompts")
     if header.dtype == object:
         content = load_plain(archive.read_raw("text_prompts", MAX_PROMPT_BYTES)[1], source)
         is_wrapped = isinstance(content, list) and len(content) == 1  # an array of shape (1,), not ()
@@ -191,4 +247,4 @@ def _prompts_of_npz(archive: NpzArchive, dataset: str | None) -> Prompts:
         raise PromptFileError(f"{source}: an array of dtype {header.dtype}; {wanted}")
     if isinstance(content, str):
         content = parse_prompts_text(content, source)
-    return parse_prompts(content, source, name, dataset)
+    return content

@@ -51,6 +51,8 @@ class Prompts:
     notes: tuple[str, ...] = ()
     modality: str | None = None
     """What the key `modality` says, in the user's word."""
+    interactive: bool = False
+    """Whether the case is one of the challenge's interactive track."""
 
 
 def parse_prompts_dict(content: Any, source: str, strict: bool = False) -> Prompts:
@@ -248,7 +250,7 @@ def find_prompts_file(
     beside = prompts_file_beside(case, name)
     if not os.path.lexists(beside):
         return None
-    content = _read_json(beside)
+    content = read_json(beside)
     try:
         return parse_prompts(content, beside.name, name, dataset, by_name=has_prompts)
     except PromptError as error:
@@ -283,7 +285,7 @@ def read_prompts_file(
     sentence (the bare name in the challenge's file). All classes of the entry are prompted. Raises what
     `parse_prompts` raises, and PromptFileError where the file cannot be read.
     """
-    return parse_prompts(_read_json(path), path.name, case_name, dataset, by_name=by_name)
+    return parse_prompts(read_json(path), path.name, case_name, dataset, by_name=by_name)
 
 
 def check_prompts_file(path: Path, dataset: str | None, names: Sequence[str]) -> None:
@@ -292,7 +294,7 @@ def check_prompts_file(path: Path, dataset: str | None, names: Sequence[str]) ->
     It cannot be read, is not JSON, holds no prompts, or nothing for the dataset or for any name (of many
     cases the first `NAMES_TRIED` are tried).
     """
-    content, first = _read_json(path), None
+    content, first = read_json(path), None
     for name in names[:NAMES_TRIED]:
         try:
             parse_prompts(content, path.name, name, dataset)
@@ -303,7 +305,7 @@ def check_prompts_file(path: Path, dataset: str | None, names: Sequence[str]) ->
         raise first
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
     try:
         with open_regular_file(path) as file:
             data = file.read(MAX_FILE_BYTES + 1)

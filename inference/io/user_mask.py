@@ -12,7 +12,7 @@ import numpy as np
 
 from vesal.inference.data.errors import MaskIdError, MaskShapeError, MaskTypeError
 from vesal.inference.data.user_prompts import UserMask
-from vesal.inference.io.limits import check_mask_size
+from vesal.inference.io.limits import MAX_PROMPTS, check_mask_size
 from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.runtime.threads import in_slabs
 
@@ -22,12 +22,18 @@ WANTED = "whole numbers from 0 to 65535, the ids of prompts, are wanted. Save it
 
 
 def read_mask_array(
-    archive: NpzArchive, key: str, shape: Sequence[int], ids: Collection[int] = ()
+    archive: NpzArchive,
+    key: str,
+    shape: Sequence[int],
+    ids: Collection[int] = (),
+    *,
+    any_number: bool = False,
 ) -> np.ndarray:
     """One array of an npz as (D,H,W), as it is stored; its header is judged before its data is read.
 
     Axes of length 1 are left out. Where several prompts have `ids`, a mask for each of them, (N,D,H,W) with
-    ids ascending, will do: a voxel of several masks belongs to the smallest.
+    ids ascending, will do: a voxel of several masks belongs to the smallest. With `any_number` they are those
+    of classes 1, 2, ..., however many there are.
 
     Raises:
         MaskShapeError, MaskTypeError: it has not the volume's `shape` (D,H,W), or holds no numbers.
@@ -35,6 +41,8 @@ def read_mask_array(
         CaseError: it cannot be read.
     """
     header, source = archive.header(key), f"{archive.path.name}: '{key}'"
+    if any_number and len(header.shape) == 4 and 1 < header.shape[0] <= MAX_PROMPTS:
+        ids = range(1, header.shape[0] + 1)
     stacked = len(ids) > 1 and header.shape == (len(ids), *shape)
     one = tuple(n for n in header.shape if n != 1) == tuple(n for n in shape if n != 1)
     is_further = one and len(header.shape) > len(shape)
@@ -81,6 +89,11 @@ def make_mask(values: np.ndarray, ids: Collection[int], instance: bool, source: 
     labels = _by_prompt(_whole(values, source), sorted(ids), instance, source)
     there = tuple(_values(labels))
     return UserMask(labels, there, source) if there else None
+
+
+def mask_ids(values: np.ndarray, source: str) -> list[int]:
+    """The values above 0 of a mask (D,H,W), ascending. Raises MaskTypeError."""
+    return _values(_whole(values, source))
 
 
 def _whole(values: np.ndarray, source: str) -> np.ndarray:

@@ -1,9 +1,9 @@
 """What a user gives beside the text: where mask, boxes and points are looked for, and what cannot be used.
 
-They are in NAME.prompt.npz beside the case, in NAME.prompt.nii.gz or NAME.prompt.nii (a mask alone), or in
-the case itself where it is an npz; of each kind the first one found counts. The arrays of an npz are those of
-the challenge's interactive track, `prev_pred`, `boxes` and `clicks`; see `user_mask`, `user_boxes` and
-`user_points`.
+They are given on the command line, in NAME.prompt.json beside the case (see `marks_file`), in
+NAME.prompt.npz, in NAME.prompt.nii.gz or NAME.prompt.nii (a mask alone), or in the case itself where it is an
+npz; of each kind the first one found counts. The arrays of an npz are those of the challenge's interactive
+track, `prev_pred`, `boxes` and `clicks`; see `user_mask`, `user_boxes` and `user_points`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from vesal.inference.data.errors import CaseError
+from vesal.inference.data.errors import CaseError, UserPromptError
+from vesal.inference.data.marks import NO_MARKS, Marks
 from vesal.inference.data.user_prompts import (
     BOXES,
     MASK,
@@ -32,11 +33,13 @@ from vesal.inference.geometry.views import Sides
 from vesal.inference.io import user_boxes, user_points
 from vesal.inference.io.file_axes import FileAxes
 from vesal.inference.io.limits import MAX_PROMPT_BYTES
+from vesal.inference.io.marks import has_marks, marked_values
+from vesal.inference.io.marks_file import marks_path, read_marks_file
 from vesal.inference.io.nifti import SUFFIXES, read_nifti
 from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.io.plain_pickle import load_plain
 from vesal.inference.io.user_mask import make_mask, read_mask_array
-from vesal.inference.io.user_values import Notation
+from vesal.inference.io.user_values import Notation, Problems
 
 MARK = ".prompt"
 """Between the case's name and the suffix of a file beside it."""
@@ -46,6 +49,8 @@ MASK_KEYS = ("mask", "prev_pred", "segs")
 BOX_KEYS = ("boxes",)
 POINT_KEYS = ("clicks", "points")
 """Best first."""
+MAX_TOLD = 20
+"""Boxes, or points, that are not used and told one by one."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +74,21 @@ class _Reader:
         instance: bool,
         beside: NpzArchive | None,
         archive: NpzArchive | None,
-        name: str,
-        axes: FileAxes | None,
+        marks: Sequence[Marks] = (),
     ) -> None:
-        """`beside` is NAME.prompt.npz, `archive` the case itself; None where it is absent or no npz."""
+        """`beside` is NAME.prompt.npz, `archive` the case itself; None where it is absent or no npz. `marks`
+        are those of the command line and of NAME.prompt.json.
+        """
         self.case, self.ids, self.shape, self.instance = case, ids, shape, instance
         self.name, self.axes = name, axes
         self.beside, self.archive = beside, archive
+        self.marks = marks
         self.notes: list[str] = []
         self.fallbacks: list[str] = []
 
     def read(self) -> FoundUserPrompts:
         """All kinds."""
+        self._left_out([error for marks in self.marks for error in marks.problems])
         user = UserPrompts(self._mask(), self._boxes(), self._points())
         return FoundUserPrompts(user, tuple(self.notes), tuple(self.fallbacks))
 
@@ -95,18 +103,24 @@ class _Reader:
 
     def _boxes(self) -> Mapping[int, tuple[VoxelBox, ...]]:
         with self._reported(BOXES):
-            values, source = self._values(BOX_KEYS, user_boxes.NOTATION)
-            boxes, notes = user_boxes.parse_boxes(values, self.ids, self.shape, source)
+            problems: Problems = []
+            values, source = self._values(BOX_KEYS, user_boxes.NOTATION, problems)
+            boxes, notes = user_boxes.parse_boxes(values, self.ids, self.shape, source, problems)
             self._note(BOXES, boxes, source)
             self.notes += notes
+            self._left_out(problems, BOXES)
             return boxes
         return {}
 
     def _points(self) -> Mapping[int, tuple[Point, ...]]:
         with self._reported(POINTS):
-            values, source = self._values(POINT_KEYS, user_points.NOTATION)
-            points = user_points.parse_points(values, self.ids, self.shape, source)
+            problems: Problems = []
+            values, source = self._values(POINT_KEYS, user_points.NOTATION, problems)
+            moved: list[str] = []
+            points = user_points.parse_points(values, self.ids, self.shape, source, problems, moved)
             self._note(POINTS, points, source)
+            self.notes += moved
+            self._left_out(problems, POINTS)
             return points
         return {}
 
@@ -118,6 +132,15 @@ class _Reader:
         except (CaseError, MemoryError) as error:
             self.fallbacks.append(not_used(kind, f"{type(error).__name__}: {error}"))
 
+    def _left_out(self, problems: Sequence[UserPromptError], kind: str = "prompts") -> None:
+        """Each one that cannot be used is a fallback; of very many the first ones are told."""
+        told = [
+            f"one of the user's {kind} is not used: {type(error).__name__}: {error}" for error in problems
+        ]
+        self.fallbacks += told[:MAX_TOLD]
+        if len(told) > MAX_TOLD:
+            self.fallbacks.append(f"{len(told) - MAX_TOLD} more of the user's {kind} are not used")
+
     def _note(self, kind: str, ids: Collection[int], source: str) -> None:
         if ids:
             what = "a mask is" if kind == MASK else f"{kind} are"
@@ -125,7 +148,7 @@ class _Reader:
 
     def _mask_values(self) -> tuple[np.ndarray, str] | None:
         """(D,H,W) numbers as they are stored, and where."""
-        key = None if self.beside is None else _mask_key(self.beside)
+        key = None if self.beside is None else mask_key(self.beside)
         if self.beside is not None and key is not None:
             return read_mask_array(self.beside, key, self.shape, self.ids), self.beside.path.name
         for file in user_prompts_files(self.case, self.name)[1:]:
@@ -136,21 +159,26 @@ class _Reader:
         values = read_mask_array(self.archive, KEY_IN_CASE, self.shape, self.ids)
         return values, f"{self.case.name}, '{KEY_IN_CASE}'"
 
-    def _nifti_mask(self, file: Path) -> np.ndarray:
-        """(D,H,W) on the case's grid: as stored, or by the affines where both files have one."""
-        if self.axes is None or self.axes.codes is None:
-            return read_nifti(file, self.shape)
-        from vesal.inference.io.nifti_axes import read_nifti_mask  # only beside a case with geometry
+    def _values(self, keys: Sequence[str], notation: Notation, problems: Problems) -> tuple[Any, str]:
+        """Plain values of the first place where there are some, and where; None where there are none."""
+        sentences = self.ids if isinstance(self.ids, Mapping) else {}
+        values, source = self._found(keys, notation, sentences, problems)
+        if self.ids and len(sentences) == len(self.ids) and not any(sentences.values()):
+            values = notation.by_class(values, source, problems)
+        return values, source
 
-        return read_nifti_mask(file, self.axes)
-
-    def _values(self, keys: Sequence[str], notation: Notation) -> tuple[Any, str]:
-        """Plain values of the first array there is, and where; None where there is none."""
+    def _found(
+        self, keys: Sequence[str], notation: Notation, sentences: Mapping[int, str], problems: Problems
+    ) -> tuple[Any, str]:
+        """The same, as they stand there."""
+        for marks in self.marks:
+            if has_marks(marks, notation.kind):
+                return marked_values(marks, notation.kind, sentences, problems), marks.source
         for archive in filter(None, (self.beside, self.archive)):
             key = next((key for key in keys if key in archive), None)
             if key is not None:
                 source = f"{archive.path.name}, '{key}'"
-                return _plain_values(archive, key, source, notation), source
+                return plain_values(archive, key, source, notation), source
         return None, ""
 
 
@@ -160,28 +188,29 @@ def read_user_prompts(
     shape: Sides,
     instance: bool,
     archive: NpzArchive | None = None,
-    name: str | None = None,
-    axes: FileAxes | None = None,
+    marks: Marks = NO_MARKS,
 ) -> FoundUserPrompts:
     """Find, read and check what a user gave beside the text of a case. What cannot be used raises nothing.
 
     Args:
         case: path NAME.npz of the case; files are looked for beside it.
-        ids: of the case's prompts.
+        ids: of the case's prompts; as a dict with their sentences, which names in NAME.prompt.json are
+            compared with. Where none of them has one, lists go by classes 1, 2, ...
         shape: of its volume, (D,H,W).
         instance: the case asks for objects; with a single prompt a mask's values are then objects of it.
         archive: the case, open, where it is an npz and may hold user prompts itself.
-        name: of the case; by default the stem of its path.
-        axes: of the case's file, where it has geometry: a mask in NIfTI is then brought to its grid.
+        marks: of the command line.
 
     Returns:
-        what can be used. Each kind that is there but broken is a fallback instead; the other kinds stay.
+        what can be used. Each box, point or kind that is there but broken is a fallback instead; the others
+        stay.
     """
     name = case.stem if name is None else name
     beside = user_prompts_files(case, name)[0]
     try:
         with NpzArchive(beside) if os.path.lexists(beside) else nullcontext() as opened:
-            return _Reader(case, ids, shape, instance, opened, archive, name, axes).read()
+            written = read_marks_file(marks_path(case, case.stem))
+            return _Reader(case, ids, shape, instance, opened, archive, (marks, written)).read()
     except CaseError as error:  # no archive: what it was to hold is not known
         why = f"{type(error).__name__}: {error}"
         return FoundUserPrompts(fallbacks=(f"what the user gave beside the text is not used: {why}",))
@@ -192,7 +221,7 @@ def user_prompts_files(case: Path, name: str) -> list[Path]:
     return [case.with_name(f"{name}{MARK}{suffix}") for suffix in (".npz", *SUFFIXES)]
 
 
-def _mask_key(archive: NpzArchive) -> str | None:
+def mask_key(archive: NpzArchive) -> str | None:
     """The array of NAME.prompt.npz that holds the mask; None where it holds other user prompts alone."""
     key = next((key for key in MASK_KEYS if key in archive), None)
     if key is not None or any(key in archive for key in (*BOX_KEYS, *POINT_KEYS)):
@@ -202,7 +231,7 @@ def _mask_key(archive: NpzArchive) -> str | None:
     return archive.keys[0]
 
 
-def _plain_values(archive: NpzArchive, key: str, source: str, notation: Notation) -> Any:
+def plain_values(archive: NpzArchive, key: str, source: str, notation: Notation) -> Any:
     """Lists, dicts and numbers of an array of numbers or of objects."""
     dtype = archive.header(key).dtype
     if dtype.hasobject:

@@ -1,20 +1,36 @@
 """What boxes and points of a user have in common: plain values to what each prompt has.
 
 Two notations are read: a dict of prompt id -> list, or with a single prompt that list alone; and that of the
-challenge's interactive track (CVPR 2025), a list with one dict for each prompt, ids ascending.
+challenge's interactive track (CVPR 2025), a list with one dict for each class, in the order of the classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from vesal.inference.data.errors import UserPromptError, shown
+from vesal.inference.data.errors import PromptIdError, UserPromptError, shown
 from vesal.inference.data.user_prompts import Voxel
+from vesal.inference.io.prompt_values import parse_id
 
 MAX_DIGITS = 18
 """Of a prompt id and of a coordinate: longer ones are not believed."""
+
+Problems = list[UserPromptError]
+"""What cannot be used, where the rest is to be used all the same."""
+
+
+@contextmanager
+def left_out(problems: Problems | None) -> Iterator[None]:
+    """An error of the block goes to the list; where there is none it is raised."""
+    try:
+        yield
+    except UserPromptError as error:
+        if problems is None:
+            raise
+        problems.append(error)
 
 
 @dataclass(frozen=True)
@@ -26,28 +42,67 @@ class Notation:
     """Of the challenge's dict for one prompt."""
     wanted: str
     error: type[UserPromptError]
+    depth: int = 0
+    """Lists within one another that stand under such a key: with one more, it holds all classes."""
+    one_a_class: bool = False
+    """Whether, where no prompt has a name, the rows of a plain list are those of classes 1, 2, ..."""
 
-    def by_prompt(self, values: Any, ids: Collection[int], source: str) -> dict[int, list[Any]]:
+    def by_prompt(
+        self, values: Any, ids: Collection[int], source: str, problems: Problems | None = None
+    ) -> dict[int, list[Any]]:
         """The rows of each prompt, ids ascending.
+
+        A list with an entry for each prompt goes by the order of their ids. One of another length goes by
+        classes 1, 2, ..., where the prompts are 1 to n, or where it reaches to the last one.
 
         Args:
             values: dicts, lists, numbers and None in one of the two notations; None and [] are nothing.
             ids: of the case's prompts.
             source: where they were found, for messages.
+            problems: see `left_out`.
 
         Raises:
             UserPromptError: of the kind, where they are of no notation, or for a prompt that there is not.
         """
         known = sorted(ids)
+        values = self._by_class_of_columns(values)
         if values is None or (isinstance(values, (list, tuple)) and not values):
             return {}
         if isinstance(values, dict) and not self._is_entry(values):
-            named = self._by_id(values, known, source)
+            named = self._by_id(values, known, source, problems)
         elif len(known) == 1:
             named = {known[0]: values}
         else:
-            named = self._in_order(values, known, source)
-        return {id_: self._rows(value, f"{source}, prompt {id_}") for id_, value in named.items()}
+            named = self._in_order(values, known, source, problems)
+        found = {}
+        for id_, value in named.items():
+            with left_out(problems):
+                found[id_] = self._rows(value, f"{source}, prompt {id_}")
+        return found
+
+    def by_class(self, values: Any, source: str, problems: Problems | None = None) -> dict[int, Any]:
+        """What each class has, where no sentence says which prompts there are.
+
+        Classes with None or an empty list count too. Raises UserPromptError where a key is no id, see
+        `left_out`.
+        """
+        values = self._by_class_of_columns(values)
+        if values is None:
+            return {}
+        if isinstance(values, dict) and not self._is_entry(values):
+            found: dict[int, Any] = {}
+            for key, value in values.items():
+                with left_out(problems):
+                    id_ = self._id(key, source)
+                    if id_ in found:
+                        raise self.error(f"{source}: prompt id {id_} comes twice. Keep one.")
+                    found[id_] = value
+            return dict(sorted(found.items()))
+        if not isinstance(values, (list, tuple)):
+            return {1: values}
+        entries = all(self._is_of_a_class(value) for value in values)
+        rows = self.one_a_class and all(isinstance(value, (list, tuple, dict)) for value in values)
+        return dict(enumerate(values, 1)) if entries or rows else {1: values}
 
     def refused(self, source: str, problem: str) -> UserPromptError:
         """The error that says what came and what is wanted."""
@@ -65,40 +120,81 @@ class Notation:
         d, h, w = (self.whole(value, source) for value in values)
         return d, h, w
 
+    def _id(self, key: Any, source: str) -> int:
+        try:
+            return parse_id(key, source)
+        except PromptIdError as error:
+            raise self.error(str(error)) from error
+
     def _is_entry(self, value: Any) -> bool:
         return isinstance(value, dict) and any(key in value for key in self.keys)
 
-    def _by_id(self, values: dict[Any, Any], known: list[int], source: str) -> dict[int, Any]:
+    def _is_of_a_class(self, value: Any) -> bool:
+        """Whether an item of a list is all that one class has: nothing, an entry, or a list of rows."""
+        if isinstance(value, (list, tuple)):
+            return not any(isinstance(item, (int, float)) for item in value)
+        return value is None or value == {} or self._is_entry(value)
+
+    def _by_class_of_columns(self, values: Any) -> Any:
+        """One dict whose keys hold the values of all classes as a list with a dict for each; else as it
+        is.
+        """
+        if not self._is_entry(values):
+            return values
+        columns = {key: value for key, value in values.items() if _depth(value) == self.depth + 1}
+        others = [value for key, value in values.items() if key in self.keys and key not in columns]
+        if not columns or any(_depth(value) == self.depth for value in others if value):
+            return values
+        count = max(len(value) for value in columns.values())
+        return [{key: column[n] for key, column in columns.items() if n < len(column)} for n in range(count)]
+
+    def _by_id(
+        self, values: dict[Any, Any], known: list[int], source: str, problems: Problems | None
+    ) -> dict[int, Any]:
         spelled: dict[Any, int] = {id_: id_ for id_ in known} | {str(id_): id_ for id_ in known}
         found: dict[int, Any] = {}
         for key, value in values.items():
-            id_ = spelled.get(key.strip() if isinstance(key, str) else key)
-            if id_ is None:
-                raise self.error(f"{source}: {shown(key)} is no prompt's id; the case has {known[:10]}.")
-            if id_ in found:
-                raise self.error(f"{source}: prompt id {id_} comes twice. Keep one.")
-            found[id_] = value
+            with left_out(problems):
+                id_ = spelled.get(key.strip() if isinstance(key, str) else key)
+                if id_ is None:
+                    raise self.error(f"{source}: {shown(key)} is no prompt's id; the case has {known[:10]}.")
+                if id_ in found:
+                    raise self.error(f"{source}: prompt id {id_} comes twice. Keep one.")
+                found[id_] = value
         return dict(sorted(found.items()))
 
-    def _in_order(self, values: Any, known: list[int], source: str) -> dict[int, Any]:
+    def _in_order(
+        self, values: Any, known: list[int], source: str, problems: Problems | None
+    ) -> dict[int, Any]:
         entries = values if isinstance(values, (list, tuple)) else ()
-        if not entries or not all(value is None or self._is_entry(value) for value in entries):
+        if not entries or not all(self._is_of_a_class(value) for value in entries):
             raise self.error(
                 f"{source}: {shown(values)} does not say to which prompts it belongs; a dict of prompt id -> "
                 f"list of {self.kind} is wanted. The case has the prompts {known[:10]}."
             )
-        if len(entries) != len(known):
-            raise self.error(
-                f"{source}: {len(entries)} entries; one for each of the {len(known)} prompts is wanted, in "
-                f"the order of their ids {known[:10]}, or a dict of prompt id -> list of {self.kind}."
-            )
-        return dict(zip(known, entries, strict=True))
+        if len(entries) == len(known):
+            return dict(zip(known, entries, strict=True))
+        classes = dict(enumerate(entries, 1))
+        if known == list(range(1, len(known) + 1)) or len(entries) >= known[-1]:
+            given = {id_: value for id_, value in classes.items() if id_ in known or value}
+            return self._by_id(given, known, source, problems)
+        raise self.error(
+            f"{source}: {len(entries)} entries; one for each of the {len(known)} prompts is wanted, in "
+            f"the order of their ids {known[:10]}, or a dict of prompt id -> list of {self.kind}."
+        )
 
     def _rows(self, value: Any, source: str) -> list[Any]:
         """One box or point alone will do, and None is none."""
         if isinstance(value, (list, tuple)):
             is_one = any(isinstance(item, (int, float)) for item in value)
-            return [value] if is_one else [item for item in value if item is not None]
+            return [value] if is_one else [item for item in value if item is not None and item != {}]
         if value is None or isinstance(value, dict):
-            return [] if value is None else [value]
+            return [value] if value else []
         raise self.refused(source, shown(value))
+
+
+def _depth(value: Any, most: int = 4) -> int:
+    """Lists within one another, along the deepest one; 0 of a number."""
+    if not isinstance(value, (list, tuple)) or not most:
+        return 0
+    return 1 + max((_depth(item, most - 1) for item in value), default=0)

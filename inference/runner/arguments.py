@@ -17,6 +17,7 @@ from typing import Any
 from vesal import __version__
 from vesal.inference.data.errors import UsageError
 from vesal.inference.runner.settings import Settings
+from vesal.inference.runner.spatial_options import add_spatial_options, marks_of
 
 FROM_ENVIRONMENT = ("seconds", "threads", "weights", "runtime", "hybrid")
 
@@ -27,6 +28,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
     `-h`, `--version` and `--list` print and raise SystemExit(0). Raises UsageError for invalid arguments.
     """
     given = vars(make_parser().parse_args(list(arguments)))
+    given["marks"] = marks_of(given.pop("box"), given.pop("point"))
     verbosity = given.pop("verbose") - given.pop("quiet")
     if given["inputs"] is not None and given["outputs"] is None:
         raise UsageError(f"INPUTS is {given['inputs']}, but OUTPUTS is missing; give both, or neither.")
@@ -51,10 +53,11 @@ def make_parser() -> argparse.ArgumentParser:
         if field.name in ("inputs", "outputs"):
             text += f" (default: {field.default})"
             parser.add_argument(field.name, nargs="?", type=kind, metavar=field.name.upper(), help=text)
-        elif field.name != "verbosity":
+        elif field.name not in ("verbosity", "marks"):
             text += f" (default: {field.default})" if field.default is not None else ""
             metavar = "FILE" if kind is Path else None
             parser.add_argument("--" + field.name, type=kind, metavar=metavar, help=text)
+    add_spatial_options(parser)
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more")
     parser.add_argument("-q", "--quiet", action="count", default=0, help="log warnings only, no bar")
     parser.add_argument(

@@ -58,11 +58,15 @@ class CaseRecord:
         self.started, self._seconds = started, seconds
         self.expect(1)
 
-    def expect(self, prompts: int | None) -> None:
-        """Set the clock by the number of prompts, before they are parsed; None: not known, it stays."""
+    def expect(self, prompts: int | None, interactive: bool = False) -> None:
+        """Set the clock by the number of prompts, before they are parsed; None: not known, it stays.
+
+        `interactive`: they are classes of the challenge's interactive track.
+        """
         assert self.started is not None
         if prompts is not None:
-            self._min_clock = Clock(case_budget_s(prompts, self._seconds), self.started, self.now)
+            budget_s = case_budget_s(prompts, self._seconds, interactive)
+            self._min_clock = Clock(budget_s, self.started, self.now)
 
     def deadline(self) -> float:
         """Moment at which the case is ended with what is on disk; for one prompt until they are counted."""

@@ -34,6 +34,7 @@ from vesal.inference.runner.case_paths import find_cases
 from vesal.inference.runner.case_record import CaseRecord
 from vesal.inference.runner.deadline import run_until
 from vesal.inference.runner.settings import Settings
+from vesal.inference.runner.spatial_options import give_marks
 from vesal.inference.runtime.choice import check_runtime
 from vesal.inference.runtime.machine import peak_mb, processor
 from vesal.inference.timing.clock import LEAST_BUDGET_S, Clock, case_budget_s
@@ -222,8 +223,10 @@ def _run_case(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
         with open_case(record.paths.input) as reader:
             _zeros_of(record, reader)
             # The prompts first: their number decides how long the volume may take.
+            give_marks(reader, settings.marks, record)
             if isinstance(reader, CountsPrompts):
-                record.expect(reader.count_prompts(settings.prompts, settings.dataset))
+                count = reader.count_prompts(settings.prompts, settings.dataset)
+                record.expect(count, getattr(reader, "interactive", False))
             with record.step("read"):
                 _read(record, reader, settings)
         _segment(record, settings, model)
@@ -272,7 +275,7 @@ def _segment(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
         case = record.case = settle(record.case, record.prompts, record.modality)
     assert record.started is not None
     clock = record.clock = Clock(
-        case_budget_s(len(record.prompts), settings.seconds),
+        case_budget_s(len(record.prompts), settings.seconds, record.case.interactive),
         record.started,
         record.now,
         write_s=record.seconds_of("zeros"),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vesal.inference.data.errors import UsageError
+from vesal.inference.data.marks import NO_MARKS, Marks
 from vesal.inference.data.terms import MASK_STAGES, RUNTIMES
 from vesal.inference.planning.weights_folder import WEIGHTS
 
@@ -50,6 +51,7 @@ class Settings:
         "stage that takes a user's mask as spatial prompt: coarse or fine, otherwise as the weights say; "
         "off: no mask, boxes or points are read",
     )
+    marks: Marks = _setting(NO_MARKS, "boxes and points of --box and --point, see spatial_options")
     verbosity: int = _setting(0, "1 logs more, -1 only warnings")
 
     def __post_init__(self) -> None:

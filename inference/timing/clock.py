@@ -9,6 +9,9 @@ from pathlib import Path
 SECONDS_PER_PROMPT = 60.0
 """Limit of the challenge for one class; a case over its limit scores zero (docs/design.md, The contract)."""
 
+SECONDS_PER_CLASS = 90.0
+"""The same of the challenge's interactive track."""
+
 OUTSIDE_S = 3.0
 """Taken off that limit: the organizers time the whole command, and our clock sees neither the container being
 made before this process nor what comes after the last line (ending the process took up to 1.2 s on a busy
@@ -57,9 +60,12 @@ class Clock:
         return self.deadline() - self.now()
 
 
-def case_budget_s(prompts: int, seconds: float | None = None) -> float:
-    """Seconds a case may take: `seconds` where set, else 60 a prompt (one at least) less `OUTSIDE_S`."""
-    return float(seconds) if seconds is not None else SECONDS_PER_PROMPT * max(1, prompts) - OUTSIDE_S
+def case_budget_s(prompts: int, seconds: float | None = None, interactive: bool = False) -> float:
+    """Seconds a case may take: `seconds` where set, else 60 a prompt (one at least) less `OUTSIDE_S`; 90 for
+    each class of an `interactive` one.
+    """
+    each = SECONDS_PER_CLASS if interactive else SECONDS_PER_PROMPT
+    return float(seconds) if seconds is not None else each * max(1, prompts) - OUTSIDE_S
 
 
 def process_start_monotonic(stat: Path = Path("/proc/self/stat")) -> float:
