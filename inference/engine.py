@@ -123,7 +123,7 @@ class Engine:
         Raises:
             CancelledError: ``progress`` returned False.
         """
-        user, unused, notes = usable(case.user, self.user_prompts, self.profile.name)
+        user, unused, notes = usable(case.user, self.user_prompts, self.profile.name, case.interactive)
         given, case = case, replace(case, user=user)
         # What gives targets to unnamed prompts has its place here, before the plan.
         asked, refused = runnable(prompts, user, self.model.capabilities, self.profile.name)

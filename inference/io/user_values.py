@@ -101,7 +101,7 @@ class Notation:
         if not isinstance(values, (list, tuple)):
             return {1: values}
         entries = all(self._is_of_a_class(value) for value in values)
-        rows = self.one_a_class and all(isinstance(value, (list, tuple, dict)) for value in values)
+        rows = self.one_a_class and not any(isinstance(value, (int, float)) for value in values)
         return dict(enumerate(values, 1)) if entries or rows else {1: values}
 
     def refused(self, source: str, problem: str) -> UserPromptError:

@@ -6,7 +6,7 @@ from typing import Any
 
 from vesal.inference.data.errors import UsageError
 from vesal.inference.data.marks import NO_MARKS, Marks
-from vesal.inference.data.terms import MASK_STAGES, RUNTIMES
+from vesal.inference.data.terms import MASK_STAGES, OFF, RUNTIMES
 from vesal.inference.planning.weights_folder import WEIGHTS
 
 
@@ -60,6 +60,8 @@ class Settings:
             raise UsageError(f"runtime is {self.runtime!r}; choose one of {', '.join(RUNTIMES)}.")
         if self.hybrid is not None and self.hybrid not in MASK_STAGES:
             raise UsageError(f"hybrid is {self.hybrid!r}; choose one of {', '.join(MASK_STAGES)}.")
+        if self.hybrid == OFF and self.marks.by_key:
+            raise UsageError("--hybrid off reads no boxes and points, but some are given; leave one out.")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"threads is {self.threads}; give 1 or more, or leave it out.")
         if self.seconds is not None and not 0 < self.seconds < float("inf"):

@@ -13,7 +13,7 @@ from vesal.inference.geometry.views import Box, View, triple
 
 
 def usable(
-    user: UserPrompts, can: Collection[str], weights: str
+    user: UserPrompts, can: Collection[str], weights: str, interactive: bool = False
 ) -> tuple[UserPrompts, tuple[str, ...], tuple[str, ...]]:
     """What weights can use of a case's user prompts.
 
@@ -21,15 +21,18 @@ def usable(
         user: of the case.
         can: the kinds that the weights take, of ``user_prompts.KINDS``.
         weights: their name.
+        interactive: the case is a file of the challenge's interactive track.
 
     Returns:
         the user prompts without the kinds that cannot be used; a fallback where the mask is one of them; a
-        note for boxes and points, which the challenge's files may hold whatever is asked.
+        note for boxes and points, which the challenge's files may hold whatever is asked, as those of the
+        interactive track do with a mask.
     """
     unused = tuple(kind for kind in user.kinds() if kind not in can)
     said = {kind: not_used(kind, f"the weights {weights} take none") for kind in unused}
-    fallbacks = tuple(text for kind, text in said.items() if kind == MASK)
-    return user.without(unused), fallbacks, tuple(text for kind, text in said.items() if kind != MASK)
+    fallbacks = () if interactive else tuple(text for kind, text in said.items() if kind == MASK)
+    notes = tuple(text for text in said.values() if text not in fallbacks)
+    return user.without(unused), fallbacks, notes
 
 
 def on_views(user: UserPrompts, queries: Sequence[Query]) -> Callable[[View], UserInput] | None:

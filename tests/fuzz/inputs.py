@@ -142,11 +142,55 @@ def case(rng: Rng) -> bytes:
     return out.getvalue()
 
 
+def marks(rng: Rng) -> Any:
+    """Boxes or clicks in a notation of the interactive track, with odd values among them."""
+
+    def number() -> Any:
+        return pick(rng, NUMBERS) if rng.random() < 0.1 else int(rng.integers(-2, 12))
+
+    def row(count: int) -> Any:
+        return [number() for _ in range(count)] if rng.random() < 0.95 else value(rng, 3)
+
+    def entry() -> Any:
+        names = ("z_min", "z_max", "z_mid", "z_mid_x_min", "z_mid_x_max", "z_mid_y_min", "z_mid_y_max")
+        kinds: tuple[Any, ...] = (
+            {name: number() for name in names if rng.random() < 0.98},
+            {"fg": [row(3) for _ in range(2)], "bg": pick(rng, ([], None, [row(3)]))},
+            {"box": row(6), "points": [row(4)]},
+            [row(6)],
+            row(pick(rng, (3, 4, 6))),
+            None,
+        )
+        return pick(rng, kinds)
+
+    entries = [entry() for _ in range(int(rng.integers(0, 4)))]
+    if rng.random() < 0.3:
+        return {key(rng): each for each in entries}
+    return entry() if rng.random() < 0.2 else entries
+
+
+def interactive_case(rng: Rng) -> bytes:
+    """An npz of the interactive track."""
+    sides = shape(rng)
+    arrays: dict[str, Any] = {"imgs": volume(rng, sides, "u1"), "spacing": np.ones(3)}
+    for name in ("boxes", "clicks", "points"):
+        if rng.random() < 0.6:
+            arrays[name] = np.empty((), object)
+            arrays[name][()] = marks(rng)
+    if rng.random() < 0.4:
+        arrays["prev_pred"] = rng.integers(0, 4, shape(rng) if rng.random() < 0.2 else sides, np.uint8)
+    if rng.random() < 0.2:
+        arrays["text_prompts"] = np.array(prompts(rng), object)
+    out = io.BytesIO()
+    np.savez(out, **arrays)
+    return out.getvalue()
+
+
 def damaged_case(rng: Rng) -> bytes:
     """A case as `case` makes it, often with damaged bytes, in the archive or within a member."""
     while True:
         try:
-            content = case(rng)
+            content = interactive_case(rng) if rng.random() < 0.3 else case(rng)
             break
         except (ValueError, TypeError, OverflowError, UnicodeEncodeError):  # numpy cannot save all of these
             continue

@@ -36,6 +36,11 @@ def reader(rng: Rng, folder: Path) -> None:
         path.with_suffix(".json").write_bytes(
             inputs.damaged(rng, json.dumps(inputs.prompts(rng), default=str).encode())
         )
+    if rng.random() < 0.2:
+        content = json.dumps(inputs.marks(rng), default=str, skipkeys=True).encode()
+        path.with_suffix(".prompt.json").write_bytes(
+            content if rng.random() < 0.7 else inputs.damaged(rng, content)
+        )
     with open_case(path) as opened:
         shape = opened.shape
         case = opened.read()

@@ -11,6 +11,7 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.errors import MissingKeyError, NoPromptsError, TooManyPromptsError
 from vesal.inference.data.user_prompts import Point, VoxelBox
 from vesal.inference.io.formats import open_case
+from vesal.inference.io.npz import NpzReader
 from vesal.inference.io.user_prompts import FoundUserPrompts
 
 SHAPE = (6, 7, 8)
@@ -36,7 +37,7 @@ def write(folder: Path, **arrays: Any) -> Path:
 
 def read(path: Path) -> tuple[Case, FoundUserPrompts, int | None]:
     """The case, what was marked in it, and the number of prompts as it is counted before."""
-    with open_case(path) as reader:
+    with NpzReader(path) as reader:
         count = reader.count_prompts()
         case = reader.read()
         return case, reader.read_user_prompts(case.sentences, SHAPE, case.instance), count
@@ -181,7 +182,7 @@ def test_lists_that_are_shorter_or_longer_than_the_prompts_go_by_classes(
 @pytest.mark.parametrize("arrays", [{}, {"boxes": []}, {"prev_pred": labels(0)}, {"clicks": "none"}])
 def test_where_nothing_is_marked_sentences_are_wanted(tmp_path: Path, arrays: dict[str, Any]) -> None:
     path = write(tmp_path, **arrays)
-    with open_case(path) as reader:
+    with NpzReader(path) as reader:
         assert reader.count_prompts() is None
         with pytest.raises(MissingKeyError, match="text_prompts"):
             reader.read()

@@ -71,3 +71,63 @@ def test_what_cannot_be_used_is_named(row: Any, said: str):
     with pytest.raises(BoxError, match=f"here, prompt 7: .*{said}") as raised:
         parse({7: [row]})
     assert isinstance(raised.value, CaseError)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ((20, 10, 2, 30, 18, 8), r"lies outside of the volume, \(10, 20, 40\)"),
+        ((4, 10, 2, 30, 18, 8), "most of the box .* lies outside"),
+        (
+            {
+                "z_min": 20,
+                "z_max": 29,
+                "z_mid_y_min": 10,
+                "z_mid_y_max": 17,
+                "z_mid_x_min": 2,
+                "z_mid_x_max": 7,
+            },
+            "lies outside",
+        ),
+    ],
+)
+def test_a_box_in_the_order_xyz_is_told_as_one(row: Any, said: str):
+    with pytest.raises(
+        BoxError, match=rf"{said}.*; read as \(x,y,z\) it would fit, as the box from \(2, 10,"
+    ):
+        parse_boxes({1: row}, [1], (10, 20, 40), "here")
+
+
+def test_a_box_that_is_a_little_too_wide_is_clipped_though_another_order_fits():
+    boxes, notes = parse_boxes({1: (6, 10, 2, 12, 18, 8)}, [1], (10, 20, 40), "here")
+    assert boxes == {1: (VoxelBox((6, 10, 2), (10, 18, 8)),)}
+    assert notes[0].endswith("; read as (x,y,z) it would fit, as the box from (2, 10, 6) to (8, 18, 12)")
+
+
+def test_no_other_order_is_told_where_none_fits():
+    with pytest.raises(BoxError, match=r"in the order \(D,H,W\)\.$"):
+        parse_boxes({1: (20, 10, 12, 30, 18, 18)}, [1], (10, 20, 40), "here")
+
+
+def test_one_wrong_box_leaves_the_others():
+    problems: list[Any] = []
+    boxes, _ = parse_boxes(
+        {1: [(0, 0, 0, 1, 1, 1), (9, 9, 9, 9, 9, 9)], 2: [(0, 0, 0, 1, 1, 1)], 7: "box"},
+        [1, 7],
+        SHAPE,
+        "here",
+        problems,
+    )
+    assert boxes == {1: (VoxelBox((0, 0, 0), (1, 1, 1)),)}
+    said = ["here: 2 is no prompt's id", "here, prompt 7: 'box'", "here, prompt 1: the box"]
+    assert len(problems) == 3
+    assert all(str(error).startswith(start) for error, start in zip(problems, said, strict=True))
+
+
+def test_start_and_stop_may_be_named():
+    assert parse({1: {"start": [1, 2, 3], "stop": [3, 4, 6]}})[0] == {1: (VoxelBox((1, 2, 3), (3, 4, 6)),)}
+
+
+def test_columns_of_all_classes_are_read():
+    columns = {key: [value, value] for key, value in CHALLENGE.items()}
+    assert list(parse(columns)[0]) == [1, 7]

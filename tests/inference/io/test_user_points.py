@@ -56,3 +56,29 @@ def test_what_cannot_be_used_is_named(row: Any, said: str):
     with pytest.raises(PointError, match=f"here, prompt 7: .*{said}") as raised:
         parse({7: [row]})
     assert isinstance(raised.value, CaseError)
+
+
+def test_a_point_in_the_order_xyz_is_told_as_one():
+    said = r"lies outside of the volume.*; read as \(x,y,z\) it would be the voxel \(1, 2, 7\)"
+    with pytest.raises(PointError, match=said):
+        parse({7: [(7, 2, 1)]})
+
+
+def test_signs_are_labels():
+    assert parse({7: [(1, 2, 3, "+"), (1, 2, 3, " - ")]}) == {
+        7: (Point((1, 2, 3), True), Point((1, 2, 3), False))
+    }
+
+
+def test_a_point_between_voxels_is_the_nearest_one():
+    notes: list[str] = []
+    found = parse_points({7: [(0.6, -0.4, 3.0)]}, (1, 7), SHAPE, "here", notes=notes)
+    assert found == {7: (Point((1, 0, 3), True),)}
+    assert notes == ["here, prompt 7: 1 points between voxels are taken as the nearest voxel"]
+
+
+def test_one_wrong_point_leaves_the_others():
+    problems: list[Any] = []
+    clicks = [{"fg": [[1, 2, 3], [6, 0, 0]], "bg": "none"}, {"fg": [[1, 2, 3], [float("inf"), 0, 0]]}]
+    found = parse_points(clicks, (1, 7), SHAPE, "here", problems)
+    assert found == {7: (Point((1, 2, 3), True),)} and len(problems) == 2

@@ -73,3 +73,34 @@ def test_whole_numbers_of_every_type(value: float, whole: int):
 def test_no_whole_number_is_named(value: Any):
     with pytest.raises(BoxError, match="here: .* is no whole number; wanted are pairs of numbers"):
         NOTATION.whole(value, "here")
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        ([ENTRY, None, [ENTRY]], {1: ENTRY, 2: None, 3: [ENTRY]}),
+        ({"2": A, 1: B}, {1: B, 2: A}),
+        (ENTRY, {1: ENTRY}),
+        ([A, B], {1: [A, B]}),
+        ([[A], [B, C]], {1: [A], 2: [B, C]}),
+        (A, {1: A}),
+        (None, {}),
+        ([], {}),
+        ({"low": [1, 3], "high": [2, 4]}, {1: {"low": 1, "high": 2}, 2: {"low": 3, "high": 4}}),
+    ],
+)
+def test_classes_where_there_are_no_sentences(values: Any, classes: dict[int, Any]):
+    assert NOTATION.by_class(values, "here") == classes
+
+
+def test_rows_may_be_one_a_class():
+    one = Notation("boxes", ("low", "high"), "pairs", BoxError, one_a_class=True)
+    assert one.by_class([A, B], "here") == {1: A, 2: B}
+
+
+def test_what_is_no_class_is_told_and_the_rest_stays():
+    problems: list[Any] = []
+    assert NOTATION.by_class({"x": A, "2": B, 2: C}, "here", problems) == {2: B}
+    assert len(problems) == 2
+    with pytest.raises(BoxError, match="'x' is not a whole number"):
+        NOTATION.by_class({"x": A}, "here")
