@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-OK, FELL_BACK, NOT_RUN = "ok", "fell back", "not run"
+OK, FELL_BACK, NOT_RUN, SKIPPED = "ok", "fell back", "not run", "skipped"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class PromptResult:
 class CaseReport:
     """One case: where it came from, how it was understood, what ran, and how long it took.
 
-    `state` is `ok`, `fell back` or `not run`; `written` says in words what the output file holds;
+    `state` is `ok`, `fell back`, `not run`, or `skipped` where the label map was there before.
+    `written` says in words what the output file holds;
     `seconds_of` holds the steps of the case beside the stages (read, prompts, engine, ...), `ladder` what was
     dropped to stay within the budget.
     """

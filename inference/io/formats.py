@@ -20,7 +20,7 @@ from vesal.inference.data.marks import Marks
 from vesal.inference.io.marks_file import marks_path
 from vesal.inference.io.npz import NpzReader
 from vesal.inference.io.npz_labels import write_npz_labels
-from vesal.inference.io.prompt_files import prompts_file_beside
+from vesal.inference.io.prompt_files import PromptSource, prompts_file_beside
 from vesal.inference.io.read_options import NO_OPTIONS, ReadOptions
 from vesal.inference.io.user_prompts import MARK, FoundUserPrompts, user_prompts_files
 
@@ -49,11 +49,12 @@ class CaseReader(Protocol):
         """What the format's writer needs of the case beside labels; None where it needs or knows nothing."""
         ...
 
-    def read(self, prompts_file: Path | None = None, dataset: str | None = None) -> Case:
+    def read(self, prompts_file: PromptSource | None = None, dataset: str | None = None) -> Case:
         """The whole case, checked, without user prompts; raises CaseError, or OSError of the system.
 
-        Prompts come from `prompts_file`, else from NAME.json beside the case, else from the case itself; the
-        one chosen replaces the others whole. `dataset` picks the entry of a file keyed by dataset.
+        Prompts come from `prompts_file` (or are these), else from NAME.json beside the case, else from the
+        case itself; the one chosen replaces the others whole. `dataset` picks the entry of a file keyed by
+        dataset.
         """
         ...
 
@@ -68,7 +69,9 @@ class CaseReader(Protocol):
 class CountsPrompts(Protocol):
     """What a reader may tell beside: without it a case is read in the time of one prompt."""
 
-    def count_prompts(self, prompts_file: Path | None = None, dataset: str | None = None) -> int | None:
+    def count_prompts(
+        self, prompts_file: PromptSource | None = None, dataset: str | None = None
+    ) -> int | None:
         """How many prompts `read` would find, without the volume; None where it would raise. Never raises."""
         ...
 
@@ -221,7 +224,7 @@ def open_case(path: Path, options: ReadOptions = NO_OPTIONS) -> CaseReader:
     return format_.open(Path(path), options) if format_.takes_options else format_.open(Path(path))
 
 
-def read_case(path: Path, prompts_file: Path | None = None, dataset: str | None = None) -> Case:
+def read_case(path: Path, prompts_file: PromptSource | None = None, dataset: str | None = None) -> Case:
     """Read one case, without user prompts; see `CaseReader.read`."""
     with open_case(path) as reader:
         return reader.read(prompts_file, dataset)

@@ -18,12 +18,12 @@ def write_label_map(path: Path, labels: np.ndarray, header: object = None) -> No
     LabelMapError for other labels, OSError when the folder cannot be written.
     """
     path, labels = Path(path), np.asarray(labels)
-    dtype = _smallest_type(labels)
+    dtype = smallest_type(labels)
     with replacing(path) as file:
         format_of(path).write(file, labels, dtype, header)
 
 
-def _smallest_type(labels: np.ndarray) -> np.dtype:
+def smallest_type(labels: np.ndarray) -> np.dtype:
     """The smallest unsigned type for labels of any shape; raises LabelMapError."""
     if labels.dtype.kind not in "bui":
         raise LabelMapError(

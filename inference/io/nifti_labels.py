@@ -15,6 +15,8 @@ from vesal.inference.runtime.threads import in_slabs
 
 TYPES = {1: 2, 2: 512, 4: 768, 8: 1280}
 """Code of the data type, by the bytes of an unsigned one."""
+FLOAT = 16
+"""Code of 32-bit numbers, for probabilities."""
 LABELS = 1002
 """NIFTI_INTENT_LABEL"""
 SCANNER, MM, MICROMETRES = 1, 2, 3
@@ -141,7 +143,9 @@ def _head(shape: Sequence[int], dtype: np.dtype, own: NiftiHeader, extra: int) -
     offset = size + extra  # 352 or 544, and extensions of a multiple of 16
     pixdim = (*own.pixdim, *(1.0,) * 4)
     pixdim = tuple(value if math.isfinite(value) else 0.0 for value in pixdim)
-    code, bits = TYPES[dtype.itemsize], 8 * dtype.itemsize
+    is_float = dtype.kind == "f"
+    code, bits = FLOAT if is_float else TYPES[dtype.itemsize], 8 * dtype.itemsize
+    intent = 0 if is_float else LABELS
 
     def put(fields: str, at: int, *values: float) -> None:
         struct.pack_into("<" + fields, head, at, *values)
@@ -154,12 +158,12 @@ def _head(shape: Sequence[int], dtype: np.dtype, own: NiftiHeader, extra: int) -
         put("q2d", 168, offset, 1.0, 0.0)
         put("2i", 344, own.qform_code, own.sform_code)
         put("6d12d", 352, *own.quaternion, *own.rows)
-        put("2i", 500, own.units, LABELS)
+        put("2i", 500, own.units, intent)
     else:
         head[344:348] = SINGLE_FILE_1
         put("i", 0, size)
         put("8h", 40, *dim)
-        put("3h", 68, LABELS, code, bits)
+        put("3h", 68, intent, code, bits)
         put("8f", 76, *pixdim)
         put("3f", 108, offset, 1.0, 0.0)
         put("B", 123, own.units)

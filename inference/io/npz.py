@@ -27,6 +27,7 @@ from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.io.plain_pickle import load_plain
 from vesal.inference.io.prompt_files import (
     Prompts,
+    PromptSource,
     find_prompts_file,
     parse_prompts,
 )
@@ -76,14 +77,16 @@ class NpzReader:
             return None
         return shape if shape is not None and math.prod(shape) <= MAX_VOXELS else None
 
-    def count_prompts(self, prompts_file: Path | None = None, dataset: str | None = None) -> int | None:
+    def count_prompts(
+        self, prompts_file: PromptSource | None = None, dataset: str | None = None
+    ) -> int | None:
         """Number of prompts; None where they cannot be read, see `formats.CountsPrompts`."""
         try:
             return len(self._prompts(self._open(), prompts_file, dataset).sentences)
         except (CaseError, OSError):
             return None
 
-    def read(self, prompts_file: Path | None = None, dataset: str | None = None) -> Case:
+    def read(self, prompts_file: PromptSource | None = None, dataset: str | None = None) -> Case:
         """Read the case; other arrays of the npz are not touched. Every defect raises a `CaseError`."""
         archive, name = self._open(), self.path.name
         header = archive.header("imgs")
@@ -109,23 +112,9 @@ class NpzReader:
             stored=None if image is numbers else StoredNumbers(numbers, image_notes, hounsfield),
         )
 
-    def _prompts(self, archive: NpzArchive, prompts_file: Path | None, dataset: str | None) -> Prompts:
-        """Prompts of sentences, with those that the user marked; see `unnamed`."""
-        marked = MarkedCase(self.path, self.path.stem, self._volume_shape(), archive, self.marks)
-        try:
-            found = self._sentences(archive, prompts_file, dataset)
-            prompts = with_marks(found, marked) or found
-        except (PromptError, MissingKeyError) as error:
-            silent = _without_sentences(archive) if prompts_file is None else None
-            alone = with_marks(silent, marked) if silent is not None else None
-            if alone is None:
-                raise
-            told = () if isinstance(error, MissingKeyError) else (f"there are no sentences: {error}",)
-            prompts = replace(alone, notes=(*told, *alone.notes), dataset=dataset)
-        self.interactive = prompts.interactive
-        return prompts
-
-    def _sentences(self, archive: NpzArchive, prompts_file: Path | None, dataset: str | None) -> Prompts:
+    def _prompts(
+        self, archive: NpzArchive, prompts_file: PromptSource | None, dataset: str | None
+    ) -> Prompts:
         """Prompts by what was given on purpose: a file, one beside the case that holds prompts, the case."""
         try:
             has_prompts = "text_prompts" in archive

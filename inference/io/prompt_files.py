@@ -55,6 +55,10 @@ class Prompts:
     """Whether the case is one of the challenge's interactive track."""
 
 
+PromptSource = Path | Prompts
+"""A file of prompts, or the prompts themselves: what is given on purpose beside a case."""
+
+
 def parse_prompts_dict(content: Any, source: str, strict: bool = False) -> Prompts:
     """Check a flat dict `{id: sentence, ..., 'instance_label': 0 or 1}`; `source` names it in messages.
 
@@ -237,7 +241,7 @@ def _turned(content: Any) -> dict[Any, Any] | None:
 
 
 def find_prompts_file(
-    case: Path, name: str, prompts_file: Path | None, dataset: str | None, *, has_prompts: bool = True
+    case: Path, name: str, prompts_file: PromptSource | None, dataset: str | None, *, has_prompts: bool = True
 ) -> Prompts | None:
     """Prompts of case `name` that replace those in it: of `prompts_file`, else of NAME.json beside `case`.
 
@@ -245,6 +249,8 @@ def find_prompts_file(
     only where it cannot be anything but prompts. Without them, nothing else can be meant, and every layout is
     read. None where there is neither. Raises what `read_prompts_file` raises.
     """
+    if isinstance(prompts_file, Prompts):
+        return prompts_file
     if prompts_file is not None:
         return read_prompts_file(Path(prompts_file), name, dataset)
     beside = prompts_file_beside(case, name)

@@ -21,7 +21,7 @@ from vesal.inference.geometry.views import Sides
 from vesal.inference.io.file_axes import FileAxes, canonical_numbers
 from vesal.inference.io.intensity import check_dtype, prepare
 from vesal.inference.io.limits import MAX_VOXELS, check_volume
-from vesal.inference.io.prompt_files import Prompts, find_prompts_file
+from vesal.inference.io.prompt_files import Prompts, PromptSource, find_prompts_file
 from vesal.inference.io.read_options import NO_OPTIONS, ReadOptions
 from vesal.inference.io.user_prompts import FoundUserPrompts, read_user_prompts
 
@@ -95,14 +95,16 @@ class VolumeReader(ABC):
         except (CaseError, OSError, MemoryError):
             return None
 
-    def count_prompts(self, prompts_file: Path | None = None, dataset: str | None = None) -> int | None:
+    def count_prompts(
+        self, prompts_file: PromptSource | None = None, dataset: str | None = None
+    ) -> int | None:
         """Number of prompts; None where they cannot be read, see `formats.CountsPrompts`."""
         try:
             return len(self._prompts(prompts_file, dataset).sentences)
         except (CaseError, OSError):
             return None
 
-    def read(self, prompts_file: Path | None = None, dataset: str | None = None) -> Case:
+    def read(self, prompts_file: PromptSource | None = None, dataset: str | None = None) -> Case:
         """The case on the engine's axes. Every defect raises a `CaseError`."""
         volume = self._volume()
         axes, name = volume.axes, self.path.name
@@ -150,7 +152,7 @@ class VolumeReader(ABC):
                 raise
         return self._described
 
-    def _prompts(self, prompts_file: Path | None, dataset: str | None) -> Prompts:
+    def _prompts(self, prompts_file: PromptSource | None, dataset: str | None) -> Prompts:
         """Of the file of prompts, or of the one beside the case. Raises PromptError."""
         beside = f"{self.name}.json"
         try:

@@ -82,14 +82,19 @@ class CaseOutput:
             )
             return
 
-    def _write(self, labels: np.ndarray, what: str) -> None:
-        """Write (D,H,W) labels, unless their shape is not the volume's; axes of one voxel are put back."""
+    def checked(self, labels: np.ndarray) -> np.ndarray:
+        """(D,H,W) of the volume's shape, axes of one voxel put back. Raises LabelMapError for another one."""
         if self.shape is not None and [n for n in self.shape if n > 1] == [n for n in labels.shape if n > 1]:
             labels = labels.reshape(self.shape)
         if self.shape is not None and labels.shape != self.shape:
             raise LabelMapError(
                 f"The engine gave labels of shape {labels.shape}; the volume's {self.shape} is wanted."
             )
+        return labels
+
+    def _write(self, labels: np.ndarray, what: str) -> None:
+        """Write (D,H,W) labels, unless their shape is not the volume's."""
+        labels = self.checked(labels)
         with self._writing:
             self._check_open()
             write_label_map(self.path, labels, self._header)

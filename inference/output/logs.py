@@ -2,8 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from vesal.inference.data.results import StageReport
@@ -102,3 +102,25 @@ def bar(total: int, what: str, unit: str = "window") -> Iterator[Bar]:
     tqdm.monitor_interval = 0
     with tqdm(total=total, desc=what, unit=unit, leave=False, file=sys.stderr) as progress_bar:
         yield progress_bar
+
+
+@contextmanager
+def window_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar over the windows of the stage that runs, with the time left, on a terminal; nothing elsewhere.
+
+    Gives a function to call after every window: name of the stage, its windows so far, all of them.
+    """
+    with ExitStack() as bars:
+        shown: dict[str, Any] = {}
+
+        def show(stage: str, windows: int, planned: int) -> None:
+            if stage not in shown:
+                bars.close()
+                shown.clear()
+                shown[stage] = bars.enter_context(bar(planned, f"{stage} stage"))
+            progress_bar = shown[stage]
+            if not isinstance(progress_bar, _NoBar):
+                progress_bar.total = max(planned, windows)
+                progress_bar.update(windows - progress_bar.n)
+
+        yield show

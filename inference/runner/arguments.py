@@ -10,7 +10,7 @@ import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,9 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
     if given["inputs"] is not None and given["outputs"] is None:
         raise UsageError(f"INPUTS is {given['inputs']}, but OUTPUTS is missing; give both, or neither.")
     values = _from_environment(environment) | {
-        name: value for name, value in given.items() if value is not None
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in given.items()
+        if value is not None
     }
     return Settings(**values, verbosity=verbosity)
 
@@ -53,11 +55,8 @@ def make_parser() -> argparse.ArgumentParser:
         if field.name in ("inputs", "outputs"):
             text += f" (default: {field.default})"
             parser.add_argument(field.name, nargs="?", type=kind, metavar=field.name.upper(), help=text)
-        elif field.name not in ("verbosity", "marks"):
-            text += f" (default: {field.default})" if field.default is not None else ""
-            metavar = "FILE" if kind is Path else None
-            parser.add_argument("--" + field.name, type=kind, metavar=metavar, help=text)
-    add_spatial_options(parser)
+        elif field.name != "verbosity":
+            _add_option(parser, field, kind)
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more")
     parser.add_argument("-q", "--quiet", action="count", default=0, help="log warnings only, no bar")
     parser.add_argument(
@@ -67,10 +66,23 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="?",
         const="",
         metavar="NAME",
-        help="list the weights that are there, or the targets of one with synonyms and measured Dice",
+        help="list the weights that are there, the targets of one with synonyms and measured Dice, or what "
+        "is known of a word: what it is read as, and which weights cover it",
     )
     parser.add_argument("--version", action="version", version=f"vesal {__version__}")
     return parser
+
+
+def _add_option(parser: argparse.ArgumentParser, field: Field[Any], kind: type) -> None:
+    """The option of a field; one that is not given is None."""
+    more = dict(field.metadata["argument"])
+    text = field.metadata["help"]
+    if not more:
+        text += f" (default: {field.default})" if field.default is not None else ""
+    if more.get("action") != "store_true":
+        more = {"type": kind, "metavar": "FILE" if kind is Path else None, **more}
+    flags = field.metadata["flags"] or ("--" + field.name.replace("_", "-"),)
+    parser.add_argument(*flags, dest=field.name, default=None, help=text, **more)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -121,7 +133,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _plain_type(annotation: object) -> type:
-    """`X` of `X` and of `X | None`."""
+    """`X` of `X`, of `X | None` and of `tuple[X, ...]`."""
+    if typing.get_origin(annotation) is tuple:
+        annotation = typing.get_args(annotation)[0]
     if isinstance(annotation, types.UnionType):
         annotation = next(part for part in typing.get_args(annotation) if part is not types.NoneType)
     assert isinstance(annotation, type)

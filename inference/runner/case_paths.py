@@ -18,6 +18,7 @@ from vesal.inference.io.formats import (
     suffixes,
     written_suffixes,
 )
+from vesal.inference.io.prompt_files import Prompts
 from vesal.inference.io.temporary import check_writable
 from vesal.inference.io.user_prompts import MARK
 
@@ -34,6 +35,12 @@ class CasePaths:
 
     input: Path
     output: Path
+    asked: Prompts | None = None
+    """What was asked for on the command line or in a table; None: as a file of prompts or the case says."""
+    modality: str | None = None
+    """As it was given there."""
+    is_own: bool = False
+    """Whether it is one of the user's own scans (`-i`), and not of the contract's folders."""
 
     @property
     def name(self) -> str:
@@ -41,8 +48,8 @@ class CasePaths:
         return case_name(self.input)
 
 
-def find_cases(inputs: Path, outputs: Path) -> tuple[CasePaths, ...]:
-    """Pair every case with its output, sorted by name, and make the folder of the outputs.
+def find_cases(inputs: Path, outputs: Path, *, make: bool = True) -> tuple[CasePaths, ...]:
+    """Pair every case with its output, sorted by name, and ``make`` the folder of the outputs.
 
     A folder gives the cases (`*.npz`, also `*.NPZ`, and the other formats of `io.formats`) directly in it,
     without hidden and temporary ones (names that begin with `.` or `~`) and without user prompts
@@ -67,7 +74,8 @@ def find_cases(inputs: Path, outputs: Path) -> tuple[CasePaths, ...]:
             )
         if pair.output.is_dir():
             raise UsageError(f"{pair.output} is a folder where the label map should go; remove or rename it.")
-    _make_folder(outputs.parent if single else outputs)
+    if make:
+        make_folder(outputs.parent if single else outputs)
     return pairs
 
 
@@ -154,7 +162,7 @@ def _wanted() -> str:
     return f"NAME{suffixes()[0]}"
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make the folder of the outputs, parents included, and see whether it can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

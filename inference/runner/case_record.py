@@ -12,6 +12,7 @@ from vesal.inference.data.results import (
     FELL_BACK,
     NOT_RUN,
     OK,
+    SKIPPED,
     CaseReport,
     LadderStep,
     PromptResult,
@@ -30,11 +31,17 @@ if TYPE_CHECKING:
 class CaseRecord:
     """Filled step by step, so that a case that ends early still has a report."""
 
-    def __init__(self, paths: CasePaths, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        paths: CasePaths,
+        now: Callable[[], float] = time.monotonic,
+        output: CaseOutput | None = None,
+    ) -> None:
         """Only the paths are known yet; `now` is the clock of all measurements."""
         self.paths = paths
         self.now = now
-        self.output = CaseOutput(paths.output)
+        self.output = output or CaseOutput(paths.output)
+        self.skipped = False
         self.started: float | None = None
         self.clock: Clock | None = None
         self.case: Case | None = None
@@ -119,6 +126,8 @@ class CaseRecord:
         return self._closed is not None
 
     def _state(self) -> str:
+        if self.skipped:
+            return SKIPPED
         if self.started is None:
             return NOT_RUN
         return OK if self.finished and self.error is None and not self.fallbacks else FELL_BACK

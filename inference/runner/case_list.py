@@ -1,0 +1,72 @@
+"""The cases of a run, whichever way they are named, their records and where the report goes.
+
+What own scans need is imported for them alone: the contract's start is counted in milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vesal.inference.output.report import FILE_NAME
+from vesal.inference.runner.asked import with_asked
+from vesal.inference.runner.case_paths import CasePaths, find_cases
+from vesal.inference.runner.case_record import CaseRecord
+from vesal.inference.runner.settings import Settings
+
+if TYPE_CHECKING:
+    from vesal.inference.api import Model
+    from vesal.inference.stages.segmentation import Segmentation
+
+NO_LIMIT = float("inf")
+REPORT_FOLDER = "report"
+
+
+def find_all(settings: Settings) -> tuple[CasePaths, ...]:
+    """The cases with their outputs; folders are made unless it is a dry run. Raises UsageError."""
+    if not settings.is_own:
+        found = find_cases(settings.inputs, settings.outputs, make=not settings.dry_run)
+        return tuple(with_asked(pair, settings) for pair in found)
+    from vesal.inference.runner.own_cases import check_asked, find_own_cases, make_folders
+
+    pairs = find_own_cases(settings)
+    check_asked(pairs, settings)
+    if not settings.dry_run:
+        make_folders(pairs)
+    return pairs
+
+
+def new_record(pair: CasePaths, settings: Settings, now: Callable[[], float]) -> CaseRecord:
+    """The record of a case; one whose label map is there already, and may stay, is skipped."""
+    if not pair.is_own:
+        return CaseRecord(pair, now)
+    from vesal.inference.runner.own_output import OwnOutput, may_stay
+
+    record = CaseRecord(pair, now, OwnOutput(pair.output, settings, pair.input))
+    record.skipped = may_stay(pair, settings)
+    return record
+
+
+def budget_of(pair: CasePaths, settings: Settings) -> float | None:
+    """Seconds of a case; None: by its number of prompts. Own scans take as long as they take."""
+    return NO_LIMIT if pair.is_own and settings.seconds is None else settings.seconds
+
+
+def write_result(record: CaseRecord, result: Segmentation, model: Model) -> None:
+    """Write what a case gave: the label map of the contract, or all files of an own scan."""
+    if not record.paths.is_own:
+        record.output.write_labels(result.labels)
+        return
+    from vesal.inference.runner.own_result import write_own_result
+
+    write_own_result(record, result, model)
+
+
+def report_file(records: Sequence[CaseRecord], settings: Settings) -> Path | None:
+    """The report's file: the one that is wanted; for own scans in `report/` beside the first label map; None:
+    as the contract has it.
+    """
+    if settings.report is not None or not settings.is_own:
+        return settings.report
+    return records[0].paths.output.parent / REPORT_FOLDER / FILE_NAME

@@ -1,0 +1,74 @@
+"""The weights of a run: checked before anything is written, opened when the first case needs them."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vesal.inference.data.errors import VesalError
+from vesal.inference.runner.settings import Settings
+from vesal.inference.runtime.choice import check_runtime
+
+if TYPE_CHECKING:
+    from vesal.inference.api import Model
+
+
+class LazyModel:
+    """The model, opened at first use; if that fails, it is not tried again.
+
+    `model` is the one opened last.
+    """
+
+    def __init__(self, settings: Settings, open_model: Callable[[Settings], "Model"]) -> None:
+        """Keep what is needed to open it."""
+        self._settings = settings
+        self._open = open_model
+        self._failure: str | None = None
+        self._in_use = False
+        self.model: Model | None = None
+
+    def __call__(self) -> "Model":
+        """Return the model. Raises what opening it raised, and later a VesalError that repeats it."""
+        if self._failure is not None:
+            raise VesalError(f"The weights could not be opened before: {self._failure}")
+        if self.model is None or self._in_use:
+            try:
+                self.model, self._in_use = self._open(self._settings), False
+            except Exception as error:
+                self._failure = f"{type(error).__name__}: {error}"
+                raise
+        return self.model
+
+    def abandon(self) -> None:
+        """Stop what this one computes for an abandoned case; the next case opens another one."""
+        if self.model is not None and not self._in_use:
+            self.model.cancel()
+        self._in_use = True
+
+
+def check_settings(settings: Settings) -> None:
+    """Find the mistakes that would cost every case before anything is written.
+
+    Raises:
+        ProfileError: there are no such weights, or files are missing. Damaged ones cost each case its result,
+        as
+            hashing gigabytes has to wait until outputs are there.
+        RuntimeChoiceError: the runtime that is wanted does not start here, or none is installed.
+    """
+    from vesal.inference.engine import TEXT_WEIGHTS
+    from vesal.inference.families.registry import check_profile
+    from vesal.inference.planning.profile import read_profile
+    from vesal.inference.planning.weights_folder import weights_folder
+    from vesal.inference.prompts.sentence_encoder import check_text_weights
+
+    capabilities = check_profile(read_profile(weights_folder(settings.weights), check_digests=False))
+    if not capabilities.open_vocabulary:
+        check_text_weights(TEXT_WEIGHTS)
+    check_runtime(settings.runtime, settings.threads)
+
+
+def load_model(settings: Settings) -> "Model":
+    """Load the model; imported here so that a wrong command line fails fast."""
+    from vesal.inference.api import load
+
+    return load(
+        settings.weights, threads=settings.threads, runtime=settings.runtime, mask_stage=settings.hybrid
+    )

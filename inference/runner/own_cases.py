@@ -1,0 +1,188 @@
+"""Own scans (`-i`, or a table): which files are read, what is asked for in each, where its label map goes."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vesal.inference.data.errors import UsageError
+from vesal.inference.io.formats import (
+    case_name,
+    format_of,
+    is_case_folder,
+    label_suffix,
+    open_case,
+    suffix_of,
+    written_suffixes,
+)
+from vesal.inference.runner.asked import with_asked
+from vesal.inference.runner.case_paths import CasePaths, list_cases, make_folder
+from vesal.inference.runner.settings import Settings
+from vesal.inference.runner.table import Row, read_table
+
+SEG = "_seg"
+"""Between a scan's name and the suffix of its label map."""
+DICOM_SUFFIX = ".dcm"
+
+
+def find_own_cases(settings: Settings) -> tuple[CasePaths, ...]:
+    """Every scan with its label map, in the order given; nothing is made or written.
+
+    Raises UsageError where a scan is not there, two would have one label map, or one would replace something
+    that is read.
+    """
+    rows = read_table(settings.prompts) if settings.has_table and settings.prompts else []
+    scans = _scans(settings.images) if settings.images else []
+    pairs = (
+        _of_table(scans, rows, settings) if rows else [_pair(scan, settings, len(scans)) for scan in scans]
+    )
+    _check_outputs(pairs, settings)
+    return tuple(pairs)
+
+
+def make_folders(pairs: Iterable[CasePaths]) -> None:
+    """Make the folders of label maps and see whether they can be written. Raises UsageError."""
+    for folder in dict.fromkeys(pair.output.parent for pair in pairs):
+        make_folder(folder)
+
+
+def check_asked(pairs: Sequence[CasePaths], settings: Settings) -> None:
+    """Raise UsageError where nothing says what to look for in any scan."""
+    if settings.prompts is not None or any(pair.asked for pair in pairs):
+        return
+    for pair in pairs:
+        with open_case(pair.input, settings.reading) as reader:
+            count = getattr(reader, "count_prompts", None)
+            if count is None or count():
+                return
+    raise UsageError(f"nothing says what to look for in {pairs[0].input}; give -p, such as -p liver.")
+
+
+def _scans(given: Sequence[Path]) -> list[Path]:
+    """Cases of files, folders and patterns, none twice. Raises UsageError."""
+    found: list[Path] = []
+    for path in given:
+        found += _expanded(path)
+    return list({os.path.realpath(path): path for path in reversed(found)}.values())[::-1]
+
+
+def _expanded(path: Path) -> list[Path]:
+    if path.name in ("", ".."):
+        path = Path(os.path.abspath(path))  # a name is wanted for the label map
+    if os.path.lexists(path):
+        return [path] if is_case_folder(path) else _without_results(list_cases(path))
+    if glob.has_magic(str(path)):
+        matching = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+        cases = [p for p in matching if suffix_of(p) is not None or is_case_folder(p)]
+        if cases:
+            return _without_results(cases)
+        raise UsageError(
+            f"{path}: no scan has such a name; put the pattern in quotes and see where it begins."
+        )
+    raise UsageError(f"{path} does not exist; give a scan, a folder of scans or a pattern.")
+
+
+def _without_results(cases: Sequence[Path]) -> list[Path]:
+    """Cases without label maps of an earlier run: `NAME_seg` beside `NAME`, unless it is given alone."""
+    names = {(case.parent, case_name(case)) for case in cases}
+
+    def is_result(case: Path) -> bool:
+        name = case_name(case)
+        return name.endswith(SEG) and (case.parent, name.removesuffix(SEG)) in names
+
+    return [case for case in cases if not is_result(case)]
+
+
+def _of_table(scans: Sequence[Path], rows: Sequence[Row], settings: Settings) -> list[CasePaths]:
+    """Rows as cases; with scans of `-i` only these. Raises UsageError."""
+    by_path = {os.path.realpath(row.path): row for row in rows}
+    if len(by_path) < len(rows):
+        raise UsageError(f"{settings.prompts}: a path stands in several rows; put its prompts into one.")
+    if scans and (without := [s for s in scans if os.path.realpath(s) not in by_path]):
+        raise UsageError(f"{settings.prompts} has no row for {without[0]}; add one, or leave out -i.")
+    chosen = [(s, by_path[os.path.realpath(s)]) for s in scans] or [(row.path, row) for row in rows]
+    pairs = []
+    for scan, row in chosen:
+        if not os.path.lexists(scan) or _expanded(scan) != [scan]:
+            raise UsageError(f"{settings.prompts}: {scan} is not there, or not a single scan.")
+        own = replace(
+            settings, output=row.output or settings.output, modality=row.modality or settings.modality
+        )
+        pairs.append(_pair(scan, own, 1 if row.output else len(chosen), row.sentences))
+    return pairs
+
+
+def _pair(scan: Path, settings: Settings, scans: int, sentences: Sequence[str] = ()) -> CasePaths:
+    """A scan with its label map."""
+    suffix = DICOM_SUFFIX if settings.dicom_seg else label_suffix(scan)
+    name = f"{case_name(scan)}{SEG}{suffix}"
+    pair = CasePaths(scan, _output(scan, settings, name, scans), is_own=True)
+    return with_asked(pair, settings, sentences)
+
+
+def _output(scan: Path, settings: Settings, name: str, scans: int) -> Path:
+    """The label map's path. Raises UsageError."""
+    wanted = settings.output
+    if wanted is None:
+        return scan.parent / name
+    given = DICOM_SUFFIX if wanted.name.lower().endswith(DICOM_SUFFIX) else suffix_of(wanted)
+    if wanted.is_dir() or given is None:
+        if wanted.exists() and not wanted.is_dir():
+            raise UsageError(f"{wanted} is a file and no label map's name; give a folder or another name.")
+        return wanted / name
+    if scans > 1:
+        raise UsageError(f"{wanted} names one file, and there are {scans} scans; give a folder.")
+    fitting = (DICOM_SUFFIX,) if settings.dicom_seg else written_suffixes()
+    if given not in fitting:
+        raise UsageError(f"{wanted}: the label map is {' or '.join(fitting)} here; name it so.")
+    return wanted
+
+
+def _check_outputs(pairs: Sequence[CasePaths], settings: Settings) -> None:
+    """Raise UsageError where a label map would replace what is read, or another one."""
+    read = [pair.input for pair in pairs] + [path for path in (settings.prompts,) if path is not None]
+    taken = {key: path for path in read for key in _keys(path)}
+    seen: dict[str, CasePaths] = {}
+    for pair in pairs:
+        for written in (pair.output, *side_outputs(pair.output)):
+            for key in _keys(written):
+                if key in taken:
+                    raise UsageError(f"{written} would replace {taken[key]}, which is read; give another -o.")
+        other = seen.setdefault(os.path.realpath(pair.output), pair)
+        if other is not pair:
+            raise UsageError(
+                f"{other.input} and {pair.input} would both be written to {pair.output}; run them apart, or "
+                "into different folders."
+            )
+        if pair.output.is_dir():
+            raise UsageError(f"{pair.output} is a folder where the label map should go; remove or rename it.")
+        if settings.dicom_seg and not _is_dicom(pair.input):
+            raise UsageError(f"--dicom-seg needs a DICOM series, and {pair.input} is none; leave it out.")
+
+
+def side_outputs(output: Path) -> tuple[Path, ...]:
+    """Files of names and colours beside a label map: `.json`, `.ctbl`, `.label`."""
+    name = output_name(output)
+    return tuple(output.with_name(name + suffix) for suffix in (".json", ".ctbl", ".label"))
+
+
+def output_name(output: Path) -> str:
+    """Name of a label map without its suffix."""
+    return output.stem if output.suffix.lower() == DICOM_SUFFIX else case_name(output)
+
+
+def _is_dicom(scan: Path) -> bool:
+    return scan.suffix.lower() == DICOM_SUFFIX or format_of(scan).writes == ".nii.gz"
+
+
+def _keys(path: Path) -> list[str]:
+    """What is the same for two names of one file: the real path, and the file's number where it is there."""
+    keys = [os.path.realpath(path)]
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return keys
+    return [*keys, f"{facts.st_dev}:{facts.st_ino}"]
