@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vesal.inference.data.errors import MissingPackageError, UsageError
 from vesal.inference.output.report import FILE_NAME
 from vesal.inference.runner.asked import with_asked
 from vesal.inference.runner.case_paths import CasePaths, find_cases
@@ -31,10 +32,22 @@ def find_all(settings: Settings) -> tuple[CasePaths, ...]:
     from vesal.inference.runner.own_cases import check_asked, find_own_cases, make_folders
 
     pairs = find_own_cases(settings)
+    if settings.dicom_seg:
+        _check_dicom_seg()
     check_asked(pairs, settings)
     if not settings.dry_run:
         make_folders(pairs)
     return pairs
+
+
+def _check_dicom_seg() -> None:
+    """Raise UsageError where what writes a DICOM-SEG is not installed."""
+    from vesal.inference.io.dicom_seg import check_dicom_seg
+
+    try:
+        check_dicom_seg()
+    except MissingPackageError as error:
+        raise UsageError(str(error)) from error
 
 
 def new_record(pair: CasePaths, settings: Settings, now: Callable[[], float]) -> CaseRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from vesal.inference.data.errors import ProfileError, UsageError
@@ -11,15 +12,36 @@ from vesal.inference.planning.manifest import MANIFEST, CoveredTarget, SourceFil
 from vesal.inference.planning.profile import Profile, read_profile
 from vesal.inference.planning.weights_folder import WEIGHTS, weights_folder
 from vesal.inference.prompts.vocabulary import Vocabulary, load_vocabulary
+from vesal.inference.runner.target_search import search_targets
 
 
 def list_weights(name: str = "", weights: Path = WEIGHTS) -> str:
     """The text for `--list` (without ``name``: all profiles below ``weights``) or `--list NAME`.
 
     Raises:
-        UsageError: there are no weights of that name, or their manifest cannot be used.
+        UsageError: there are neither weights of that name nor a target, or a manifest cannot be used.
+
+    A name of weights wins over the same word for a target, see ``target_search``.
     """
-    return _one(name, weights) if name else _all(weights)
+    if not name:
+        return _all(weights)
+    if not _is_there(name, weights) and (found := search_targets(name, _profiles(weights))):
+        return found
+    return _one(name, weights)
+
+
+def _is_there(name: str, weights: Path) -> bool:
+    """Whether there are weights of that name, or it is a path."""
+    return (weights / name / MANIFEST).is_file() or Path(name).exists() or "/" in name
+
+
+def _profiles(weights: Path) -> list[Profile]:
+    """All weights that can be used."""
+    profiles = []
+    for folder in _folders(weights):
+        with suppress(ProfileError):
+            profiles.append(read_profile(folder, check_digests=False))
+    return profiles
 
 
 def _all(weights: Path) -> str:
@@ -52,7 +74,8 @@ def _one(name: str, weights: Path) -> str:
     if not (folder / MANIFEST).is_file():
         known = ", ".join(path.name for path in _folders(weights)) or "none"
         raise UsageError(
-            f"There are no weights {name!r}; known are: {known}. Give one of these, or the path of a folder "
+            f"There are no weights {name!r}; known are: {known}. No target is called so "
+            "either. Give one of these, a word for a target, or the path of a folder "
             f"with a {MANIFEST}; `python -m vesal.weights.convert --list` tells what can be converted."
         )
     try:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,9 +33,13 @@ from vesal.inference.io.prompt_files import Prompts
 from vesal.inference.io.temporary import replacing
 from vesal.inference.output.case_output import COARSE, CaseOutput
 from vesal.inference.output.report import to_json
+from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.inference.runner.case_paths import CasePaths
 from vesal.inference.runner.own_cases import DICOM_SUFFIX, output_name, side_outputs
 from vesal.inference.runner.settings import Settings
+
+if TYPE_CHECKING:
+    from vesal.inference.io.dicom_seg import Segment
 
 log = logging.getLogger("vesal")
 
@@ -104,8 +108,13 @@ class OwnOutput(CaseOutput):
     def _write_dicom(self, found: Found) -> None:
         from vesal.inference.io.dicom_seg import write_dicom_seg
 
-        masks = {prompt.id: found.mask(prompt.id) for prompt in found.prompts}
-        write_dicom_seg(self.path, self.source, self.settings.reading, masks, found.prompts, self.header)
+        names = label_names(_prompt_names(found))
+        segments = [
+            segment_of(prompt, each, self.checked(found.mask(prompt.id)))
+            for prompt, each in zip(found.prompts, names, strict=True)
+        ]
+        weights = Path(self.settings.weights).name
+        write_dicom_seg(self.path, self.source, self.settings.reading, segments, weights)
 
     def _write_masks(self, found: Found) -> None:
         """Masks and probabilities of each prompt, where wanted, in a folder of the label map's name."""
@@ -196,13 +205,26 @@ def mask_name(prompt: Prompt) -> str:
 
 def _names(found: Found) -> dict[int, str]:
     """Name by value: of prompts, or of each object."""
-    names = {prompt.id: prompt.target or prompt.text or f"target {prompt.id}" for prompt in found.prompts}
+    names = _prompt_names(found)
     if not found.instance:
         return names
     values = [int(value) for value in np.unique(found.labels) if value]
     owners = {id_: np.unique(found.labels[found.mask(id_)]) for id_ in names}
     of_value = {int(value): names[id_] for id_, values_ in owners.items() for value in values_}
     return {value: f"{of_value.get(value, 'object')} {value}" for value in values}
+
+
+def _prompt_names(found: Found) -> dict[int, str]:
+    return {prompt.id: prompt.target or prompt.text or f"target {prompt.id}" for prompt in found.prompts}
+
+
+def segment_of(prompt: Prompt, name: LabelName, mask: np.ndarray) -> Segment:
+    """A DICOM segment of a prompt; ``mask`` is (D,H,W) bool."""
+    from vesal.inference.io.dicom_seg import Segment
+
+    concept = load_vocabulary().concepts.get(prompt.concept or "")
+    terms = (concept.name, *concept.terms) if concept else (prompt.text,)
+    return Segment(name.name, terms, prompt.kind, prompt.side, name.colour, mask)
 
 
 def _told_of(prompt: Prompt, result: Any) -> dict[str, Any]:

@@ -97,8 +97,8 @@ def run(
             listening()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             _run_all(records, settings, model, started + _write_all_zeros(records))
-            good = all(record.close().state in (OK, SKIPPED) for record in records)
-            code, ended = (ALL_GOOD, ALL_DONE) if good else (FELL_BACK, _ending(records))
+            all_good = all(record.close().state in (OK, SKIPPED) for record in records)
+            code, ended = (ALL_GOOD, ALL_DONE) if all_good else (FELL_BACK, _ending(records))
             block_signals()
         except Terminated:
             code, ended = TERMINATED, "SIGTERM"
