@@ -14,6 +14,8 @@ from vesal.inference.runtime.threads import in_slabs
 NRRD_TYPES = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}
 META_TYPES = {1: "MET_UCHAR", 2: "MET_USHORT", 4: "MET_UINT", 8: "MET_ULONG_LONG"}
 """By the bytes of an unsigned type."""
+NRRD_FLOAT, META_FLOAT = "float", "MET_FLOAT"
+"""Of 32 bits, for probabilities."""
 LEVEL = 1
 """Of ISA-L, as for an npz (`deflate`)."""
 GZIP_BITS, ZLIB_BITS = 31, 15
@@ -36,7 +38,7 @@ def write_nrrd(
     axes, stored = _stored(labels, header)
     matrix, origin = _lps(axes)
     vectors = " ".join("(" + ",".join(map(_number, matrix[:, axis])) + ")" for axis in range(3))
-    lines = ["NRRD0004", f"type: {NRRD_TYPES[dtype.itemsize]}", "dimension: 3"]
+    lines = ["NRRD0004", f"type: {NRRD_FLOAT if dtype.kind == 'f' else NRRD_TYPES[dtype.itemsize]}", "dimension: 3"]
     if axes is not None and axes.codes is not None:
         lines.append("space: left-posterior-superior")
     sizes = " ".join(map(str, reversed(stored.shape)))
@@ -73,7 +75,8 @@ def write_mha(
     rest += [f"ElementSpacing = {' '.join(map(_number, lengths))}"]
     rest += [f"DimSize = {' '.join(map(str, reversed(stored.shape)))}"]
     rest += [f"{key} = {value}" for key, value in (fields or {}).items()]
-    rest += [f"ElementType = {META_TYPES[dtype.itemsize]}", "ElementDataFile = LOCAL", ""]
+    kind = META_FLOAT if dtype.kind == "f" else META_TYPES[dtype.itemsize]
+    rest += [f"ElementType = {kind}", "ElementDataFile = LOCAL", ""]
     file.write(start + b"0" * SIZE_DIGITS + "\n".join(rest).encode())
     size = sum(file.write(part) for part in _packed(stored, dtype, ZLIB_BITS))
     file.seek(len(start))
