@@ -1,0 +1,66 @@
+"""Small pieces of HTML: text from outside is escaped here, and numbers are rounded for reading."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from vesal.inference.data.colours import colour_of, hex_of
+from vesal.inference.output.logs import one_line
+from vesal.inference.output.report import shortened
+
+UNKNOWN = "–"
+"""Stands for what is not known."""
+
+
+def text_of(value: object) -> str:
+    """A value as text of the page: escaped, of limited length, control characters as Python's escapes."""
+    return html.escape(one_line(shortened(str(value))), quote=True)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for reading: whole from 100 on, else with that many significant digits; no exponent."""
+    if value is None:
+        return UNKNOWN
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return np.format_float_positional(value, digits, unique=False, fractional=False, trim="-")
+
+
+def seconds(value: float | None) -> str:
+    """Seconds, as ``number``."""
+    return f"{number(value)} s"
+
+
+def share(value: float | None) -> str:
+    """A probability, with two decimals."""
+    return UNKNOWN if value is None else f"{value:.2f}"
+
+
+def triple(values: Sequence[float] | None, digits: int = 3) -> str:
+    """Three numbers, of a grid or a spacing."""
+    return UNKNOWN if values is None else " × ".join(number(value, digits) for value in values)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, kind: str = "") -> str:
+    """A table of cells that are HTML already, with a caption."""
+    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    body = "".join("<tr>" + "".join(cell_of(cell) for cell in row) + "</tr>" for row in rows)
+    return (
+        f'<div class="wide"><table class="{kind}"><caption>{caption}</caption><thead><tr>{top}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def cell_of(content: str, value: float | str | None = None) -> str:
+    """A cell; ``value`` is what it is sorted by."""
+    by = "" if value is None else f' data-value="{text_of(value)}"'
+    return f"<td{by}>{content}</td>"
+
+
+def swatch(prompt_id: int) -> str:
+    """A prompt's colour, beside its number: no meaning is in the colour alone."""
+    colour = hex_of(colour_of(prompt_id))
+    return f'<span class="swatch" style="background:{colour}" aria-hidden="true"></span>{prompt_id}'

@@ -1,0 +1,36 @@
+"""What a reader of a case must know first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vesal.inference.data.results import OK, CaseReport, PromptResult
+from vesal.inference.output.page.markup import number, seconds
+
+
+def warnings_of(case: CaseReport) -> tuple[str, ...]:
+    """Warnings of a case as plain sentences, the worst first; none where all went as asked for."""
+    return tuple(_warnings(case))
+
+
+def _warnings(case: CaseReport) -> Iterator[str]:
+    if case.state != OK:
+        yield f"The case {case.state}; its output holds {case.written}."
+    if case.error:
+        yield f"Error: {case.error}"
+    yield from (f"Fallback: {fallback}" for fallback in case.fallbacks)
+    if case.budget_s is not None and case.seconds > case.budget_s:
+        yield f"It took {seconds(case.seconds)}, more than its budget of {seconds(case.budget_s)}."
+    yield from (f"Left out as time was short: {step.step} ({step.why})." for step in case.ladder)
+    for prompt in case.prompts:
+        yield from _prompt_warnings(prompt)
+    yield from case.notes
+
+
+def _prompt_warnings(prompt: PromptResult) -> Iterator[str]:
+    if prompt.covered is False:
+        yield f"Prompt {prompt.id} is empty: {prompt.why}."
+    elif prompt.voxels == 0:
+        yield f"Prompt {prompt.id} is empty: {prompt.target or prompt.text} was not found."
+    for other, lost in prompt.lost_to.items():
+        yield f"Prompt {prompt.id} lost {number(lost)} voxels to prompt {other}: a voxel has one label only."
