@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from vesal.inference.data.colours import colour_of, hex_of
 from vesal.inference.data.results import OK, CaseReport, PromptResult
 from vesal.inference.output.page.curves import area_curve
 from vesal.inference.output.page.markup import (
     UNKNOWN,
+    list_of,
     number,
     seconds,
     share,
@@ -42,6 +43,7 @@ def case_section(case: CaseReport, pictures: CasePictures | None, number_: int, 
     parts = [
         f"<h2>{text_of(case.name)} {state_of(case)}</h2>",
         _warning_list(case),
+        note_list(case.notes),
         _facts(case),
         _prompts(case),
         _montages(case, pictures, key) if pictures else "",
@@ -60,8 +62,12 @@ def _warning_list(case: CaseReport) -> str:
     lines = warnings_of(case)
     if not lines:
         return ""
-    items = "".join(f"<li>{text_of(line)}</li>" for line in lines)
-    return f'<div class="warnings" role="note"><strong>Warnings</strong><ul>{items}</ul></div>'
+    return f'<div class="warnings" role="note"><strong>Warnings</strong>{list_of(lines)}</div>'
+
+
+def note_list(notes: Sequence[str]) -> str:
+    """Notes in a frame of their own; empty without."""
+    return f'<div class="notes" role="note"><strong>Notes</strong>{list_of(notes)}</div>' if notes else ""
 
 
 def _facts(case: CaseReport) -> str:
@@ -125,7 +131,7 @@ def _volume(prompt: PromptResult) -> str:
     if prompt.volume_ml is None:
         return UNKNOWN
     objects = "" if prompt.objects is None else f"<br><small>{prompt.objects} objects</small>"
-    size = f"{number(prompt.volume_ml)} ml" if prompt.volume_ml else "empty"
+    size = f"{number(prompt.volume_ml)}&nbsp;ml" if prompt.volume_ml else "empty"
     return f"{size}{objects}"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from vesal.inference.data.results import RunReport
 from vesal.inference.output.page.case_section import case_section
 from vesal.inference.output.page.markup import text_of
-from vesal.inference.output.page.overview import overview, run_header, run_warnings
+from vesal.inference.output.page.overview import overview, run_header, run_notes, run_warnings
 from vesal.inference.output.page.pictures import CasePictures
 
 HERE = Path(__file__).resolve().parent
@@ -35,8 +35,7 @@ def page_of(
     parts = [
         f"<header><h1>{_title(report)}</h1>{run_header(report, json_name)}</header>",
         f'<main class="{"many" if len(cases) > 1 else "one"}">',
-        run_warnings(cases),
-        overview(cases, pictures) if len(cases) > 1 else "",
+        run_warnings(cases) + run_notes(cases) + overview(cases, pictures) if len(cases) > 1 else "",
     ]
     parts += (
         case_section(case, pictures.get(number), number, reasons.get(number, ""))

@@ -60,6 +60,11 @@ def cell_of(content: str, value: float | str | None = None) -> str:
     return f"<td{by}>{content}</td>"
 
 
+def list_of(lines: Iterable[str]) -> str:
+    """A list of plain lines."""
+    return f"<ul>{''.join(f'<li>{text_of(line)}</li>' for line in lines)}</ul>"
+
+
 def swatch(prompt_id: int) -> str:
     """A prompt's colour, beside its number: no meaning is in the colour alone."""
     colour = hex_of(colour_of(prompt_id))

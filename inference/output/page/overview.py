@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from vesal.inference.data.results import OK, CaseReport, RunReport
-from vesal.inference.output.page.case_section import case_key, state_of
+from vesal.inference.output.page.case_section import case_key, note_list, state_of
 from vesal.inference.output.page.curves import histogram
 from vesal.inference.output.page.markup import UNKNOWN, cell_of, number, seconds, text_of
 from vesal.inference.output.page.pictures import CasePictures
@@ -50,6 +51,14 @@ def run_warnings(cases: Sequence[CaseReport]) -> str:
         f'<div class="warnings" role="note"><strong>Warnings in {len(told)} of {len(cases)} cases</strong>'
         f"<ul>{items}{more}</ul></div>"
     )
+
+
+def run_notes(cases: Sequence[CaseReport]) -> str:
+    """Notes of the cases, each once with the number of cases that have it."""
+    counts = Counter(note for case in cases for note in dict.fromkeys(case.notes))
+    lines = [f"{note} ({count} of {len(cases)} cases)" for note, count in counts.most_common(MAX_LINES)]
+    more = [f"and {len(counts) - MAX_LINES} more, in the cases' sections"] if len(counts) > MAX_LINES else []
+    return note_list([*lines, *more])
 
 
 def _warning_line(number_: int, case: CaseReport) -> str:

@@ -9,7 +9,10 @@ from vesal.inference.output.page.markup import number, seconds
 
 
 def warnings_of(case: CaseReport) -> tuple[str, ...]:
-    """Warnings of a case as plain sentences, the worst first; none where all went as asked for."""
+    """Warnings of a case as plain sentences, the worst first; none where all went as asked for.
+
+    Its notes are no warnings: what a reader did with a file, mostly.
+    """
     return tuple(_warnings(case))
 
 
@@ -24,7 +27,6 @@ def _warnings(case: CaseReport) -> Iterator[str]:
     yield from (f"Left out as time was short: {step.step} ({step.why})." for step in case.ladder)
     for prompt in case.prompts:
         yield from _prompt_warnings(prompt)
-    yield from case.notes
 
 
 def _prompt_warnings(prompt: PromptResult) -> Iterator[str]:
