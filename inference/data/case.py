@@ -42,5 +42,9 @@ class Case:
     """As the prompts' key `modality` or the file says, in their word."""
     stored: StoredNumbers | None = None
     """Where `image` was not uint8; `prompts.case_meaning` uses it and lets it go."""
+    axis_codes: tuple[str, str, str] | None = None
+    """For each of D, H, W the direction in the patient in which its index grows, one of R L A P S I; None
+    where the file does not say (the challenge's npz). Where it says so the image lies as
+    ``orientation.CANONICAL``."""
     interactive: bool = False
     """Whether it is a file of the challenge's interactive track, which has a longer time limit."""
