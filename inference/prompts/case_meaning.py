@@ -41,6 +41,11 @@ def window_for(prompts: Sequence[Prompt]) -> Window:
     return (wanted.pop() if len(wanted) == 1 else None) or SOFT_TISSUE
 
 
+def ct_windows() -> tuple[Window, ...]:
+    """The windows of CT beside soft tissue's: lung, brain, bone."""
+    return tuple(dict.fromkeys(_windows().values()))
+
+
 def _plain_name(concept: str | None) -> str:
     """`vertebra l1` and `rib 4` are a vertebra and a rib."""
     name, _, number = (concept or "").rpartition(" ")

@@ -1,0 +1,90 @@
+"""The case of a page, and the label map that was made of it, out of their files."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from vesal.inference.data.case import Case
+from vesal.inference.data.errors import LabelMapError, NoPromptsError, UnreadableFileError
+from vesal.inference.io.file_axes import FileAxes
+from vesal.inference.io.formats import CaseReader, open_case, suffix_of
+from vesal.inference.io.limits import MAX_VOXELS
+from vesal.inference.io.nifti import SUFFIXES, read_nifti
+from vesal.inference.io.nifti_case import read_nifti_mask
+from vesal.inference.io.npz_archive import NpzArchive
+from vesal.inference.prompts.parser import find_target
+from vesal.inference.prompts.vocabulary import load_vocabulary
+
+LARGEST = 65535
+
+
+def read_page(
+    path: Path, result: Path | None, prompts: Sequence[str] = ()
+) -> tuple[Case, np.ndarray | None]:
+    """A case, with or without prompts of its own, and the labels (D, H, W) of ``result`` on its axes.
+
+    ``prompts`` take the place of the case's own. Raises CaseError, LabelMapError.
+    """
+    if not path.exists():
+        raise UnreadableFileError(f"{path} is not there; give the file or folder of a case.")
+    with open_case(path) as reader:
+        try:
+            case = _read_with(reader, prompts) if prompts else reader.read()
+        except NoPromptsError:
+            case = replace(_read_with(reader, ["volume"]), sentences={})
+        if result is None:
+            return case, None
+        return case, _read_labels(result, reader.header, case)
+
+
+def label_name(text: str) -> str:
+    """The target of a sentence where the vocabulary knows it, else the sentence."""
+    targets = find_target(text, load_vocabulary()).targets if text else ()
+    return ", ".join(target.name for target in targets) or text
+
+
+def _read_with(reader: CaseReader, prompts: Sequence[str]) -> Case:
+    """Every reader takes a file of prompts."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "prompts.json"
+        file.write_text(json.dumps({str(i): text for i, text in enumerate(prompts, 1)}), encoding="utf-8")
+        return reader.read(file)
+
+
+def _read_labels(path: Path, header: object, case: Case) -> np.ndarray:
+    """(D, H, W) on the case's axes."""
+    if not path.exists():
+        raise UnreadableFileError(f"{path} is not there; give the label map of the case, or leave it out.")
+    shape, suffix = case.image.shape, suffix_of(path)
+    axes = header if isinstance(header, FileAxes) else None
+    if suffix in SUFFIXES and axes is not None:
+        known = axes.codes is not None
+        labels = axes.orientation.turn(read_nifti_mask(path, axes) if known else read_nifti(path, axes.shape))
+    elif suffix in SUFFIXES:
+        labels = read_nifti(path, (shape[0], shape[1], shape[2]))
+    elif suffix == ".npz":
+        with NpzArchive(path) as archive:
+            key = "gts" if "gts" in archive and "segs" not in archive else "segs"
+            labels = archive.read_array(key, MAX_VOXELS * 8)
+    else:
+        raise LabelMapError(f"{path.name}: no label map that is read; .npz, .nii or .nii.gz is wanted.")
+    return _checked(path.name, labels, shape)
+
+
+def _checked(name: str, labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Whole numbers from 0 to 65535 on the case's grid. Raises LabelMapError."""
+    if labels.shape != shape:
+        raise LabelMapError(f"{name}: shape (D,H,W) is {labels.shape}; the case's, {shape}, is wanted.")
+    if labels.dtype.kind not in "bui" and not np.array_equal(labels, np.rint(labels)):
+        raise LabelMapError(f"{name}: it holds fractions; a label map has whole numbers.")
+    if labels.size and not 0 <= labels.min() <= labels.max() <= LARGEST:
+        raise LabelMapError(
+            f"{name}: values from {labels.min()} to {labels.max()}; 0 to {LARGEST} are wanted."
+        )
+    return labels
