@@ -8,6 +8,8 @@
         --tokenizer BioLORD-2023-C -o weights/sat
     python -m vesal.weights.convert biomedparse-v --checkpoint biomedparse_v2.ckpt \\
         --tokenizer clip-vit-base-patch32 -o weights/biomedparse-v
+    python -m vesal.weights.convert segvol --checkpoint SegVol_v1.pth \\
+        --tokenizer config/clip -o weights/segvol
     python -m vesal.weights.convert --list
 """
 

@@ -22,8 +22,8 @@ from vesal.weights.convert.archive import read_archive
 from vesal.weights.convert.errors import CheckpointError, MissingTensorsError, UnsafeCheckpointError
 from vesal.weights.convert.restricted import SETTINGS, described, entry_of, refusal
 
-STATES = ("model_state_dict", "state_dict", "network_weights")
-"""Where weights lie in the file: as Medal S and SAT write it, Lightning, or nnU-Net and VoxTell."""
+STATES = ("model_state_dict", "state_dict", "model")
+"""Where weights lie in the file: as Medal S and SAT write it, Lightning, or SegVol."""
 STEPS = ("step", "global_step")
 DTYPES = (
     *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
@@ -119,7 +119,7 @@ def _named_tensors(content: Any) -> dict[str, Tensor]:
     # Methods of the types themselves: a pickle may put attributes of the same names on its objects.
     state = content if isinstance(content, dict) else None
     for key in STATES:
-        if isinstance(content, dict) and dict.__contains__(content, key):
+        if isinstance(content, dict) and isinstance(dict.get(content, key), dict):
             state = dict.get(content, key)
             break
     items = dict.items(state) if isinstance(state, dict) else ()

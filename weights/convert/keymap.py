@@ -85,6 +85,8 @@ class Part(Generic[N]):
     """Names in the file -> our name to its name in the file, of every tensor that is used."""
     optional: frozenset[str] = frozenset()
     """Our names of tensors that a file may lack: the network then keeps what it is built with."""
+    refusal: Callable[[Iterable[str]], str | None] = lambda published: None
+    """Names in the file -> what it is, where it is a known one of another kind."""
 
 
 def load(checkpoint: WeightsFile, part: Part[N]) -> N:
@@ -97,8 +99,12 @@ def load(checkpoint: WeightsFile, part: Part[N]) -> N:
     Raises:
         MissingTensorsError: tensors of the network are not in the file, or were cut off; the message lists
             them.
-        CheckpointError: there are tensors of another network, or shapes that contradict each other.
+        CheckpointError: there are tensors of another network, or shapes that contradict each other; or the
+            file is a known one that is not wanted.
     """
+    other = part.refusal(checkpoint.tensors)
+    if other is not None:
+        raise CheckpointError(f"{checkpoint.path} {other}")
     names = part.our_names(checkpoint.tensors)
     shapes = {ours: checkpoint.shapes[theirs] for ours, theirs in names.items()}
     with _sizes_make_sense(checkpoint):

@@ -1,4 +1,4 @@
-"""Systems whose one published file holds everything, text encoder included: no bank, no stage of its own."""
+"""Systems whose one published file holds everything, text encoder included: no stage of its own."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ class OneFileSystem:
     provenance: Provenance
     profile: Path
     """Folder with ``profile.json``, the published rules as data."""
+    write_bank: Callable[[Any, Path], Path] | None = None
+    """(network, folder with its tokenizer) -> the bank that it wrote there, where the system has one."""
     sees_slices: bool = False
     """Whether slices of its network can see each other (``CrossSlice``)."""
 
@@ -71,7 +73,7 @@ def convert_one_file(
         checkpoint: the published file.
         tokenizer: folder of its tokenizer.
         out: where to write; files of an earlier conversion are replaced when everything is done.
-        options: see ``folder.Options``; there is no bank.
+        options: see ``folder.Options``; sentences are not asked for.
 
     Returns:
         the manifest.
@@ -99,6 +101,7 @@ def convert_one_file(
                 tokens,
                 facts["vocabulary"],
             )
+        bank = {"bank": system.write_bank(network, work).name} if system.write_bank else {}
         roles, measured = _graphs(system, network, work, options)
         told = msgspec.structs.replace(system.provenance, files=sources)
         own = json.loads((system.profile / "profile.json").read_text(encoding="utf-8"))
@@ -110,6 +113,7 @@ def convert_one_file(
             "about": f"Converted from the published weights of {system.title}; their digests stand below.",
             "graphs": roles,
             "tokenizer": TOKENIZER,
+            **bank,
             "network": {
                 **facts,
                 **crossed,

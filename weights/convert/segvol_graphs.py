@@ -19,6 +19,8 @@ from vesal.networks.point_prompts import FIRST_CORNER, SECOND_CORNER
 from vesal.networks.segvol import SegVol
 from vesal.weights.convert.graphs import trace
 
+PROMPTS_AT_ONCE = 1
+"""Prompts that the decoder is best given in one call."""
 FREE_AXES: dict[str, dict[int, str]] = {
     "image": {0: "windows"},
     "embedding": {0: "windows"},

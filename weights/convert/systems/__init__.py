@@ -5,10 +5,12 @@ from vesal.weights.convert.system import System
 from vesal.weights.convert.systems.biomedparse_v import BIOMEDPARSE
 from vesal.weights.convert.systems.medal_s import MEDAL_S
 from vesal.weights.convert.systems.sat import SAT
+from vesal.weights.convert.systems.segvol import SEGVOL
 
 SYSTEMS: dict[str, System | OneFileSystem] = {
     MEDAL_S.name: MEDAL_S,
     SAT.name: SAT,
     BIOMEDPARSE.name: BIOMEDPARSE,
+    SEGVOL.name: SEGVOL,
 }
 """By the name that the command takes."""
