@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vesal.inference.data.case import Case
+from vesal.inference.data.errors import CaseError
 from vesal.inference.data.results import NOT_RUN, OK, SKIPPED, CaseReport
 from vesal.inference.data.terms import OFF
 from vesal.inference.io.formats import CaseReader, CountsPrompts, open_case, read_shape
@@ -185,8 +186,12 @@ def _run_case(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
     except Exception as error:
         if record.closed:
             return  # it was abandoned, which the main thread has told; what it computed was cancelled
-        log.exception("case %s fell back, its output holds %s", record.paths.name, record.output.written)
         record.error = f"{type(error).__name__}: {error}"
+        told = record.paths.name, record.output.written, record.error
+        # What is wrong with a case is told by the error; of all others it matters where they were raised.
+        log.error(
+            "case %s fell back, its output holds %s: %s", *told, exc_info=not isinstance(error, CaseError)
+        )
     _log_end(record, record.close())
 
 
