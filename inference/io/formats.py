@@ -16,13 +16,10 @@ from typing import IO, Any, Protocol, Self, runtime_checkable
 import numpy as np
 
 from vesal.inference.data.case import Case
-from vesal.inference.data.marks import Marks
-from vesal.inference.io.marks_file import marks_path
 from vesal.inference.io.npz import NpzReader
 from vesal.inference.io.npz_labels import write_npz_labels
-from vesal.inference.io.prompt_files import PromptSource, prompts_file_beside
-from vesal.inference.io.read_options import NO_OPTIONS, ReadOptions
-from vesal.inference.io.user_prompts import MARK, FoundUserPrompts, user_prompts_files
+from vesal.inference.io.prompt_files import prompts_file_beside
+from vesal.inference.io.user_prompts import MARK, FoundUserPrompts, marks_path, user_prompts_files
 
 
 class CaseReader(Protocol):
@@ -74,16 +71,6 @@ class CountsPrompts(Protocol):
     ) -> int | None:
         """How many prompts `read` would find, without the volume; None where it would raise. Never raises."""
         ...
-
-
-@runtime_checkable
-class TakesMarks(Protocol):
-    """What a reader may take beside: without it, boxes and points of the command line are not used."""
-
-    marks: Marks
-    """Boxes and points of the command line; set before anything is read."""
-    interactive: bool
-    """Whether the case is of the challenge's interactive track; known once prompts were counted or read."""
 
 
 class LabelWriter(Protocol):

@@ -40,11 +40,6 @@ WANTED = (
 )
 
 
-def marks_path(case: Path, name: str) -> Path:
-    """Where boxes and points of case `name` may be written down."""
-    return case.with_name(f"{name}.prompt.json")
-
-
 def read_marks_file(path: Path) -> Marks:
     """What NAME.prompt.json says; nothing where there is none.
 

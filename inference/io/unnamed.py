@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from vesal.inference.geometry.views import Sides
 from vesal.inference.io import user_boxes, user_points
 from vesal.inference.io.limits import MAX_PROMPTS
 from vesal.inference.io.marks import has_marks, id_of, listed
-from vesal.inference.io.marks_file import marks_path, read_marks_file
+from vesal.inference.io.marks_file import read_marks_file
 from vesal.inference.io.nifti import read_nifti
 from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.io.prompt_files import Prompts
@@ -31,6 +31,7 @@ from vesal.inference.io.user_prompts import (
     BOX_KEYS,
     KEY_IN_CASE,
     POINT_KEYS,
+    marks_path,
     mask_key,
     plain_values,
     user_prompts_files,
@@ -54,6 +55,16 @@ class MarkedCase:
     """The case itself, where it is an npz."""
     marks: Marks = NO_MARKS
     """Of the command line."""
+
+
+@runtime_checkable
+class TakesMarks(Protocol):
+    """What a reader may take beside: without it, boxes and points of the command line are not used."""
+
+    marks: Marks
+    """Boxes and points of the command line; set before anything is read."""
+    interactive: bool
+    """Whether the case is of the challenge's interactive track; known once prompts were counted or read."""
 
 
 def with_marks(prompts: Prompts | None, case: MarkedCase) -> Prompts | None:

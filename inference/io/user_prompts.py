@@ -34,7 +34,7 @@ from vesal.inference.io import user_boxes, user_points
 from vesal.inference.io.file_axes import FileAxes
 from vesal.inference.io.limits import MAX_PROMPT_BYTES
 from vesal.inference.io.marks import has_marks, marked_values
-from vesal.inference.io.marks_file import marks_path, read_marks_file
+from vesal.inference.io.marks_file import read_marks_file
 from vesal.inference.io.nifti import SUFFIXES, read_nifti
 from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.io.plain_pickle import load_plain
@@ -108,7 +108,7 @@ class _Reader:
             boxes, notes = user_boxes.parse_boxes(values, self.ids, self.shape, source, problems)
             self._note(BOXES, boxes, source)
             self.notes += notes
-            self._left_out(problems, BOXES)
+            self._left_out(problems, BOXES, bool(boxes))
             return boxes
         return {}
 
@@ -120,7 +120,7 @@ class _Reader:
             points = user_points.parse_points(values, self.ids, self.shape, source, problems, moved)
             self._note(POINTS, points, source)
             self.notes += moved
-            self._left_out(problems, POINTS)
+            self._left_out(problems, POINTS, bool(points))
             return points
         return {}
 
@@ -132,11 +132,15 @@ class _Reader:
         except (CaseError, MemoryError) as error:
             self.fallbacks.append(not_used(kind, f"{type(error).__name__}: {error}"))
 
-    def _left_out(self, problems: Sequence[UserPromptError], kind: str = "prompts") -> None:
-        """Each one that cannot be used is a fallback; of very many the first ones are told."""
-        told = [
-            f"one of the user's {kind} is not used: {type(error).__name__}: {error}" for error in problems
-        ]
+    def _left_out(
+        self, problems: Sequence[UserPromptError], kind: str = "prompts", some: bool = True
+    ) -> None:
+        """Each one that cannot be used is a fallback; of very many the first ones are told. ``some``: others
+        of the kind are used.
+        """
+        whys = [f"{type(error).__name__}: {error}" for error in problems]
+        one = f"one of the user's {kind} is not used"
+        told = [f"{one}: {why}" if some else not_used(kind, why) for why in whys]
         self.fallbacks += told[:MAX_TOLD]
         if len(told) > MAX_TOLD:
             self.fallbacks.append(f"{len(told) - MAX_TOLD} more of the user's {kind} are not used")
@@ -214,6 +218,11 @@ def read_user_prompts(
     except CaseError as error:  # no archive: what it was to hold is not known
         why = f"{type(error).__name__}: {error}"
         return FoundUserPrompts(fallbacks=(f"what the user gave beside the text is not used: {why}",))
+
+
+def marks_path(case: Path, name: str) -> Path:
+    """Where boxes and points of case `name` may be written down."""
+    return case.with_name(f"{name}{MARK}.json")
 
 
 def user_prompts_files(case: Path, name: str) -> list[Path]:

@@ -63,7 +63,7 @@ def marks_of(boxes: Sequence[str], points: Sequence[str]) -> Marks:
 
 def give_marks(reader: CaseReader, marks: Marks, record: CaseRecord) -> None:
     """Hand the options to the reader of a case; where its format takes none, that is told."""
-    from vesal.inference.io.formats import TakesMarks
+    from vesal.inference.io.unnamed import TakesMarks
 
     if isinstance(reader, TakesMarks):
         reader.marks = marks

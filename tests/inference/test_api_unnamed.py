@@ -1,0 +1,64 @@
+"""Calls from Python without sentences, or with some left out."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.inference.fake_models import Bright, dice, made_image, make_model
+from vesal.inference.api import Model
+from vesal.inference.data.errors import BoxError, PromptError, PromptTextError
+
+SPACING = (2.0, 1.0, 1.0)
+LIVER = (slice(4, 14), slice(4, 14), slice(4, 14))
+SPLEEN = (slice(18, 26), slice(18, 28), slice(6, 16))
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    """(32, 32, 32) uint8 with a liver and a spleen."""
+    return made_image((32,) * 3, (LIVER, 200), (SPLEEN, 120))
+
+
+@pytest.fixture
+def model() -> Model:
+    return make_model(Bright())
+
+
+BOX, IN_SPLEEN = (4, 4, 4, 14, 14, 14), (20, 20, 10)
+
+
+@pytest.mark.parametrize(
+    ("given", "ids"),
+    [
+        ({"prompts": None, "boxes": {3: [BOX], 1: BOX}}, [1, 3]),
+        ({"prompts": [], "points": {2: IN_SPLEEN}}, [2]),
+        ({"prompts": {}, "boxes": [BOX, BOX]}, [1, 2]),
+        ({"boxes": BOX, "points": [IN_SPLEEN]}, [1]),
+        ({"points": {1: {"fg": [IN_SPLEEN], "bg": []}}, "boxes": [None, BOX]}, [1, 2]),
+        ({"mask": np.full((32, 32, 32), 5, np.uint8)}, [5]),
+        ({"prompts": {"instance_label": 1}, "boxes": [BOX]}, [1]),
+    ],
+)
+def test_without_sentences_the_ids_are_those_of_what_is_marked(
+    model: Model, image: np.ndarray, given: dict[str, Any], ids: list[int]
+) -> None:
+    result = model.segment(image, SPACING, modality="CT", **given)
+    assert [prompt.id for prompt in result.prompts] == ids
+    assert result.prompts[ids[-1]].covered is False and result.prompts[ids[-1]].text == ""
+    assert result.mask(ids[0]).shape == image.shape
+
+
+def test_a_sentence_may_be_left_out_for_what_is_marked(model: Model, image: np.ndarray) -> None:
+    result = model.segment(image, SPACING, ["liver", None, "spleen"], modality="CT", boxes={2: [BOX]})
+    assert [(p.id, p.text) for p in result.prompts] == [(1, "liver"), (2, ""), (3, "spleen")]
+    assert result.prompts[1].covered is False and dice(result.labels == 3, image == 120) > 0.9
+    with pytest.raises(PromptTextError):
+        model.segment(image, SPACING, ["liver", None], modality="CT", boxes={1: [BOX]})
+
+
+def test_nothing_at_all_is_no_prompt(model: Model, image: np.ndarray) -> None:
+    with pytest.raises(PromptError, match="prompts is None; .* or none, with a mask, boxes or points"):
+        model.segment(image, SPACING)
+    with pytest.raises(BoxError, match="'liver' is not a whole number"):
+        model.segment(image, SPACING, boxes={"liver": [BOX]})
