@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vesal.inference.output.page.contours import widened
 from vesal.inference.output.page.markup import number, text_of
 
 WIDTH, HEIGHT, FLOOR = 240, 120, 96
@@ -32,7 +33,8 @@ def area_curve(voxels: np.ndarray, voxel_mm2: float, colour: str, shown: int | N
     merged = np.maximum.reduceat(areas, np.arange(0, len(areas), step))
     across = np.linspace(LEFT, RIGHT, len(merged)) if len(merged) > 1 else np.array([(LEFT + RIGHT) / 2])
     up = FLOOR - (FLOOR - TOP) * merged / areas.max()
-    line = " ".join(f"{x:.0f},{y:.0f}" for x, y in zip(across, up, strict=True))
+    drawn = widened(merged[None] > 0)[0]
+    line = " ".join(f"{x:.0f},{y:.0f}" for x, y in zip(across[drawn], up[drawn], strict=True))
     words = (
         f"Area per slice: slices {filled[0] + 1} to {filled[-1] + 1} of {len(voxels)}{towards}, "
         f"most in slice {most + 1}, {number(float(areas.max()))} cm²"
@@ -43,8 +45,8 @@ def area_curve(voxels: np.ndarray, voxel_mm2: float, colour: str, shown: int | N
         mark = f'<line x1="{x:.0f}" x2="{x:.0f}" y1="{TOP}" y2="{FLOOR}" class="mark"/>'
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text_of(words)}">'
-        f'<polygon points="{LEFT},{FLOOR} {line} {RIGHT},{FLOOR}" fill="{colour}" fill-opacity=".35"/>'
-        f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>{mark}'
+        f'<polygon points="{line}" fill="{colour}" fill-opacity=".35" '
+        f'stroke="{colour}" stroke-width="2"/>{mark}'
         f'<line x1="{LEFT}" x2="{RIGHT}" y1="{FLOOR}" y2="{FLOOR}" class="axis"/>'
         f'<text x="{LEFT}" y="11">{number(float(areas.max()))} cm²</text>'
         f'<text x="{LEFT}" y="112">1</text>'

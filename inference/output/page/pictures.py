@@ -25,6 +25,10 @@ CONTOUR_SIDE = 320
 """At most; contours have twice the pixels of the slices below them, as they are cheap and show the result."""
 MAX_TARGETS = 40
 """Largest targets of a case that are shown; of the others the tables tell."""
+PROMPT_BYTES, TARGET_BYTES = 500, 2600
+"""Characters of a prompt's row in the table, and of a target's figures without the pictures."""
+MIN_BYTES = 12_000
+"""Of a case's pictures, however much text it has."""
 THUMBNAIL_SIDE = 72
 THUMBNAIL_GRAYS = 24
 
@@ -66,7 +70,7 @@ class CasePictures:
 
 
 def pictures_of(case: Case, labels: np.ndarray, ids: Sequence[int], max_bytes: int) -> CasePictures:
-    """Pictures of a case and its label map, both (D, H, W), within ``max_bytes``.
+    """Pictures of a case and its label map, both (D, H, W), within a share of the page.
 
     The smallest size is taken where none fits.
 
@@ -74,8 +78,9 @@ def pictures_of(case: Case, labels: np.ndarray, ids: Sequence[int], max_bytes: i
         case: with its image, 0..255.
         labels: whole numbers; ids of prompts, or of objects where ``case.instance``.
         ids: of the prompts.
-        max_bytes: characters of all pictures as they stand in the page.
+        max_bytes: characters of the case on the page; what its texts need is left out.
     """
+    max_bytes -= PROMPT_BYTES * len(ids)
     ids, objects = (ids[:1], True) if case.instance else (ids, False)
     areas = areas_of(labels, ids, objects)
     largest = sorted(areas, key=lambda id_: (-int(areas[id_][0].sum()), id_))[:MAX_TARGETS]
@@ -83,6 +88,7 @@ def pictures_of(case: Case, labels: np.ndarray, ids: Sequence[int], max_bytes: i
     chosen = _chosen(planes, {id_: areas[id_] for id_ in sorted(largest)}, case.image.shape)
     drawing = _Drawing(case, labels, objects)
     sides = list(SIDES)
+    max_bytes = max(MIN_BYTES, max_bytes - TARGET_BYTES * len(chosen))
     while True:
         slices, shown = drawing.montages(planes, chosen, sides[0])
         over = _length(slices, shown) / max_bytes

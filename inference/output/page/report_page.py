@@ -20,9 +20,9 @@ log = logging.getLogger("vesal")
 T = TypeVar("T")
 
 MAX_BYTES = 20_000_000
-"""Of all pictures of a run together."""
-CASE_BYTES = (24_000, 110_000)
-"""Of one case's pictures: at least and at most; with its tables a case then has 150 kB at most."""
+"""Of all cases of a run together."""
+CASE_BYTES = (30_000, 138_000)
+"""Of one case, at least and at most; with the page's own style it then has about 150 kB at most."""
 
 
 class ReportPage:
