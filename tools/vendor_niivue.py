@@ -1,4 +1,4 @@
-"""Put NiiVue, which `vesal view` draws with, into the checkout: fetched once at build time, never at run time.
+"""Put NiiVue, which `vesal view` draws with, into the checkout: once at build time, never at run time.
 
     python tools/vendor_niivue.py [FOLDER]
 

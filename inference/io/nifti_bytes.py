@@ -13,7 +13,9 @@ OFFSET = 352
 SCANNER, MM = 1, 2
 
 
-def nifti_bytes(volume: np.ndarray, spacing_dhw_mm: Sequence[float], signs: Sequence[int] = (1, 1, 1)) -> bytes:
+def nifti_bytes(
+    volume: np.ndarray, spacing_dhw_mm: Sequence[float], signs: Sequence[int] = (1, 1, 1)
+) -> bytes:
     """An uncompressed NIfTI-1 file of a volume.
 
     Args:

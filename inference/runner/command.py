@@ -25,6 +25,10 @@ def main(arguments: Sequence[str]) -> int:
     from the keyboard, 143 by SIGTERM.
     """
     open_standard_streams()
+    if arguments[:1] == ["view"]:
+        from vesal.inference.viewer.command import view
+
+        return view(arguments[1:])
     logs.set_up()
     # Blocked until `run` knows the cases, and so can write outputs for them.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

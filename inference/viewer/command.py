@@ -32,7 +32,7 @@ WRONG_USAGE = 2
 
 
 def view(arguments: Sequence[str]) -> int:
-    """Serve the page until it is closed, or Ctrl-C; return the exit code, 2 where there is no page to show."""
+    """Serve the page until it is closed, or Ctrl-C; the exit code is 2 where there is no page to show."""
     logs.set_up()
     try:
         options = _parser().parse_args(list(arguments))
@@ -62,7 +62,8 @@ def open_page(options: argparse.Namespace) -> PageServer:
     """The server for a command line, bound and not yet serving. Raises VesalError, OSError."""
     assets = read_assets()
     can = check_profile(read_profile(weights_folder(options.weights), check_digests=False))
-    case, labels = read_page(options.case, options.result, options.prompts)
+    files = read_page(options.case, options.result, options.prompts)
+    case = files.case
     events = Events(lambda: server.end())
 
     def open_model() -> Model:
@@ -70,10 +71,11 @@ def open_page(options: argparse.Namespace) -> PageServer:
 
         return load(options.weights, threads=options.threads, runtime=options.runtime)
 
-    session = Session(case, open_model, can, options.weights, events)
-    if labels is not None:
+    session = Session(case, open_model, can, options.weights, events, files.file_codes)
+    if files.labels is not None:
         names = {id_: label_name(text) for id_, text in case.sentences.items()}
-        session.labels.add_map(labels, {} if case.instance else names, {} if case.instance else case.sentences)
+        objects = case.instance  # then the values are objects, and no ids of prompts
+        session.labels.add_map(files.labels, {} if objects else names, {} if objects else case.sentences)
     server = PageServer(session, assets, options.port)
     if options.prompts:
         session.start(Wanted(tuple(options.prompts)))

@@ -1,4 +1,4 @@
-"""The grid of the page: the case turned so that its indices grow towards S, A and R, as NiiVue counts them."""
+"""The grid of the page: the case turned so that its indices grow towards S, A and R, as NiiVue counts."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ class PageGrid:
     """(D,H,W) on the page."""
     spacing_dhw_mm: Triple
     """Of D, H, W on the page."""
+    file_way: Orientation
+    """From the file's axes to the page's."""
     known: bool
     """Whether the file says how it lies; else it is shown as a canonical one, without letters."""
 
     @classmethod
-    def of(cls, case: Case) -> PageGrid:
-        """The grid of a case."""
+    def of(cls, case: Case, file_codes: AxisCodes | None = None) -> PageGrid:
+        """The grid of a case; ``file_codes`` are those of its file, where they are others than the case's."""
         way = towards(case.axis_codes or CANONICAL, SHOWN)
-        return cls(way, way.axes(case.image.shape), way.axes(case.spacing_dhw_mm), case.axis_codes is not None)
+        file_way = towards(file_codes, SHOWN) if file_codes else way
+        shape, spacing = way.axes(case.image.shape), way.axes(case.spacing_dhw_mm)
+        return cls(way, shape, spacing, file_way, case.axis_codes is not None)
 
     def nifti(self, volume: np.ndarray) -> bytes:
         """A volume (D, H, W) on the case's grid as a file for the page."""

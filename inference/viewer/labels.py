@@ -48,7 +48,9 @@ class Labels:
         middles = _middles(self.map)
         ids = sorted(set(middles) | set(names))
         self.all = {
-            id_: self._label(id_, names.get(id_, f"label {id_}"), texts.get(id_, ""), *middles.get(id_, (0, None)))
+            id_: self._label(
+                id_, names.get(id_, f"label {id_}"), texts.get(id_, ""), *middles.get(id_, (0, None))
+            )
             for id_ in ids
         }
         self.version += 1

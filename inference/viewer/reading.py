@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import LabelMapError, NoPromptsError, UnreadableFileError
+from vesal.inference.data.orientation import AxisCodes
 from vesal.inference.io.file_axes import FileAxes
 from vesal.inference.io.formats import CaseReader, open_case, suffix_of
 from vesal.inference.io.limits import MAX_VOXELS
@@ -24,10 +25,20 @@ from vesal.inference.prompts.vocabulary import load_vocabulary
 LARGEST = 65535
 
 
-def read_page(
-    path: Path, result: Path | None, prompts: Sequence[str] = ()
-) -> tuple[Case, np.ndarray | None]:
-    """A case, with or without prompts of its own, and the labels (D, H, W) of ``result`` on its axes.
+@dataclass(frozen=True, eq=False)
+class PageFiles:
+    """What was read."""
+
+    case: Case
+    """With or without prompts."""
+    labels: np.ndarray | None
+    """(D,H,W) whole numbers on the case's axes; None where no result was named"""
+    file_codes: AxisCodes | None
+    """Axis codes of the case's file as it is stored, where it says them."""
+
+
+def read_page(path: Path, result: Path | None, prompts: Sequence[str] = ()) -> PageFiles:
+    """Read a case and its label map.
 
     ``prompts`` take the place of the case's own. Raises CaseError, LabelMapError.
     """
@@ -38,9 +49,9 @@ def read_page(
             case = _read_with(reader, prompts) if prompts else reader.read()
         except NoPromptsError:
             case = replace(_read_with(reader, ["volume"]), sentences={})
-        if result is None:
-            return case, None
-        return case, _read_labels(result, reader.header, case)
+        header = reader.header
+        labels = None if result is None else _read_labels(result, header, case)
+        return PageFiles(case, labels, header.codes if isinstance(header, FileAxes) else None)
 
 
 def label_name(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import UsageError, VesalError
+from vesal.inference.data.orientation import AxisCodes
 from vesal.inference.data.user_prompts import UserPrompts
 from vesal.inference.families.contract import Capabilities
 from vesal.inference.prompts.case_meaning import settle
@@ -49,10 +50,11 @@ class Session:
         can: Capabilities,
         weights: str,
         events: Events,
+        file_codes: AxisCodes | None = None,
     ) -> None:
-        """``open_model`` is called at the first run; ``can`` is known without it."""
+        """``open_model`` is called at the first run; ``can`` is known without it; see `PageGrid.of`."""
         self.case, self.can, self.weights, self.events = case, can, weights, events
-        self.grid = PageGrid.of(case)
+        self.grid = PageGrid.of(case, file_codes)
         d, h, w = case.image.shape
         self.labels = Labels((d, h, w), case.spacing_dhw_mm)
         self.modality = modality_of_case(case)
@@ -77,6 +79,7 @@ class Session:
             "name": self.case.name,
             "shape": self.grid.shape,
             "spacing": self.grid.spacing_dhw_mm,
+            "fromFile": {"order": self.grid.file_way.order, "reversed": self.grid.file_way.reversed},
             "sidesKnown": self.grid.known,
             "modality": self.modality,
             "unit": self._unit,

@@ -56,5 +56,3 @@ def _dict_of(body: bytes) -> dict[str, Any]:
     if not isinstance(asked, dict) or not asked.keys() <= KEYS:
         raise UsageError(f"the request is {shown(asked)}; a dict with {', '.join(sorted(KEYS))} is wanted.")
     return asked
-
-

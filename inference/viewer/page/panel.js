@@ -54,6 +54,7 @@ export function showLabels(labels, hidden, { onToggle, onJump }) {
 
 function amount(label) {
   if (!label.voxels) return "empty";
+  if (label.ml >= 100) return `${label.ml.toFixed(0)} ml`;
   if (label.ml >= 0.1) return `${label.ml.toPrecision(3)} ml`;
   return `${label.voxels} voxels`;
 }

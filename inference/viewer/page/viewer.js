@@ -19,7 +19,10 @@ const nv = new Niivue({
   dragAndDropEnabled: false,
   show3Dcrosshair: true,
   isCornerOrientationText: false,
+  showAllOrientationMarkers: true,
   crosshairColor: [1, 1, 1, 0.6],
+  crosshairWidth: 0.15,
+  crosshairWidthUnit: "percent",
   crosshairGap: 6,
   backColor: [0, 0, 0, 1],
   fontColor: [1, 1, 0.6, 1],
@@ -122,11 +125,20 @@ function here() {
   return Array.from(nv.frac2vox(nv.scene.crosshairPos));
 }
 
+// The voxel as the file counts it, (D, H, W): the page turns the file's axes.
+function inFile(voxel) {
+  const page = [...voxel].reverse(), file = [];
+  const { order, reversed } = state.fromFile;
+  order.forEach((axis, at) => {
+    file[axis] = reversed.includes(at) ? state.shape[at] - 1 - page[at] : page[at];
+  });
+  return file;
+}
+
 function showPlace(data) {
-  const [i, j, k] = here();
   const value = data.values[0]?.value;
   const label = state.labels.find((one) => one.id === data.values[1]?.value);
-  const parts = [`voxel (D, H, W) ${k}, ${j}, ${i}`, `value ${Math.round(value)}`];
+  const parts = [`voxel (D, H, W) ${inFile(here()).join(", ")}`, `value ${Math.round(value)}`];
   if (label) parts.push(label.name);
   by("where").textContent = parts.join("   ");
 }
