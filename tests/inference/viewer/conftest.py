@@ -1,0 +1,56 @@
+"""Pages that are served while a test runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.inference.viewer.made_page import ASSETS, SAFETY_S, BrightModel, Page, made_case
+from vesal.inference.data.case import Case
+from vesal.inference.families.contract import Capabilities
+from vesal.inference.viewer.events import Events
+from vesal.inference.viewer.server import PageServer
+from vesal.inference.viewer.session import Session
+
+
+@pytest.fixture
+def make_page() -> Iterator[Callable[..., Page]]:
+    """Makes pages that are served until the end of the test."""
+    pages: list[Page] = []
+
+    def make(case: Case | None = None, can: Capabilities | None = None, reload_s: float = 0.05) -> Page:
+        model = BrightModel()
+        events = Events(lambda: page.server.end(), reload_s)
+        session = Session(case or made_case(), lambda: model, can or Capabilities(), "made", events)
+        server = PageServer(session, ASSETS)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        page = Page(server, session, model, thread)
+        thread.start()
+        pages.append(page)
+        return page
+
+    yield make
+    for page in pages:
+        page.model.go_on.set()
+        if page.thread.is_alive():
+            page.server.end()
+        page.thread.join(SAFETY_S)
+        page.server.server_close()
+
+
+@pytest.fixture
+def page(make_page: Callable[..., Page]) -> Page:
+    """One page."""
+    return make_page()
+
+
+@pytest.fixture
+def niivue(root: Path) -> Path:
+    """NiiVue as the build fetches it; a test that asks for it is skipped where it was not fetched."""
+    path = root / "inference" / "viewer" / "vendor" / "niivue.umd.js"
+    if not path.is_file():
+        pytest.skip("NiiVue is not there: `python tools/vendor_niivue.py` fetches it")
+    return path
