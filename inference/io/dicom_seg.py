@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from vesal import __version__
 from vesal.inference.data.colours import RGB
 from vesal.inference.data.errors import DicomError, MissingPackageError
 from vesal.inference.io.dicom_codes import segment_codes
@@ -30,8 +29,10 @@ DEFAULT_DATE, DEFAULT_TIME = "19000101", "000000"
 """Where the series has none."""
 MAX_LABEL = 64
 """Characters of a segment's label (VR LO)."""
-PATIENT_AND_STUDY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate")
-PATIENT_AND_STUDY += ("StudyTime", "AccessionNumber", "ReferringPhysicianName")
+PATIENT_AND_STUDY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate"),
+    *("StudyTime", "AccessionNumber", "ReferringPhysicianName"),
+)
 """Type 2 in PS3.3 C.7.1.1 and C.7.2.1: may be empty, must be there; exports leave them out."""
 
 
@@ -49,6 +50,15 @@ class Segment:
     """(D,H,W) bool on the engine's axes"""
 
 
+@dataclass(frozen=True)
+class MadeBy:
+    """What made a segmentation."""
+
+    weights: str
+    version: str
+    """Of Vesal."""
+
+
 def check_dicom_seg() -> None:
     """Raise MissingPackageError where highdicom is not installed."""
     try:
@@ -60,7 +70,7 @@ def check_dicom_seg() -> None:
 
 
 def write_dicom_seg(
-    path: Path, source: Path, options: ReadOptions, segments: Sequence[Segment], weights: str
+    path: Path, source: Path, options: ReadOptions, segments: Sequence[Segment], made_by: MadeBy
 ) -> None:
     """Write segments of the series at ``source``.
 
@@ -69,7 +79,7 @@ def write_dicom_seg(
         source: a folder, zip or file, as it was read.
         options: as it was read with.
         segments: at least one; numbered from 1 on in this order.
-        weights: name, for the algorithm's identification.
+        made_by: for the algorithm's identification.
 
     Raises:
         DicomError: the series does not say where its images lie, or lacks what a segmentation refers to.
@@ -83,7 +93,7 @@ def write_dicom_seg(
     images, order = _images(source, stacked.frames)
     masks = np.stack([_stored(segment.mask, stacked.axes)[order] for segment in segments], axis=-1)
     try:
-        seg = _segmentation(images, masks, segments, weights)
+        seg = _segmentation(images, masks, segments, made_by)
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise DicomError(
             f"{source.name}: no DICOM-SEG can be made of this series ({error}). Leave out --dicom-seg."
@@ -125,33 +135,33 @@ def _images(source: Path, frames: Sequence[Frame | None]) -> tuple[list[Any], li
     return images, order
 
 
-def _segmentation(images: list[Any], masks: np.ndarray, segments: Sequence[Segment], weights: str) -> Any:
+def _segmentation(images: list[Any], masks: np.ndarray, segments: Sequence[Segment], made_by: MadeBy) -> Any:
     """The data set; masks (n,H,W,segments) uint8 in the order of the images' frames."""
     import highdicom as hd
 
-    uids = _Uids(images, masks, [segment.name for segment in segments], weights)
+    uids = _Uids(images, masks, [segment.name for segment in segments], made_by)
     seg = hd.seg.Segmentation(
         source_images=images,
         pixel_array=masks,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_described(n, each, weights) for n, each in enumerate(segments, 1)],
+        segment_descriptions=[_described(n, each, made_by) for n, each in enumerate(segments, 1)],
         series_instance_uid=uids.next(),
         series_number=SERIES_NUMBER,
         sop_instance_uid=uids.next(),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL,
-        software_versions=__version__,
+        software_versions=made_by.version,
         device_serial_number=SERIAL,
         content_label="SEGMENTATION",
-        content_description=f"Vesal, weights {weights}"[:MAX_LABEL],
-        series_description=f"Segmentation {weights}"[:MAX_LABEL],
+        content_description=f"Vesal, weights {made_by.weights}"[:MAX_LABEL],
+        series_description=f"Segmentation {made_by.weights}"[:MAX_LABEL],
     )
     _settle(seg, images[0], uids)
     return seg
 
 
-def _described(number: int, segment: Segment, weights: str) -> Any:
+def _described(number: int, segment: Segment, made_by: MadeBy) -> Any:
     """The description of one segment."""
     import highdicom as hd
     from pydicom.sr.codedict import codes
@@ -164,7 +174,9 @@ def _described(number: int, segment: Segment, weights: str) -> Any:
         segmented_property_type=found.type,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=f"Vesal {weights}"[:MAX_LABEL], family=codes.DCM.ArtificialIntelligence, version=__version__
+            name=f"Vesal {made_by.weights}"[:MAX_LABEL],
+            family=codes.DCM.ArtificialIntelligence,
+            version=made_by.version,
         ),
         display_color=hd.color.CIELabColor.from_rgb(*segment.colour),
     )
@@ -177,11 +189,13 @@ def _described(number: int, segment: Segment, weights: str) -> Any:
 class _Uids:
     """UIDs by content (PS3.5 B.2: 2.25 and a number of 128 bits), one after the other."""
 
-    def __init__(self, images: Sequence[Any], masks: np.ndarray, names: Sequence[str], weights: str) -> None:
-        self._hash = hashlib.sha256(repr((names, weights, __version__, masks.shape)).encode())
+    def __init__(
+        self, images: Sequence[Any], masks: np.ndarray, names: Sequence[str], made_by: MadeBy
+    ) -> None:
+        self._hash = hashlib.sha256(repr((names, made_by, masks.shape)).encode())
         for image in images:
             self._hash.update(str(image.SOPInstanceUID).encode())
-        self._hash.update(np.packbits(masks))
+        self._hash.update(np.packbits(masks).tobytes())
 
     def next(self) -> str:
         """A further one."""

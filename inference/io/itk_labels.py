@@ -38,7 +38,8 @@ def write_nrrd(
     axes, stored = _stored(labels, header)
     matrix, origin = _lps(axes)
     vectors = " ".join("(" + ",".join(map(_number, matrix[:, axis])) + ")" for axis in range(3))
-    lines = ["NRRD0004", f"type: {NRRD_FLOAT if dtype.kind == 'f' else NRRD_TYPES[dtype.itemsize]}", "dimension: 3"]
+    kind = NRRD_FLOAT if dtype.kind == "f" else NRRD_TYPES[dtype.itemsize]
+    lines = ["NRRD0004", f"type: {kind}", "dimension: 3"]
     if axes is not None and axes.codes is not None:
         lines.append("space: left-posterior-superior")
     sizes = " ".join(map(str, reversed(stored.shape)))

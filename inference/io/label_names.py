@@ -18,8 +18,9 @@ from vesal.inference.io.formats import format_of, suffix_of
 from vesal.inference.io.label_writer import smallest_type, write_label_map
 from vesal.inference.io.temporary import replacing
 
-CARET = 30
-"""Code of a NIfTI extension in the XML of Caret (nifti1.h, NIFTI_ECODE_CARET)."""
+LABEL_TABLE = 0
+"""Code of the NIfTI extension with the label table, as TotalSegmentator has it. Caret's own code, 30, is the
+truer one, but nibabel 5.4 cannot give the content of such an extension."""
 XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
@@ -52,14 +53,14 @@ def write_named_labels(path: Path, labels: np.ndarray, header: object, names: Se
     if suffix not in (".nii", ".nii.gz", ".nrrd"):
         write_label_map(path, labels, header)
         return
-    inside = slicer_fields(names, labels.shape) if suffix == ".nrrd" else [(CARET, caret_xml(names))]
+    inside = slicer_fields(names, labels.shape) if suffix == ".nrrd" else [(LABEL_TABLE, caret_xml(names))]
     dtype = smallest_type(labels)
     with replacing(path) as file:
         format_of(path).write(file, labels, dtype, header, inside)  # type: ignore[call-arg]
 
 
 def caret_xml(names: Sequence[LabelName]) -> bytes:
-    """A label table as Connectome Workbench and MITK read it, and TotalSegmentator writes it."""
+    """A label table in the XML of Caret, as TotalSegmentator writes it into its label maps."""
     rows = [_caret_row(0, "background", (0, 0, 0), 0)]
     rows += [_caret_row(each.value, each.name, each.colour, 1) for each in names]
     table = "".join(rows)

@@ -106,15 +106,15 @@ class OwnOutput(CaseOutput):
         _write_text(proof, self._told(found, names))
 
     def _write_dicom(self, found: Found) -> None:
-        from vesal.inference.io.dicom_seg import write_dicom_seg
+        from vesal.inference.io.dicom_seg import MadeBy, write_dicom_seg
 
         names = label_names(_prompt_names(found))
         segments = [
             segment_of(prompt, each, self.checked(found.mask(prompt.id)))
             for prompt, each in zip(found.prompts, names, strict=True)
         ]
-        weights = Path(self.settings.weights).name
-        write_dicom_seg(self.path, self.source, self.settings.reading, segments, weights)
+        made_by = MadeBy(Path(self.settings.weights).name, __version__)
+        write_dicom_seg(self.path, self.source, self.settings.reading, segments, made_by)
 
     def _write_masks(self, found: Found) -> None:
         """Masks and probabilities of each prompt, where wanted, in a folder of the label map's name."""

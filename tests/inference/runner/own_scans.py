@@ -37,6 +37,11 @@ def write_scan(path: Path, image: np.ndarray | None = None) -> Path:
     return path
 
 
+def nifti(path: Path) -> Any:
+    """As nibabel reads it."""
+    return nibabel.load(path)
+
+
 class BoxModel(FakeModel):
     """Prompt 1 is what is brighter than 200, every other one what is brighter than 100, prompt 1 too.
 

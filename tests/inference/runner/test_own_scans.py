@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import pytest
 
 from tests.inference.fakes import run_command, write_case
-from tests.inference.runner.own_scans import AFFINE, INNER, OUTER, SHAPE, BoxOpener, volume, write_scan
+from tests.inference.runner.own_scans import AFFINE, INNER, OUTER, SHAPE, BoxOpener, nifti, volume, write_scan
 from vesal.inference.data.errors import UsageError
 from vesal.inference.io.npz_labels import holds_npz_labels
 from vesal.inference.runner.arguments import read_settings
@@ -32,7 +31,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 def stored(path: Path) -> np.ndarray:
     """(D,H,W) of a NIfTI file as stored."""
-    return np.asarray(nibabel.load(path).dataobj).transpose()
+    return np.asarray(nifti(path).dataobj).transpose()
 
 
 def told(path: Path) -> dict[str, Any]:
@@ -47,7 +46,7 @@ def test_a_scan_gets_its_label_map_beside_it(tmp_path: Path) -> None:
 
     assert opener.model.asked == [("liver", "left kidney")]
     np.testing.assert_array_equal(stored(tmp_path / "scan_seg.nii.gz"), EXPECTED)
-    np.testing.assert_allclose(nibabel.load(tmp_path / "scan_seg.nii.gz").affine, AFFINE)
+    np.testing.assert_allclose(nifti(tmp_path / "scan_seg.nii.gz").affine, AFFINE)
     names = ["report", "scan.nii.gz", "scan_seg.ctbl", "scan_seg.json", "scan_seg.label", "scan_seg.nii.gz"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert told(tmp_path / "report" / "report.json")["cases"][0]["state"] == "ok"

@@ -1,0 +1,41 @@
+"""The bar over windows: on a terminal only, with the time left."""
+
+from typing import Any
+
+import pytest
+import tqdm
+
+from vesal.inference.output import logs
+
+
+def test_a_terminal_sees_windows_and_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logs, "on_terminal", lambda: True)
+    logs.set_up(0)
+    bars = []
+
+    class Shown(tqdm.tqdm):
+        def __init__(self, **named: Any) -> None:
+            super().__init__(mininterval=0, **named)
+            bars.append(self)
+
+    monkeypatch.setattr(tqdm, "tqdm", Shown)
+    with logs.window_bar() as show:
+        for windows in (1, 2, 3):
+            show("coarse", windows, 10)
+        show("coarse", 4, 5)
+        show("fine", 1, 2)
+
+    assert [(each.desc, each.n, each.total) for each in bars] == [
+        ("coarse stage", 4, 5),
+        ("fine stage", 1, 2),
+    ]
+    shown = capsys.readouterr().err
+    assert "coarse stage:  30%" in shown and "3/10 [00:00<00:00" in shown
+
+
+def test_elsewhere_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with logs.window_bar() as show:
+        show("coarse", 1, 10)
+    assert capsys.readouterr().err == ""
