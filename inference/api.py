@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
@@ -17,6 +18,7 @@ from vesal.inference.call_arguments import (
     NO_LIMIT,
     check_mask_stage,
     check_progress,
+    checked_prompts,
     choice_of,
     goes_by_id,
     make_case,
@@ -30,6 +32,9 @@ from vesal.inference.data.prompt import ModalityChoice, Prompt
 from vesal.inference.data.terms import RUNTIMES
 from vesal.inference.engine import Engine, Watch
 from vesal.inference.families.contract import Capabilities
+from vesal.inference.io.file_axes import FileAxes
+from vesal.inference.io.formats import open_case
+from vesal.inference.io.read_options import ReadOptions
 from vesal.inference.output.report import to_json
 from vesal.inference.planning.profile import Profile
 from vesal.inference.prompts.case_meaning import settle
@@ -181,6 +186,54 @@ class Model:
         results = PromptResults([segmentation.prompts[p.id] for p in understood], by_id)
         report = self._report(case, choice, segmentation, time.monotonic() - started)
         return Result(segmentation.labels, results, report, segmentation)
+
+    def segment_file(
+        self,
+        path: str | PathLike[str],
+        prompts: str | Sequence[str] | Mapping[Any, Any] | None = None,
+        *,
+        modality: str | None = None,
+        instances: bool | None = None,
+        seconds: float | None = None,
+        progress: ProgressCallback | None = None,
+        series: str | None = None,
+        level: int | None = None,
+        volume: int | None = None,
+    ) -> Result:
+        """Segment the volume in a file: NIfTI, NRRD, MetaImage, DICOM, TIFF, Zarr or a challenge npz.
+
+        Args:
+            path: a file, or the folder of a DICOM series or an OME-Zarr.
+            prompts: as in ``segment``; None: as the file or NAME.json beside it says.
+            modality: as in ``segment``.
+            instances: as in ``segment``.
+            seconds: as in ``segment``.
+            progress: as in ``segment``.
+            series: SeriesInstanceUID of a DICOM series; None: the largest.
+            level: resolution level of an OME-Zarr.
+            volume: number of the volume, from 0 on, of a file with several.
+
+        Returns:
+            arrays (D, H, W) as the file stores its voxels (k, j, i); ``Result.save`` writes its geometry.
+
+        Raises:
+            CaseError: the file cannot be read, and what ``segment`` raises.
+        """
+        started = time.monotonic()
+        clock = Clock(time_limit(seconds), started)
+        check_progress(progress)
+        asked = None if prompts is None else checked_prompts(prompts, instances)
+        with open_case(Path(path), ReadOptions(series, level, volume)) as reader:
+            case, header = reader.read(asked), reader.header
+        understood, choice = self.understand(case, modality)
+        case = settle(case, understood, choice)
+        segmentation = self.segment_case(case, understood, clock, progress=progress, keep_probabilities=True)
+        by_id = prompts is None or isinstance(prompts, Mapping)
+        results = PromptResults([segmentation.prompts[p.id] for p in understood], by_id)
+        report = self._report(case, choice, segmentation, time.monotonic() - started)
+        labels = segmentation.labels
+        stored = header.stored_labels(labels) if isinstance(header, FileAxes) else labels
+        return Result(stored, results, report, segmentation, header)
 
     def understand(
         self, case: Case, modality: str | None = None

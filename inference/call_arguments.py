@@ -29,8 +29,7 @@ from vesal.inference.data.user_prompts import UserMask, UserPrompts
 from vesal.inference.geometry.views import Triple, triple
 from vesal.inference.io.intensity import prepare
 from vesal.inference.io.prompt_files import Prompts, parse_prompts_dict
-from vesal.inference.io.prompt_values import INSTANCE_KEY, MODALITY_KEY, is_key, parse_id
-from vesal.inference.io.user_boxes import NOTATION as BOXES
+from vesal.inference.io.prompt_values import INSTANCE_KEY, is_key
 from vesal.inference.io.user_boxes import parse_boxes
 from vesal.inference.io.user_mask import check_mask_header, make_mask, mask_ids
 from vesal.inference.io.user_points import NOTATION as POINTS
@@ -106,6 +105,12 @@ def named_modality(modality: Any) -> str | None:
     return None if modality is None else modality_of(modality)
 
 
+def checked_prompts(prompts: Any, instances: Any = None) -> Prompts:
+    """Prompts of a call, see `Model.segment`. Raises PromptError."""
+    content = _numbered(prompts) | _instance_label(prompts, instances)
+    return parse_prompts_dict(content, "prompts", strict=True)
+
+
 def make_case(
     image: Any,
     spacing_mm: Any,
@@ -118,8 +123,7 @@ def make_case(
 ) -> Case:
     """A checked case of a volume in memory, see `Model.segment`. Raises CaseError."""
     volume = _volume(image)
-    boxes, points = _plain(boxes), _plain(points)
-    checked = _prompts(prompts, instances, lambda: _marked_ids(mask, boxes, points, volume.shape))
+    checked = checked_prompts(prompts, instances)
     spacing = _spacing(spacing_mm)
     grey, image_notes, hounsfield = prepare(NAME, volume)
     stored = None if grey is volume else StoredNumbers(volume, image_notes, hounsfield)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vesal.inference.data.results import PromptResult
+from vesal.inference.io.file_axes import FileAxes
 from vesal.inference.stages.native_views import take_larger
 from vesal.inference.stages.segmentation import Segmentation, ViewProbability
 
@@ -25,6 +28,23 @@ class Result:
     report: dict[str, Any]
     """plain values for JSON: runtime, notes, stages, steps taken because time ran short"""
     _segmentation: Segmentation
+    _header: object = None
+    """of the file's reader, for `Model.segment_file`: where its voxels lie"""
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the label map in the format of the name: `.nii.gz`, `.nrrd`, `.npz`, ...
+
+        After ``Model.segment_file`` it has the geometry of the file; else voxels are 1 mm, and nothing is
+        said of directions. Names and colours are inside where the format has room for them, and beside it for 3D
+        Slicer (`.ctbl`) and ITK-SNAP (`.label`).
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        from vesal.inference.io.label_names import save_labels
+
+        labels = self.labels if self._axes is None else self._axes.orientation.turn(self.labels)
+        save_labels(Path(path), labels, self._header, self._names())
 
     def probability(self, i: int) -> np.ndarray:
         """Probability of one prompt, (D, H, W) float32 0..1 on the volume's grid, before classes compete.
@@ -69,14 +89,27 @@ class Result:
 
     def _on_grid(self, views: Sequence[ViewProbability]) -> np.ndarray:
         orientation = self._segmentation.orientation
-        out = np.zeros(orientation.axes(self.labels.shape), np.float32)
+        out = np.zeros(orientation.axes(self._segmentation.labels.shape), np.float32)
         for values, view in views:
             take_larger(out, np.asarray(values), view)
         return self._turned_back(out)
 
     def _turned_back(self, out: np.ndarray) -> np.ndarray:
         """(D, H, W) as the volume came, of what the network saw turned."""
-        return self._segmentation.orientation.back(out)
+        out = self._segmentation.orientation.back(out)
+        return out if self._axes is None else self._axes.stored_labels(out)
+
+    @property
+    def _axes(self) -> FileAxes | None:
+        """The grid of the file, where it says how it lies."""
+        return self._header if isinstance(self._header, FileAxes) else None
+
+    def _names(self) -> dict[int, str]:
+        """Names of the values of the label map."""
+        if self.report.get("instance"):
+            name = self.prompts[0].target or "object" if len(self.prompts) == 1 else "object"
+            return {int(value): f"{name} {value}" for value in np.unique(self.labels) if value}
+        return {each.id: each.target or each.text or f"target {each.id}" for each in self.prompts}
 
 
 class PromptResults(Sequence[PromptResult]):

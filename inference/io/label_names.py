@@ -59,6 +59,21 @@ def write_named_labels(path: Path, labels: np.ndarray, header: object, names: Se
         format_of(path).write(file, labels, dtype, header, inside)  # type: ignore[call-arg]
 
 
+def save_labels(path: Path, labels: np.ndarray, header: object, names: dict[int, str]) -> None:
+    """Write a label map (D,H,W) and beside it what 3D Slicer and ITK-SNAP want to know."""
+    known = label_names(names)
+    write_named_labels(path, labels, header, known)
+    stem = path.name[: -len(suffix)] if (suffix := suffix_of(path)) else path.name
+    write_text(path.with_name(f"{stem}.ctbl"), slicer_colours(known))
+    write_text(path.with_name(f"{stem}.label"), snap_labels(known))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all; halves of characters become escapes."""
+    with replacing(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
 def caret_xml(names: Sequence[LabelName]) -> bytes:
     """A label table in the XML of Caret, as TotalSegmentator writes it into its label maps."""
     rows = [_caret_row(0, "background", (0, 0, 0), 0)]

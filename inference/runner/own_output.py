@@ -26,11 +26,11 @@ from vesal.inference.io.label_names import (
     slicer_colours,
     snap_labels,
     write_named_labels,
+    write_text,
 )
 from vesal.inference.io.label_writer import write_label_map
 from vesal.inference.io.probability_writer import write_probability
 from vesal.inference.io.prompt_files import Prompts
-from vesal.inference.io.temporary import replacing
 from vesal.inference.output.case_output import COARSE, CaseOutput
 from vesal.inference.output.report import to_json
 from vesal.inference.prompts.vocabulary import load_vocabulary
@@ -101,9 +101,9 @@ class OwnOutput(CaseOutput):
             self.written = "the labels"
         self._write_masks(found)
         proof, colours, snap = side_outputs(self.path)
-        _write_text(colours, slicer_colours(names))
-        _write_text(snap, snap_labels(names))
-        _write_text(proof, self._told(found, names))
+        write_text(colours, slicer_colours(names))
+        write_text(snap, snap_labels(names))
+        write_text(proof, self._told(found, names))
 
     def _write_dicom(self, found: Found) -> None:
         from vesal.inference.io.dicom_seg import MadeBy, write_dicom_seg
@@ -232,8 +232,3 @@ def _told_of(prompt: Prompt, result: Any) -> dict[str, Any]:
     told = {"id": prompt.id, "text": prompt.text, "target": prompt.target, "file": mask_name(prompt)}
     fields = ("covered", "why", "voxels", "volume_ml", "mean_probability", "objects", "lost_to")
     return {**told, **{name: getattr(result, name, None) for name in fields}}
-
-
-def _write_text(path: Path, text: str) -> None:
-    with replacing(path) as file:
-        file.write(text.encode("utf-8", "backslashreplace"))
