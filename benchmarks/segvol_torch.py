@@ -10,7 +10,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -100,12 +100,12 @@ def network(narrow: int) -> SegVol:
     """A network of the full size, or with all widths divided by ``narrow``."""
     from vesal.networks.segvol import SEGVOL, SegVolSizes, random_network
 
-    def thinner(part: object) -> dict[str, int]:
-        return {name: getattr(part, name) // narrow for name in WIDTHS if hasattr(part, name)}
+    def thinner(part: Any) -> Any:
+        return replace(
+            part, **{name: getattr(part, name) // narrow for name in WIDTHS if hasattr(part, name)}
+        )
 
-    sizes = SegVolSizes(
-        *(replace(part, **thinner(part)) for part in (SEGVOL.image, SEGVOL.text, SEGVOL.decoder))
-    )
+    sizes = SegVolSizes(thinner(SEGVOL.image), thinner(SEGVOL.text), thinner(SEGVOL.decoder))
     return random_network(sizes, SEED)
 
 

@@ -54,7 +54,7 @@ class ClipLayer(nn.Module):
         )
 
     def forward(self, x: Tensor, later: Tensor) -> Tensor:
-        """See ``ClipAttention.forward``."""
+        """x (B, L, width), later (L, L) bool as in ``ClipAttention`` -> (B, L, width)."""
         x = x + self.self_attn(self.layer_norm1(x), later)
         encoded: Tensor = x + self.mlp(self.layer_norm2(x))
         return encoded

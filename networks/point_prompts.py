@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from math import pi
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class FourierPlaces(nn.Module):
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(3, width // 2))
 
     def forward(self, places: Tensor) -> Tensor:
-        """places (..., 3) -> (..., width)."""
+        """places (N, T, 3), or with other axes before the last one -> (N, T, width)."""
         angles = 2 * pi * ((2 * places - 1) @ self.positional_encoding_gaussian_matrix)
         return torch.cat((angles.sin(), angles.cos()), -1)
 
@@ -75,7 +76,7 @@ class PromptEncoder(nn.Module):
         places = (coordinates + 0.5) / torch.tensor([h, d, w], dtype=coordinates.dtype)
         has_place = ((kinds >= BACKGROUND) & (kinds <= SECOND_CORNER))[..., None]
         encoded = torch.where(has_place, self.pe_layer(places), torch.zeros(()))
-        points = [embedding.weight for embedding in self.point_embeddings]
+        points = [cast(Tensor, embedding.weight) for embedding in self.point_embeddings]
         nothing = torch.zeros_like(self.not_a_point_embed.weight)
         table = torch.cat((self.not_a_point_embed.weight, *points, nothing))
         is_text = (kinds == TEXT)[..., None].to(text.dtype)

@@ -88,9 +88,10 @@ class SegVol(nn.Module):
     def forward(
         self, embedding: Tensor, coordinates: Tensor, kinds: Tensor, text: Tensor, with_text: Tensor
     ) -> Decoded:
-        """Decode N prompts the plain way, as released; see ``decode``."""
+        """Decode N prompts in one window (1, C, d, h, w) the plain way, as released; see ``decode``."""
         sparse = self.prompt_encoder(coordinates, kinds, text)
-        return self.mask_decoder(self._dense(embedding), self.places, sparse, text, with_text)  # type: ignore[no-any-return]
+        decoded: Decoded = self.mask_decoder(self._dense(embedding), self.places, sparse, text, with_text)
+        return decoded
 
     def decode(
         self, embedding: Tensor, coordinates: Tensor, kinds: Tensor, text: Tensor, with_text: Tensor

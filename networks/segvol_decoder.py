@@ -69,7 +69,7 @@ class LayeredMlp(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(one, other) for one, other in pairs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., first width) -> (..., last width)."""
+        """x (N, first width) -> (N, last width)."""
         *before, last = self.layers
         for layer in before:
             x = layer(x).relu()

@@ -67,7 +67,7 @@ class FeedForward(nn.Module):
         self.linear1, self.linear2 = nn.Linear(width, inner), nn.Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., width) -> (..., width)."""
+        """x (B, S, width) -> (B, S, width)."""
         encoded: Tensor = self.linear2(nn.functional.gelu(self.linear1(x)))
         return encoded
 

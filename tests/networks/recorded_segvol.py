@@ -68,9 +68,10 @@ def asked_of(recorded: dict[str, Tensor], combination: str) -> Asked:
     texts = {"text2": slice(0, 2), "text_box_point": slice(1, 2)}.get(combination, slice(0, 1))
     text = recorded["text_embedding"][texts]
     has_text = "text" in combination
-    points = ("points", "point_labels") if "point" in combination else ()
+    has_points = "point" in combination
     coordinates, kinds = sparse_tokens(
-        *(recorded[name] for name in points) if points else (None, None),
+        recorded["points"] if has_points else None,
+        recorded["point_labels"] if has_points else None,
         recorded["box"] if "box" in combination else None,
         has_text,
     )

@@ -88,8 +88,9 @@ def token_rows(tokenizer: Path, sentences: Sequence[str]) -> list[list[int]]:
     made = Tokenizer.from_str(tokenizer.read_text(encoding="utf-8"))
     made.no_truncation()
     made.no_padding()
-    first, last = made.token_to_id(FIRST), made.token_to_id(LAST)
-    return [[first, *made.encode(each, add_special_tokens=False).ids, last] for each in sentences]
+    known = made.get_vocab(with_added_tokens=True)
+    rows = (made.encode(each, add_special_tokens=False).ids for each in sentences)
+    return [[known[FIRST], *row, known[LAST]] for row in rows]
 
 
 @torch.no_grad()

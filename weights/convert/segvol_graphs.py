@@ -78,7 +78,7 @@ class DecoderGraph(nn.Module):
     def forward(
         self, embedding: Tensor, coordinates: Tensor, kinds: Tensor, text: Tensor, with_text: Tensor
     ) -> Tensor:
-        """See ``SegVol.decode``."""
+        """Logits (N, d, h, w), see ``SegVol.decode``."""
         return self.network.decode(embedding, coordinates, kinds, text, with_text)
 
 

@@ -50,8 +50,11 @@ def synthetic_case(network: SegVol, prompts: int = N_PROMPTS) -> WindowCase:
     box = np.sort(rng.uniform(0, window, (prompts, 2, 3)), 1).reshape(prompts, 6).astype(np.float32)
     points = rng.uniform(0, window, (prompts, N_POINTS, 3)).astype(np.float32)
     labels = np.tile(np.arange(N_POINTS) % 2, (prompts, 1))
-    spatial = (torch.from_numpy(array) for array in (points, labels, box))
-    found = {"text": sparse_tokens(with_text=True), "all": sparse_tokens(*spatial, with_text=True)}
+    places, kinds, corners = (torch.from_numpy(array) for array in (points, labels, box))
+    found = {
+        "text": sparse_tokens(with_text=True),
+        "all": sparse_tokens(places, kinds, corners, with_text=True),
+    }
     asked = {
         name: {
             "coordinates": places.expand(prompts, -1, -1).numpy().copy(),
