@@ -152,16 +152,16 @@ class Engine:
         def save_all(labels: np.ndarray) -> None:
             save(kept.added(labels))
 
-        run = begin(case)
-        run.locate(save_all)
-        turned = self._orientation(run, plan)
-        if not turned.is_stored:
+        turned = plan.orientation
+        run = begin(turned.turn_case(case))
+        run.locate(lambda labels: save_all(turned.back(labels)))
+        if plan.orientation.is_stored and not (turned := self._orientation(run, plan)).is_stored:
             run = begin(turned.turn_case(case), run.stages)
             run.locate(lambda labels: save_all(turned.back(labels)))
         run.refine(lambda labels: save_all(turned.back(labels)))
         result = run.finish(prompts)
         notes = (*notes, *plan.notes, *overlap_notes(plan, prompts))
-        if not turned.is_stored:
+        if plan.orientation.is_stored and not turned.is_stored:
             notes = (*notes, *turning_notes(turned, plan))
         result = replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)
         return kept.in_result(result, given)

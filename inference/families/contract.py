@@ -116,6 +116,10 @@ class Window:
     """the same behind them"""
     measured: Any = None
     """of the whole volume, see ``Family.measure``"""
+    view: View | None = None
+    """that it is a part of"""
+    corner: tuple[int, int, int] = (0, 0, 0)
+    """first voxel (D, H, W) in its view, axes of the view"""
     edges: bool = True
     """whether edges are used: a family that tells them may leave them out"""
 
@@ -136,7 +140,8 @@ class Decoded:
     """What the network says of N queries in one window; the caller may write to the arrays."""
 
     probability: np.ndarray
-    """(N, d, h, w) float32 0..1, of the voxels that are predicted"""
+    """(N, d, h, w) float32 0..1, of the voxels that are predicted; logits where the rule of the stage says so
+    (``StageRule.blends_logits``)"""
     presence: np.ndarray | None = None
     """(N, d) float32 0..1; None where the family tells none"""
     edges: np.ndarray | None = None

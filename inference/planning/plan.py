@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from vesal.inference.data.orientation import STORED, Orientation
 from vesal.inference.data.prompt import Prompt, Query, Target
 from vesal.inference.data.terms import MODALITIES
 from vesal.inference.planning.profile import Profile
@@ -57,6 +58,8 @@ class Plan:
     """what the report notes of the case beside its prompts: how the family runs it"""
     written_as: Mapping[int, int] = field(default_factory=dict)
     """class -> the prompt that its voxels are written as, where it is not the prompt of that id"""
+    orientation: Orientation = STORED
+    """how the family wants the case to be turned before it is run; the stages are laid out for that"""
 
     def classes_of(self, prompt_id: int) -> tuple[int, ...]:
         """The classes whose union is a prompt's result."""

@@ -23,6 +23,8 @@ Length = Annotated[float, Meta(ge=0)]
 Factor = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 SomeShare = Annotated[float, Meta(gt=0, le=1)]
+Part = tuple[slice, slice, slice]
+"""Of an array (D, H, W)."""
 
 
 class LabelRegion(Protocol):
@@ -39,6 +41,25 @@ class LabelRegion(Protocol):
 
     def prompt_labels(self, labels: np.ndarray, view: View) -> np.ndarray:
         """A label map (D, H, W) on ``view``: (d, h, w) of the same type, for spatial prompts."""
+
+
+class QueryRegion(Protocol):
+    """How one stage takes the region and the spatial prompt of each target from its own result before, as the
+    code of SegVol does. Targets with one region share a view.
+    """
+
+    def region(self, probability: np.ndarray | None, view: View | None) -> tuple[Box | None, str]:
+        """Region of a target, None where there is none, and the reason.
+
+        Args:
+            probability: (d, h, w) float32 of the stage before; None where none was run for it.
+            view: where that lies.
+        """
+
+    def prompt(self, probability: np.ndarray, source: View, view: View, at: Part) -> np.ndarray:
+        """The result before (d, h, w) on ``source`` as a spatial prompt: the part ``at`` of ``view``, float32
+        0..1.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +193,18 @@ class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
         return None
 
     @property
+    def query_region(self) -> QueryRegion | None:
+        """Takes the region of each target from its result before; None: grown and grouped by the rule."""
+        return None
+
+    @property
+    def blends_logits(self) -> bool:
+        """Whether the network tells logits, which are averaged where windows overlap, and not
+        probabilities.
+        """
+        return False
+
+    @property
     def label_maker(self) -> LabelMaker | None:
         """Makes the labels on the volume's grid; None: the label map itself (``stages.label_map``)."""
         return None
@@ -208,7 +241,9 @@ class CaseStageRule(StageRule, frozen=True, kw_only=True):
     layout: Any
     """A ``geometry.layouts.Layout``."""
     label_region: LabelRegion | None = None
+    query_region: QueryRegion | None = None
     label_maker: LabelMaker | None = None
+    blends_logits: bool = False
     block_masks: BlockMasks | None = None
     spatial_prompts: bool = True
 

@@ -92,7 +92,7 @@ class LabelMap:
         boxes = class_boxes(found.labels)
         if boxes and max(boxes) > np.iinfo(self.labels.dtype).max:
             self.labels = self.labels.astype(np.min_scalar_type(max(boxes)))
-        mine = found.labels > 0
+        mine = (found.labels > 0) & (found.probability > self.probability[at])
         np.copyto(self.labels[at], found.labels, where=mine, casting="same_kind")
         np.copyto(self.probability[at], found.probability, where=mine)
         for label, box in boxes.items():

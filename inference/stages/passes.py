@@ -30,6 +30,7 @@ from vesal.inference.stages.spatial_prompt import (
 from vesal.inference.stages.stage_result import Latest, StageResult
 from vesal.inference.stages.view_pass import ViewPass
 from vesal.inference.stages.view_task import ViewTask, Volume
+from vesal.inference.stages.window_prompts import prompt_of_windows
 from vesal.inference.timing.ladder import Ladder
 
 UserOnView = Callable[[Sequence[Query]], Callable[[View], UserInput] | None]
@@ -175,7 +176,10 @@ def refining_task(
         return between(latest.probability, latest.view, view)
 
     prompt: PromptSampler | None = None
-    if rule.label_region is not None and rule.binary_prompts:
+    if (own := rule.query_region) is not None:
+        if rule.spatial_prompts and region.found and all(before):
+            prompt = prompt_of_windows([each for each in before if each is not None], own)
+    elif rule.label_region is not None and rule.binary_prompts:
         if region.labels is not None:
             prompt = prompt_from_labels(queries, region.labels, rule.label_region, mask)
     elif rule.spatial_prompts and region.found and not (first and mask is None):

@@ -11,7 +11,7 @@ from vesal.inference.data.prompt import Query
 from vesal.inference.geometry.region import grown_region, is_uncertain, region_of
 from vesal.inference.geometry.view_groups import bounding_box, group
 from vesal.inference.geometry.views import Box, Sides, Triple, whole
-from vesal.inference.planning.rules import LabelRegion, StageRule
+from vesal.inference.planning.rules import LabelRegion, QueryRegion, StageRule
 from vesal.inference.stages.spatial_prompt import MaskPrompt, has_mask, overlay_mask, union_box
 from vesal.inference.stages.stage_result import Latest
 from vesal.inference.stages.view_task import Volume
@@ -61,6 +61,8 @@ def find_regions(
     """
     if not queries:
         return []
+    if rule.query_region is not None:
+        return _own_regions(rule.query_region, before)
     if rule.label_region is not None:
         return [(tuple(range(len(queries))), _by_labels(volume, rule.label_region, labels, queries, mask))]
     shape = volume.image.shape
@@ -80,6 +82,22 @@ def find_regions(
         rule.min_spacing_mm,
     )
     return [(index, _grouped_region(volume, rule, before, index, known, given)) for index in groups]
+
+
+def _own_regions(own: QueryRegion, before: Sequence[Latest | None]) -> Grouped:
+    """The region of each query by its own result before; those with the same one share a view."""
+    groups: dict[Box | None, list[int]] = {}
+    why: dict[Box | None, str] = {}
+    for row, latest in enumerate(before):
+        box, reason = own.region(*((None, None) if latest is None else (latest.probability, latest.view)))
+        groups.setdefault(box, []).append(row)
+        why.setdefault(box, reason)
+    found = []
+    for box, rows in groups.items():
+        latest_of = [before[row] for row in rows]
+        uncertain = any(one is None or is_uncertain(one.probability[None]) for one in latest_of)
+        found.append((tuple(rows), FineRegion(box, why[box], all(latest_of), uncertain)))
+    return found
 
 
 def _foreground(latest: Latest | None, shape: Sides, rule: StageRule) -> Box | None:

@@ -53,6 +53,7 @@ def run_windows(
     classes: int,
     may_continue: Callable[[], bool] = lambda: True,
     skips: Callable[[Slices], bool] = lambda at: False,
+    finish: Callable[[np.ndarray], object] | None = None,
 ) -> Blended:
     """Slide windows over a view.
 
@@ -64,6 +65,7 @@ def run_windows(
         classes: N.
         may_continue: called before every window; on False the remaining windows are not run.
         skips: whether a window need not be run; a view of one window always is.
+        finish: changes blended values (N, n, H, W) in place: logits to probabilities, say.
 
     Returns:
         see ``Blended``. The order of windows is fixed, so the same input gives the same bytes.
@@ -73,9 +75,12 @@ def run_windows(
         p, present, edges = predict(slices_of(corners[0], size))
         if present is None:
             present = np.ones((classes, length), np.float32)
+        if finish is not None:
+            p = np.ascontiguousarray(p)
+            finish(p)
         return Blended(p, present, 1, 0, edges)
     weight = view.tiling.weight(size)
-    slabs, edge_slabs = _Slabs(classes, view.shape, size, weight), None
+    slabs, edge_slabs = _Slabs(classes, view.shape, size, weight, finish), None
     presence = np.full((classes, length), -1.0, np.float32)
     ran = skipped = 0
     for corner in corners:
@@ -103,14 +108,21 @@ def run_windows(
 class _Slabs:
     """Weighted sums over the planes that later windows touch; finished planes are packed."""
 
-    def __init__(self, classes: int, shape: Corner, size: Corner, weight: np.ndarray) -> None:
+    def __init__(
+        self,
+        classes: int,
+        shape: Corner,
+        size: Corner,
+        weight: np.ndarray,
+        finish: Callable[[np.ndarray], object] | None = None,
+    ) -> None:
         """Sums of (N, window's depth, H, W) floats, whatever the depth of the view of ``shape``."""
         self._packed = PackedProbability(classes, (shape[1], shape[2]))
         self._size, self._depth = size, shape[0]
         self._weight, self._min_weight = weight, float(weight.min())
         self._total = np.zeros((classes, size[0], *shape[1:]), np.float32)
         self._weights = np.zeros((size[0], *shape[1:]), np.float32)
-        self._first = 0
+        self._first, self._finish = 0, finish
 
     def add(self, at: Slices, probability: np.ndarray | None) -> None:
         """Blend in a window (N, d, h, w) of (N, D, H, W); None counts as zeros. D must not decrease."""
@@ -133,6 +145,8 @@ class _Slabs:
             count = min(plane - self._first, self._size[0])
             done = self._total[:, :count]
             done /= np.maximum(self._weights[:count], self._min_weight)
+            if self._finish is not None:
+                self._finish(done)
             self._packed.append(done)
             for sums, axis in ((self._total, 1), (self._weights, 0)):
                 _shift(sums, count, axis)

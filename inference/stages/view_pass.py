@@ -22,6 +22,7 @@ from vesal.inference.geometry.region import is_uncertain
 from vesal.inference.geometry.views import Sides
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.block_masks import half_of_blocks
+from vesal.inference.stages.logits import to_logits, to_probabilities
 from vesal.inference.stages.packed_probability import Probabilities
 from vesal.inference.stages.sampled_slices import SampledSlices
 from vesal.inference.stages.slice_runs import RunOrder, SliceRuns
@@ -123,6 +124,7 @@ class ViewPass:
                     len(self._task.queries),
                     self._may_begin_window,
                     self._skips,
+                    to_probabilities if self._rule.blends_logits else None,
                 )
             except OutOfDeviceMemoryError:
                 if not self._halve_windows():
@@ -265,7 +267,7 @@ class ViewPass:
         rule, prompt = self._adapted, spatial_of(self._prompt, self.view, at)
         if prompt is not None and self._is_settled(prompt):
             prompt = prompt.astype(np.float32, copy=False)
-            return Decoded(prompt, prompt.max((2, 3)))
+            return Decoded(to_logits(prompt) if rule.blends_logits else prompt, prompt.max((2, 3)))
         with self._window_calls():
             encoded, user = self._encode(at), self._user_input(at)
             found = self._decode_round(encoded, at, prompt, user, self._round)

@@ -31,7 +31,17 @@ def window_of(image: np.ndarray | SampledSlices, view: View, at: Slices) -> Wind
         first += round(view.start[view.thick_axis])
     thick = thick_first(image, view.thick_axis)
     behind = max(0, length - run.stop)
-    return Window(thick, view.degree, halo[view.thick_axis], first=first, before=run.start, behind=behind)
+    corner = at[1].start, at[2].start, at[3].start
+    return Window(
+        thick,
+        view.degree,
+        halo[view.thick_axis],
+        first=first,
+        before=run.start,
+        behind=behind,
+        view=view,
+        corner=corner,
+    )
 
 
 def _inside(places: np.ndarray, length: int, border: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from tests.networks.recorded_biomedparse_v import FOLDER, recorded_network  # no
 from tests.samples.biomedparse_weights import write_tokenizer  # noqa: E402
 from tests.samples.slice_weights import save_manifest  # noqa: E402
 from vesal.inference.engine import Engine  # noqa: E402
-from vesal.inference.families.biomedparse.sentences import Sentences  # noqa: E402
+from vesal.inference.families.clip_sentences import Sentences  # noqa: E402
 from vesal.inference.families.registry import open_model  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
 from vesal.inference.runtime.choice import choose_runtime  # noqa: E402
