@@ -92,7 +92,10 @@ class Engine:
     def user_prompts(self) -> tuple[str, ...]:
         """Kinds of user prompts that are used, of ``data.user_prompts.KINDS``."""
         taken = self.model.capabilities.user_prompts()
-        return tuple(kind for kind in taken if kind != MASK or self.mask_stage != OFF)
+        if self.mask_stage != OFF:
+            return taken
+        drawn = self.model.capabilities.draws()
+        return tuple(kind for kind in taken if kind != MASK and kind not in drawn)
 
     def segment(
         self,
@@ -169,12 +172,12 @@ class Engine:
     def _orientation(self, run: CaseRun, plan: Plan) -> Orientation:
         """How to turn the case, where its targets were trained in another orientation.
 
-        Not with a user's mask in the coarse stage, or with boxes or points: its confidence then comes from
-        them.
+        Not with a user's mask in the coarse stage, or with boxes or points that the network sees: its
+        confidence then comes from them.
         """
         rule = self.profile.orientation
         masked = any(run.mask.of(batch, batch.stages[0]) for batch in plan.batches)
-        marked = run.case.user.boxes or run.case.user.points
+        marked = run.marks.seen.boxes or run.marks.seen.points
         if rule is None or run.ladder.steps or masked or marked:
             return STORED
         found = find_orientation(run.volume, self.model, plan, run.prompts, rule, run.located, run.ladder)

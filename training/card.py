@@ -163,6 +163,7 @@ TABLES: dict[str, Callable[[Source], str | None]] = {
     "paraphrases": as_measured("paraphrases"),
     "finer": as_measured("finer"),
     "orientation": as_measured("orientation"),
+    "marked": as_measured("marked"),
 }
 """Name of a table to what fills it; None where it was not measured."""
 

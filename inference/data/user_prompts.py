@@ -38,6 +38,9 @@ class VoxelBox:
 
     start: Voxel
     stop: Voxel
+    open_axes: tuple[int, ...] = field(default=(), compare=False)
+    """Axes of (D,H,W) along which the target may reach beyond it, as the box was measured in one slice. Boxes
+    of the same voxels are equal."""
 
     @property
     def voxels(self) -> int:
@@ -51,11 +54,12 @@ class VoxelBox:
             start, stop = ends[axis]
             ends[axis] = shape[axis] - stop, shape[axis] - start
         (d0, d1), (h0, h1), (w0, w1) = ends
-        return VoxelBox((d0, h0, w0), (d1, h1, w1))
+        return replace(self, start=(d0, h0, w0), stop=(d1, h1, w1))
 
     def transposed(self, order: Sequence[int]) -> VoxelBox:
         """The same voxels in a volume whose axes are taken in another ``order``."""
-        return VoxelBox(_in_order(self.start, order), _in_order(self.stop, order))
+        axes = tuple(sorted(list(order).index(axis) for axis in self.open_axes))
+        return VoxelBox(_in_order(self.start, order), _in_order(self.stop, order), axes)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,9 @@ class Capabilities:
     """It takes the user's boxes."""
     points: bool = False
     """It takes the user's points."""
+    drawn: tuple[str, ...] = ()
+    """Which of boxes and points its network does not see as such: they reach it as spatial prompts, and
+    choose among what it found (``stages.marks``)."""
     unnamed: bool = False
     """It runs a prompt without a sentence (``Prompt.unnamed``) by the boxes or points of the user alone."""
     presence: bool = False
@@ -73,8 +76,15 @@ class Capabilities:
 
     def user_prompts(self) -> tuple[str, ...]:
         """Kinds of user prompts that it takes, of ``data.user_prompts.KINDS``."""
-        takes = {MASK: self.mask, BOXES: self.boxes, POINTS: self.points}
+        takes = {MASK: self.mask, BOXES: self.boxes or self.mask, POINTS: self.points or self.mask}
         return tuple(kind for kind in KINDS if takes[kind])
+
+    def draws(self) -> tuple[str, ...]:
+        """Of boxes and points those that are drawn as spatial prompts: ``drawn``, and what a family with
+        spatial prompts does not take itself.
+        """
+        own = {BOXES: self.boxes, POINTS: self.points}
+        return tuple(kind for kind in own if kind in self.drawn or (self.mask and not own[kind]))
 
 
 class EncodedPrompts(Protocol):

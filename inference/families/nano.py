@@ -17,6 +17,7 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.errors import OutOfDeviceMemoryError
 from vesal.inference.data.prompt import Prompt, Query
 from vesal.inference.data.terms import MODALITIES, SIDES
+from vesal.inference.data.user_prompts import BOXES, POINTS
 from vesal.inference.families.bank import Vectors, read_bank
 from vesal.inference.families.contract import (
     Capabilities,
@@ -39,7 +40,14 @@ log = logging.getLogger("vesal")
 SIDE_CODES = (None, *SIDES)
 """Sides in the order of the codes that the network was trained with."""
 CAPABILITIES = Capabilities(
-    mask=True, presence=True, degrees=True, layouts=("fit",), side_multiple=SIDE_MULTIPLE
+    mask=True,
+    boxes=True,
+    points=True,
+    drawn=(BOXES, POINTS),
+    presence=True,
+    degrees=True,
+    layouts=("fit",),
+    side_multiple=SIDE_MULTIPLE,
 )
 
 

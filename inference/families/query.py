@@ -15,6 +15,7 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.errors import ProfileError
 from vesal.inference.data.prompt import Prompt, Query
 from vesal.inference.data.terms import FINE, LOCATE, MODALITIES, REFINE
+from vesal.inference.data.user_prompts import BOXES, POINTS
 from vesal.inference.families.contract import Capabilities, Loader, StageName
 from vesal.inference.families.lazy_graph import LazyGraph
 from vesal.inference.families.published.case_decisions import PublishedRules
@@ -145,6 +146,9 @@ def _capabilities(encoder: bool, masks: bool, stages: Iterable[str]) -> Capabili
     return Capabilities(
         open_vocabulary=encoder,
         mask=masks,
+        boxes=masks,
+        points=masks,
+        drawn=(BOXES, POINTS) if masks else (),
         stages=named if len(named) > 1 else (),
         layouts=("fit", "window", "stretch"),
     )

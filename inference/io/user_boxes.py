@@ -10,12 +10,15 @@ the target may be larger in other slices; `z_mid` itself is not read.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vesal.inference.data.errors import BoxError, shown
 from vesal.inference.data.user_prompts import BOXES, Voxel, VoxelBox
 from vesal.inference.io.user_values import Notation, Problems, left_out
 
+IN_PLANE = (1, 2)
+"""Axes along which the track's boxes say nothing of other slices than ``z_mid``."""
 FIRST = ("z_min", "z_mid_y_min", "z_mid_x_min")
 LAST = ("z_max", "z_mid_y_max", "z_mid_x_max")
 START, STOP = "start", "stop"
@@ -77,7 +80,7 @@ def _box(row: Any, source: str) -> VoxelBox:
     start, stop = _corners(row, source)
     if any(a >= b for a, b in zip(start, stop, strict=True)):
         raise NOTATION.refused(source, f"the box {shown(row)} holds no voxel, from {start} to {stop}")
-    return VoxelBox(start, stop)
+    return VoxelBox(start, stop, IN_PLANE if isinstance(row, dict) and FIRST[0] in row else ())
 
 
 def _corners(row: Any, source: str) -> tuple[Voxel, Voxel]:
@@ -111,18 +114,4 @@ def _clipped(box: VoxelBox, shape: Sequence[int], source: str) -> VoxelBox:
             f"{source}: the box from {box.start} to {box.stop} lies outside of the volume, {tuple(shape)}. "
             f"Give voxels in the order (D,H,W){other}."
         )
-    clipped = VoxelBox((d0, h0, w0), (d1, h1, w1))
-    if other and clipped.voxels < SMALL_SHARE * box.voxels:
-        raise BoxError(
-            f"{source}: most of the box from {box.start} to {box.stop} lies outside of the volume, "
-            f"{tuple(shape)}. Give voxels in the order (D,H,W){other}."
-        )
-    return clipped
-
-
-def _other_order(box: VoxelBox, shape: Sequence[int]) -> str:
-    """What to say of a box that does not fit into the volume and would in the order (x,y,z)."""
-    turned = box.transposed((2, 1, 0))
-    if not all(a >= 0 and b <= n for a, b, n in zip(turned.start, turned.stop, shape, strict=True)):
-        return ""
-    return f"; read as (x,y,z) it would fit, as the box from {turned.start} to {turned.stop}"
+    return replace(box, start=(d0, h0, w0), stop=(d1, h1, w1))

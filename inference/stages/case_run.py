@@ -12,9 +12,8 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt, Query
 from vesal.inference.data.results import StageReport
 from vesal.inference.data.terms import LOCATE
-from vesal.inference.families.contract import Family, UserInput
+from vesal.inference.families.contract import Family
 from vesal.inference.geometry.tilings import unpadded
-from vesal.inference.geometry.views import View
 from vesal.inference.output.logs import bar, log_stage
 from vesal.inference.planning.plan import Batch, Plan
 from vesal.inference.planning.rules import StageRule
@@ -25,6 +24,7 @@ from vesal.inference.stages.filters import filter_classes, filter_pass
 from vesal.inference.stages.kept_class import KeptClass
 from vesal.inference.stages.kept_edges import KeptEdges
 from vesal.inference.stages.label_map import LabelMap, Snapshot
+from vesal.inference.stages.marks import Marks
 from vesal.inference.stages.objects import cut_into_objects, split_into_objects
 from vesal.inference.stages.outside import outside_of
 from vesal.inference.stages.passes import locating_tasks, refining_task, run_locating, run_refining
@@ -34,7 +34,6 @@ from vesal.inference.stages.regions import find_regions
 from vesal.inference.stages.segmentation import Progress, Save, Segmentation, ViewProbability
 from vesal.inference.stages.spatial_prompt import MaskPrompt, StageMask
 from vesal.inference.stages.stage_result import Latest, StageResult
-from vesal.inference.stages.user_prompts import box_around, on_views
 from vesal.inference.stages.view_task import ViewTask, Volume
 from vesal.inference.timing.call_costs import CallCosts
 from vesal.inference.timing.clock import Clock
@@ -88,6 +87,7 @@ class CaseRun:
         self.forecast = Forecast(clock, costs)
         self.ladder = Ladder(self.forecast, planned_stages(plan), progress)
         self.mask = StageMask(MaskPrompt.of(case.user), mask_stage)
+        self.marks = Marks.of(case, model.capabilities)
         self.prompts = encode_prompts(model, plan)
         self.latest: list[list[Latest | None]] = [[None] * len(batch.queries) for batch in plan.batches]
         # One for all stages: a second one would cost the memory of another volume.
@@ -146,23 +146,20 @@ class CaseRun:
         mask = self.mask.of(batch, rule)
         model = self.model.stage(rule.name)
         tasks = locating_tasks(
-            self.volume, model, batch.queries, self.prompts[number], rule, mask, self._user_on_view
+            self.volume, model, batch.queries, self.prompts[number], rule, mask, self.marks.on_view
         )
         for task in tasks:
             task.edges = self.edges.any_wanted
         return tasks
 
-    def _user_on_view(self, queries: Sequence[Query]) -> Callable[[View], UserInput] | None:
-        """The user's boxes and points of some queries on a view."""
-        return on_views(self.case.user, queries)
-
     def _run_locating(self, number: int, tasks: Sequence[ViewTask]) -> None:
         batch = self.plan.batches[number]
         rule = batch.stages[0]
         result = filter_pass(run_locating(tasks, self.ladder), batch.queries, self.plan.rules)
-        self._report(rule.name, result, batch.queries)
+        guided = self.marks.guide(result, batch.queries, batch, rule)
+        self._report(rule.name, guided, batch.queries)
         self._located.append(result)
-        self.latest[number] = [*Latest.all_of(result, rule)]
+        self.latest[number] = [*Latest.all_of(guided, rule)]
 
     def _remove_specks(self) -> None:
         """Remove specks from the coarse result, where the stage that takes its label map says so."""
@@ -197,7 +194,7 @@ class CaseRun:
                 continue
             mask = self.mask.of(batch, rule)
             labels = self._labels if any(latest) else None
-            boxes = [box_around(self.case.user, query) for query in batch.queries]
+            boxes = self.marks.regions(batch.queries, latest)
             for index, region in find_regions(self.volume, rule, latest, batch.queries, mask, labels, boxes):
                 if region.box is None:
                     continue
@@ -211,7 +208,8 @@ class CaseRun:
                     region,
                     [latest[i] for i in index],
                     mask,
-                    self._user_on_view,
+                    self.marks.on_view,
+                    self.marks,
                 )
                 task.edges = self.edges.any_wanted
                 views.append(_RefiningView(number, index, queries, task, region.why, rule))
@@ -280,6 +278,7 @@ class CaseRun:
         self._report(view.rule.name, result, view.queries, [q.name for q in view.queries])
         if result.dropped and not view.task.first:
             return None
+        result = self.marks.guide(result, view.queries, self.plan.batches[view.batch], view.rule)
         return filter_pass(result, view.queries, self.plan.rules)
 
     def _keep_view(self, view: _RefiningView, result: StageResult) -> None:

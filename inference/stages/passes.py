@@ -16,6 +16,7 @@ from vesal.inference.geometry.layouts import first_box
 from vesal.inference.geometry.resample import between
 from vesal.inference.geometry.views import View
 from vesal.inference.planning.rules import StageRule
+from vesal.inference.stages.marks import Marks
 from vesal.inference.stages.packed_probability import Probabilities, join_classes
 from vesal.inference.stages.regions import FineRegion
 from vesal.inference.stages.sliding_window import Blended
@@ -151,6 +152,7 @@ def refining_task(
     before: Sequence[Latest | None],
     mask: MaskPrompt | None = None,
     user: UserOnView | None = None,
+    marks: Marks | None = None,
 ) -> ViewTask:
     """One view of a refining stage.
 
@@ -164,15 +166,17 @@ def refining_task(
         before: the latest result of each query, or None.
         mask: the user's, where this stage takes it; replaces the result before of its prompts.
         user: the user's boxes and points of some queries on a view, where the family takes them.
+        marks: those that are drawn: the spatial prompt of queries without a result before.
     """
     assert region.box is not None
     first = all(latest is None for latest in before)
+    drawn = marks is not None and any(map(marks.has, queries))
     windows = rule.max_windows if region.found or first else rule.max_windows_if_empty
 
     def row_before(row: int, view: View) -> np.ndarray:
         latest = before[row]
         if latest is None:
-            return np.zeros(view.shape, np.float32)
+            return np.zeros(view.shape, np.float32) if marks is None else marks.drawn(queries[row], view)
         return between(latest.probability, latest.view, view)
 
     prompt: PromptSampler | None = None
@@ -182,7 +186,7 @@ def refining_task(
     elif rule.label_region is not None and rule.binary_prompts:
         if region.labels is not None:
             prompt = prompt_from_labels(queries, region.labels, rule.label_region, mask)
-    elif rule.spatial_prompts and region.found and not (first and mask is None):
+    elif rule.spatial_prompts and region.found and not (first and mask is None and not drawn):
         prompt = prompt_from_probabilities(queries, mask, row_before)
     return ViewTask(
         volume,

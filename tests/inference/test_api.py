@@ -299,7 +299,9 @@ def test_boxes_and_points_go_by_the_ids_of_the_label_map(array: Callable[[Any], 
     assert (set(alone.boxes), set(alone.points)) == ({7}, {7})
 
 
-def test_what_the_weights_cannot_use_is_told(model: Model, image: np.ndarray) -> None:
+def test_what_the_weights_cannot_use_is_told(image: np.ndarray) -> None:
+    model = make_model(Bright())
+    model.engine.mask_stage = "off"  # weights without spatial prompts
     plain = model.segment(image, SPACING, ["liver"], modality="CT")
     given: dict[str, Any] = {"boxes": [(4, 4, 4, 14, 14, 99)], "points": [(5, 5, 5)]}
     result = model.segment(image, SPACING, ["liver"], modality="CT", **given)

@@ -56,7 +56,7 @@ def test_a_family_that_goes_by_names_refuses_it_and_runs_the_others() -> None:
 
 def test_one_that_was_given_a_target_is_run_by_it() -> None:
     given = replace(unnamed(2), targets=make_prompt(2, "liver").targets)
-    result, _ = segment([given], UserPrompts(boxes={2: (BOX,)}))
+    result, _ = segment([given], UserPrompts(boxes={2: (VoxelBox((4, 4, 4), (14, 14, 14)),)}))
     assert result.prompts[2].covered and (result.labels[LIVER] == 2).all()
 
 

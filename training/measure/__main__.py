@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vesal.inference.data.errors import VesalError
-from vesal.training.measure import data, finer, orientation, paraphrases, presence, stages, swaps, validation
+from vesal.training.measure import (
+    data,
+    finer,
+    marked,
+    orientation,
+    paraphrases,
+    presence,
+    stages,
+    swaps,
+    validation,
+)
 from vesal.training.measure.results import write_json
 
 MEASUREMENTS = {
@@ -19,6 +29,7 @@ MEASUREMENTS = {
     "stages": stages,
     "finer": finer,
     "orientation": orientation,
+    "marked": marked,
 }
 
 
@@ -59,6 +70,7 @@ def flags_of_all(args: argparse.Namespace) -> dict[str, list[str]]:
         "presence": [*val, *weights, *most, *real, "--thresholds", "0.3", "0.5"],
         "finer": [*val, *weights, *most],
         "orientation": [*val, *weights, *most],
+        "marked": [*val, *weights, *most],
     }
 
 

@@ -96,11 +96,12 @@ def test_encoded_prompts_have_a_row_a_prompt() -> None:
 
 
 def test_it_does_what_it_says() -> None:
-    """One network for every stage; masks and presence, no boxes, no points, no sentences."""
+    """One network for every stage; masks and presence, boxes and points drawn as masks, no sentences."""
     model = model_of({})
     can = model.capabilities
     assert (can.mask, can.presence, can.degrees) == (True, True, True)
-    assert not (can.boxes or can.points or can.open_vocabulary or can.edges) and can.stages == ()
+    assert (can.boxes, can.points, can.draws()) == (True, True, ("boxes", "points"))
+    assert not (can.open_vocabulary or can.edges) and can.stages == ()
     assert model.stage("coarse") is model.stage("any") is model
 
 
