@@ -51,6 +51,8 @@ class CaseRecord:
         self.stages: tuple[StageReport, ...] = ()
         self.ladder: tuple[LadderStep, ...] = ()
         self.fallbacks: list[str] = []
+        # Whether the prompts are classes of the challenge's interactive track.
+        self.interactive = False
         self.error: str | None = None
         self._progress: Progress | None = None
         self.finished = False
@@ -65,14 +67,11 @@ class CaseRecord:
         self.started, self._seconds = started, seconds
         self.expect(1)
 
-    def expect(self, prompts: int | None, interactive: bool = False) -> None:
-        """Set the clock by the number of prompts, before they are parsed; None: not known, it stays.
-
-        `interactive`: they are classes of the challenge's interactive track.
-        """
+    def expect(self, prompts: int | None) -> None:
+        """Set the clock by the number of prompts, before they are parsed; None: not known, it stays."""
         assert self.started is not None
         if prompts is not None:
-            budget_s = case_budget_s(prompts, self._seconds, interactive)
+            budget_s = case_budget_s(prompts, self._seconds, self.interactive)
             self._min_clock = Clock(budget_s, self.started, self.now)
 
     def deadline(self) -> float:

@@ -179,7 +179,9 @@ def _run_case(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
             # The prompts first: their number decides how long the volume may take.
             give_marks(reader, settings.marks, record)
             if isinstance(reader, CountsPrompts):
-                record.expect(reader.count_prompts(prompts_of(record.paths, settings), settings.dataset))
+                count = reader.count_prompts(settings.prompts, settings.dataset)
+                record.interactive = getattr(reader, "interactive", False)
+                record.expect(count)
             with record.step("read"):
                 _read(record, reader, settings)
         _segment(record, settings, model)
