@@ -21,7 +21,7 @@ from vesal.inference.data.user_prompts import BOXES, POINTS
 from vesal.inference.geometry.views import Sides
 from vesal.inference.io import user_boxes, user_points
 from vesal.inference.io.limits import MAX_PROMPTS
-from vesal.inference.io.marks import has_marks, id_of, listed
+from vesal.inference.io.marks import id_of, listed
 from vesal.inference.io.marks_file import read_marks_file
 from vesal.inference.io.nifti import read_nifti
 from vesal.inference.io.npz_archive import NpzArchive
@@ -136,8 +136,8 @@ def _marked(case: MarkedCase, written: Marks) -> Iterator[tuple[str, Sequence[in
         values = listed(written, kind)
         if values is not None:
             yield from _classes(values, notation, f"{written.source}, '{kind}'")
-        elif not has_marks(written, kind) and not has_marks(case.marks, kind):
-            yield from _classes_of_files(case, beside, keys, notation)
+        # Also where marks of the user's own stand in for these: the classes of a file are all in its output.
+        yield from _classes_of_files(case, beside, keys, notation)
     yield from _masks(case, beside)
 
 

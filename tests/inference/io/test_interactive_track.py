@@ -216,3 +216,11 @@ def test_pickles_are_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     case, found, _ = read(write(tmp_path, boxes=boxes, clicks=[CLICK]))
     assert list(case.sentences) == [1] and "UnsafePickleError" in found.fallbacks[0]
     assert capsys.readouterr().out == ""
+
+
+def test_marks_of_the_user_stand_in_for_those_of_the_file_whose_classes_stay(tmp_path: Path) -> None:
+    path = write(tmp_path, boxes=[FIRST, FIRST, FIRST])
+    (tmp_path / "CT_some.prompt.json").write_text('{"2": {"box": [0, 0, 0, 1, 1, 1]}}')
+    case, found, _ = read(path)
+    assert list(case.sentences) == [1, 2, 3] and case.interactive
+    assert found.user.boxes == {2: (VoxelBox((0, 0, 0), (1, 1, 1)),)}
