@@ -35,7 +35,7 @@ class Result:
         """Write the label map in the format of the name: `.nii.gz`, `.nrrd`, `.npz`, ...
 
         After ``Model.segment_file`` it has the geometry of the file; else voxels are 1 mm, and nothing is
-        said of directions. Names and colours are inside where the format has room for them, and beside it for 3D
+        said of directions. Names and colours are inside where the format has room for them, beside it for 3D
         Slicer (`.ctbl`) and ITK-SNAP (`.label`).
 
         Raises:

@@ -37,7 +37,8 @@ from vesal.inference.runner.case_list import (
 )
 from vesal.inference.runner.case_record import CaseRecord
 from vesal.inference.runner.deadline import run_until
-from vesal.inference.runner.lazy_model import LazyModel, check_settings, load_model
+from vesal.inference.runner.lazy_model import LazyModel, check_settings
+from vesal.inference.runner.lazy_model import load_model as _open_model
 from vesal.inference.runner.run_report import run_report
 from vesal.inference.runner.settings import Settings
 from vesal.inference.runner.signals import Terminated, block_signals, terminable
@@ -88,10 +89,10 @@ def run(
     if settings.dry_run:
         from vesal.inference.runner.dry_run import dry_run
 
-        return dry_run(pairs, settings, open_model or load_model)
+        return dry_run(pairs, settings, open_model or _open_model)
     records = [new_record(pair, settings, now) for pair in pairs]
     sweep(records[0].paths.output.parent)
-    model = LazyModel(settings, open_model or load_model)
+    model = LazyModel(settings, open_model or _open_model)
     with terminable():
         try:
             # Blocked by `command` until the cases are known, so that the earliest SIGTERM leaves outputs.
