@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -26,6 +27,7 @@ from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.case_run import CaseRun
 from vesal.inference.stages.orientation import find_orientation, turning_notes
+from vesal.inference.stages.overlaps import let_smaller_win
 from vesal.inference.stages.segmentation import Progress, Save, Segmentation
 from vesal.inference.stages.unnamed import KeptMask, runnable
 from vesal.inference.stages.user_prompts import usable
@@ -118,7 +120,8 @@ class Engine:
                 and with what is refined after every fine view but the last.
             watch: called with the progress object, for the report of a case that is ended early.
             progress: called after every window.
-            keep_probabilities: of the last stage.
+            keep_probabilities: of the last stage; then the smaller of nested prompts wins, see
+                ``stages.overlaps``.
 
         Returns:
             labels on the case's grid, and what the report needs.
@@ -167,7 +170,10 @@ class Engine:
         if plan.orientation.is_stored and not turned.is_stored:
             notes = (*notes, *turning_notes(turned, plan))
         result = replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)
-        return kept.in_result(result, given)
+        if not keep_probabilities or case.instance:
+            return result
+        voxel_ml = math.prod(case.spacing_dhw_mm) / 1000
+        return let_smaller_win(result, prompts, self.profile.stages[-1].threshold, voxel_ml)
 
     def _orientation(self, run: CaseRun, plan: Plan) -> Orientation:
         """How to turn the case, where its targets were trained in another orientation.

@@ -249,7 +249,7 @@ def _segment(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
         log.warning("  %s", note)
     with record.step("open"):
         opened = model()
-    more = {"keep_probabilities": True} if settings.probabilities else {}
+    more = {"keep_probabilities": True} if record.paths.is_own else {}
     with record.step("segment"), window_bar() as show:
         result = opened.segment_case(
             case,
