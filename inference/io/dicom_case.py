@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from vesal.inference.data.errors import ColourError, DicomError
-from vesal.inference.io.dicom_frames import BROKEN, Frame, Series, read_series
+from vesal.inference.data.errors import CaseError, ColourError, DicomError
+from vesal.inference.io.dicom_frames import Frame, Series, read_series
 from vesal.inference.io.dicom_volume import SliceStack, choose_series, stack
 from vesal.inference.io.optional import needed
 from vesal.inference.io.volume_reader import StoredVolume, VolumeReader
@@ -111,9 +110,9 @@ def _pixels(source: Any) -> np.ndarray:
                 f"{source.name}: the image has no pixel data. Export the series again, with images."
             )
         pixels = np.asarray(dataset.pixel_array)
-    except (*BROKEN, RuntimeError, zipfile.BadZipFile, pydicom.errors.InvalidDicomError) as error:
-        if isinstance(error, DicomError):
-            raise
+    except CaseError:
+        raise
+    except Exception as error:  # pydicom and its decoders raise anything on foreign bytes
         said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise DicomError(
             f"{source.name}: its pixels cannot be decoded ({syntax}: {said}). Copy the file again, or save "

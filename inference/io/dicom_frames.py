@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vesal.inference.data.errors import CaseError, DicomError
+from vesal.inference.data.errors import DicomError
 from vesal.inference.io.dicom_files import Source, sources
 from vesal.inference.io.optional import needed
 
@@ -48,11 +46,10 @@ TAGS = (
     "PerFrameFunctionalGroupsSequence",
 )
 """All that is read of a header."""
+SERIES_TAGS = ("SeriesInstanceUID", "Modality", "SeriesDescription")
 CENTIMETRES = 3
 """PhysicalUnitsXDirection of an ultrasound region (C.8.5.5)."""
 MAX_FRAMES = 65_536
-BROKEN = (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, NotImplementedError, zlib.error)
-"""What pydicom raises on a file that is none, or is damaged."""
 
 Numbers = tuple[float, ...]
 
@@ -111,29 +108,25 @@ def read_series(path: Path) -> list[Series]:
     """All series at a path, the largest first. Raises DicomError where there is no image."""
     with needed(path.name):
         import pydicom
-    found: dict[str, list[tuple[Any, list[Frame]]]] = {}
+    found: dict[str, list[tuple[str, str, list[Frame]]]] = {}
     others, seen = 0, set[str]()
     for source in sources(path):
         try:
             with source.open() as file:
                 header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
             frames = list(_frames(source, header))
-        except (pydicom.errors.InvalidDicomError, CaseError, zipfile.BadZipFile, RuntimeError, *BROKEN):
+            uid, *said = (str(header.get(name) or "") for name in SERIES_TAGS)
+        except Exception:  # no DICOM, or damaged: pydicom raises anything on foreign bytes
             others += 1
             continue
         new = [frame for frame in frames if frame.uid not in seen]
         seen.update(frame.uid for frame in new)
         if new:
-            found.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((header, new))
+            found.setdefault(uid, []).append((said[0], said[1], new))
     if not found:
         raise DicomError(f"{path.name}: no DICOM image is in it, and {others} other files.")
     series = [
-        Series(
-            uid,
-            str(parts[0][0].get("Modality", "") or ""),
-            str(parts[0][0].get("SeriesDescription", "") or ""),
-            tuple(frame for _, frames in parts for frame in frames),
-        )
+        Series(uid, parts[0][0], parts[0][1], tuple(frame for *_, frames in parts for frame in frames))
         for uid, parts in found.items()
     ]
     return sorted(series, key=lambda each: (-_size(each), each.uid))

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,6 @@ from vesal.inference.data.user_prompts import (
 )
 from vesal.inference.geometry.views import Sides
 from vesal.inference.io import user_boxes, user_points
-from vesal.inference.io.file_axes import FileAxes
 from vesal.inference.io.limits import MAX_PROMPT_BYTES
 from vesal.inference.io.marks import has_marks, marked_values
 from vesal.inference.io.marks_file import read_marks_file
@@ -40,6 +39,9 @@ from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.io.plain_pickle import load_plain
 from vesal.inference.io.user_mask import make_mask, read_mask_array
 from vesal.inference.io.user_values import Notation, Problems
+
+if TYPE_CHECKING:
+    from vesal.inference.io.file_axes import FileAxes
 
 MARK = ".prompt"
 """Between the case's name and the suffix of a file beside it."""

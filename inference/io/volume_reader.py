@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
@@ -16,7 +17,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from vesal.inference.data.case import Case, StoredNumbers
-from vesal.inference.data.errors import CaseError, NoPromptsError, PromptError
+from vesal.inference.data.errors import CaseError, NoPromptsError, PromptError, VolumeSizeError
 from vesal.inference.geometry.views import Sides
 from vesal.inference.io.file_axes import FileAxes, canonical_numbers
 from vesal.inference.io.intensity import check_dtype, prepare
@@ -111,7 +112,9 @@ class VolumeReader(ABC):
         check_dtype(name, volume.dtype)
         check_volume(name, axes.shape, volume.dtype)
         prompts = self._prompts(prompts_file, dataset)
-        numbers = canonical_numbers(self._voxels(volume), axes.orientation)
+        with self._too_large():
+            stored = self._voxels(volume)
+        numbers = canonical_numbers(stored, axes.orientation)
         image, image_notes, hounsfield = prepare(name, numbers)
         is_prepared = image is numbers
         case = Case(
@@ -140,13 +143,25 @@ class VolumeReader(ABC):
         user = found.user.transposed(turn.order).reversed(axes.engine_shape, turn.reversed)
         return replace(found, user=user)
 
+    @contextmanager
+    def _too_large(self) -> Iterator[None]:
+        """What a library asks the memory for may be a lie of the header. Raises VolumeSizeError."""
+        try:
+            yield
+        except MemoryError as error:
+            raise VolumeSizeError(
+                f"{self.path.name}: the memory cannot hold what its header promises ({error}). Crop or "
+                "resample it, or copy it again."
+            ) from error
+
     def _volume(self) -> StoredVolume:
         """What the file says, asked for once; where that failed, it fails again in the same way."""
         if self._failure is not None:
             raise self._failure
         if self._described is None:
             try:
-                self._described = self._describe()
+                with self._too_large():
+                    self._described = self._describe()
             except Exception as error:
                 self._failure = error
                 raise
