@@ -24,7 +24,7 @@ RUN cd /opt/vesal/lib/python3*/site-packages \
         openvino/libs/libopenvino_intel_gpu_plugin.so openvino/libs/libopenvino_intel_npu_plugin.so \
         openvino/libs/libopenvino_tensorflow*_frontend.so* openvino/libs/libopenvino_pytorch_frontend.so* \
         openvino/libs/libopenvino_paddle_frontend.so* openvino/libs/libopenvino_jax_frontend.so* \
-        openvino/libs/libopenvino_gguf_frontend.so* \
+        openvino/libs/libopenvino_gguf_frontend.so* pydicom/data/test_files pydicom/data/charset_files \
  && find . -type d -name tests -prune -exec rm -rf {} +
 # The package itself. What a case never needs (training, networks, demo, ...) is not sent here: see .dockerignore.
 COPY pyproject.toml README.md LICENSE ./

@@ -3,6 +3,7 @@ PYTHON ?= python3
 ENGINE ?= $(notdir $(shell command -v docker || command -v podman))
 IMAGE ?= vesal
 ACCELERATOR ?= cpu
+FORMATS ?= default
 TREE = .linked
 
 # Training: where data and real cases lie, the steps of its five runs (HOURS="6 1 2 2 1" gives hours in their place), and
@@ -48,7 +49,7 @@ types: tree
 	    -p vesal -p benchmarks -p tests -p tools
 
 image:
-	$(ENGINE) build --build-arg ACCELERATOR=$(ACCELERATOR) --tag $(IMAGE) .
+	$(ENGINE) build --build-arg ACCELERATOR=$(ACCELERATOR) --build-arg FORMATS=$(FORMATS) --tag $(IMAGE) .
 
 # Train the default weights again: a narrow network from nothing, from its result, that for longer; the mean of the three,
 # widened and trained on; that on more abdomens, and the mean of the last two. Some nine hours on two cores with AVX512-bf16,

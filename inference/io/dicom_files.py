@@ -48,14 +48,12 @@ class Source:
 def is_series(path: Path) -> bool:
     """Whether a folder or a zip holds DICOM files; never raises.
 
-    Only what lies directly in a folder counts, so that a folder of series is none itself. A single file in a
-    folder belongs to a series and is no case of its own.
+    Folders below count too, as of a patient with studies and series: they are then one case. A single file in
+    a folder belongs to a series and is no case of its own.
     """
     try:
         if os.path.isdir(path):
-            with os.scandir(path) as entries:
-                files = (entry for entry in entries if entry.is_file() and entry.name[0] != ".")
-                return any(_is_dicom(Path(entry.path)) for entry in islice(files, LOOKED_AT))
+            return any(map(_is_dicom, islice(_below(path), LOOKED_AT)))
         if not zipfile.is_zipfile(path):
             return False
         with zipfile.ZipFile(path) as archive:
@@ -107,9 +105,12 @@ def _members(path: Path) -> list[Source]:
     return [Source(f"{path.name}, {name}", path, name) for name in names]
 
 
-def _is_dicom(path: Path) -> bool:
-    with open_regular_file(path) as file:
-        return _begins_as_dicom(file)
+def _is_dicom(source: Source) -> bool:
+    try:
+        with source.open() as file:
+            return _begins_as_dicom(file)
+    except CaseError:  # no regular file
+        return False
 
 
 def _is_dicom_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:

@@ -161,14 +161,16 @@ def ras_of_lps(directions: np.ndarray, lengths: np.ndarray, origin: np.ndarray) 
 
 
 def reverse_in_place(volume: np.ndarray, axes: tuple[int, ...]) -> None:
-    """Reverse a volume (D,H,W) along axes with a plane of room: no second copy of a volume is made."""
-    for axis in axes:
-        moved = np.moveaxis(volume, axis, 0)
-        for low in range(len(moved) // 2):
-            high = len(moved) - 1 - low
-            plane = moved[low].copy()
-            moved[low] = moved[high]
-            moved[high] = plane
+    """Reverse a volume (D,H,W) along axes with a slice of room: no second copy of a volume is made."""
+    within = tuple(axis - 1 for axis in axes if axis)
+    if within:
+        for plane in volume:
+            plane[...] = np.flip(plane, within).copy()
+    if 0 in axes:
+        for low in range(len(volume) // 2):
+            plane = volume[low].copy()
+            volume[low] = volume[-1 - low]
+            volume[-1 - low] = plane
 
 
 def canonical_numbers(stored: np.ndarray, orientation: Orientation) -> np.ndarray:

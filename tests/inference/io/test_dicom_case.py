@@ -88,6 +88,14 @@ def test_a_folder_of_slices_is_one_case(tmp_path: Path) -> None:
     assert pair.output == tmp_path / "here.nii.gz"
 
 
+def test_a_patient_with_studies_below_is_one_case(tmp_path: Path) -> None:
+    written(tmp_path / "in" / "patient" / "study", name="series")
+    (tmp_path / "in" / "patient" / "DICOMDIR").write_bytes(b"no image")
+    with_prompts(tmp_path / "in" / "patient")
+    assert run(Settings(tmp_path / "in", tmp_path / "out"), Opener()) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["patient.nii.gz"]
+
+
 def test_the_largest_series_is_taken_or_the_one_that_is_named(tmp_path: Path) -> None:
     folder = written(tmp_path)
     stored, axes = stored_as(CANONICAL, made_volume("i2"))

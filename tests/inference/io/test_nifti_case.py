@@ -33,6 +33,8 @@ from vesal.inference.data.orientation import CANONICAL, AxisCodes
 from vesal.inference.io.formats import open_case, read_case
 from vesal.inference.io.label_writer import write_label_map
 from vesal.inference.io.read_options import ReadOptions
+from vesal.inference.prompts.case_meaning import settle
+from vesal.inference.prompts.parser import parse_case
 from vesal.inference.runner.run import run
 from vesal.inference.runner.settings import Settings
 
@@ -300,3 +302,16 @@ def test_the_same_labels_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_prompts_are_those_beside_it(tmp_path: Path) -> None:
     assert read_case(plain(tmp_path)).sentences == {3: PROMPTS["3"]}
+
+
+@pytest.mark.parametrize(("asked", "window"), [("lung", "lung"), ("femur", "bone"), ("liver", "soft tissue")])
+def test_hounsfield_units_are_shown_by_what_is_asked_for(tmp_path: Path, asked: str, window: str) -> None:
+    """As those of an npz are."""
+    volume = np.full((20, 20, 20), -1000, np.int16)
+    volume[4:16, 4:16, 4:16] = np.arange(-50, 94)[:12, None, None]
+    volume[5:9, 5:9, 5:9] = -800
+    nibabel.save(nibabel.Nifti1Image(volume.transpose(), np.diag([5, 5, 5, 1.0])), tmp_path / "a.nii.gz")
+    (tmp_path / "a.json").write_text(f'{{"1": "{asked} in CT", "instance_label": 0}}')
+    case = read_case(tmp_path / "a.nii.gz")
+    prompts, choice = parse_case(case)
+    assert f"{window} window" in " ".join(settle(case, prompts, choice).notes)
