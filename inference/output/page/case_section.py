@@ -19,7 +19,7 @@ from vesal.inference.output.page.markup import (
     triple,
 )
 from vesal.inference.output.page.montage import counted_towards, figures, shared_slices_svg
-from vesal.inference.output.page.pictures import NO_TARGET, CasePictures
+from vesal.inference.output.page.pictures import ALL_TARGETS, NO_TARGET, CasePictures
 from vesal.inference.output.page.warnings import warnings_of
 
 YES, NO = "yes", "no"
@@ -144,19 +144,22 @@ def _montages(case: CaseReport, pictures: CasePictures, key: str) -> str:
             "axis D upwards, H downwards and W to the right.</p>"
         )
     if NO_TARGET in pictures.shown:
-        parts.append(_no_target(pictures, key))
+        parts.append(
+            _one_montage(pictures, NO_TARGET, key, "No target was found: the middle of the volume", "")
+        )
+    if ALL_TARGETS in pictures.shown:
+        parts.append(
+            _one_montage(pictures, ALL_TARGETS, key, "All targets, in the colours above", "all targets")
+        )
     parts += (_target(prompt, pictures, key) for prompt in case.prompts if prompt.id in pictures.shown)
     if pictures.left_out:
         parts.append(f'<p class="note">{pictures.left_out} smaller targets are not drawn.</p>')
     return "".join(parts)
 
 
-def _no_target(pictures: CasePictures, key: str) -> str:
-    drawn = figures(pictures.slices, pictures.shown[NO_TARGET], key, "")
-    return (
-        '<div class="target"><h3>No target was found: the middle of the volume</h3>'
-        f'<div class="montage">{drawn}</div></div>'
-    )
+def _one_montage(pictures: CasePictures, shown: int, key: str, title: str, target: str) -> str:
+    drawn = figures(pictures.slices, pictures.shown[shown], key, target)
+    return f'<div class="target"><h3>{title}</h3><div class="montage">{drawn}</div></div>'
 
 
 def _target(prompt: PromptResult, pictures: CasePictures, key: str) -> str:

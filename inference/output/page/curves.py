@@ -22,7 +22,7 @@ def area_curve(voxels: np.ndarray, voxel_mm2: float, colour: str, shown: int | N
     Args:
         voxels: voxels per slice.
         voxel_mm2: area of one voxel in the slice.
-        colour: of the line, ``#rrggbb``.
+        colour: of the area, ``#rrggbb``.
         shown: index of the slice in the montage, marked; None: not along D.
         towards: how slices are counted, for the words.
     """
@@ -45,8 +45,7 @@ def area_curve(voxels: np.ndarray, voxel_mm2: float, colour: str, shown: int | N
         mark = f'<line x1="{x:.0f}" x2="{x:.0f}" y1="{TOP}" y2="{FLOOR}" class="mark"/>'
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text_of(words)}">'
-        f'<polygon points="{line}" fill="{colour}" fill-opacity=".35" '
-        f'stroke="{colour}" stroke-width="2"/>{mark}'
+        f'<polygon points="{line}" fill="{colour}" fill-opacity=".6" class="line"/>{mark}'
         f'<line x1="{LEFT}" x2="{RIGHT}" y1="{FLOOR}" y2="{FLOOR}" class="axis"/>'
         f'<text x="{LEFT}" y="11">{number(float(areas.max()))} cm²</text>'
         f'<text x="{LEFT}" y="112">1</text>'

@@ -7,7 +7,7 @@ above it. Sizes are lowered until a case's pictures take no more than its share 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -57,7 +57,8 @@ class CasePictures:
 
     slices: Mapping[str, SlicePicture]
     shown: Mapping[int, Sequence[tuple[str, str]]]
-    """Keys of slices, and contours as data URIs; an empty one for a slice without contour."""
+    """Keys of slices, and contours as data URIs; an empty one for a slice without contour. Under `NO_TARGET`
+    or `ALL_TARGETS` where there is no montage for each."""
     areas: Mapping[int, np.ndarray]
     """Voxels in each slice along D of each target that was found."""
     thumbnail: str
@@ -65,8 +66,6 @@ class CasePictures:
     axis_codes: tuple[str, str, str] | None
     left_out: int = 0
     """Targets found that are not shown, as there are too many."""
-    counted: Mapping[int, int] = field(default_factory=dict)
-    """Voxels of each target in the label map."""
 
 
 def pictures_of(case: Case, labels: np.ndarray, ids: Sequence[int], max_bytes: int) -> CasePictures:
@@ -88,10 +87,13 @@ def pictures_of(case: Case, labels: np.ndarray, ids: Sequence[int], max_bytes: i
     chosen = _chosen(planes, {id_: areas[id_] for id_ in sorted(largest)}, case.image.shape)
     drawing = _Drawing(case, labels, objects)
     sides = list(SIDES)
-    max_bytes = max(MIN_BYTES, max_bytes - TARGET_BYTES * len(chosen))
+    together = len(chosen) > 1 and max_bytes - TARGET_BYTES * len(chosen) < MIN_BYTES
+    max_bytes -= 0 if together else TARGET_BYTES * len(chosen)
     while True:
         slices, shown = drawing.montages(planes, chosen, sides[0])
-        over = _length(slices, shown) / max_bytes
+        if together:
+            shown = {ALL_TARGETS: drawing.all_contours(slices)}
+        over = _length(slices, shown) / max(MIN_BYTES, max_bytes)
         if over <= 1 or len(sides) == 1:
             break
         # Bytes grow about as the number of pixels: sizes that will not fit are not tried.
@@ -104,12 +106,15 @@ def pictures_of(case: Case, labels: np.ndarray, ids: Sequence[int], max_bytes: i
         spacing_dhw_mm=case.spacing_dhw_mm,
         axis_codes=case.axis_codes,
         left_out=len(areas) - len(largest),
-        counted={id_: int(areas[id_][0].sum()) for id_ in areas},
     )
 
 
 NO_TARGET = 0
 """Stands for a prompt's id where no target was found, and the middle of the volume is shown."""
+
+
+ALL_TARGETS = -1
+"""Stands for a prompt's id where all targets are drawn together, as each by itself would take too much."""
 
 
 def _chosen(
@@ -156,6 +161,10 @@ class _Drawing:
                 shown.setdefault(id_, []).append((key, contour))
         return slices, shown
 
+    def all_contours(self, slices: Mapping[str, SlicePicture]) -> list[tuple[str, str]]:
+        """Every slice with the contours of all targets on it."""
+        return [(key, self._contours(part)) for key, part in slices.items()]
+
     def thumbnail(self, plane: Plane, index: int) -> str:
         """A slice with the contours of all targets, small."""
         size_mm = plane.size_mm(self.case.image.shape, self.case.spacing_dhw_mm)
@@ -176,6 +185,16 @@ class _Drawing:
         uri = data_uri(palette_png(pixels, gray_palette()))
         size = picture_size(size_mm, min(CONTOUR_SIDE, 2 * side))
         return SlicePicture(plane, index, shape[plane.axis], size, size_mm, uri)
+
+    def _contours(self, shown: SlicePicture) -> str:
+        labels = picked(shown.plane.cut(self.labels, shown.index), shown.size)
+        edge = edges_of(labels)
+        palette: list[RGB] = [(0, 0, 0)]
+        pixels = np.zeros(shown.size, np.uint8)
+        for id_ in np.unique(labels[edge])[:255]:
+            pixels[edge & (labels == id_)] = len(palette)
+            palette.append(colour_of(int(id_)))
+        return data_uri(palette_png(pixels, palette, (0,)))
 
     def _contour(self, shown: SlicePicture, id_: int) -> str:
         labels = shown.plane.cut(self.labels, shown.index)

@@ -13,12 +13,13 @@ MIN_CASES = 5
 """Fewer volumes have no outliers."""
 MAX_Z = 3.5
 """Robust z of an outlier, at least (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993)."""
+MIN_SPREAD = 0.05
+"""Of the logarithms, at least: beside nearly equal volumes any that differs by percents would be an outlier."""
 RULE = (
     f"A volume is marked where its robust z is above {MAX_Z} or below -{MAX_Z}, among at least {MIN_CASES} "
     "volumes of that target: z = 0.6745 (x - median) / MAD, with x the logarithm of the volume and MAD the "
-    "median distance from the median (Iglewicz and Hoaglin 1993; where MAD is 0, "
-    "z = (x - median) / (1.2533 mean distance)). "
-    "Empty results are counted beside."
+    f"median distance from the median (Iglewicz and Hoaglin 1993); MAD / 0.6745 is taken as {MIN_SPREAD} at "
+    "least. Empty results are counted beside."
 )
 
 
@@ -50,13 +51,12 @@ def volumes_of(cases: Sequence[CaseReport]) -> list[TargetVolumes]:
 
 
 def robust_z(volumes: Sequence[float]) -> tuple[float, ...]:
-    """Robust z of each volume's logarithm, see ``RULE``; 0 for all where they are too few, or all equal."""
+    """Robust z of each volume's logarithm, see ``RULE``; 0 for all where they are too few."""
     if len(volumes) < MIN_CASES:
         return (0.0,) * len(volumes)
     logs = np.log(np.asarray(volumes, float))
     away = logs - np.median(logs)
-    spread = float(np.median(np.abs(away))) / 0.6745 or 1.2533 * float(np.abs(away).mean())
-    return tuple((away / spread).tolist()) if spread > 1e-9 else (0.0,) * len(volumes)
+    return tuple((away / max(float(np.median(np.abs(away))) / 0.6745, MIN_SPREAD)).tolist())
 
 
 def _volumes(name: str, found: Sequence[tuple[int, float]]) -> TargetVolumes:

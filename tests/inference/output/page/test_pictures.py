@@ -10,7 +10,14 @@ from PIL import Image
 from tests.inference.output.page.made import BOX, made_case, made_labels
 from vesal.inference.data.colours import colour_of
 from vesal.inference.output.page.contours import contour_png, edges_of
-from vesal.inference.output.page.pictures import MAX_TARGETS, NO_TARGET, CasePictures, _length, pictures_of
+from vesal.inference.output.page.pictures import (
+    ALL_TARGETS,
+    MAX_TARGETS,
+    NO_TARGET,
+    CasePictures,
+    _length,
+    pictures_of,
+)
 from vesal.inference.output.page.scaling import picked, picture_size, resized, resized_mask
 from vesal.inference.output.page.slices import areas_of, shared_slices
 
@@ -102,12 +109,26 @@ def test_the_pictures_of_a_case_keep_to_their_share() -> None:
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 61, (30, 64, 64)).astype(np.uint8)
     case = replace(made_case(), image=rng.integers(0, 256, labels.shape).astype(np.uint8))
-    pictures = pictures_of(case, labels, list(range(1, 61)), 110_000)
+    pictures = pictures_of(case, labels, list(range(1, 61)), 500_000)
     assert len(pictures.shown) == MAX_TARGETS and pictures.left_out == 60 - MAX_TARGETS
     few = pictures_of(made_case(), made_labels(), [1, 2], 60_000)
     assert _length(few.slices, few.shown) <= 60_000
     large = pictures_of(made_case(), made_labels(), [1, 2], 200_000)
     assert sides(large) > sides(few)
+
+
+def test_a_small_share_has_all_targets_together() -> None:
+    """Every slice once, with each target's contour in its colour; every target is on one in each plane."""
+    pictures = pictures_of(made_case(), made_labels(), [1, 2], 14_000)
+    assert list(pictures.shown) == [ALL_TARGETS]
+    assert [key for key, _ in pictures.shown[ALL_TARGETS]] == list(pictures.slices)
+    found = {
+        (pictures.slices[key].plane.axis, id_)
+        for key, contour in pictures.shown[ALL_TARGETS]
+        for id_ in (1, 2)
+        if (decoded(contour) == (*colour_of(id_), 255)).all(2).any()
+    }
+    assert found == {(axis, id_) for axis in range(3) for id_ in (1, 2)}
 
 
 def sides(pictures: CasePictures) -> int:
