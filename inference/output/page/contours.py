@@ -34,13 +34,13 @@ def edges_of(labels: np.ndarray, wanted: np.ndarray | None = None) -> np.ndarray
 
 
 def widened(mask: np.ndarray) -> np.ndarray:
-    """A mask with the four neighbours of each pixel."""
+    """A (rows, columns) mask with the four neighbours of each pixel."""
     padded = np.pad(mask, 1)
     return mask | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
 
 
 def contour_png(edge: np.ndarray, colour: RGB) -> bytes:
-    """A picture of a contour in its colour with a line around it that contrasts, transparent elsewhere."""
+    """A (rows, columns) contour in its colour with a line around it that contrasts, transparent elsewhere."""
     line = edge if min(edge.shape) < MIN_WIDE else widened(edge)
     halo = HALOS[brightness(colour) < DARK]
     indices = np.where(line, np.uint8(2), widened(line).astype(np.uint8))

@@ -20,7 +20,7 @@ def area_curve(voxels: np.ndarray, voxel_mm2: float, colour: str, shown: int | N
     """Area of a target in each slice along D.
 
     Args:
-        voxels: voxels per slice.
+        voxels: (D,) voxels per slice.
         voxel_mm2: area of one voxel in the slice.
         colour: of the area, ``#rrggbb``.
         shown: index of the slice in the montage, marked; None: not along D.

@@ -162,8 +162,9 @@ class _Drawing:
         return slices, shown
 
     def all_contours(self, slices: Mapping[str, SlicePicture]) -> list[tuple[str, str]]:
-        """Every slice with the contours of all targets on it."""
-        return [(key, self._contours(part)) for key, part in slices.items()]
+        """Every slice with the contours of all targets on it, one plane after the other."""
+        ordered = sorted(slices.items(), key=lambda item: (item[1].plane.axis, item[1].index))
+        return [(key, self._contours(part)) for key, part in ordered]
 
     def thumbnail(self, plane: Plane, index: int) -> str:
         """A slice with the contours of all targets, small."""

@@ -23,7 +23,7 @@ def gray_palette(levels: int = GRAY_LEVELS) -> list[RGB]:
 
 
 def gray_indices(values: np.ndarray, levels: int = GRAY_LEVELS) -> np.ndarray:
-    """Indices into ``gray_palette`` for values 0..255, uint8."""
+    """Indices into ``gray_palette``, uint8, for values 0..255 of any shape."""
     return np.clip(np.rint(values * ((levels - 1) / 255)), 0, levels - 1).astype(np.uint8)
 
 

@@ -20,13 +20,13 @@ def resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resized_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask at another size; what is thinner than a pixel stays."""
+    """A (rows, columns) mask at another size; what is thinner than a pixel stays."""
     share = resized(mask, size)
     return share >= max(min(0.5, 0.5 * float(share.max())), 1e-6)
 
 
 def picked(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Labels at another size: those under the centres of the new pixels."""
+    """(rows, columns) labels at another size: those under the centres of the new pixels."""
     rows, columns = (
         ((np.arange(n) + 0.5) * (have / n)).astype(np.int64)
         for have, n in zip(labels.shape, size, strict=True)

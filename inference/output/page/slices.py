@@ -37,7 +37,7 @@ def areas_of(labels: np.ndarray, ids: Sequence[int], objects: bool) -> dict[int,
 
 
 def mask_of(labels: np.ndarray, id_: int, objects: bool) -> np.ndarray:
-    """Where a target is, bool."""
+    """Where a target is in labels of any shape, bool."""
     return labels > 0 if objects else labels == id_
 
 

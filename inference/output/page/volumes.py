@@ -14,7 +14,7 @@ MIN_CASES = 5
 MAX_Z = 3.5
 """Robust z of an outlier, at least (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993)."""
 MIN_SPREAD = 0.05
-"""Of the logarithms, at least: beside nearly equal volumes any that differs by percents would be an outlier."""
+"""Of the logarithms, at least: beside nearly equal volumes one that differs by percents would be marked."""
 RULE = (
     f"A volume is marked where its robust z is above {MAX_Z} or below -{MAX_Z}, among at least {MIN_CASES} "
     "volumes of that target: z = 0.6745 (x - median) / MAD, with x the logarithm of the volume and MAD the "
