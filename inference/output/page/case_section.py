@@ -17,6 +17,7 @@ from vesal.inference.output.page.markup import (
     table,
     text_of,
     triple,
+    volume,
 )
 from vesal.inference.output.page.montage import counted_towards, figures, shared_slices_svg
 from vesal.inference.output.page.pictures import ALL_TARGETS, NO_TARGET, CasePictures
@@ -128,11 +129,8 @@ def _covered(prompt: PromptResult) -> str:
 
 
 def _volume(prompt: PromptResult) -> str:
-    if prompt.volume_ml is None:
-        return UNKNOWN
     objects = "" if prompt.objects is None else f"<br><small>{prompt.objects} objects</small>"
-    size = f"{number(prompt.volume_ml)}&nbsp;ml" if prompt.volume_ml else "empty"
-    return f"{size}{objects}"
+    return f"{volume(prompt.volume_ml)}{objects}"
 
 
 def _montages(case: CaseReport, pictures: CasePictures, key: str) -> str:
@@ -176,7 +174,7 @@ def _target(prompt: PromptResult, pictures: CasePictures, key: str) -> str:
         shown.index if shown else None,
         counted_towards(towards),
     )
-    size = UNKNOWN if prompt.volume_ml is None else f"{number(prompt.volume_ml)} ml"
+    size = volume(prompt.volume_ml)
     probability = "" if prompt.mean_probability is None else f", probability {share(prompt.mean_probability)}"
     return (
         f'<div class="target"><h3>{swatch(prompt.id)} {text_of(name)} <small>{size}{probability}</small></h3>'

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vesal.inference.output.page.contours import widened
-from vesal.inference.output.page.markup import number, text_of
+from vesal.inference.output.page.markup import area, number, text_of
 
 WIDTH, HEIGHT, FLOOR = 240, 120, 96
 LEFT, RIGHT, TOP = 8, 232, 16
@@ -28,7 +28,7 @@ def area_curve(voxels: np.ndarray, voxel_mm2: float, colour: str, shown: int | N
     """
     filled = np.flatnonzero(voxels)
     most = int(np.argmax(voxels))
-    areas = voxels * (voxel_mm2 / 100.0)
+    areas = voxels * voxel_mm2
     step = -(-len(areas) // MAX_POINTS)
     merged = np.maximum.reduceat(areas, np.arange(0, len(areas), step))
     across = np.linspace(LEFT, RIGHT, len(merged)) if len(merged) > 1 else np.array([(LEFT + RIGHT) / 2])
@@ -37,7 +37,7 @@ def area_curve(voxels: np.ndarray, voxel_mm2: float, colour: str, shown: int | N
     line = " ".join(f"{x:.0f},{y:.0f}" for x, y in zip(across[drawn], up[drawn], strict=True))
     words = (
         f"Area per slice: slices {filled[0] + 1} to {filled[-1] + 1} of {len(voxels)}{towards}, "
-        f"most in slice {most + 1}, {number(float(areas.max()))} cm²"
+        f"most in slice {most + 1}, {area(float(areas.max()))}"
     )
     mark = ""
     if shown is not None:
@@ -47,7 +47,7 @@ def area_curve(voxels: np.ndarray, voxel_mm2: float, colour: str, shown: int | N
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text_of(words)}">'
         f'<polygon points="{line}" fill="{colour}" fill-opacity=".6" class="line"/>{mark}'
         f'<line x1="{LEFT}" x2="{RIGHT}" y1="{FLOOR}" y2="{FLOOR}" class="axis"/>'
-        f'<text x="{LEFT}" y="11">{number(float(areas.max()))} cm²</text>'
+        f'<text x="{LEFT}" y="11">{area(float(areas.max()))}</text>'
         f'<text x="{LEFT}" y="112">1</text>'
         f'<text x="{WIDTH / 2:.0f}" y="112" text-anchor="middle">slice</text>'
         f'<text x="{RIGHT}" y="112" text-anchor="end">{len(voxels)}</text></svg>'

@@ -29,6 +29,22 @@ def number(value: float | None, digits: int = 3) -> str:
     return np.format_float_positional(value, digits, unique=False, fractional=False, trim="-")
 
 
+def area(mm2: float) -> str:
+    """An area in cm², or in mm² or µm² where it is small."""
+    if mm2 >= 10:
+        return f"{number(mm2 / 100)} cm²"
+    return f"{number(mm2)} mm²" if mm2 >= 0.001 else f"{number(mm2 * 1e6)} µm²"
+
+
+def volume(ml: float | None) -> str:
+    """A volume in ml, or in mm³ or µm³ where it is small; it is not broken between lines."""
+    if ml is None or ml == 0:
+        return UNKNOWN if ml is None else "empty"
+    if ml >= 0.01:
+        return f"{number(ml)}&nbsp;ml"
+    return f"{number(ml * 1e3)}&nbsp;mm³" if ml >= 1e-6 else f"{number(ml * 1e12)}&nbsp;µm³"
+
+
 def seconds(value: float | None) -> str:
     """Seconds, as ``number``."""
     return f"{number(value)} s"

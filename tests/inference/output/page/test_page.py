@@ -2,6 +2,9 @@
 
 import logging
 import re
+import subprocess
+import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,10 +21,11 @@ from tests.inference.output.page.made import (
     written_page,
 )
 from vesal.inference.output.page import pictures, report_page
-from vesal.inference.output.page.markup import number
+from vesal.inference.output.page.markup import area, number, volume
 from vesal.inference.output.page.montage import length_text, round_length
 from vesal.inference.output.page.report_page import ReportPage
 
+ROOT = Path(__file__).parents[4]
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -60,7 +64,15 @@ class Reader(HTMLParser):
 def test_all_that_a_case_has_to_tell_is_there(tmp_path: Path) -> None:
     """Sentence, reading, volume, probability, spacing, seconds and budget, letters and scale."""
     text = Reader(written_page(tmp_path / "report.html", made_report())).text
-    for wanted in ("Liver in CT", "read as liver", "2.02", "0.90", "3 × 3 × 3", "it fits", "1.5 s of 57 s"):
+    for wanted in (
+        "Liver in CT",
+        "read as liver",
+        "2.02\xa0ml",
+        "0.90",
+        "3 × 3 × 3",
+        "it fits",
+        "1.5 s of 57 s",
+    ):
         assert wanted in text, wanted
     for wanted in ("axial, slice", "coronal, slice", "sagittal, slice", "1 cm", "area per slice"):
         assert wanted in text, wanted
@@ -164,8 +176,7 @@ def test_sizes_are_small(tmp_path: Path) -> None:
     for cases, most in ((1, 150_000), (500, 80_000)):
         page = ReportPage(cases)
         report = made_report(prompts=many)
-        case = made_case()
-        object.__setattr__(case, "image", noise)
+        case = replace(made_case(), image=noise)
         page.add(case, labels, report)
         page.write(tmp_path / "report.html", made_run(report))
         assert (tmp_path / "report.html").stat().st_size < most
@@ -251,3 +262,29 @@ def test_scale_bars_have_round_lengths(mm: float, words: str) -> None:
 def test_numbers_are_for_reading(value: float | None, words: str) -> None:
     """No exponent, no digits that mean nothing."""
     assert number(value) == words
+
+
+def test_small_areas_and_volumes_have_their_own_units() -> None:
+    """Of microscopy."""
+    assert [area(mm2) for mm2 in (250.0, 4.0, 0.000012)] == ["2.5 cm²", "4 mm²", "12 µm²"]
+    units = [volume(ml) for ml in (1234.0, 0.02, 0.004, 5e-10, 0.0, None)]
+    assert units == ["1,234&nbsp;ml", "0.02&nbsp;ml", "4&nbsp;mm³", "500&nbsp;µm³", "empty", "–"]
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 48), (300, 2, 2), (5, 1, 1)])
+def test_flat_and_thin_volumes_are_drawn(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    """A single slice, or a column of voxels."""
+    case = replace(made_case(), image=np.full(shape, 90, np.uint8), spacing_dhw_mm=(0.001, 0.0002, 0.0002))
+    page = ReportPage()
+    page.add(case, np.ones(shape, np.uint8), made_report())
+    page.write(tmp_path / "report.html", made_run(made_report()))
+    assert (tmp_path / "report.html").read_text().count("<figure") == 4
+
+
+def test_a_run_without_the_page_does_not_load_it() -> None:
+    """The container's own path pays nothing for it."""
+    loaded = "import sys, vesal.inference.runner.run; print([m for m in sys.modules if 'output.page' in m])"
+    told = subprocess.run(
+        [sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == "[]"
