@@ -11,6 +11,7 @@ from vesal.inference.output.page.markup import (
     UNKNOWN,
     list_of,
     number,
+    plural,
     seconds,
     share,
     swatch,
@@ -129,7 +130,7 @@ def _covered(prompt: PromptResult) -> str:
 
 
 def _volume(prompt: PromptResult) -> str:
-    objects = "" if prompt.objects is None else f"<br><small>{prompt.objects} objects</small>"
+    objects = "" if prompt.objects is None else f"<br><small>{plural(prompt.objects, 'object')}</small>"
     return f"{volume(prompt.volume_ml)}{objects}"
 
 
@@ -138,7 +139,7 @@ def _montages(case: CaseReport, pictures: CasePictures, key: str) -> str:
     parts = [shared_slices_svg(pictures.slices, key)]
     if pictures.axis_codes is None:
         parts.append(
-            '<p class="note">The file does not say how the patient lies: no side letters. It is drawn with '
+            '<p class="note">The file does not say which side is which: no letters. It is drawn with '
             "axis D upwards, H downwards and W to the right.</p>"
         )
     if NO_TARGET in pictures.shown:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vesal.inference.output.page.contours import widened
-from vesal.inference.output.page.markup import area, number, text_of
+from vesal.inference.output.page.markup import area, number, plural, text_of
 
 WIDTH, HEIGHT, FLOOR = 240, 120, 96
 LEFT, RIGHT, TOP = 8, 232, 16
@@ -34,15 +34,19 @@ def area_curve(voxels: np.ndarray, voxel_mm2: float, colour: str, shown: int | N
     across = np.linspace(LEFT, RIGHT, len(merged)) if len(merged) > 1 else np.array([(LEFT + RIGHT) / 2])
     up = FLOOR - (FLOOR - TOP) * merged / areas.max()
     drawn = widened(merged[None] > 0)[0]
-    line = " ".join(f"{x:.0f},{y:.0f}" for x, y in zip(across[drawn], up[drawn], strict=True))
+    across, up = across[drawn], up[drawn]
+    # Down to the axis at both ends: the target may begin or end with the volume.
+    x = np.concatenate([across[:1], across, across[-1:]])
+    y = np.concatenate([[FLOOR], up, [FLOOR]])
+    line = " ".join(f"{a:.0f},{b:.0f}" for a, b in zip(x, y, strict=True))
     words = (
         f"Area per slice: slices {filled[0] + 1} to {filled[-1] + 1} of {len(voxels)}{towards}, "
         f"most in slice {most + 1}, {area(float(areas.max()))}"
     )
     mark = ""
     if shown is not None:
-        x = LEFT + (RIGHT - LEFT) * (shown / max(1, len(voxels) - 1))
-        mark = f'<line x1="{x:.0f}" x2="{x:.0f}" y1="{TOP}" y2="{FLOOR}" class="mark"/>'
+        at = LEFT + (RIGHT - LEFT) * (shown / max(1, len(voxels) - 1))
+        mark = f'<line x1="{at:.0f}" x2="{at:.0f}" y1="{TOP}" y2="{FLOOR}" class="mark"/>'
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text_of(words)}">'
         f'<polygon points="{line}" fill="{colour}" fill-opacity=".6" class="line"/>{mark}'
@@ -78,12 +82,12 @@ def histogram(volumes: Sequence[float], outliers: Sequence[bool], title: str) ->
                 )
     words = (
         f"{title}: {len(volumes)} volumes from {number(min(volumes))} to {number(max(volumes))} ml, "
-        f"median {number(float(np.median(volumes)))} ml, {int(sum(outliers))} outliers"
+        f"median {number(float(np.median(volumes)))} ml, {plural(int(sum(outliers)), 'outlier')}"
     )
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text_of(words)}">'
         f'{"".join(bars)}<line x1="{LEFT}" x2="{RIGHT}" y1="{FLOOR}" y2="{FLOOR}" class="axis"/>'
-        f'<text x="{LEFT}" y="11">{all_.max()} {"case" if all_.max() == 1 else "cases"}</text>'
+        f'<text x="{LEFT}" y="11">{plural(int(all_.max()), "case")}</text>'
         f'<text x="{LEFT}" y="112">{number(10**low)} ml</text>'
         f'<text x="{RIGHT}" y="112" text-anchor="end">{number(10**high)} ml</text></svg>'
     )

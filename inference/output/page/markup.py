@@ -29,6 +29,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return np.format_float_positional(value, digits, unique=False, fractional=False, trim="-")
 
 
+def plural(count: int, word: str) -> str:
+    """A count with its word."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 def area(mm2: float) -> str:
     """An area in cm², or in mm² or µm² where it is small."""
     if mm2 >= 10:

@@ -84,7 +84,7 @@ def test_all_that_a_case_has_to_tell_is_there(tmp_path: Path) -> None:
 def test_without_a_known_side_there_are_no_letters(tmp_path: Path) -> None:
     """The page says so."""
     page = written_page(tmp_path / "report.html", made_report(), codes=None)
-    assert 'class="side"' not in page and "does not say how the patient lies" in page
+    assert 'class="side"' not in page and "does not say which side is which" in page
 
 
 def test_warnings_come_first(tmp_path: Path) -> None:
