@@ -214,10 +214,17 @@ function bind() {
   for (const id of ["low", "high"]) {
     by(id).addEventListener("change", () => setWindow(Number(by("low").value), Number(by("high").value)));
   }
-  by("canvas").addEventListener("click", () => {
-    if (view !== "render" && (mode === "inside" || mode === "outside")) marks.addPoint(here(), mode === "inside");
+  by("canvas").addEventListener("click", (event) => {
+    if (view === "render" || (mode !== "inside" && mode !== "outside")) return;
+    const frac = nv.canvasPos2frac([event.offsetX * nv.uiData.dpr, event.offsetY * nv.uiData.dpr]);
+    if (frac[0] < 0) return say("That is outside of the image.", true);
+    marks.addPoint(nv.frac2vox(frac), mode === "inside");
   });
-  nv.onDragRelease = (drag) => mode === "box" && marks.drag(drag.voxStart, drag.voxEnd, drag.axCorSag);
+  nv.onDragRelease = (drag) => {
+    if (mode !== "box") return;
+    if (drag.fracStart[0] < 0 || drag.fracEnd[0] < 0) return say("Draw the box within the image.", true);
+    marks.drag(drag.voxStart, drag.voxEnd, drag.axCorSag);
+  };
   nv.onLocationChange = showPlace;
   nv.onIntensityChange = showEnds;
 }

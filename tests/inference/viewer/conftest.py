@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.inference.viewer.browser import missing
 from tests.inference.viewer.made_page import ASSETS, SAFETY_S, BrightModel, Page, made_case
 from vesal.inference.data.case import Case
 from vesal.inference.families.contract import Capabilities
@@ -21,11 +22,16 @@ def make_page() -> Iterator[Callable[..., Page]]:
     """Makes pages that are served until the end of the test."""
     pages: list[Page] = []
 
-    def make(case: Case | None = None, can: Capabilities | None = None, reload_s: float = 0.05) -> Page:
+    def make(
+        case: Case | None = None,
+        can: Capabilities | None = None,
+        reload_s: float = 0.05,
+        assets: object = ASSETS,
+    ) -> Page:
         model = BrightModel()
         events = Events(lambda: page.server.end(), reload_s)
         session = Session(case or made_case(), lambda: model, can or Capabilities(), "made", events)
-        server = PageServer(session, ASSETS)
+        server = PageServer(session, assets)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         page = Page(server, session, model, thread)
         thread.start()
@@ -47,10 +53,10 @@ def page(make_page: Callable[..., Page]) -> Page:
     return make_page()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def niivue(root: Path) -> Path:
     """NiiVue as the build fetches it; a test that asks for it is skipped where it was not fetched."""
     path = root / "inference" / "viewer" / "vendor" / "niivue.umd.js"
     if not path.is_file():
-        pytest.skip("NiiVue is not there: `python tools/vendor_niivue.py` fetches it")
+        missing("NiiVue is not there: `python tools/vendor_niivue.py` fetches it")
     return path
