@@ -185,7 +185,7 @@ class Model:
         by_id = goes_by_id(prompts)
         results = PromptResults([segmentation.prompts[p.id] for p in understood], by_id)
         report = self._report(case, choice, segmentation, time.monotonic() - started)
-        return Result(segmentation.labels, results, report, segmentation)
+        return Result(segmentation.labels, results, report, segmentation, case)
 
     def segment_file(
         self,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vesal.inference.data.case import Case
 from vesal.inference.data.results import PromptResult
 from vesal.inference.io.file_axes import FileAxes
 from vesal.inference.stages.native_views import take_larger
@@ -28,23 +29,15 @@ class Result:
     report: dict[str, Any]
     """plain values for JSON: runtime, notes, stages, steps taken because time ran short"""
     _segmentation: Segmentation
-    _header: object = None
-    """of the file's reader, for `Model.segment_file`: where its voxels lie"""
+    _case: Case
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the label map in the format of the name: `.nii.gz`, `.nrrd`, `.npz`, ...
+    def show(self) -> Any:
+        """For a notebook: a NiiVue widget where `ipyniivue` is installed, else a picture of the planes."""
+        from vesal.inference.output.show import show
 
-        After ``Model.segment_file`` it has the geometry of the file; else voxels are 1 mm, and nothing is
-        said of directions. Names and colours are inside where the format has room for them, beside it for 3D
-        Slicer (`.ctbl`) and ITK-SNAP (`.label`).
-
-        Raises:
-            OSError: the folder cannot be written.
-        """
-        from vesal.inference.io.label_names import save_labels
-
-        labels = self.labels if self._axes is None else self._axes.orientation.turn(self.labels)
-        save_labels(Path(path), labels, self._header, self._names())
+        objects = self.report["instance"]
+        names = {} if objects else {p.id: p.target or p.text or f"class {p.id}" for p in self.prompts}
+        return show(self._case, self.labels, names)
 
     def probability(self, i: int) -> np.ndarray:
         """Probability of one prompt, (D, H, W) float32 0..1 on the volume's grid, before classes compete.

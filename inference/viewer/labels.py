@@ -103,8 +103,8 @@ def _middles(labels: np.ndarray) -> dict[int, tuple[int, tuple[int, int, int] | 
     places = np.stack(np.unravel_index(flat, labels.shape), 1).astype(np.int32)
     counts = np.bincount(values)
     means = np.stack([np.bincount(values, places[:, axis]) for axis in range(3)], 1)
-    means = means / np.maximum(counts, 1)[:, None]
-    away = ((places - means[values]) ** 2).sum(1)
+    centres = means / np.maximum(counts, 1)[:, None]
+    away = ((places - centres[values]) ** 2).sum(1)
     order = np.lexsort((away, values))
     ids, first = np.unique(values[order], return_index=True)
     found: dict[int, tuple[int, tuple[int, int, int] | None]] = {}

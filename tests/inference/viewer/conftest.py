@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests.inference.viewer.browser import missing
 from tests.inference.viewer.made_page import ASSETS, SAFETY_S, BrightModel, Page, made_case
+from vesal.inference.api import Model
 from vesal.inference.data.case import Case
 from vesal.inference.families.contract import Capabilities
 from vesal.inference.viewer.events import Events
@@ -29,14 +31,16 @@ def make_page() -> Iterator[Callable[..., Page]]:
         assets: object = ASSETS,
     ) -> Page:
         model = BrightModel()
-        events = Events(lambda: page.server.end(), reload_s)
-        session = Session(case or made_case(), lambda: model, can or Capabilities(), "made", events)
+        events = Events(lambda: served.server.end(), reload_s)
+        session = Session(
+            case or made_case(), lambda: cast(Model, model), can or Capabilities(), "made", events
+        )
         server = PageServer(session, assets)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        page = Page(server, session, model, thread)
+        served = Page(server, session, model, thread)
         thread.start()
-        pages.append(page)
-        return page
+        pages.append(served)
+        return served
 
     yield make
     for page in pages:
