@@ -12,8 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
+from vesal.inference.families.segvol.fields import NetworkFacts
+from vesal.inference.families.segvol.network import GraphNetwork
+from vesal.inference.families.segvol.prompts import Asked
 from vesal.inference.runtime.choice import choose_runtime
 from vesal.inference.runtime.machine import peak_mb
 
@@ -22,57 +26,67 @@ if TYPE_CHECKING:
 
 SEED = 29
 WEIGHTS = "weights.bin"
+WORDS = 12
+"""Tokens of a text, marks included."""
 WIDTHS = ("width", "inner", "middle", "final", "cross", "quality_inner", "vocabulary")
 """What a narrow network has less of."""
 
 
 class Ours:
-    """The graphs in this engine's runtime."""
+    """The graphs in this engine's runtime, run as the family runs them."""
 
     def __init__(self, folder: Path, precision: str, options: argparse.Namespace) -> None:
-        settings = json.loads((folder / "sizes.json").read_text())
-        self.window, self.width = tuple(settings["window_dhw"]), settings["width"]
-        self.at_once = settings["prompts_at_once"]
+        facts = msgspec.json.decode((folder / "sizes.json").read_bytes(), type=NetworkFacts)
         runtime = choose_runtime(threads=options.threads)
-        # Every window has one shape, and so has every group of prompts but the last.
-        self.image = runtime.load(folder / "image.onnx", precision, "always")
-        self.decoder = runtime.load(folder / "decoder.onnx", precision, True)
+        self.image_of = image(facts.window_dhw)[0]
+        self.network = GraphNetwork(
+            runtime.load(folder / "image.onnx", precision, "always"),
+            runtime.load(folder / "decoder.onnx", precision),
+            facts,
+        )
+        self.facts = facts
 
-    def window_of(self, prompts: int) -> list[np.ndarray]:
-        """One window from its image to the logits (n, d, h, w) of each group of prompts: text and box."""
-        embedding = self.image({"image": image(self.window)})["embedding"]
-        given = asked(prompts, self.window, self.width)
-        found = []
-        for first in range(0, prompts, self.at_once):
-            some = {name: array[first : first + self.at_once] for name, array in given.items()}
-            found.append(self.decoder({"embedding": embedding, **some})["logits"])
+    def zoom_out(self, prompts: int) -> np.ndarray:
+        """Logits (P, d, h, w) of all voxels, of prompts that are a box and a text of the bank."""
+        boxes, texts = asked(prompts, self.facts.window_dhw, self.facts.channels)
+        found = self.network.logits(
+            self.network.encode(self.image_of),
+            [Asked(text=text, box=box) for text, box in zip(texts, boxes, strict=True)],
+        )
         return found
 
 
 class Plain:
-    """The network in torch, fp32, as the released code runs it: the window is encoded for each prompt."""
+    """The network in torch, fp32, as the released code runs it: window and text encoded for each prompt."""
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         import torch
 
         torch.set_num_threads(options.threads)
         self.network = network(options.narrow)
-        self.network.load_state_dict(
-            torch.load(folder / "network.pt", mmap=True, weights_only=True), assign=True
-        )
+        state = torch.load(folder / "network.pt", mmap=True, weights_only=True)
+        self.network.load_state_dict(state, assign=True)
+        sizes = self.network.sizes
+        self.image_of = torch.from_numpy(image(sizes.image.window_dhw))
+        self.ids = torch.full((1, WORDS), sizes.text.vocabulary - 1)
+        self.ids[:, :-1] = torch.arange(WORDS - 1)
 
-    def window_of(self, prompts: int) -> list[np.ndarray]:
-        """One window from its image to the logits (1, d, h, w) of each prompt; texts are encoded before."""
+    def zoom_out(self, prompts: int) -> list[np.ndarray]:
+        """Logits (1, d, h, w) of all voxels for each prompt, a box and a text."""
         import torch
 
+        from vesal.networks.point_prompts import sparse_tokens
+        from vesal.networks.segvol import enlarged
+
         sizes = self.network.sizes.image
-        given = asked(prompts, sizes.window_dhw, sizes.width)
+        boxes, _ = asked(prompts, sizes.window_dhw, sizes.width)
         found = []
         with torch.inference_mode():
-            for number in range(prompts):
-                embedding = self.network.encode(torch.from_numpy(image(sizes.window_dhw)))
-                some = [torch.from_numpy(array[number : number + 1]) for array in given.values()]
-                found.append(np.asarray(self.network(embedding, *some).logits))
+            for box in torch.from_numpy(boxes):
+                text, embedding = self.network.encode_text(self.ids), self.network.encode(self.image_of)
+                tokens = sparse_tokens(box=box[None], with_text=True)
+                low = self.network(embedding, *tokens, text, torch.ones(1)).logits
+                found.append(np.asarray(enlarged(low, sizes.window_dhw)))
         return found
 
 
@@ -84,16 +98,11 @@ def image(window_dhw: tuple[int, ...]) -> np.ndarray:
     return np.clip(smooth + rng.normal(0, 0.05, (1, 1, *window_dhw)), 0, 1).astype(np.float32)
 
 
-def asked(prompts: int, window_dhw: tuple[int, ...], width: int) -> dict[str, np.ndarray]:
-    """A box and a text for each prompt, as the decoder takes them."""
+def asked(prompts: int, window_dhw: tuple[int, ...], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (P, 6) float32 and vectors of texts (P, C) float32."""
     rng = np.random.default_rng(SEED)
     corners = np.sort(rng.uniform(0, window_dhw, (prompts, 2, 3)), 1).astype(np.float32)
-    return {
-        "coordinates": np.concatenate([corners, np.zeros_like(corners[:, :1])], 1),
-        "kinds": np.tile(np.array([2, 3, 4]), (prompts, 1)),
-        "text": rng.standard_normal((prompts, width)).astype(np.float32),
-        "with_text": np.ones(prompts, np.float32),
-    }
+    return corners.reshape(prompts, 6), rng.standard_normal((prompts, width)).astype(np.float32)
 
 
 def network(narrow: int) -> SegVol:
@@ -120,11 +129,13 @@ def make(folder: Path, narrow: int) -> None:
     made = network(narrow)
     torch.save(made.state_dict(), folder / "network.pt")
     sizes = made.sizes.image
-    told = {"window_dhw": sizes.window_dhw, "width": sizes.width, "prompts_at_once": PROMPTS_AT_ONCE}
-    (folder / "sizes.json").write_text(json.dumps(told))
+    facts = NetworkFacts(
+        window_dhw=sizes.window_dhw, channels=sizes.width, prompts_at_once=PROMPTS_AT_ONCE, precision="fp32"
+    )
     graphs = segvol_graphs(made, folder / "exported.onnx")
     (folder / "exported.onnx").unlink()
     save_graphs({f"{role}.onnx": graph for role, graph in graphs.items()}, folder, WEIGHTS, True)
+    (folder / "sizes.json").write_bytes(msgspec.json.encode(facts))
 
 
 def main() -> None:
@@ -143,7 +154,7 @@ def main() -> None:
     is_ours = options.what == "peak"
     side = Ours(options.folder, options.precision, options) if is_ours else Plain(options.folder, options)
     for _ in range(2):
-        side.window_of(options.prompts)
+        side.zoom_out(options.prompts)
     print(json.dumps(peak_mb()))
 
 
