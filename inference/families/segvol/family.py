@@ -55,9 +55,9 @@ class SegVolModel:
         """Open a converted folder; a graph is read when it is first run. Raises ProfileError."""
         fields = profile.read_family(SegVolFields)
         facts, graphs = fields.network, fields.graphs
-        # All windows have one size; the number of prompts and of their tokens changes.
+        # All windows have one size; the number of tokens changes from case to case.
         image = LazyGraph(profile.file(graphs.image), runtime, facts.precision, "always")
-        decoder = LazyGraph(profile.file(graphs.decoder), runtime, facts.precision)
+        decoder = LazyGraph(profile.file(graphs.decoder), runtime, facts.precision, True)
         # Sentences are encoded once a case: fp32 costs nothing there.
         text = LazyGraph(profile.file(graphs.text), runtime, "fp32")
         bank = {} if profile.bank is None else read_bank(profile.bank)[0]

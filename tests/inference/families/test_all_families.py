@@ -15,6 +15,7 @@ pytest.importorskip("onnx", reason="graphs are written with onnx")
 from tests.inference.fake_models import made_image, make_prompt, segment  # noqa: E402
 from tests.samples.biomedparse_weights import write_biomedparse_weights  # noqa: E402
 from tests.samples.families import SAMPLES  # noqa: E402
+from tests.samples.segvol_weights import write_segvol_weights  # noqa: E402
 from tests.samples.slice_weights import save_manifest, targets  # noqa: E402
 from tests.weights.made import make  # noqa: E402
 from vesal.inference.data.errors import RuntimeChoiceError  # noqa: E402
@@ -92,6 +93,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "medal-s": write_converted("medal-s"),
     "sat": write_converted("sat"),
     "biomedparse-v": write_biomedparse_weights,
+    "segvol": write_segvol_weights,
     **{name: write for name, (_, write) in SAMPLES.items()},
 }
 
