@@ -62,7 +62,7 @@ def find_regions(
     if not queries:
         return []
     if rule.query_region is not None:
-        return _own_regions(rule.query_region, before)
+        return _own_regions(rule.query_region, before, rule.max_targets_per_view)
     if rule.label_region is not None:
         return [(tuple(range(len(queries))), _by_labels(volume, rule.label_region, labels, queries, mask))]
     shape = volume.image.shape
@@ -84,8 +84,8 @@ def find_regions(
     return [(index, _grouped_region(volume, rule, before, index, known, given)) for index in groups]
 
 
-def _own_regions(own: QueryRegion, before: Sequence[Latest | None]) -> Grouped:
-    """The region of each query by its own result before; those with the same one share a view."""
+def _own_regions(own: QueryRegion, before: Sequence[Latest | None], most: int) -> Grouped:
+    """The region of each query by its own result before; up to ``most`` with the same one share a view."""
     groups: dict[Box | None, list[int]] = {}
     why: dict[Box | None, str] = {}
     for row, latest in enumerate(before):
@@ -93,7 +93,8 @@ def _own_regions(own: QueryRegion, before: Sequence[Latest | None]) -> Grouped:
         groups.setdefault(box, []).append(row)
         why.setdefault(box, reason)
     found = []
-    for box, rows in groups.items():
+    parts = [(box, rows[n : n + most]) for box, rows in groups.items() for n in range(0, len(rows), most)]
+    for box, rows in parts:
         latest_of = [before[row] for row in rows]
         uncertain = any(one is None or is_uncertain(one.probability[None]) for one in latest_of)
         found.append((tuple(rows), FineRegion(box, why[box], all(latest_of), uncertain)))

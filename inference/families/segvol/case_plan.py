@@ -19,12 +19,14 @@ from vesal.inference.families.segvol.nearest_labels import NearestLabels
 from vesal.inference.families.segvol.preprocess import look_at
 from vesal.inference.families.segvol.regions import ZoomRegion
 from vesal.inference.geometry.views import Sides
-from vesal.inference.planning.plan import Plan, Understood, make_plan, open_sentence
+from vesal.inference.planning.plan import Batch, Plan, Understood, make_plan, open_sentence
 from vesal.inference.planning.profile import Profile
 from vesal.inference.planning.rules import CaseStageRule, StageRule
 
-ALL = 65535
-"""All targets of a case are run at once: in zoom-out they share the encoded volume."""
+AT_ONCE = 16
+"""Prompts of zoom-out in one pass, 8 MB each and step; later passes find the volume encoded."""
+SLAB_VOXELS = 1 << 27
+"""Of all prompts of a view of zoom-in together: sums of 0.5 GB."""
 RAS: AxisCodes = ("S", "A", "R")
 """Right, anterior, superior of (X, Y, Z), in the order (D, H, W) of the array (SegVol, section 4)."""
 CT = "CT"
@@ -59,10 +61,12 @@ def plan_case(prompts: Sequence[Prompt], profile: Profile, case: Case, fields: S
         return plan
     turned, why = _orientation(case, fields)
     seen = look_at(turned.turn(case.image))
-    batches = tuple(
-        replace(batch, stages=tuple(_rule(rule, seen.start, seen.shape, fields) for rule in batch.stages))
-        for batch in plan.batches
-    )
+    marked = bool(case.user.boxes or case.user.points)
+
+    def rules(batch: Batch) -> tuple[StageRule, ...]:
+        return tuple(_rule(rule, seen.start, seen.shape, fields, marked) for rule in batch.stages)
+
+    batches = tuple(replace(batch, stages=rules(batch)) for batch in plan.batches)
     foreign = sorted({q.modality for batch in plan.batches for q in batch.queries} - {CT})
     notes = [why, f"windows of zoom-in: {fields.windows}"]
     if foreign:
@@ -80,14 +84,16 @@ def _orientation(case: Case, fields: SegVolFields) -> tuple[Orientation, str]:
     return turned, f"the volume is turned to right, anterior, superior: {turned}"
 
 
-def _rule(rule: StageRule, start: Sides, shape: Sides, fields: SegVolFields) -> CaseStageRule:
-    """The rule of one stage for a case whose part from ``start`` on of ``shape`` is looked at."""
+def _rule(rule: StageRule, start: Sides, shape: Sides, fields: SegVolFields, marked: bool) -> CaseStageRule:
+    """The rule of one stage for a case whose part from ``start`` on of ``shape`` is looked at.
+
+    ``marked`` says whether the user gave boxes or points.
+    """
     window = fields.network.window_dhw
     own: dict[str, Any] = {
         "window_voxels": math.prod(window),
         "max_windows_if_empty": 0,
-        "max_queries": ALL,
-        "max_targets_per_view": ALL,
+        "max_queries": AT_ONCE,
         "min_window_prompt": 0.0,
         "rounds": 1,
         "skip_empty": False,
@@ -104,6 +110,9 @@ def _rule(rule: StageRule, start: Sides, shape: Sides, fields: SegVolFields) -> 
         sides = zip(shape, window, strict=True)
         own |= {
             "layout": Zoomed(window),
+            "max_targets_per_view": max(1, SLAB_VOXELS // (window[0] * shape[1] * shape[2])),
+            # Without marks the network is asked by text alone, and what zoom-out found is not read.
+            "spatial_prompts": marked,
             "max_windows": math.prod(len(window_starts(n, m, rule.overlap)) for n, m in sides),
             "query_region": ZoomRegion(start, shape, window, fields.windows == "shared"),
             "blends_logits": True,

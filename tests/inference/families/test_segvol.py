@@ -298,3 +298,27 @@ def test_python_call_takes_every_kind(engine: Opened) -> None:
     model = Model(engine())
     found = model.segment(image(), (1.0, 1.0, 1.0), ["liver"])
     assert share_of(found.labels, LIVER) > 0.9
+
+
+def test_many_prompts_are_run_in_passes_on_one_encoded_volume(engine: Opened) -> None:
+    opened = engine()
+    calls = counted(opened)
+    run(opened, [make_prompt(1, "thing")])
+    alone = len(calls)
+    run(opened, [make_prompt(n, f"thing {n}") for n in range(1, 21)])
+    assert len(calls) == 2 * alone, "20 prompts take two passes, and no window more"
+
+
+def test_prompts_of_one_region_are_split_where_memory_is_short(
+    engine: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [make_prompt(1, "liver"), make_prompt(2, None, text="liver")]
+    opened = engine()
+    calls = counted(opened)
+    whole = run(opened, prompts)
+    encoded = len(calls)
+    monkeypatch.setattr("vesal.inference.families.segvol.case_plan.SLAB_VOXELS", 1)
+    parted = run(opened, prompts)
+    assert len(parted.stages) == len(whole.stages) + 1
+    np.testing.assert_array_equal(parted.labels, whole.labels)
+    assert len(calls) == 2 * encoded, "windows are not encoded again for the second part"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.inference.families.segvol import recorded  # noqa: E402
 from tests.inference.families.segvol.recorded import read_runs, read_volumes  # noqa: E402
 from tests.inference.families.segvol.test_recorded_zoom import RecordedModel  # noqa: E402
 from tests.networks.recorded_segvol import read_recorded, recorded_network  # noqa: E402
+from vesal.inference.data.user_prompts import Point, UserPrompts  # noqa: E402
 from vesal.inference.engine import Engine  # noqa: E402
 from vesal.inference.families.segvol import case_plan, family  # noqa: E402
 from vesal.inference.families.segvol.fields import NetworkFacts  # noqa: E402
@@ -76,7 +78,8 @@ def test_logits_of_zoom_in_are_as_recorded(
         stage = ZoomStage(network, 8, 4, recorded=marked)
         engine = Engine(recorded.PROFILE, FAKE_RUNTIME, NetworkModel(stage, vector))
         prompt = make_prompt(1, "liver")
-        case = make_case(arrays[f"{run.volume}_image"].astype(np.float32), [prompt])
+        user = UserPrompts(points={1: (Point((0, 0, 0), True),)}) if marked else UserPrompts()
+        case = replace(make_case(arrays[f"{run.volume}_image"].astype(np.float32), [prompt]), user=user)
         clock = Clock(600.0, 0.0, lambda: 0.0)
         found = engine.segment(case, [prompt], clock, Saved(), keep_probabilities=True)
         wanted = arrays[f"{run.name}_logits"].astype(np.float64)

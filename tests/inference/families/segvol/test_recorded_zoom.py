@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.inference.families.segvol.recorded import (
     read_runs,
     read_volumes,
 )
+from vesal.inference.data.user_prompts import Point, UserPrompts
 from vesal.inference.engine import Engine
 from vesal.inference.families.segvol import case_plan, family
 from vesal.inference.families.segvol.family import SegVolModel
@@ -90,7 +92,9 @@ def segmented(run: Run, image: np.ndarray) -> tuple[Segmentation, RecordedPredic
     name = "liver" if "text" in run.asks else "sentence"
     stage = ZoomStage(network, 8, 4, choices, {name: marked_of(run)} if run.asks - {"text"} else {})
     engine = Engine(PROFILE, FAKE_RUNTIME, RecordedModel(stage))
-    case = make_case(image.astype(np.float32), [prompt])
+    # What was recorded stands in for it; without any mark the network would be asked by text alone.
+    user = UserPrompts(points={1: (Point((0, 0, 0), True),)}) if run.asks - {"text"} else UserPrompts()
+    case = replace(make_case(image.astype(np.float32), [prompt]), user=user)
     still = Clock(600.0, 0.0, lambda: 0.0)
     found = engine.segment(case, [prompt], still, saved, keep_probabilities=True)
     return found, network, choices, saved
