@@ -26,6 +26,7 @@ from vesal.inference.planning.weights_folder import WEIGHTS, weights_folder
 from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.case_run import CaseRun
+from vesal.inference.stages.identify import Identified, found_masks, identify
 from vesal.inference.stages.orientation import find_orientation, turning_notes
 from vesal.inference.stages.overlaps import let_smaller_win
 from vesal.inference.stages.segmentation import Progress, Save, Segmentation
@@ -131,7 +132,10 @@ class Engine:
         """
         user, unused, notes = usable(case.user, self.user_prompts, self.profile.name, case.interactive)
         given, case = case, replace(case, user=user)
-        # What gives targets to unnamed prompts has its place here, before the plan.
+        identified = Identified(tuple(prompts))
+        if not self.model.capabilities.unnamed:
+            identified = self.identify(prompts, case, clock)
+        prompts = identified.prompts
         asked, refused = runnable(prompts, user, self.model.capabilities, self.profile.name)
         plan = self.model.plan(asked, self.profile, case)
         plan = replace(plan, refused={**plan.refused, **refused})
@@ -166,14 +170,23 @@ class Engine:
             run.locate(lambda labels: save_all(turned.back(labels)))
         run.refine(lambda labels: save_all(turned.back(labels)))
         result = run.finish(prompts)
-        notes = (*notes, *plan.notes, *overlap_notes(plan, prompts))
-        if plan.orientation.is_stored and not turned.is_stored:
+        if self.model.capabilities.unnamed:
+            found = found_masks(prompts, result, turned, case)
+            identified = self.identify(prompts, found, clock)
+        notes = (*notes, *identified.notes, *plan.notes, *overlap_notes(plan, prompts))
+        if not turned.is_stored:
             notes = (*notes, *turning_notes(turned, plan))
         result = replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)
-        if not keep_probabilities or case.instance:
-            return result
-        voxel_ml = math.prod(case.spacing_dhw_mm) / 1000
-        return let_smaller_win(result, prompts, self.profile.stages[-1].threshold, voxel_ml)
+        return identified.named(kept.in_result(result, given))
+
+    def identify(self, prompts: Sequence[Prompt], case: Case, clock: Clock) -> Identified:
+        """What the prompts without a sentence mark, see ``stages.identify``."""
+
+        def begin(plain: Case, plan: Plan, share: float) -> CaseRun:
+            own = Clock(share * clock.usable_s(), clock.now(), clock.now, clock.write_s)
+            return CaseRun(plain, plan, self.model, own, mask_stage=OFF, costs=self.costs)
+
+        return identify(prompts, case, self.model, self.profile, begin)
 
     def _orientation(self, run: CaseRun, plan: Plan) -> Orientation:
         """How to turn the case, where its targets were trained in another orientation.

@@ -164,6 +164,7 @@ TABLES: dict[str, Callable[[Source], str | None]] = {
     "finer": as_measured("finer"),
     "orientation": as_measured("orientation"),
     "marked": as_measured("marked"),
+    "identified": as_measured("identified"),
 }
 """Name of a table to what fills it; None where it was not measured."""
 

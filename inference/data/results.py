@@ -41,6 +41,14 @@ class LadderStep:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A target that may be what the user marked, and how well it agrees with that, 0..1."""
+
+    target: str
+    score: float
+
+
+@dataclass(frozen=True)
 class PromptResult:
     """Result of one prompt.
 
@@ -65,6 +73,9 @@ class PromptResult:
     objects: int | None = None
     asked_as: str | None = None
     lost_to: Mapping[int, int] = field(default_factory=dict)
+    candidates: tuple[Candidate, ...] = ()
+    """Of a prompt without a sentence the best five targets, the best first; that one is its ``target`` where
+    its score is high enough for a name."""
 
 
 @dataclass(frozen=True)

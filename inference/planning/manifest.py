@@ -8,7 +8,7 @@ from msgspec import Meta, Struct, structs
 
 from vesal.inference.data.terms import FINE, MODALITIES, SIDES
 from vesal.inference.planning.checked import one_of
-from vesal.inference.planning.rules import OrientationRule, Share, StageRule
+from vesal.inference.planning.rules import IdentificationRule, OrientationRule, Share, StageRule
 
 MANIFEST = "manifest.json"
 
@@ -95,6 +95,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     hybrid: str = FINE
     """Stage that takes a user's mask, by name, or `off`."""
     orientation: OrientationRule | None = None
+    identification: IdentificationRule = IdentificationRule()
     provenance: Provenance = Provenance()
     # The rest is for people and for training only.
     version: int = 1

@@ -26,7 +26,7 @@ from vesal.inference.planning.manifest import (
     OverrideEntry,
     Provenance,
 )
-from vesal.inference.planning.rules import OrientationRule, StageRule
+from vesal.inference.planning.rules import IdentificationRule, OrientationRule, StageRule
 from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.postprocess.registry import RULES
 from vesal.postprocess.rule import Rule
@@ -63,6 +63,8 @@ class Profile:
     """Stage that takes a user's mask as spatial prompt, or `off`."""
     orientation: OrientationRule | None = None
     """When other orientations are tried; None: never."""
+    identification: IdentificationRule = IdentificationRule()
+    """When a prompt without a sentence is given a name."""
     provenance: Provenance = Provenance()
     """Where the weights come from."""
     files: Collection[str] = ()
@@ -158,6 +160,7 @@ def read_profile(folder: Path, check_digests: bool = True) -> Profile:
         targets=manifest.targets,
         hybrid=manifest.hybrid,
         orientation=manifest.orientation,
+        identification=manifest.identification,
         provenance=manifest.provenance,
         files=frozenset(manifest.files),
         family_fields={name: value for name, value in content.items() if name not in COMMON},

@@ -260,3 +260,11 @@ class OrientationRule(Struct, frozen=True, forbid_unknown_fields=True):
     axes_below: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """Mean confidence below which axes in another order are tried; 0: never. Cases that lie as they were
     learned are above it."""
+
+
+class IdentificationRule(Struct, frozen=True, forbid_unknown_fields=True):
+    """When a prompt without a sentence is called by the name of its best candidate (``stages.identify``)."""
+
+    min_score: Share = 0.5
+    """Agreement of the candidate with what was marked from which its name is given; below it is run as the
+    candidate all the same, where the family needs a name."""

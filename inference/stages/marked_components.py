@@ -1,8 +1,9 @@
 """What a user's boxes and points choose of one probability map: arrays alone, axes (d, h, w).
 
 Points snap to connected components. A foreground point keeps the component that holds it: of the foreground,
-else of what has a low probability, else the nearest. A background point removes the component that holds it;
-where that one is held by a foreground point or a box as well, what lies nearer to the background point goes.
+with what faint voxels join to it, else of what has a low probability, else the nearest. A background point
+removes the component that holds it; where that one is held by a foreground point or a box as well, what lies
+nearer to the background point goes.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def chosen(
         are foreground by a point although they are below the threshold.
     """
     found = probability > threshold
-    labels = components(found)
+    # Parts that faint voxels join are one thing: a thin organ comes in pieces.
+    labels = np.where(found, components(probability > min(LOW_PROBABILITY, threshold)), 0)
     held = {int(labels[at]) for at in inside} - {0}
     raised = np.zeros(grid.shape, bool)
     for at in inside:
@@ -84,6 +86,7 @@ def chosen(
         held |= {int(each) for box in boxes for each in np.unique(labels[box])} - {0}
         keep = _beside(labels, held) & ~_halo(probability, found, np.isin(labels, sorted(held)) | raised)
         keep |= raised
+    labels = components(found & keep) if outside else labels
     for at in outside:
         _remove(keep, labels, grid, at, [*inside, *(_centre(box) for box in boxes)])
     return keep, raised & keep

@@ -120,10 +120,10 @@ class Marks:
         """
         out = np.zeros(view.shape, np.float32)
         boxes = self.boxes.get(query.prompt_id, ())
-        for part in _parts(boxes, view):
+        for part in parts_of_boxes(boxes, view):
             out[part][ellipsoid(part)] = 1
         if not boxes:
-            for at in _voxels(self.points.get(query.prompt_id, ()), view, True):
+            for at in voxels_of_points(self.points.get(query.prompt_id, ()), view, True):
                 _draw_ball(out, at)
         return out
 
@@ -181,11 +181,11 @@ class Marks:
         if not boxes:
             return 0
         kept = np.zeros(view.shape, bool)
-        for part in _parts(boxes, view, PROMPT_SLACK if goes_on else BOX_SLACK, open_too=True):
+        for part in parts_of_boxes(boxes, view, PROMPT_SLACK if goes_on else BOX_SLACK, open_too=True):
             kept[part] = True
-        kept &= ~_apart(mine.max(0) * kept > threshold, _parts(boxes, view, BOX_SLACK))
+        kept &= ~_apart(mine.max(0) * kept > threshold, parts_of_boxes(boxes, view, BOX_SLACK))
         mine[:, ~kept] = 0
-        for part in _parts(boxes, view):
+        for part in parts_of_boxes(boxes, view):
             here = mine[(slice(None), *part)]
             # Of several targets of a prompt, as its two sides, the box is that of the one found in it.
             owner = int(here.sum((1, 2, 3), dtype=np.float64).argmax())
@@ -199,11 +199,11 @@ class Marks:
     ) -> None:
         """What the points of a prompt change in its probabilities ``mine`` (n, d, h, w), in place."""
         points = self.points.get(id_, ())
-        inside, outside = (_voxels(points, view, side) for side in (True, False))
+        inside, outside = (voxels_of_points(points, view, side) for side in (True, False))
         if not inside and not outside:
             return
         together = mine.max(0)
-        boxes = _parts(self.boxes.get(id_, ()), view)
+        boxes = parts_of_boxes(self.boxes.get(id_, ()), view)
         if inside and goes_on and not boxes and not (together > LOW_PROBABILITY).any():
             for at in inside:
                 _draw_ball(mine[0], at)
@@ -239,7 +239,9 @@ def _raised(values: np.ndarray, threshold: float) -> np.ndarray:
     return np.asarray(threshold + (1 - threshold) * (0.01 + 0.99 * values), np.float32)
 
 
-def _parts(boxes: Sequence[VoxelBox], view: View, slack: float = 0.0, open_too: bool = False) -> list[Part]:
+def parts_of_boxes(
+    boxes: Sequence[VoxelBox], view: View, slack: float = 0.0, open_too: bool = False
+) -> list[Part]:
     """The voxels of a view that boxes cover, one at least of each that meets the view.
 
     ``slack`` is added to each side as a share of the extent, and a voxel of the view at least. With
@@ -271,7 +273,7 @@ def _apart(found: np.ndarray, parts: Sequence[Part]) -> np.ndarray:
     return found & ~np.isin(labels, np.concatenate(meeting)) if meeting else found
 
 
-def _voxels(points: Sequence[Point], view: View, foreground: bool) -> list[Voxel]:
+def voxels_of_points(points: Sequence[Point], view: View, foreground: bool) -> list[Voxel]:
     """The voxels of a view that hold points; those outside of it are left out."""
     found = []
     for point in points:

@@ -37,12 +37,12 @@ def runnable(
             continue
         if not can.unnamed:
             refused[prompt.id] = f"{prompt.why}, and the weights {weights} find things by their names only"
-        elif not _is_placed(prompt.id, user):
+        elif not is_placed(prompt.id, user):
             refused[prompt.id] = f"{prompt.why}, and nothing that the weights {weights} take says where it is"
     return tuple(prompt for prompt in prompts if prompt.id not in refused), refused
 
 
-def _is_placed(id_: int, user: UserPrompts) -> bool:
+def is_placed(id_: int, user: UserPrompts) -> bool:
     """Whether a box, a point inside or a mask says where a prompt is; points outside alone do not."""
     inside = any(point.foreground for point in user.points.get(id_, ()))
     return inside or id_ in user.boxes or (user.mask is not None and id_ in user.mask.ids)

@@ -10,6 +10,7 @@ from vesal.inference.data.errors import VesalError
 from vesal.training.measure import (
     data,
     finer,
+    identified,
     marked,
     orientation,
     paraphrases,
@@ -30,6 +31,7 @@ MEASUREMENTS = {
     "finer": finer,
     "orientation": orientation,
     "marked": marked,
+    "identified": identified,
 }
 
 
@@ -71,6 +73,7 @@ def flags_of_all(args: argparse.Namespace) -> dict[str, list[str]]:
         "finer": [*val, *weights, *most],
         "orientation": [*val, *weights, *most],
         "marked": [*val, *weights, *most],
+        "identified": [*val, *weights, *most],
     }
 
 
