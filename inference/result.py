@@ -30,6 +30,25 @@ class Result:
     """plain values for JSON: runtime, notes, stages, steps taken because time ran short"""
     _segmentation: Segmentation
     _case: Case
+    _header: object = None
+    """of the file's reader, for `Model.segment_file`: where its voxels lie"""
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the label map in the format of the name: `.nii.gz`, `.nrrd`, `.npz`, ...
+
+        After ``Model.segment_file`` it has the geometry of the file; else voxels have their lengths, and
+        nothing is said of directions. Names and colours are inside where the format has room for them, beside
+        it for 3D Slicer (`.ctbl`) and ITK-SNAP (`.label`).
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        from vesal.inference.io.label_names import save_labels
+
+        header, case = self._header, self._case
+        if header is None:
+            header = axes_of_lengths(case.name, self._seen.shape, case.spacing_dhw_mm)
+        save_labels(Path(path), self._seen, header, self._names())
 
     def show(self) -> Any:
         """For a notebook: a NiiVue widget where `ipyniivue` is installed, else a picture of the planes."""

@@ -15,18 +15,20 @@ if TYPE_CHECKING:
 
 def write_own_result(record: CaseRecord, result: Segmentation, model: Model) -> None:
     """Write the label map of a case, and what goes with it."""
-    assert record.case is not None
+    case = record.case
+    assert case is not None
     assert isinstance(record.output, OwnOutput)
 
     def whole() -> Result:
         # Only now: what is counted must be what the file holds.
-        return Result(result.labels, PromptResults(list(result.prompts.values()), by_id=True), {}, result)
+        prompts = PromptResults(list(result.prompts.values()), by_id=True)
+        return Result(result.labels, prompts, {}, result, case)
 
     record.output.write_found(
         Found(
             result.labels,
             record.prompts,
-            record.case.instance,
+            case.instance,
             mask=lambda id_: whole().mask(id_),
             probability=lambda id_: whole().probability(id_),
             results=lambda: result.prompts,
