@@ -28,6 +28,8 @@ from vesal.inference.data.errors import CaseError
 from vesal.inference.io.formats import case_name, read_case, read_shape, side_files
 
 SECONDS_PER_CLASS = 60
+SECONDS_PER_MARKED_CLASS = 90
+"""Of the interactive track, whose cases have boxes and clicks and no sentences."""
 PATIENCE = 1.5
 """A case is stopped after this many times its limit: it has failed by then, and others want their turn."""
 
@@ -56,9 +58,9 @@ def time_case(engine: Engine, case: Path, keep: Path | None = None) -> CaseTimin
             run on its folder does; the official script copies NAME.npz alone, which the note says then.
         keep: folder for the output, or None.
     """
-    classes, shape, problems = _expected(case)
+    classes, each_s, shape, problems = _expected(case)
     beside = side_files(case)
-    limit_s = SECONDS_PER_CLASS * classes
+    limit_s = each_s * classes
     with tempfile.TemporaryDirectory(prefix="vesal-timing-") as scratch:
         inputs, outputs = (Path(scratch).resolve() / name for name in ("inputs", "outputs"))
         for folder in (inputs, outputs):
@@ -116,13 +118,16 @@ def _prepare(options: argparse.Namespace) -> tuple[Engine, list[Check]]:
     return engine, [check_image_name(options.image), *check_script(engine)]
 
 
-def _expected(case: Path) -> tuple[int, tuple[int, ...] | None, list[str]]:
-    """Return classes and shape of a case; an unreadable one counts as one class and is a problem."""
+def _expected(case: Path) -> tuple[int, int, tuple[int, ...] | None, list[str]]:
+    """Return classes, seconds of each, and shape of a case; an unreadable one counts as one class and is a
+    problem.
+    """
     try:
         read = read_case(case)
     except CaseError as error:
-        return 1, read_shape(case), [f"the case itself: {error}"]
-    return len(read.sentences), read.image.shape, []
+        return 1, SECONDS_PER_CLASS, read_shape(case), [f"the case itself: {error}"]
+    each_s = SECONDS_PER_MARKED_CLASS if read.interactive else SECONDS_PER_CLASS
+    return len(read.sentences), each_s, read.image.shape, []
 
 
 def _write(

@@ -54,6 +54,16 @@ def test_a_good_submission_passes_in_a_container(check, ready, submission, capsy
     assert run.endswith("vesal:latest /bin/bash -c sh predict.sh")
 
 
+def test_marked_classes_without_sentences_have_90_seconds(check, ready, folders):
+    path = folders["images"] / "CT_a.npz"
+    with np.load(path, allow_pickle=True) as stored:
+        arrays = {key: stored[key] for key in ("imgs", "spacing")}
+    clicks = np.array([{"fg": [[0, 0, 0]], "bg": []}] * 2, dtype=object)
+    np.savez(path, clicks=clicks, **arrays)
+    _, content = check()
+    assert (content["cases"][0]["classes"], content["cases"][0]["limit_s"]) == (2, 180)
+
+
 def test_a_good_submission_passes_as_a_process(check, ready, submission):
     code, content = check("--engine", "process", "--script", str(submission / "predict.sh"))
     assert (code, content["engine"]) == (0, "process")
