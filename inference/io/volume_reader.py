@@ -6,6 +6,7 @@ rest is here. See `formats.CaseReader`.
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
@@ -25,6 +26,8 @@ from vesal.inference.io.limits import MAX_VOXELS, check_volume
 from vesal.inference.io.prompt_files import Prompts, PromptSource, find_prompts_file
 from vesal.inference.io.read_options import NO_OPTIONS, ReadOptions
 from vesal.inference.io.user_prompts import FoundUserPrompts, read_user_prompts
+
+log = logging.getLogger("vesal")
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +117,7 @@ class VolumeReader(ABC):
         prompts = self._prompts(prompts_file, dataset)
         with self._too_large():
             stored = self._voxels(volume)
+        _log_turn(axes)
         numbers = canonical_numbers(stored, axes.orientation)
         image, image_notes, hounsfield = prepare(name, numbers)
         is_prepared = image is numbers
@@ -124,7 +128,7 @@ class VolumeReader(ABC):
             prompts.sentences,
             prompts.instance,
             prompts.dataset or dataset,
-            (*_turned_notes(axes), *volume.notes, *image_notes, *prompts.notes),
+            (*volume.notes, *image_notes, *prompts.notes),
             modality=prompts.modality,
             stored=None if is_prepared else StoredNumbers(numbers, image_notes, hounsfield),
             axis_codes=axes.engine_codes,
@@ -186,8 +190,8 @@ class VolumeReader(ABC):
         return found
 
 
-def _turned_notes(axes: FileAxes) -> tuple[str, ...]:
-    if axes.codes is None or axes.orientation.is_stored:
-        return ()
-    stored, seen = "".join(axes.codes[::-1]), "".join((axes.engine_codes or ())[::-1])
-    return (f"stored as {stored}, segmented as {seen} (x,y,z); the labels lie as the file does",)
+def _log_turn(axes: FileAxes) -> None:
+    """Nearly every file is turned, so it is no warning of the report."""
+    if axes.codes is not None and not axes.orientation.is_stored:
+        stored, seen = "".join(axes.codes[::-1]), "".join((axes.engine_codes or ())[::-1])
+        log.info("  stored as %s, segmented as %s (x,y,z); the labels lie as the file does", stored, seen)

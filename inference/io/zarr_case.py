@@ -18,6 +18,8 @@ from vesal.inference.io.several_volumes import chosen_volume
 from vesal.inference.io.volume_reader import StoredVolume, VolumeReader
 from vesal.inference.io.zarr_metadata import Multiscale, check_codecs, read_multiscale
 
+MAX_CHUNK_BYTES = 1 << 30
+"""Of one chunk, which is unpacked whole; those in use have megabytes."""
 PORTION_BYTES = 1 << 26
 """Read at once, in whole chunks along the first axis."""
 
@@ -92,6 +94,11 @@ class ZarrReader(VolumeReader):
         if len(array.shape) != len(self._image.axes):
             raise FileFormatError(
                 f"{self.path.name}: level {number} has shape {array.shape} and axes {self._image.axes}."
+            )
+        if math.prod(array.chunks) * array.dtype.itemsize > MAX_CHUNK_BYTES:
+            raise VolumeSizeError(
+                f"{self.path.name}: a chunk of level {number}, {array.chunks} voxels, has more than "
+                f"{MAX_CHUNK_BYTES} bytes; smaller ones are read."
             )
         return array
 

@@ -152,6 +152,7 @@ BROKEN = {
         ),
         None,
     ),
+    "a huge chunk": (with_array(chunks=[10_000, 10_000, 10_000]), "a chunk of level 0"),
     "a lie": (with_array(shape=[100_000, 100_000, 100_000]), "at most"),
 }
 
