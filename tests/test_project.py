@@ -31,7 +31,7 @@ MODULES = {
 """Packages that are imported under another name."""
 NEEDS = {
     "vesal": (RUNTIME,),
-    "inference": (RUNTIME, "gpu", "notebook"),
+    "inference": (RUNTIME, "gpu", "formats", "dicom-seg"),
     "postprocess": (RUNTIME,),
     "evaluation": (RUNTIME, "evaluation"),
     "demo": (RUNTIME, "evaluation"),

@@ -105,15 +105,16 @@ def bar(total: int, what: str, unit: str = "window") -> Iterator[Bar]:
 
 
 @contextmanager
-def window_bar() -> Iterator[Callable[[str, int, int], None]]:
+def window_bar() -> Iterator[Callable[[str, int, int], bool]]:
     """A bar over the windows of the stage that runs, with the time left, on a terminal; nothing elsewhere.
 
-    Gives a function to call after every window: name of the stage, its windows so far, all of them.
+    Gives a function to call after every window: name of the stage, its windows so far, all of them. It
+    returns True, that the case may go on.
     """
     with ExitStack() as bars:
         shown: dict[str, Any] = {}
 
-        def show(stage: str, windows: int, planned: int) -> None:
+        def show(stage: str, windows: int, planned: int) -> bool:
             if stage not in shown:
                 bars.close()
                 shown.clear()
@@ -122,5 +123,6 @@ def window_bar() -> Iterator[Callable[[str, int, int], None]]:
             if not isinstance(progress_bar, _NoBar):
                 progress_bar.total = max(planned, windows)
                 progress_bar.update(windows - progress_bar.n)
+            return True
 
         yield show
