@@ -89,10 +89,15 @@ def on_terminal() -> bool:
     return bool(getattr(sys.stderr, "isatty", lambda: False)())
 
 
+def has_bars() -> bool:
+    """Whether bars are shown: on a terminal, unless only warnings are wanted."""
+    return on_terminal() and log.isEnabledFor(logging.INFO)
+
+
 @contextmanager
 def bar(total: int, what: str, unit: str = "window") -> Iterator[Bar]:
     """A tqdm bar over `total` steps on a terminal, nothing elsewhere or where only warnings are wanted."""
-    if not (on_terminal() and log.isEnabledFor(logging.INFO)):
+    if not has_bars():
         yield _NoBar()
         return
     from tqdm import tqdm
@@ -104,25 +109,42 @@ def bar(total: int, what: str, unit: str = "window") -> Iterator[Bar]:
         yield progress_bar
 
 
+class Windows(Protocol):
+    """How far a stage is, as `timing.progress.WindowProgress`."""
+
+    @property
+    def stage(self) -> str:
+        """Its name."""
+
+    @property
+    def windows(self) -> int:
+        """That were run."""
+
+    @property
+    def planned(self) -> int:
+        """In all, as far as is known."""
+
+
 @contextmanager
-def window_bar() -> Iterator[Callable[[str, int, int], bool]]:
+def window_bar() -> Iterator[Callable[[Windows], bool]]:
     """A bar over the windows of the stage that runs, with the time left, on a terminal; nothing elsewhere.
 
-    Gives a function to call after every window: name of the stage, its windows so far, all of them. It
-    returns True, that the case may go on.
+    Gives a function to call after every window; it returns True, that the case may go on.
     """
+    if not has_bars():
+        yield lambda done: True
+        return
     with ExitStack() as bars:
         shown: dict[str, Any] = {}
 
-        def show(stage: str, windows: int, planned: int) -> bool:
-            if stage not in shown:
+        def show(done: Windows) -> bool:
+            if done.stage not in shown:
                 bars.close()
                 shown.clear()
-                shown[stage] = bars.enter_context(bar(planned, f"{stage} stage"))
-            progress_bar = shown[stage]
-            if not isinstance(progress_bar, _NoBar):
-                progress_bar.total = max(planned, windows)
-                progress_bar.update(windows - progress_bar.n)
+                shown[done.stage] = bars.enter_context(bar(done.planned, f"{done.stage} stage"))
+            progress_bar = shown[done.stage]
+            progress_bar.total = max(done.planned, done.windows)
+            progress_bar.update(done.windows - progress_bar.n)
             return True
 
         yield show

@@ -257,7 +257,7 @@ def _segment(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
             clock,
             record.output.write_so_far,
             watch=record.watch,
-            progress=lambda done: not record.closed and show(done.stage, done.windows, done.planned),
+            progress=lambda done: not record.closed and show(done),
             **more,
         )
     record.stages, record.ladder = tuple(result.stages), tuple(result.ladder)

@@ -6,6 +6,7 @@ import pytest
 import tqdm
 
 from vesal.inference.output import logs
+from vesal.inference.timing.progress import WindowProgress
 
 
 def test_a_terminal_sees_windows_and_time_left(
@@ -23,9 +24,9 @@ def test_a_terminal_sees_windows_and_time_left(
     monkeypatch.setattr(tqdm, "tqdm", Shown)
     with logs.window_bar() as show:
         for windows in (1, 2, 3):
-            show("coarse", windows, 10)
-        show("coarse", 4, 5)
-        show("fine", 1, 2)
+            show(WindowProgress("coarse", windows, 10, 0.0))
+        show(WindowProgress("coarse", 4, 5, 0.0))
+        assert show(WindowProgress("fine", 1, 2, 0.0))
 
     assert [(each.desc, each.n, each.total) for each in bars] == [
         ("coarse stage", 4, 5),
@@ -37,5 +38,5 @@ def test_a_terminal_sees_windows_and_time_left(
 
 def test_elsewhere_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with logs.window_bar() as show:
-        show("coarse", 1, 10)
+        assert show(WindowProgress("coarse", 1, 10, 0.0))
     assert capsys.readouterr().err == ""
