@@ -14,10 +14,10 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.errors import LabelMapError, NoPromptsError, UnreadableFileError
 from vesal.inference.data.orientation import AxisCodes
 from vesal.inference.io.file_axes import FileAxes
-from vesal.inference.io.formats import CaseReader, open_case, suffix_of
+from vesal.inference.io.formats import CaseReader, open_case, suffix_of, suffixes
 from vesal.inference.io.limits import MAX_VOXELS
 from vesal.inference.io.nifti import SUFFIXES, read_nifti
-from vesal.inference.io.nifti_case import read_nifti_mask
+from vesal.inference.io.nifti_axes import read_nifti_mask
 from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.prompts.parser import find_target
 from vesal.inference.prompts.vocabulary import load_vocabulary
@@ -83,8 +83,12 @@ def _read_labels(path: Path, header: object, case: Case) -> np.ndarray:
         with NpzArchive(path) as archive:
             key = "gts" if "gts" in archive and "segs" not in archive else "segs"
             labels = archive.read_array(key, MAX_VOXELS * 8)
+    elif suffix is not None:
+        with open_case(path) as reader:
+            read = _read_with(reader, ["labels"])
+        labels = read.image if read.stored is None else read.stored.numbers
     else:
-        raise LabelMapError(f"{path.name}: no label map that is read; .npz, .nii or .nii.gz is wanted.")
+        raise LabelMapError(f"{path.name}: no label map that is read; {', '.join(suffixes())} are.")
     return _checked(path.name, labels, shape)
 
 

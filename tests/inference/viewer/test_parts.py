@@ -157,6 +157,21 @@ def test_labels_lie_on_the_image_whatever_the_axes_of_their_files(tmp_path: Path
     assert read_page(scan, None, ["the liver", "spleen"]).case.sentences == {1: "the liver", 2: "spleen"}
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_label_map_may_be_in_another_format(tmp_path: Path, kind: type) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    scan, labels = save_case(tmp_path, "RAS")
+    image = sitk.ReadImage(str(labels))
+    values = sitk.GetArrayFromImage(image).astype(kind)
+    values[values > 0] = np.iinfo(kind).max
+    other = sitk.GetImageFromArray(values)
+    other.CopyInformation(image)
+    sitk.WriteImage(other, str(tmp_path / "labels.nrrd"))
+    files = read_page(scan, tmp_path / "labels.nrrd")
+    assert files.labels is not None
+    assert np.array_equal(files.labels == np.iinfo(kind).max, files.case.image > 100)
+
+
 def test_what_is_no_label_map_of_the_case_is_a_named_error(tmp_path: Path) -> None:
     scan, labels = save_case(tmp_path, "RAS")
     np.savez(tmp_path / "other.npz", segs=np.zeros((2, 2, 2), np.uint8))
