@@ -36,9 +36,9 @@ class Result:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the label map in the format of the name: `.nii.gz`, `.nrrd`, `.npz`, ...
 
-        After ``Model.segment_file`` it has the geometry of the file; else voxels have their lengths, and
-        nothing is said of directions. Names and colours are inside where the format has room for them, beside
-        it for 3D Slicer (`.ctbl`) and ITK-SNAP (`.label`).
+        After ``Model.segment_file`` it has the geometry of the file; else the lengths of voxels are all that
+        is known, and nothing is said of directions. Names and colours are inside where the format has room
+        for them, beside it for 3D Slicer (`.ctbl`) and ITK-SNAP (`.label`).
 
         Raises:
             OSError: the folder cannot be written.
@@ -54,9 +54,7 @@ class Result:
         """For a notebook: a NiiVue widget where `ipyniivue` is installed, else a picture of the planes."""
         from vesal.inference.output.show import show
 
-        objects = self.report["instance"]
-        names = {} if objects else {p.id: p.target or p.text or f"class {p.id}" for p in self.prompts}
-        return show(self._case, self.labels, names)
+        return show(self._case, self._seen, self._names())
 
     def probability(self, i: int) -> np.ndarray:
         """Probability of one prompt, (D, H, W) float32 0..1 on the volume's grid, before classes compete.

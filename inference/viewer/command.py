@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from vesal.inference.data.errors import UsageError, VesalError
 from vesal.inference.data.terms import RUNTIMES
 from vesal.inference.families.registry import check_profile
+from vesal.inference.io.read_options import ReadOptions
 from vesal.inference.output import logs
 from vesal.inference.planning.profile import read_profile
 from vesal.inference.planning.weights_folder import weights_folder
@@ -62,7 +63,8 @@ def open_page(options: argparse.Namespace) -> PageServer:
     """The server for a command line, bound and not yet serving. Raises VesalError, OSError."""
     assets = read_assets()
     can = check_profile(read_profile(weights_folder(options.weights), check_digests=False))
-    files = read_page(options.case, options.result, options.prompts)
+    wanted = ReadOptions(options.series, options.level, options.volume)
+    files = read_page(options.case, options.result, options.prompts, wanted)
     case = files.case
     events = Events(lambda: server.end())
 
@@ -73,9 +75,9 @@ def open_page(options: argparse.Namespace) -> PageServer:
 
     session = Session(case, open_model, can, options.weights, events, files.file_codes)
     if files.labels is not None:
-        names = {id_: label_name(text) for id_, text in case.sentences.items()}
-        objects = case.instance  # then the values are objects, and no ids of prompts
-        session.labels.add_map(files.labels, {} if objects else names, {} if objects else case.sentences)
+        texts = {} if case.instance else case.sentences  # else the values are objects, and no ids of prompts
+        names = {id_: label_name(text) for id_, text in texts.items()}
+        session.labels.add_map(files.labels, files.names or names, {} if files.names else texts)
     server = PageServer(session, assets, options.port)
     if options.prompts:
         session.start(Wanted(tuple(options.prompts)))
@@ -103,6 +105,11 @@ def _parser() -> _Parser:
     parser.add_argument("--weights", default="nano", help="name or folder of the weights (default: nano)")
     parser.add_argument("--runtime", default="auto", choices=RUNTIMES, help="what runs the network")
     parser.add_argument("--threads", type=int, help="upper limit of CPU threads")
+    parser.add_argument(
+        "--series", metavar="UID", help="of a DICOM folder with several (default: the largest)"
+    )
+    parser.add_argument("--level", type=int, metavar="N", help="resolution of an OME-Zarr, 0 the finest")
+    parser.add_argument("--volume", type=int, metavar="N", help="of a file with several, from 0 on")
     parser.add_argument("--port", type=int, default=0, help="of 127.0.0.1 (default: any that is free)")
     parser.add_argument("--no-browser", action="store_true", help="only print the URL")
     return parser

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +13,13 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.errors import LabelMapError, NoPromptsError, UnreadableFileError
 from vesal.inference.data.orientation import AxisCodes
 from vesal.inference.io.file_axes import FileAxes
-from vesal.inference.io.formats import CaseReader, open_case, suffix_of, suffixes
+from vesal.inference.io.formats import CaseReader, case_name, open_case, suffix_of, suffixes
 from vesal.inference.io.limits import MAX_VOXELS
 from vesal.inference.io.nifti import SUFFIXES, read_nifti
 from vesal.inference.io.nifti_axes import read_nifti_mask
 from vesal.inference.io.npz_archive import NpzArchive
+from vesal.inference.io.prompt_files import Prompts
+from vesal.inference.io.read_options import NO_OPTIONS, ReadOptions
 from vesal.inference.prompts.parser import find_target
 from vesal.inference.prompts.vocabulary import load_vocabulary
 
@@ -35,23 +36,28 @@ class PageFiles:
     """(D,H,W) whole numbers on the case's axes; None where no result was named"""
     file_codes: AxisCodes | None
     """Axis codes of the case's file as it is stored, where it says them."""
+    names: dict[int, str]
+    """Of the labels' values, as far as the file beside the label map tells them."""
 
 
-def read_page(path: Path, result: Path | None, prompts: Sequence[str] = ()) -> PageFiles:
+def read_page(
+    path: Path, result: Path | None, prompts: Sequence[str] = (), options: ReadOptions = NO_OPTIONS
+) -> PageFiles:
     """Read a case and its label map.
 
     ``prompts`` take the place of the case's own. Raises CaseError, LabelMapError.
     """
     if not path.exists():
         raise UnreadableFileError(f"{path} is not there; give the file or folder of a case.")
-    with open_case(path) as reader:
+    with open_case(path, options) as reader:
         try:
             case = _read_with(reader, prompts) if prompts else reader.read()
         except NoPromptsError:
             case = replace(_read_with(reader, ["volume"]), sentences={})
         header = reader.header
         labels = None if result is None else _read_labels(result, header, case)
-        return PageFiles(case, labels, header.codes if isinstance(header, FileAxes) else None)
+        codes = header.codes if isinstance(header, FileAxes) else None
+        return PageFiles(case, labels, codes, {} if result is None else _names_beside(result))
 
 
 def label_name(text: str) -> str:
@@ -61,11 +67,7 @@ def label_name(text: str) -> str:
 
 
 def _read_with(reader: CaseReader, prompts: Sequence[str]) -> Case:
-    """Every reader takes a file of prompts."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "prompts.json"
-        file.write_text(json.dumps({str(i): text for i, text in enumerate(prompts, 1)}), encoding="utf-8")
-        return reader.read(file)
+    return reader.read(Prompts(dict(enumerate(prompts, 1)), False))
 
 
 def _read_labels(path: Path, header: object, case: Case) -> np.ndarray:
@@ -90,6 +92,15 @@ def _read_labels(path: Path, header: object, case: Case) -> np.ndarray:
     else:
         raise LabelMapError(f"{path.name}: no label map that is read; {', '.join(suffixes())} are.")
     return _checked(path.name, labels, shape)
+
+
+def _names_beside(path: Path) -> dict[int, str]:
+    """What NAME.json beside NAME.nii.gz, as `vesal` writes it, says of the values."""
+    try:
+        told = json.loads(path.with_name(f"{case_name(path)}.json").read_text(encoding="utf-8"))
+        return {int(each["value"]): str(each["name"]) for each in told["labels"]}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return {}
 
 
 def _checked(name: str, labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -157,6 +157,16 @@ def test_labels_lie_on_the_image_whatever_the_axes_of_their_files(tmp_path: Path
     assert read_page(scan, None, ["the liver", "spleen"]).case.sentences == {1: "the liver", 2: "spleen"}
 
 
+def test_names_come_from_the_file_beside_the_label_map(tmp_path: Path) -> None:
+    scan, labels = save_case(tmp_path, "RAS")
+    beside = tmp_path / "labels.json"
+    beside.write_text('{"labels": [{"value": 4, "name": "liver"}]}')
+    assert read_page(scan, labels).names == {4: "liver"}
+    for text in ('{"1": "liver"}', "[", '{"labels": [4]}', '{"labels": [{"value": "x", "name": ""}]}'):
+        beside.write_text(text)
+        assert read_page(scan, labels).names == {}
+
+
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_a_label_map_may_be_in_another_format(tmp_path: Path, kind: type) -> None:
     sitk = pytest.importorskip("SimpleITK")
