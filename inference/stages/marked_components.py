@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 LOW_PROBABILITY = 0.1
 """A foreground point on no component is looked for among voxels above this; the least that is made a result
 where a box says that there is one."""
-CONNECTIVITY = 26
+CONNECTIVITY: Final = 26
 """As regions count components (``geometry.region``)."""
 
 Voxel = tuple[int, int, int]
