@@ -17,6 +17,7 @@ import numpy as np
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.data.results import PromptResult
 from vesal.inference.stages.classes import ClassMasks
+from vesal.inference.stages.grid_labels import Box
 from vesal.inference.stages.native_views import take_larger
 from vesal.inference.stages.segmentation import Segmentation
 
@@ -42,12 +43,32 @@ class _Kept:
     """What is needed of one prompt."""
 
     prompt: Prompt
+    box: Box
+    """Around all of ``above``: masks of whole volumes would take gigabytes where many are asked for."""
     above: np.ndarray
-    """(D, H, W) bool: where its probability is above the threshold"""
+    """(d, h, w) bool, in the box: where its probability is above the threshold"""
+
+    @classmethod
+    def of(cls, prompt: Prompt, above: np.ndarray) -> _Kept:
+        """Of a mask (D, H, W) of the volume."""
+        lines = [above.any(axis=axes).nonzero()[0] for axes in ((1, 2), (0, 2), (0, 1))]
+        d, h, w = (slice(int(n[0]), int(n[-1]) + 1) if len(n) else slice(0, 0) for n in lines)
+        return cls(prompt, (d, h, w), above[d, h, w].copy())
 
     @cached_property
     def voxels(self) -> int:
         return int(np.count_nonzero(self.above))
+
+    def within(self, other: _Kept) -> tuple[Box, np.ndarray]:
+        """What both have: a box, and a mask (d, h, w) in it."""
+        sides = zip(self.box, other.box, strict=True)
+        starts, stops = zip(*((max(a.start, b.start), min(a.stop, b.stop)) for a, b in sides), strict=True)
+        d, h, w = (slice(a, max(a, b)) for a, b in zip(starts, stops, strict=True))
+        return (d, h, w), self._part((d, h, w)) & other._part((d, h, w))
+
+    def _part(self, box: Box) -> np.ndarray:
+        own = zip(box, self.box, strict=True)
+        return self.above[tuple(slice(s.start - mine.start, s.stop - mine.start) for s, mine in own)]
 
 
 def let_smaller_win(
@@ -64,19 +85,21 @@ def let_smaller_win(
     asked = [prompt for prompt in prompts if prompt.id in found.probabilities]
     if found.classes is None or len(asked) < 2:
         return found
-    kept = [_Kept(prompt, _probability(found, prompt.id) >= threshold) for prompt in asked]
-    nested = [pair for pair in map(_nested, combinations(kept, 2)) if pair is not None]
+    kept = [_Kept.of(prompt, _probability(found, prompt.id) >= threshold) for prompt in asked]
+    classes = found.classes.classes
+    apart = (pair for pair in combinations(kept, 2) if not _share(pair, classes))
+    nested = [pair for pair in map(_nested, apart) if pair is not None]
     if not nested:
         return found
     labels = found.orientation.turn(found.labels).copy()
     more: dict[int, np.ndarray] = {}
     # The smallest last, so that it lies on top of all that it is in.
     for inner, outer in sorted(nested, key=lambda pair: -pair[0].voxels):
-        within = inner.above & outer.above
-        labels[within & (labels == outer.prompt.id)] = inner.prompt.id
+        box, both = inner.within(outer)
+        part = labels[box]
+        part[both & (part == outer.prompt.id)] = inner.prompt.id
         for each in (inner, outer):
-            id_ = each.prompt.id
-            more[id_] = more[id_] | within if id_ in more else within
+            more.setdefault(each.prompt.id, np.zeros(labels.shape, bool))[box] |= both
     masks = WholeMasks(found.classes.labels, found.classes.classes, more)
     ids = {id_ for inner, outer in nested for id_ in (inner.prompt.id, outer.prompt.id)}
     voxels = {id_: _counted(id_, labels, masks) for id_ in ids}
@@ -96,12 +119,17 @@ def let_smaller_win(
     )
 
 
+def _share(pair: tuple[_Kept, _Kept], classes: Mapping[int, tuple[int, ...]]) -> bool:
+    """Whether both ask for the same: who has it is settled before it is run, see ``planning.classes``."""
+    one, other = (each.prompt for each in pair)
+    same = set(classes.get(one.id, ())) & set(classes.get(other.id, ()))
+    return bool(same or set(one.targets) & set(other.targets))
+
+
 def _nested(pair: tuple[_Kept, _Kept]) -> tuple[_Kept, _Kept] | None:
-    """The smaller and the larger one, where one lies in the other and they are not the same thing."""
+    """The smaller and the larger one, where one lies in the other."""
     inner, outer = sorted(pair, key=lambda each: each.voxels)
-    if inner.prompt.targets and set(inner.prompt.targets) & set(outer.prompt.targets):
-        return None  # its classes are shared out before they are run, see ``planning.classes``
-    shared = int(np.count_nonzero(inner.above & outer.above))
+    shared = int(np.count_nonzero(inner.within(outer)[1]))
     return (inner, outer) if inner.voxels < outer.voxels and shared >= INSIDE * inner.voxels > 0 else None
 
 

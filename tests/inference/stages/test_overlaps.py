@@ -1,5 +1,7 @@
 """Prompts of which one lies in the other, with probabilities that say so."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,14 @@ def test_neighbours_share_by_probability(first: float) -> None:
     case = found({1: sure(ORGAN, first), 2: sure(BESIDE, 0.7)})
     result = let_smaller_win(case, [prompt(1, "liver"), prompt(2, "stomach")], 0.5, 1.0)
     assert result is case
+
+
+def test_what_is_shared_out_before_stays() -> None:
+    """ "kidneys" and "left kidney" have a class in common."""
+    case = found({1: sure(ORGAN, 0.9), 2: sure(TUMOR, 0.7)})
+    assert case.classes is not None
+    common = replace(case, classes=ClassMasks(case.labels, {1: (1, 2), 2: (2,)}))
+    assert let_smaller_win(common, [prompt(1, "kidney"), prompt(2, "left kidney")], 0.5, 1.0) is common
 
 
 def test_a_case_that_was_turned() -> None:
