@@ -51,7 +51,7 @@ class _Kept:
     @classmethod
     def of(cls, prompt: Prompt, above: np.ndarray) -> _Kept:
         """Of a mask (D, H, W) of the volume."""
-        lines = [above.any(axis=axes).nonzero()[0] for axes in ((1, 2), (0, 2), (0, 1))]
+        lines = [np.flatnonzero(np.any(above, axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
         d, h, w = (slice(int(n[0]), int(n[-1]) + 1) if len(n) else slice(0, 0) for n in lines)
         return cls(prompt, (d, h, w), above[d, h, w].copy())
 
