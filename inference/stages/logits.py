@@ -9,7 +9,7 @@ LEAST = 1e-7
 
 
 def to_probabilities(logits: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-logits)) of float32, in place; 0 and 1 where that overflows."""
+    """1 / (1 + exp(-logits)) of float32 in any shape, in place; 0 and 1 where that overflows."""
     np.negative(logits, out=logits)
     with np.errstate(over="ignore", under="ignore"):
         np.exp(logits, out=logits)
@@ -18,7 +18,7 @@ def to_probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def to_logits(probability: np.ndarray) -> np.ndarray:
-    """The logits of probabilities, float32 of the same shape."""
+    """The logits of probabilities in any shape, float32."""
     clipped = np.clip(probability, LEAST, 1 - LEAST, dtype=np.float64)
     found: np.ndarray = np.log(clipped / (1 - clipped)).astype(np.float32)
     return found

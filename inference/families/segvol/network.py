@@ -35,7 +35,7 @@ class GraphNetwork:
         return self._image({"image": image[None]})["embedding"]
 
     def logits(self, encoded: np.ndarray, asked: Sequence[Asked]) -> np.ndarray:
-        """Decode a few prompts at a time, which know nothing of each other."""
+        """Decode a few prompts at a time on (1, C, d, h, w); they know nothing of each other."""
         out = np.empty((len(asked), *self._facts.window_dhw), np.float32)
         most = self._facts.prompts_at_once
         for group in same_tokens(asked):

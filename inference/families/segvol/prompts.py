@@ -59,7 +59,7 @@ class Asked:
         return np.array(places, np.float32).reshape(-1, 3), np.array(kinds, np.int64)
 
     def says(self, text: np.ndarray | None) -> Asked:
-        """The same with a text."""
+        """The same with a text, (n,) numbers, or without one."""
         return replace(self, text=text)
 
 

@@ -30,7 +30,7 @@ class ZoomRegion:
     """whether regions are rounded outwards to half windows, so that prompts have windows in common"""
 
     def region(self, probability: np.ndarray | None, view: View | None) -> tuple[Box | None, str]:
-        """Box of what zoom-out found, grown to a window where it is smaller, clipped to what is looked at."""
+        """Box of what zoom-out found (d, h, w), grown to a window and clipped to what is looked at."""
         if probability is None:
             return self._native([(0, n) for n in self.shape]), "the whole volume, as zoom-out was not run"
         extent = foreground_extent(probability, self.shape)
@@ -49,7 +49,7 @@ class ZoomRegion:
         return Box(first, triple(float(b + s) for (_, b), s in zip(bounds, self.start, strict=True)))
 
     def prompt(self, probability: np.ndarray, source: View, view: View, at: Part) -> np.ndarray:
-        """Zoom-out's probabilities by the nearest voxel; 0 outside of what is looked at."""
+        """Zoom-out's probabilities (d, h, w) by the nearest voxel; 0 outside of what is looked at."""
         out = np.zeros([side.stop - side.start for side in at], np.float32)
         inside, taken = [], []
         for axis, side in enumerate(at):

@@ -118,7 +118,7 @@ class ZoomStage:
         return measured.seen.grey(sampled)[None]
 
     def is_empty(self, window: np.ndarray) -> bool:
-        """Every window is run, as released."""
+        """Every window (1, d, h, w) is run, as released."""
         return False
 
     def cost(self, degree: int, voxels: int, prompts: int) -> tuple[str, int]:
