@@ -28,7 +28,7 @@ AT_ONCE = 16
 SLAB_VOXELS = 1 << 27
 """Of all prompts of a view of zoom-in together: sums of 0.5 GB."""
 RAS: AxisCodes = ("S", "A", "R")
-"""Right, anterior, superior of (X, Y, Z), in the order (D, H, W) of the array (SegVol, section 4)."""
+"""Right, anterior, superior of (X, Y, Z), as the released demo means to turn, in the order (D, H, W)."""
 CT = "CT"
 
 

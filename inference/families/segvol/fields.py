@@ -60,8 +60,8 @@ class SegVolFields(Struct, frozen=True, forbid_unknown_fields=True):
     template: Annotated[str, Meta(pattern=r"\{name\}")] = TEMPLATE
     """Sentence in which the network is asked for a `{name}`."""
     paper: bool = False
-    """Volumes whose file says how they lie are turned to right, anterior, superior, as the paper has it. The
-    released demo means to, and its step does nothing."""
+    """Whether what the released demo means to do, and does not, is done: volumes whose file says how they lie
+    are turned to right, anterior, superior."""
     windows: Literal["own", "shared"] = "own"
     """Where zoom-in lays its windows: over each prompt's own region, as released, or over regions that are
     rounded outwards to a grid of half windows, so that all prompts of a case share them."""

@@ -1,4 +1,4 @@
-"""Where zoom-in looks for one prompt: around what zoom-out found, as the released code has it."""
+"""Where zoom-in looks for one prompt: around what zoom-out found, as released (SegVol, section 2.4)."""
 
 from __future__ import annotations
 
