@@ -15,7 +15,7 @@ import numpy as np
 from vesal.inference.geometry.views import Sides
 
 PERCENTILES = 0.05, 99.95
-"""Of the foreground, between which grey levels are clipped, as released (SegVol, section 2.1, names no numbers)."""
+"""Of the foreground, between which grey levels are clipped, as released (the paper names none)."""
 LEAST_STD = 1e-8
 SLAB_VOXELS = 1 << 22
 LEVELS = 256
