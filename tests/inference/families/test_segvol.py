@@ -198,17 +198,24 @@ def test_every_window_is_encoded_once_for_all_prompts(engine: Opened) -> None:
 
 
 def test_shared_windows_are_fewer_encodings(engine: Opened) -> None:
-    marks = UserPrompts(boxes={1: box(LIVER).boxes[1], 2: box(OTHER).boxes[1], 3: box(MIDDLE).boxes[1]})
-    prompts = [make_prompt(n, "liver") for n in (1, 2)] + [make_prompt(3, "kidney")]
-    found = {}
+    d, h, w = LIVER
+    corners = [(a, b, c) for a in (0, 2, 4) for b in (0, 4, 8) for c in (0, 6, 12)]
+    shifted = {
+        n: (slice(d.start + a, d.stop), slice(h.start + b, h.stop), slice(w.start, w.stop - c))
+        for n, (a, b, c) in enumerate(corners)
+    }
+    marks = UserPrompts(boxes={n + 1: box(at).boxes[1] for n, at in shifted.items()})
+    prompts = [make_prompt(n + 1, "liver") for n in shifted]
+    encodings, masks = {}, {}
     for setting in ("own", "shared"):
-        opened = engine(windows=setting)
+        opened = engine(windows=setting, kept_windows=200)
         calls = counted(opened)
-        labels = run(opened, prompts, marks).labels
-        found[setting] = len(calls), labels
-    assert (found["own"][1] > 0).any() and (found["shared"][1] > 0).any()
-    both = [labels == 1 for _, labels in found.values()]
-    assert 2 * np.count_nonzero(both[0] & both[1]) / sum(map(np.count_nonzero, both)) > 0.9
+        masks[setting] = run(opened, prompts, marks).labels > 0
+        encodings[setting] = len(calls)
+    assert encodings["shared"] < encodings["own"], encodings
+    both = np.count_nonzero(masks["own"] & masks["shared"])
+    # In one window the box is the user's, in several that of what zoom-out found on its coarser grid.
+    assert 2 * both / sum(map(np.count_nonzero, masks.values())) > 0.75
 
 
 def test_the_paper_turns_to_right_anterior_superior(engine: Opened) -> None:
