@@ -17,8 +17,6 @@ import numpy as np
 LOW_PROBABILITY = 0.1
 """A foreground point on no component is looked for among voxels above this; the least that is made a result
 where a box says that there is one."""
-CONNECTIVITY: Final = 26
-"""As regions count components (``geometry.region``)."""
 
 Voxel = tuple[int, int, int]
 
@@ -42,8 +40,8 @@ def components(mask: np.ndarray) -> np.ndarray:
     """Labels (d, h, w) unsigned of the connected components of a mask; 0 is background."""
     import cc3d  # a case without points does not need it
 
-    # With a border, see `geometry.region`.
-    labels = cc3d.connected_components(np.pad(mask, 1), connectivity=CONNECTIVITY)
+    # With a border, and as many neighbours, as in `geometry.region`.
+    labels = cc3d.connected_components(np.pad(mask, 1), connectivity=26)
     return np.asarray(labels[1:-1, 1:-1, 1:-1])
 
 
