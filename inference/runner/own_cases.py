@@ -175,7 +175,7 @@ def output_name(output: Path) -> str:
 
 
 def _is_dicom(scan: Path) -> bool:
-    return scan.suffix.lower() == DICOM_SUFFIX or format_of(scan).writes == ".nii.gz"
+    return format_of(scan).claims is not None  # which the formats of DICOM alone do
 
 
 def _keys(path: Path) -> list[str]:

@@ -140,3 +140,28 @@ def test_masks_and_probabilities_are_those_of_python(tmp_path: Path, shared: Pat
         probability = np.load(stem / f"{prompt['file']}_probability.npz")["segs"]
         np.testing.assert_allclose(probability, result.probability(i), atol=0.001)
     np.testing.assert_array_equal(np.load(stem.with_suffix(".npz"))["segs"], result.labels)
+
+
+@pytest.mark.parametrize("name", ["a.ome.tif", "a.tif"])
+def test_microscopy_stacks(tmp_path: Path, name: str) -> None:
+    """The label map, masks and probabilities of a stack are stacks."""
+    tifffile = pytest.importorskip("tifffile", reason="an extra of formats")
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
+    metadata |= {f"PhysicalSize{axis}Unit": "um" for axis in "XYZ"}
+    if ".ome" in name:
+        tifffile.imwrite(tmp_path / name, volume(), ome=True, metadata=metadata)
+    else:
+        imagej = {"axes": "ZYX", "spacing": 2.0, "unit": "um"}
+        tifffile.imwrite(tmp_path / name, volume(), imagej=True, metadata=imagej)
+    line = ["-i", str(tmp_path / name), "-p", "cell nucleus", "--separate", "--modality", "Microscopy"]
+    assert run(read_settings(line, {}), BoxOpener()) == 0
+    written = name.replace("a.", "a_seg.", 1)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / written), volume() > 100)
+    mask = tmp_path / "a_seg" / name.replace("a.", "1_cell_nucleus.", 1)
+    np.testing.assert_array_equal(tifffile.imread(mask), volume() > 100)
+    with open_case(tmp_path / name) as reader:
+        values = np.random.default_rng(0).random((6, 8, 10), np.float32)
+        for kind, scale in (("uint8", 255), ("float16", 1)):
+            write_probability(tmp_path / f"p{name[1:]}", values, reader.header, kind)
+            found = tifffile.imread(tmp_path / f"p{name[1:]}") / scale
+            np.testing.assert_allclose(found, values, atol=0.002)
