@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
@@ -136,12 +137,17 @@ def window_bar() -> Iterator[Callable[[Windows], bool]]:
         return
     with ExitStack() as bars:
         shown: dict[str, Any] = {}
+        last = time.time()
 
         def show(done: Windows) -> bool:
+            nonlocal last
             if done.stage not in shown:
                 bars.close()
                 shown.clear()
                 shown[done.stage] = bars.enter_context(bar(done.planned, f"{done.stage} stage"))
+                # The first window is done by now: the stage began with it.
+                shown[done.stage].start_t = last
+            last = time.time()
             progress_bar = shown[done.stage]
             progress_bar.total = max(done.planned, done.windows)
             progress_bar.update(done.windows - progress_bar.n)
