@@ -13,7 +13,7 @@ import numpy as np
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.results import PromptResult
-from vesal.inference.io.file_axes import FileAxes
+from vesal.inference.io.file_axes import FileAxes, axes_of_lengths
 from vesal.inference.stages.native_views import take_larger
 from vesal.inference.stages.segmentation import Segmentation, ViewProbability
 
@@ -36,25 +36,21 @@ class Result:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the label map in the format of the name: `.nii.gz`, `.nrrd`, `.npz`, ...
 
-        After ``Model.segment_file`` it has the geometry of the file; else the lengths of voxels are all that
-        is known, and nothing is said of directions. Names and colours are inside where the format has room
-        for them, beside it for 3D Slicer (`.ctbl`) and ITK-SNAP (`.label`).
+        After ``Model.segment_file`` it has the geometry of the file; else the voxels' size, and nothing
+        is said of directions. Names and colours are inside where the format has room for them, beside it for
+        3D Slicer (`.ctbl`) and ITK-SNAP (`.label`).
 
         Raises:
             OSError: the folder cannot be written.
         """
         from vesal.inference.io.label_names import save_labels
 
-        header, case = self._header, self._case
-        if header is None:
-            header = axes_of_lengths(case.name, self._seen.shape, case.spacing_dhw_mm)
-        save_labels(Path(path), self._seen, header, self._names())
-
-    def show(self) -> Any:
-        """For a notebook: a NiiVue widget where `ipyniivue` is installed, else a picture of the planes."""
-        from vesal.inference.output.show import show
-
-        return show(self._case, self._seen, self._names())
+        if self._axes is not None:
+            save_labels(Path(path), self._axes.orientation.turn(self.labels), self._axes, self._names())
+            return
+        d, h, w = self.labels.shape
+        axes = axes_of_lengths("the result", (d, h, w), self.report["spacing_dhw_mm"])
+        save_labels(Path(path), self.labels, axes, self._names())
 
     def probability(self, i: int) -> np.ndarray:
         """Probability of one prompt, (D, H, W) float32 0..1 on the volume's grid, before classes compete.

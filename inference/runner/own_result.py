@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vesal.inference.io.file_axes import axes_of_lengths
 from vesal.inference.result import PromptResults, Result
 from vesal.inference.runner.case_record import CaseRecord
 from vesal.inference.runner.own_output import Found, OwnOutput
@@ -18,6 +19,11 @@ def write_own_result(record: CaseRecord, result: Segmentation, model: Model) -> 
     case = record.case
     assert case is not None
     assert isinstance(record.output, OwnOutput)
+
+    if record.output.header is None:  # an npz tells lengths alone, which other formats keep
+        case = record.case
+        d, h, w = case.image.shape
+        record.output.header = axes_of_lengths(case.name, (d, h, w), case.spacing_dhw_mm)
 
     def whole() -> Result:
         # Only now: what is counted must be what the file holds.

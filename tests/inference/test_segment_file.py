@@ -43,3 +43,9 @@ def test_prompts_come_from_the_file_beside_it(tmp_path: Path, model: vesal.Model
         model.segment_file(scan)
     (tmp_path / "a.json").write_text('{"7": "left atrium", "instance_label": 0}')
     assert model.segment_file(scan, modality="MR").prompts[7].text == "left atrium"
+
+
+def test_an_array_is_saved_with_its_spacing(tmp_path: Path, model: vesal.Model) -> None:
+    model.segment(volume(), (4.0, 0.75, 0.5), ["prostate"], modality="MR").save(tmp_path / "out.nii.gz")
+    saved = nifti(tmp_path / "out.nii.gz")
+    assert saved.header.get_zooms() == pytest.approx((0.5, 0.75, 4.0)) and saved.shape == (10, 8, 6)

@@ -58,6 +58,8 @@ def test_an_npz_too(tmp_path: Path) -> None:
     case = write_case(tmp_path / "a.npz")
     assert vesal("-i", case, "-p", "spleen") == 0
     assert holds_npz_labels(tmp_path / "a_seg.npz", (6, 7, 8))
+    assert vesal("-i", case, "-p", "spleen", "-o", tmp_path / "b.nii") == 0
+    assert nifti(tmp_path / "b.nii").header.get_zooms() == (1.0, 2.0, 5.0)
 
 
 @pytest.mark.parametrize(
