@@ -18,6 +18,7 @@ from vesal.inference.runner.settings import Settings
 
 if TYPE_CHECKING:
     from vesal.inference.api import Model
+    from vesal.inference.output.page.report_page import ReportPage
     from vesal.inference.stages.segmentation import Segmentation
 
 NO_LIMIT = float("inf")
@@ -74,6 +75,15 @@ def write_result(record: CaseRecord, result: Segmentation, model: Model) -> None
     from vesal.inference.runner.own_result import write_own_result
 
     write_own_result(record, result, model)
+
+
+def open_page(records: Sequence[CaseRecord], settings: Settings) -> ReportPage | None:
+    """The page of a run, where one is wanted: of own scans, and where it is asked for."""
+    if not (settings.is_own or settings.page):
+        return None
+    from vesal.inference.output.page.report_page import ReportPage
+
+    return ReportPage(len(records))
 
 
 def report_file(records: Sequence[CaseRecord], settings: Settings) -> Path | None:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import CaseAbandoned
 from vesal.inference.data.prompt import Prompt
@@ -60,6 +62,9 @@ class CaseRecord:
         self._min_clock: Clock | None = None
         self._seconds: float | None = None
         self._seconds_of: dict[str, float] = {}
+        # Where a page of the run is wanted: the case and its labels (D,H,W), which it shows.
+        self.for_page = False
+        self.shown: tuple[Case, np.ndarray] | None = None
         self._closed: CaseReport | None = None
 
     def begin(self, started: float, seconds: float | None) -> None:

@@ -19,9 +19,7 @@ def write_own_result(record: CaseRecord, result: Segmentation, model: Model) -> 
     case = record.case
     assert case is not None
     assert isinstance(record.output, OwnOutput)
-
     if record.output.header is None:  # an npz tells lengths alone, which other formats keep
-        case = record.case
         d, h, w = case.image.shape
         record.output.header = axes_of_lengths(case.name, (d, h, w), case.spacing_dhw_mm)
 

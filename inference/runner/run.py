@@ -32,6 +32,7 @@ from vesal.inference.runner.case_list import (
     budget_of,
     find_all,
     new_record,
+    open_page,
     report_file,
     write_result,
 )
@@ -46,6 +47,7 @@ from vesal.inference.timing.clock import LEAST_BUDGET_S, Clock, case_budget_s
 
 if TYPE_CHECKING:
     from vesal.inference.api import Model
+    from vesal.inference.output.page.report_page import ReportPage
 
 log = logging.getLogger("vesal")
 
@@ -93,12 +95,13 @@ def run(
     records = [new_record(pair, settings, now) for pair in pairs]
     sweep(records[0].paths.output.parent)
     model = LazyModel(settings, open_model or _open_model)
+    page = open_page(records, settings)
     with terminable():
         try:
             # Blocked by `command` until the cases are known, so that the earliest SIGTERM leaves outputs.
             listening()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-            _run_all(records, settings, model, started + _write_all_zeros(records))
+            _run_all(records, settings, model, started + _write_all_zeros(records), page)
             all_good = all(record.close().state in (OK, SKIPPED) for record in records)
             code, ended = (ALL_GOOD, ALL_DONE) if all_good else (FELL_BACK, _ending(records))
             block_signals()
@@ -114,7 +117,9 @@ def run(
         report = run_report(
             settings, model, [record.close() for record in records], now() - started, ended, code
         )
-        write_report(report, settings.outputs, report_file(records, settings))
+        place = write_report(report, settings.outputs, report_file(records, settings))
+        if page is not None and place is not None:
+            page.write(place.with_suffix(".html"), report)
     good = sum(case.state in (OK, SKIPPED) for case in report.cases)
     log.info("%s: %d of %d good, %.2f s, %.0f MB", ended, good, len(records), report.seconds, report.peak_mb)
     return code
@@ -157,16 +162,28 @@ def _zeros_of(record: CaseRecord, reader: CaseReader) -> None:
             record.output.write_zeros(reader.shape, reader.header)
 
 
-def _run_all(records: Sequence[CaseRecord], settings: Settings, model: LazyModel, started: float) -> None:
-    """Run the cases in turn; the first one's time counts from `started`."""
+def _run_all(
+    records: Sequence[CaseRecord],
+    settings: Settings,
+    model: LazyModel,
+    started: float,
+    page: "ReportPage | None",
+) -> None:
+    """Run the cases in turn; the first one's time counts from `started`. What the page takes is on nobody's
+    account.
+    """
     with bar(len(records), "cases", "case") as progress_bar:
         for number, record in enumerate(records):
             if record.skipped:
                 progress_bar.update()
                 continue
+            record.for_page = page is not None
             record.begin(started if number == 0 else record.now(), budget_of(record.paths, settings))
             if not run_until(partial(_run_case, record, settings, model), record.deadline, record.now):
                 _abandon(record, model)
+            if page is not None:
+                page.add(*(record.shown or (None, None)), record.close())
+                record.shown = None
             progress_bar.update()
             if settings.stop_at_error and record.error is not None:
                 return
@@ -267,6 +284,8 @@ def _segment(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
     record.case = replace(case, notes=(*case.notes, *result.notes))
     with record.step("write"):
         write_result(record, result, opened)
+    if record.for_page:
+        record.shown = record.case, result.labels
     # Only now: what they count must be what the file holds.
     record.prompt_results = result.prompts
     record.finished = True

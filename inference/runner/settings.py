@@ -110,6 +110,9 @@ class Settings:
         choices=PROBABILITY_TYPES,
     )
     dicom_seg: bool = _switch("with -i, of DICOM series: write a DICOM-SEG, NAME_seg.dcm, instead of NIfTI")
+    page: bool = _switch(
+        "also write a page to look at, report.html, beside the report; with -i it is written anyway"
+    )
     skip_existing: bool = _switch("with -i: leave out scans whose label map is there, whole and for the same")
     dry_run: bool = _switch("tell what would run, with windows, seconds and memory; nothing is written")
     stop_at_error: bool = _switch("end the run at the first case that fails")

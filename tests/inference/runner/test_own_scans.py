@@ -288,6 +288,25 @@ def test_report_goes_where_it_is_wanted(tmp_path: Path) -> None:
     assert told(tmp_path / "r.json")["exit_code"] == 0 and not (tmp_path / "report").exists()
 
 
+def test_a_page_to_look_at_is_beside_the_report(tmp_path: Path) -> None:
+    scans = [write_scan(tmp_path / f"{name}.nii.gz") for name in "ab"]
+    write_scan(scans[1], np.full(SHAPE, 149, np.uint8))
+    assert vesal("-i", *scans, "-p", "liver", "left kidney") == 1
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") >= 3 and "left kidney" in page
+    assert "There is no picture, as the case has no result." in page
+    assert "RuntimeError: the network broke" in page
+
+
+@pytest.mark.parametrize("option", [(), ("--page",)])
+def test_the_contract_writes_a_page_only_where_it_is_wanted(tmp_path: Path, option: tuple[str, ...]) -> None:
+    (tmp_path / "in").mkdir()
+    write_case(tmp_path / "in" / "a.npz")
+    assert vesal(tmp_path / "in", tmp_path / "out", *option) == 0
+    assert (tmp_path / "report.html").is_file() == bool(option)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.npz"]
+
+
 def test_the_contract_takes_prompts_of_the_command_line_too(tmp_path: Path) -> None:
     """With folders as in the container nothing but label maps is written there."""
     (tmp_path / "in").mkdir()
@@ -305,6 +324,7 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
         scan = write_scan(tmp_path / name / "a.nii.gz")
         assert vesal("-i", scan, "-p", "liver", "spleen", "--separate") == 0
         found = everything(tmp_path / name)
-        del found["report/report.json"]
+        for timed in ("report.json", "report.html"):  # they tell seconds
+            del found[f"report/{timed}"]
         files.append(found)
     assert files[0] == files[1]
