@@ -55,6 +55,8 @@ class VolumeReader(ABC):
     def __init__(self, path: Path, options: ReadOptions = NO_OPTIONS) -> None:
         """Nothing is read yet."""
         self.path, self.options = Path(path), options
+        self.marks = NO_MARKS
+        self.interactive = False
         self._described: StoredVolume | None = None
         self._failure: Exception | None = None
 

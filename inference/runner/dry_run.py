@@ -16,6 +16,7 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.errors import CancelledError
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.io.formats import open_case
+from vesal.inference.io.unnamed import TakesMarks
 from vesal.inference.output.logs import one_line
 from vesal.inference.output.text_table import aligned
 from vesal.inference.prompts.case_meaning import settle
@@ -95,6 +96,8 @@ def _case(pair: CasePaths, settings: Settings, model: Model) -> tuple[tuple[str,
     if _is_skipped(pair, settings):
         return (pair.name, "-", "-", "-", "0", "0", "-", f"{pair.output} is there"), Estimate(), []
     with open_case(pair.input, settings.reading) as reader:
+        if isinstance(reader, TakesMarks):
+            reader.marks = settings.marks
         case = reader.read(prompts_of(pair, settings), settings.dataset)
     prompts, choice = parse_case(case, lambda: model.text_encoder, pair.modality)
     case = settle(case, prompts, choice)

@@ -51,7 +51,7 @@ def make_folders(pairs: Iterable[CasePaths]) -> None:
 
 def check_asked(pairs: Sequence[CasePaths], settings: Settings) -> None:
     """Raise UsageError where nothing says what to look for in any scan."""
-    if settings.prompts is not None or any(pair.asked for pair in pairs):
+    if settings.prompts is not None or settings.marks.by_key or any(pair.asked for pair in pairs):
         return
     for pair in pairs:
         with open_case(pair.input, settings.reading) as reader:

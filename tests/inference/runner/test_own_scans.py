@@ -328,3 +328,12 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
             del found[f"report/{timed}"]
         files.append(found)
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_box_alone_is_enough_to_ask(tmp_path: Path, more: list[str]) -> None:
+    """Without a sentence anywhere: a prompt without a name."""
+    scan, opener = write_scan(tmp_path / "a.nii.gz"), BoxOpener()
+    assert vesal("-i", scan, "--box", "1=1,2,3,5,7,9", *more, opener=opener) == 0
+    assert opener.model.asked == [("",)]
+    assert (tmp_path / "a_seg.nii.gz").exists() != bool(more)
