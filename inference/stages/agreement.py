@@ -53,7 +53,10 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def of_boxes(probability: np.ndarray, threshold: float, view: View, boxes: Sequence[VoxelBox]) -> float:
-    """Mean over boxes: intersection over union of a box with the extent of what was found in it."""
+    """Mean over boxes: intersection over union of a box with the extent of what was found in it.
+
+    ``probability`` is (d, h, w) float32 0..1, on ``view``.
+    """
     found, factor = probability > threshold, 1.0
     parts = parts_of_boxes(boxes, view)
     if not any(found[part].any() for part in parts):
@@ -86,7 +89,7 @@ def _overlap(labels: np.ndarray, part: Part) -> float:
 
 
 def of_points(probability: np.ndarray, view: View, points: Sequence[Point]) -> float:
-    """Mean probability around foreground points, times what is left of 1 around background points."""
+    """Mean probability (d, h, w) around foreground points, times what is left of 1 around background ones."""
     inside, outside = (voxels_of_points(points, view, side) for side in (True, False))
     if not inside:
         return 0.0
