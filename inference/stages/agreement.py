@@ -55,7 +55,7 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 def of_boxes(probability: np.ndarray, threshold: float, view: View, boxes: Sequence[VoxelBox]) -> float:
     """Mean over boxes: intersection over union of a box with the extent of what was found in it.
 
-    ``probability`` is (d, h, w) float32 0..1, on ``view``.
+    ``probability`` is (d, h, w) float32 on ``view``.
     """
     found, factor = probability > threshold, 1.0
     parts = parts_of_boxes(boxes, view)
@@ -89,7 +89,10 @@ def _overlap(labels: np.ndarray, part: Part) -> float:
 
 
 def of_points(probability: np.ndarray, view: View, points: Sequence[Point]) -> float:
-    """Mean probability (d, h, w) around foreground points, times what is left of 1 around background ones."""
+    """Mean probability around foreground points, times what is left of 1 around background points.
+
+    ``probability`` is (d, h, w) float32 on ``view``.
+    """
     inside, outside = (voxels_of_points(points, view, side) for side in (True, False))
     if not inside:
         return 0.0
