@@ -20,7 +20,7 @@ NARROW = --widths 24 48 96 128 --without settling
 LATER = $(NARROW) --start $(RUNS)/1/weights --seed 6 --rate 1e-3
 VALIDATE = .venv-dev/bin/python -m vesal.training.validate --data $(DATA)/val --real $(CASES) --weights $(WEIGHTS)
 
-.PHONY: predict test fuzz lint tree imports types image weights clean
+.PHONY: predict test viewer fuzz lint tree imports types image weights clean
 
 # Fetch a small volume, segment it as the container does, show score and picture.
 predict: .venv/ready
@@ -28,6 +28,10 @@ predict: .venv/ready
 
 test: lint
 	PYTHON=$(CURDIR)/.venv-dev/bin/python .venv-dev/bin/python -m pytest
+
+# Fetch NiiVue, of its pinned npm package, for `vesal view`.
+viewer:
+	$(PYTHON) tools/vendor_niivue.py
 
 # Made and damaged inputs for so many minutes; `make test` takes two. Another SEED gives others.
 fuzz: .venv-dev/ready

@@ -89,7 +89,7 @@ export class Marks {
     if (!this.any && !nv.drawBitmap) return;
     if (!nv.drawBitmap) nv.createEmptyDrawing();
     nv.drawBitmap.fill(0);
-    if (this.box) this.edges(this.box.low, this.box.high.map((v) => v - 1));
+    if (this.box) this.faces(this.box.low, this.box.high.map((v) => v - 1));
     for (const point of this.points) this.ball(point.voxel, point.inside ? INSIDE : OUTSIDE);
     nv.refreshDrawing(true);
   }
@@ -100,20 +100,15 @@ export class Marks {
     this.nv.drawBitmap[i + this.size[0] * (j + this.size[1] * k)] = value;
   }
 
-  // The outline of the box in every slice of each plane that meets it.
-  edges(low, high) {
+  // Its faces: each slice through the box then shows an outline. One slice alone is no face of it.
+  faces(low, high) {
+    const ends = [0, 1, 2].filter((axis) => high[axis] > low[axis]);
     for (let k = low[2]; k <= high[2]; k++)
       for (let j = low[1]; j <= high[1]; j++)
         for (let i = low[0]; i <= high[0]; i++) {
-          const onFace = (i === low[0] || i === high[0]) + (j === low[1] || j === high[1]) +
-            (k === low[2] || k === high[2]);
-          if (onFace >= 1 && (onFace >= 2 || this.isMiddle([i, j, k], low, high))) this.put([i, j, k], BOX);
+          const voxel = [i, j, k];
+          if (ends.some((axis) => voxel[axis] === low[axis] || voxel[axis] === high[axis])) this.put(voxel, BOX);
         }
-  }
-
-  // Faces would hide what is in the box; in the planes through its middle their cuts are its outline.
-  isMiddle(voxel, low, high) {
-    return voxel.some((v, axis) => v === Math.floor((low[axis] + high[axis]) / 2));
   }
 
   ball(centre, value) {
