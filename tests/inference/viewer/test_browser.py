@@ -21,7 +21,7 @@ from vesal.inference.viewer.assets import read_assets
 
 CASE = "CT_AMOS_amos_0018"
 STEP = 4
-"""Every so many voxels of a slice are taken: software draws the rest of them in minutes."""
+"""Every so many voxels of a slice are taken: software is slow to draw all of them."""
 SPLEEN, RIGHT_KIDNEY, LIVER = 1, 2, 6
 SAFETY_S = 120
 
