@@ -138,12 +138,15 @@ def ran(source: Source) -> str | None:
     return f"{content['cases']} cases{limit}, {content['seconds']:.2f} s a case ({where}).{short}"
 
 
-def as_measured(name: str) -> Callable[[Source], str | None]:
-    """The Markdown that a measurement printed."""
+def as_measured(name: str, limited: bool = False) -> Callable[[Source], str | None]:
+    """The Markdown that a measurement printed; ``limited`` tells of how many cases of a set at most."""
 
     def fill(source: Source) -> str | None:
         content = source.read(name)
-        return None if content is None else content["markdown"]
+        if content is None:
+            return None
+        limit = f"At most {content['most']} cases of a set.\n\n" if content.get("most") and limited else ""
+        return f"{limit}{content['markdown']}"
 
     return fill
 
@@ -163,8 +166,8 @@ TABLES: dict[str, Callable[[Source], str | None]] = {
     "paraphrases": as_measured("paraphrases"),
     "finer": as_measured("finer"),
     "orientation": as_measured("orientation"),
-    "marked": as_measured("marked"),
-    "identified": as_measured("identified"),
+    "marked": as_measured("marked", limited=True),
+    "identified": as_measured("identified", limited=True),
 }
 """Name of a table to what fills it; None where it was not measured."""
 
