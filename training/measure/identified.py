@@ -1,8 +1,8 @@
 """What did I mark? How often the target of a mark without a sentence is found first, or among three.
 
 Each target of a case is marked by its true box, and by clicks (see ``marked``), and ranked among all that the
-weights know in its modality. The modality is given. The threshold of a name is a field of the profile; where it
-was chosen by these cases, the share of right names is that of cases which it was chosen on.
+weights know in its modality. The modality is given. The threshold of a name is a field of the profile; where
+it was chosen by these cases, the share of right names is that of cases which it was chosen on.
 """
 
 from __future__ import annotations
