@@ -113,9 +113,17 @@ def identify(
         for id_, best in ranked.items()
         if best
     }
-    keeps = model.capabilities.unnamed
-    told = tuple(p if p.id not in candidates or keeps else _with(p, ranked[p.id][0], least) for p in prompts)
+    kept = set(ids_kept(case.user, candidates, least)) if not model.capabilities.unnamed else set(candidates)
+    told = tuple(
+        p if p.id not in candidates or p.id in kept else _with(p, ranked[p.id][0], least) for p in prompts
+    )
     return Identified(told, candidates, least=least)
+
+
+def ids_kept(user: UserPrompts, candidates: Mapping[int, Sequence[Candidate]], least: float) -> list[int]:
+    """Prompts with a mask and no candidate that is sure enough: the mask itself is the better result."""
+    masks = user.mask.ids if user.mask else ()
+    return [id_ for id_, best in candidates.items() if id_ in masks and best[0].score < least]
 
 
 def targets_of(model: Family, profile: Profile, modality: str) -> list[Target]:
