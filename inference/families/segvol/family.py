@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from vesal.inference.data.case import Case
-from vesal.inference.data.prompt import Prompt, Query
+from vesal.inference.data.prompt import Prompt, Query, Target
 from vesal.inference.families.bank import Vectors, read_bank
 from vesal.inference.families.clip_sentences import Sentences
 from vesal.inference.families.contract import Capabilities, Loader, RunGraph
 from vesal.inference.families.lazy_graph import LazyGraph
+from vesal.inference.families.segvol.candidates import named_targets
 from vesal.inference.families.segvol.case_plan import plan_case, understand
 from vesal.inference.families.segvol.fields import SegVolFields
 from vesal.inference.families.segvol.network import GraphNetwork
@@ -24,6 +25,7 @@ from vesal.inference.families.segvol.preprocess import look_at
 from vesal.inference.families.segvol.stage import SeenCase, Texts, ZoomStage
 from vesal.inference.planning.plan import Plan, Understood
 from vesal.inference.planning.profile import Profile
+from vesal.inference.prompts.vocabulary import load_vocabulary
 
 CAPABILITIES = Capabilities(
     open_vocabulary=True, boxes=True, points=True, unnamed=True, layouts=("stretch", "window")
@@ -71,6 +73,10 @@ class SegVolModel:
     def understands(self, prompt: Prompt) -> Understood:
         """Any prompt: by its targets' names, by its words, or by what the user marked."""
         return understand(prompt)
+
+    def candidates(self, modality: str) -> list[Target]:
+        """What a prompt without a sentence may be named; all modalities are asked as CT."""
+        return named_targets(self._bank, load_vocabulary().concepts)
 
     def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
         """See ``contract.Family``; the volume decides what is looked at."""

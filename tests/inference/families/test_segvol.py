@@ -20,7 +20,9 @@ from vesal.inference.data.prompt import Prompt  # noqa: E402
 from vesal.inference.data.user_prompts import Point, UserPrompts, VoxelBox  # noqa: E402
 from vesal.inference.engine import Engine  # noqa: E402
 from vesal.inference.families.registry import open_model  # noqa: E402
+from vesal.inference.families.segvol.candidates import named_targets
 from vesal.inference.planning.profile import read_profile  # noqa: E402
+from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.inference.runtime.choice import choose_runtime  # noqa: E402
 from vesal.inference.stages.segmentation import Segmentation  # noqa: E402
 from vesal.inference.timing.clock import Clock  # noqa: E402
@@ -108,6 +110,20 @@ def test_a_box_cuts_off_what_lies_outside(engine: Opened, text: str | None) -> N
     assert share_of(found.labels, LIVER) > 0.85
     assert share_of(found.labels, OTHER) == 0
     assert found.prompts[1].asked_as == ("target" if text else "user prompts")
+
+
+def test_what_a_box_without_a_sentence_marks_is_told(engine: Opened) -> None:
+    """Its name is the bank's one, held against the box's own result; the labels are those of the box."""
+    found = run(engine(), [replace(UNNAMED, id=1)], box(LIVER))
+    (candidate,) = found.prompts[1].candidates
+    assert candidate.target == "liver" and 0.3 < candidate.score < 1
+    assert share_of(found.labels, OTHER) == 0
+
+
+def test_names_for_marks_are_those_that_bank_and_vocabulary_have() -> None:
+    names = ["liver", "kidney", "left kidney", "right kidney", "left liver", "hepar", "no such thing"]
+    found = named_targets(names, load_vocabulary().concepts)
+    assert [target.name for target in found] == ["liver", "left kidney", "right kidney"]
 
 
 @pytest.mark.parametrize("text", ["liver", None])
