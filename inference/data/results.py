@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 OK, FELL_BACK, NOT_RUN, SKIPPED = "ok", "fell back", "not run", "skipped"
+GOOD = (OK, SKIPPED)
+"""States of a case that nothing is wrong with; a skipped one has its label map from an earlier run."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import CaseError
-from vesal.inference.data.results import NOT_RUN, OK, SKIPPED, CaseReport
+from vesal.inference.data.results import GOOD, NOT_RUN, CaseReport
 from vesal.inference.data.terms import OFF
 from vesal.inference.io.formats import CaseReader, CountsPrompts, open_case, read_shape
 from vesal.inference.io.npz_labels import holds_npz_labels
@@ -102,7 +102,7 @@ def run(
             listening()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             _run_all(records, settings, model, started + _write_all_zeros(records), page)
-            all_good = all(record.close().state in (OK, SKIPPED) for record in records)
+            all_good = all(record.close().state in GOOD for record in records)
             code, ended = (ALL_GOOD, ALL_DONE) if all_good else (FELL_BACK, _ending(records))
             block_signals()
         except Terminated:
@@ -120,7 +120,7 @@ def run(
         place = write_report(report, settings.outputs, report_file(records, settings))
         if page is not None and place is not None:
             page.write(place.with_suffix(".html"), report)
-    good = sum(case.state in (OK, SKIPPED) for case in report.cases)
+    good = sum(case.state in GOOD for case in report.cases)
     log.info("%s: %d of %d good, %.2f s, %.0f MB", ended, good, len(records), report.seconds, report.peak_mb)
     return code
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vesal.inference.data.colours import colour_of, hex_of
-from vesal.inference.data.results import OK, CaseReport, PromptResult
+from vesal.inference.data.results import GOOD, CaseReport, PromptResult
 from vesal.inference.output.page.curves import area_curve
 from vesal.inference.output.page.markup import (
     UNKNOWN,
@@ -57,7 +57,7 @@ def case_section(case: CaseReport, pictures: CasePictures | None, number_: int, 
 
 def state_of(case: CaseReport) -> str:
     """Its state in a word, in a frame."""
-    return f'<span class="state {"good" if case.state == OK else "bad"}">{text_of(case.state)}</span>'
+    return f'<span class="state {"good" if case.state in GOOD else "bad"}">{text_of(case.state)}</span>'
 
 
 def _warning_list(case: CaseReport) -> str:
@@ -113,9 +113,11 @@ def _prompt_row(prompt: PromptResult) -> tuple[str, ...]:
         read_as += f" in {text_of(prompt.modality)}"
     how = f"by {prompt.found_by}; {prompt.why}" if prompt.found_by != "none" else prompt.why
     asked = "; the network read the sentence itself" if prompt.asked_as == "sentence" else ""
+    if prompt.candidates:
+        how += "; agreement: " + ", ".join(f"{each.target} {each.score:.2f}" for each in prompt.candidates)
     return (
         swatch(prompt.id),
-        f"<bdi>{text_of(prompt.text)}</bdi>",
+        f"<bdi>{text_of(prompt.text)}</bdi>" if prompt.text else "<em>no sentence</em>",
         f"{read_as}<br><small>{text_of(how)}{asked}</small>",
         _covered(prompt),
         _volume(prompt),

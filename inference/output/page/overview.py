@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from vesal.inference.data.results import OK, CaseReport, RunReport
+from vesal.inference.data.results import GOOD, CaseReport, RunReport
 from vesal.inference.output.page.case_section import case_key, note_list, state_of
 from vesal.inference.output.page.curves import histogram
 from vesal.inference.output.page.markup import UNKNOWN, cell_of, number, seconds, text_of
@@ -21,7 +21,7 @@ MIN_HISTOGRAM = 3
 
 def run_header(report: RunReport, json_name: str | None) -> str:
     """What ran, with which weights, on what, and how it ended."""
-    good = sum(case.state == OK for case in report.cases)
+    good = sum(case.state in GOOD for case in report.cases)
     runtime = report.runtime.get("name") or "none"
     rows = [
         ("Cases", f"{good} of {len(report.cases)} good; {report.ended}"),
@@ -44,7 +44,7 @@ def run_warnings(cases: Sequence[CaseReport]) -> str:
     told = [(number_, case) for number_, case in enumerate(cases) if warnings_of(case)]
     if not told:
         return ""
-    told.sort(key=lambda item: item[1].state == OK)
+    told.sort(key=lambda item: item[1].state in GOOD)
     items = "".join(_warning_line(number_, case) for number_, case in told[:MAX_LINES])
     more = f"<li>and {len(told) - MAX_LINES} more cases</li>" if len(told) > MAX_LINES else ""
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vesal.inference.data.results import OK, CaseReport, PromptResult
+from vesal.inference.data.results import GOOD, CaseReport, PromptResult
 from vesal.inference.output.page.markup import number, seconds
 
 
@@ -17,7 +17,7 @@ def warnings_of(case: CaseReport) -> tuple[str, ...]:
 
 
 def _warnings(case: CaseReport) -> Iterator[str]:
-    if case.state != OK:
+    if case.state not in GOOD:
         yield f"The case {case.state}; its output holds {case.written}."
     if case.error:
         yield f"Error: {case.error}"

@@ -20,7 +20,9 @@ from tests.inference.output.page.made import (
     unfinished,
     written_page,
 )
+from vesal.inference.data.results import SKIPPED, Candidate
 from vesal.inference.output.page import pictures, report_page
+from vesal.inference.output.page.document import page_of
 from vesal.inference.output.page.markup import area, number, volume
 from vesal.inference.output.page.montage import length_text, round_length
 from vesal.inference.output.page.report_page import ReportPage
@@ -288,3 +290,15 @@ def test_a_run_without_the_page_does_not_load_it() -> None:
         [sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert told.stdout.strip() == "[]"
+
+
+def test_what_a_mark_may_be_is_told() -> None:
+    candidates = (Candidate("liver", 0.72), Candidate("spleen", 0.1))
+    marked = replace(made_prompt(1, "", "liver"), candidates=candidates)
+    page = page_of(made_run(made_report(prompts=(marked,))), {}, {}, None)
+    assert "agreement: liver 0.72, spleen 0.10" in page and "no sentence" in page
+
+
+def test_a_case_that_was_skipped_is_good() -> None:
+    page = page_of(made_run(made_report(state=SKIPPED)), {}, {}, None)
+    assert "1 of 1 good" in page and "The case skipped" not in page
