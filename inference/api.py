@@ -227,7 +227,9 @@ class Model:
             case, header = reader.read(asked), reader.header
         understood, choice = self.understand(case, modality)
         case = settle(case, understood, choice)
-        segmentation = self.segment_case(case, understood, clock, progress=progress, keep_probabilities=True)
+        segmentation = self.segment_case(
+            case, understood, clock, progress=progress, keep_probabilities=True, smaller_wins=True
+        )
         by_id = prompts is None or isinstance(prompts, Mapping)
         results = PromptResults([segmentation.prompts[p.id] for p in understood], by_id)
         report = self._report(case, choice, segmentation, time.monotonic() - started)
@@ -260,6 +262,7 @@ class Model:
         watch: Watch | None = None,
         progress: ProgressCallback | None = None,
         keep_probabilities: bool = False,
+        smaller_wins: bool = False,
     ) -> Segmentation:
         """Segment a case whose sentences are understood: what the command, measurements and `segment` call.
 
@@ -271,6 +274,7 @@ class Model:
             watch: called with the case's progress object, see ``Engine.segment``.
             progress: called after every window.
             keep_probabilities: of the last stage.
+            smaller_wins: see ``engine.Engine.segment``.
         """
         with self.working():
             return self.engine.segment(
@@ -281,6 +285,7 @@ class Model:
                 watch=watch,
                 progress=progress,
                 keep_probabilities=keep_probabilities,
+                smaller_wins=smaller_wins,
             )
 
     @contextmanager

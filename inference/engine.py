@@ -110,6 +110,7 @@ class Engine:
         watch: Watch | None = None,
         progress: ProgressCallback | None = None,
         keep_probabilities: bool = False,
+        smaller_wins: bool = False,
     ) -> Segmentation:
         """Segment one case.
 
@@ -121,7 +122,8 @@ class Engine:
                 and with what is refined after every fine view but the last.
             watch: called with the progress object, for the report of a case that is ended early.
             progress: called after every window.
-            keep_probabilities: of the last stage; then the smaller of nested prompts wins, see
+            keep_probabilities: of the last stage.
+            smaller_wins: with probabilities: the smaller of nested prompts has what they share, see
                 ``stages.overlaps``.
 
         Returns:
@@ -177,6 +179,9 @@ class Engine:
         if not turned.is_stored:
             notes = (*notes, *turning_notes(turned, plan))
         result = replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)
+        if smaller_wins and not case.instance:
+            voxel_ml = math.prod(case.spacing_dhw_mm) / 1000
+            result = let_smaller_win(result, prompts, self.profile.stages[-1].threshold, voxel_ml)
         return identified.named(kept.in_result(result, given))
 
     def identify(self, prompts: Sequence[Prompt], case: Case, clock: Clock) -> Identified:

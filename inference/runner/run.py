@@ -267,7 +267,7 @@ def _segment(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
         log.warning("  %s", note)
     with record.step("open"):
         opened = model()
-    more = {"keep_probabilities": True} if record.paths.is_own else {}
+    more = {"keep_probabilities": True, "smaller_wins": True} if record.paths.is_own else {}
     with record.step("segment"), window_bar() as show:
         result = opened.segment_case(
             case,

@@ -29,30 +29,32 @@ BOX, IN_SPLEEN = (4, 4, 4, 14, 14, 14), (20, 20, 10)
 
 
 @pytest.mark.parametrize(
-    ("given", "ids"),
+    ("given", "ids", "target"),
     [
-        ({"prompts": None, "boxes": {3: [BOX], 1: BOX}}, [1, 3]),
-        ({"prompts": [], "points": {2: IN_SPLEEN}}, [2]),
-        ({"prompts": {}, "boxes": [BOX, BOX]}, [1, 2]),
-        ({"boxes": BOX, "points": [IN_SPLEEN]}, [1]),
-        ({"points": {1: {"fg": [IN_SPLEEN], "bg": []}}, "boxes": [None, BOX]}, [1, 2]),
-        ({"mask": np.full((32, 32, 32), 5, np.uint8)}, [5]),
-        ({"prompts": {"instance_label": 1}, "boxes": [BOX]}, [1]),
+        ({"prompts": None, "boxes": {3: [BOX], 1: BOX}}, [1, 3], "liver"),
+        ({"prompts": [], "points": {2: IN_SPLEEN}}, [2], "spleen"),
+        ({"prompts": {}, "boxes": [BOX, BOX]}, [1, 2], "liver"),
+        ({"boxes": BOX, "points": [IN_SPLEEN]}, [1], None),
+        ({"points": {1: {"fg": [IN_SPLEEN], "bg": []}}, "boxes": [None, BOX]}, [1, 2], "liver"),
+        ({"mask": np.full((32, 32, 32), 5, np.uint8)}, [5], None),
+        ({"prompts": {"instance_label": 1}, "boxes": [BOX]}, [1], "liver"),
     ],
 )
 def test_without_sentences_the_ids_are_those_of_what_is_marked(
-    model: Model, image: np.ndarray, given: dict[str, Any], ids: list[int]
+    model: Model, image: np.ndarray, given: dict[str, Any], ids: list[int], target: str | None
 ) -> None:
+    """A mark that agrees with nothing that the weights know stays without a name."""
     result = model.segment(image, SPACING, modality="CT", **given)
     assert [prompt.id for prompt in result.prompts] == ids
-    assert result.prompts[ids[-1]].covered is False and result.prompts[ids[-1]].text == ""
+    last = result.prompts[ids[-1]]
+    assert last.text == "" and (last.target, last.covered) == (target, target is not None)
     assert result.mask(ids[0]).shape == image.shape
 
 
 def test_a_sentence_may_be_left_out_for_what_is_marked(model: Model, image: np.ndarray) -> None:
     result = model.segment(image, SPACING, ["liver", None, "spleen"], modality="CT", boxes={2: [BOX]})
     assert [(p.id, p.text) for p in result.prompts] == [(1, "liver"), (2, ""), (3, "spleen")]
-    assert result.prompts[1].covered is False and dice(result.labels == 3, image == 120) > 0.9
+    assert result.prompts[1].target == "liver" and dice(result.labels == 3, image == 120) > 0.9
     with pytest.raises(PromptTextError):
         model.segment(image, SPACING, ["liver", None], modality="CT", boxes={1: [BOX]})
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import vesal.evaluation.files
 import vesal.inference.io
 
+COMMANDS = ("runner", "viewer")
+"""Rooms that are a command by themselves."""
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 SHARED = [
-    *(p for p in Path(vesal.inference.io.__file__).parents[1].rglob("*.py") if p.parent.name != "runner"),
+    *(p for p in Path(vesal.inference.io.__file__).parents[1].rglob("*.py") if p.parent.name not in COMMANDS),
     Path(vesal.evaluation.files.__file__),
     Path(vesal.evaluation.files.__file__).with_name("scoring.py"),
 ]
