@@ -65,7 +65,7 @@ def check_dicom_seg() -> None:
         import highdicom  # noqa: F401
     except ImportError as error:
         raise MissingPackageError(
-            f'--dicom-seg needs highdicom ({error}); pip install ".[dicom-seg]", or leave the option out.'
+            f'A DICOM-SEG needs highdicom ({error}); pip install ".[dicom-seg]", or ask for none.'
         ) from error
 
 
@@ -96,7 +96,7 @@ def write_dicom_seg(
         seg = _segmentation(images, masks, segments, made_by)
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise DicomError(
-            f"{source.name}: no DICOM-SEG can be made of this series ({error}). Leave out --dicom-seg."
+            f"{source.name}: no DICOM-SEG can be made of this series ({error}). Ask for a label map in NIfTI."
         ) from error
     with replacing(path) as file:
         pydicom.dcmwrite(file, seg, enforce_file_format=True)
@@ -125,7 +125,7 @@ def _images(source: Path, frames: Sequence[Frame | None]) -> tuple[list[Any], li
         if int(image.get("NumberOfFrames", 1) or 1) != len(found) or len(files) > 1 < len(found):
             raise DicomError(
                 f"{source.name}: {file.name} holds frames of several volumes; a DICOM-SEG refers to whole "
-                "files. Leave out --dicom-seg."
+                "files. Ask for a label map in NIfTI."
             )
         for name in PATIENT_AND_STUDY:
             if name not in image:
