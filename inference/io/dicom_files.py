@@ -44,6 +44,13 @@ class Source:
         with zipfile.ZipFile(self.file) as archive, archive.open(self.member) as stream:
             yield stream
 
+    def is_dicom(self) -> bool:
+        """Whether name or content says that it is a DICOM file; never raises."""
+        try:
+            return self.name.lower().endswith(ENDS) or _is_dicom(self)
+        except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
+            return False
+
 
 def is_series(path: Path) -> bool:
     """Whether a folder or a zip holds DICOM files; never raises.

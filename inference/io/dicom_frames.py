@@ -47,6 +47,8 @@ TAGS = (
 )
 """All that is read of a header."""
 SERIES_TAGS = ("SeriesInstanceUID", "Modality", "SeriesDescription")
+NO_SCANS = ("SEG", "RTDOSE")
+"""Modalities whose files have pixels and are made of a scan: a label map beside a series is no series."""
 CENTIMETRES = 3
 """PhysicalUnitsXDirection of an ultrasound region (C.8.5.5)."""
 MAX_FRAMES = 65_536
@@ -98,6 +100,8 @@ class Series:
     modality: str
     description: str
     frames: tuple[Frame, ...]
+    damaged: tuple[str, ...] = ()
+    """Names of damaged DICOM images at the same path; of which series is not known."""
 
     def __str__(self) -> str:
         """For messages."""
@@ -109,7 +113,7 @@ def read_series(path: Path) -> list[Series]:
     with needed(path.name):
         import pydicom
     found: dict[str, list[tuple[str, str, list[Frame]]]] = {}
-    others, seen = 0, set[str]()
+    others, seen, damaged = 0, set[str](), list[str]()
     for source in sources(path):
         try:
             with source.open() as file:
@@ -118,7 +122,12 @@ def read_series(path: Path) -> list[Series]:
             uid, *said = (str(header.get(name) or "") for name in SERIES_TAGS)
         except Exception:  # no DICOM, or damaged: pydicom raises anything on foreign bytes
             others += 1
+            damaged += [source.name] if source.is_dicom() else []
             continue
+        if said[0].upper() in NO_SCANS:
+            others += 1
+            continue
+        damaged += [source.name] if not frames and _is_of_image(header) else []
         new = [frame for frame in frames if frame.uid not in seen]
         seen.update(frame.uid for frame in new)
         if new:
@@ -126,10 +135,22 @@ def read_series(path: Path) -> list[Series]:
     if not found:
         raise DicomError(f"{path.name}: no DICOM image is in it, and {others} other files.")
     series = [
-        Series(uid, parts[0][0], parts[0][1], tuple(frame for *_, frames in parts for frame in frames))
+        Series(
+            uid,
+            parts[0][0],
+            parts[0][1],
+            tuple(frame for *_, frames in parts for frame in frames),
+            tuple(damaged),
+        )
         for uid, parts in found.items()
     ]
     return sorted(series, key=lambda each: (-_size(each), each.uid))
+
+
+def _is_of_image(header: Any) -> bool:
+    """Whether a file says that it is an image, however much of it is there."""
+    kind = header.file_meta.get("MediaStorageSOPClassUID")
+    return kind is not None and kind.name.endswith("Image Storage")
 
 
 def _size(series: Series) -> int:

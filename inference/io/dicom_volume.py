@@ -21,6 +21,9 @@ MOST_MISSING = 0.2
 """Largest share of slices that may be missing; they are interpolated, and told."""
 
 
+DAMAGED_TOLD = 5
+
+
 @dataclass(frozen=True, eq=False)
 class SliceStack:
     """A volume as it will be read."""
@@ -33,13 +36,16 @@ class SliceStack:
 
 def choose_series(name: str, series: Sequence[Series], uid: str | None) -> tuple[Series, tuple[str, ...]]:
     """The series of this UID, else the largest; and notes of the others. Raises SeriesError."""
+    names = series[0].damaged
+    shown = ", ".join(names[:DAMAGED_TOLD]) + (", ..." if len(names) > DAMAGED_TOLD else "")
+    notes = (f"{len(names)} DICOM files are damaged and left out: {shown}",) if names else ()
     if uid is None:
         others = [str(each) for each in series[1:]]
         told = f"the largest of {len(series)} series is taken, {series[0]}; the others: {'; '.join(others)}"
-        return series[0], (told,) if others else ()
+        return series[0], (*notes, told) if others else notes
     for each in series:
         if each.uid == uid.strip():
-            return each, ()
+            return each, notes
     there = "; ".join(map(str, series))
     raise SeriesError(f"{name}: there is no series {uid!r}. There are: {there}.")
 

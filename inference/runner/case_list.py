@@ -5,14 +5,16 @@ What own scans need is imported for them alone: the contract's start is counted 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vesal.inference.data.errors import MissingPackageError, UsageError
+from vesal.inference.io.formats import side_files
 from vesal.inference.output.report import FILE_NAME
 from vesal.inference.runner.asked import with_asked
-from vesal.inference.runner.case_paths import CasePaths, find_cases
+from vesal.inference.runner.case_paths import CasePaths, find_cases, make_folder
 from vesal.inference.runner.case_record import CaseRecord
 from vesal.inference.runner.settings import Settings
 
@@ -28,17 +30,40 @@ REPORT_FOLDER = "report"
 def find_all(settings: Settings) -> tuple[CasePaths, ...]:
     """The cases with their outputs; folders are made unless it is a dry run. Raises UsageError."""
     if not settings.is_own:
-        found = find_cases(settings.inputs, settings.outputs, make=not settings.dry_run)
+        found = find_cases(settings.inputs, settings.outputs, make=False)
+        _check_report(found, settings)
+        if not settings.dry_run:
+            make_folder(found[0].output.parent)
         return tuple(with_asked(pair, settings) for pair in found)
-    from vesal.inference.runner.own_cases import check_asked, find_own_cases, make_folders
+    from vesal.inference.runner.own_cases import check_asked, find_own_cases, make_folders, side_outputs
 
     pairs = find_own_cases(settings)
+    _check_report(pairs, settings, [path for pair in pairs for path in side_outputs(pair.output)])
     if settings.dicom_seg:
         _check_dicom_seg()
     check_asked(pairs, settings)
     if not settings.dry_run:
         make_folders(pairs)
     return pairs
+
+
+def _check_report(pairs: Sequence[CasePaths], settings: Settings, others: Sequence[Path] = ()) -> None:
+    """Raise UsageError where `--report` is a folder, or report or page would replace what is read or made.
+
+    ``others`` are files that are written beside the label maps.
+    """
+    report = settings.report
+    if report is None:
+        return
+    if report.is_dir():
+        raise UsageError(f"--report {report} is a folder; give a file, such as {report / FILE_NAME}.")
+    kept = [path for pair in pairs for path in (pair.input, pair.output, *side_files(pair.input))]
+    if settings.prompts is not None:
+        kept.append(settings.prompts)
+    by_path = {os.path.realpath(path): path for path in (*kept, *others)}
+    for written in (report, report.with_suffix(".html")):
+        if (path := by_path.get(os.path.realpath(written))) is not None:
+            raise UsageError(f"--report {report}: it would replace {path}; give another file.")
 
 
 def _check_dicom_seg() -> None:

@@ -1,5 +1,6 @@
 """What is known about one case while it runs; it becomes the case's part of the report."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -159,7 +160,7 @@ class CaseRecord:
             ladder=tuple(self.ladder),
             fallbacks=tuple(self.fallbacks),
             error=self.error,
-            budget_s=self.clock.budget_s if self.clock else None,
+            budget_s=self.clock.budget_s if self.clock and math.isfinite(self.clock.budget_s) else None,
             seconds=self.now() - self.started if self.started is not None else 0.0,
             seconds_of=dict(self._seconds_of),
             peak_mb=peak_mb(),

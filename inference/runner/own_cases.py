@@ -15,6 +15,7 @@ from vesal.inference.io.formats import (
     is_case_folder,
     label_suffix,
     open_case,
+    side_files,
     suffix_of,
     written_suffixes,
 )
@@ -66,7 +67,9 @@ def _scans(given: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in given:
         found += _expanded(path)
-    return list({os.path.realpath(path): path for path in reversed(found)}.values())[::-1]
+    # Once more over all: a shell that expands a pattern hands over the results of an earlier run as well.
+    cases = _without_results(found)
+    return list({os.path.realpath(path): path for path in reversed(cases)}.values())[::-1]
 
 
 def _expanded(path: Path) -> list[Path]:
@@ -86,12 +89,14 @@ def _expanded(path: Path) -> list[Path]:
 
 
 def _without_results(cases: Sequence[Path]) -> list[Path]:
-    """Cases without label maps of an earlier run: `NAME_seg` beside `NAME`, unless it is given alone."""
+    """Cases without label maps and masks of an earlier run: `NAME_seg` beside `NAME`, and what lies in the
+    folder `NAME_seg`, unless they are given alone.
+    """
     names = {(case.parent, case_name(case)) for case in cases}
 
     def is_result(case: Path) -> bool:
-        name = case_name(case)
-        return name.endswith(SEG) and (case.parent, name.removesuffix(SEG)) in names
+        own = (case.parent, case_name(case)), (case.parent.parent, case.parent.name)
+        return any(name.endswith(SEG) and (at, name.removesuffix(SEG)) in names for at, name in own)
 
     return [case for case in cases if not is_result(case)]
 
@@ -144,6 +149,7 @@ def _output(scan: Path, settings: Settings, name: str, scans: int) -> Path:
 def _check_outputs(pairs: Sequence[CasePaths], settings: Settings) -> None:
     """Raise UsageError where a label map would replace what is read, or another one."""
     read = [pair.input for pair in pairs] + [path for path in (settings.prompts,) if path is not None]
+    read += [path for pair in pairs for path in side_files(pair.input)]
     taken = {key: path for path in read for key in _keys(path)}
     seen: dict[str, CasePaths] = {}
     for pair in pairs:

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,7 @@ class OwnOutput(CaseOutput):
 
     def write_so_far(self, labels: np.ndarray) -> None:
         """Write what is known so far, (D,H,W), only where there is a time limit that may end the case."""
-        if self.settings.seconds is not None and self.path.suffix != DICOM_SUFFIX:
+        if self.settings.seconds is not None and self.path.suffix.lower() != DICOM_SUFFIX:
             self._remove_proof()
             with self._writing:
                 self._check_open()
@@ -118,9 +118,8 @@ class OwnOutput(CaseOutput):
 
     def _write_masks(self, found: Found) -> None:
         """Masks and probabilities of each prompt, where wanted, in a folder of the label map's name."""
-        suffix = (
-            ".nii.gz" if self.path.suffix == DICOM_SUFFIX else self.path.name[len(output_name(self.path)) :]
-        )
+        is_dicom = self.path.suffix.lower() == DICOM_SUFFIX
+        suffix = ".nii.gz" if is_dicom else self.path.name[len(output_name(self.path)) :]
         folder = mask_folder(self.path)
         for prompt in found.prompts:
             name = mask_name(prompt)
@@ -143,6 +142,7 @@ class OwnOutput(CaseOutput):
             "weights": Path(self.settings.weights).name,
             "version": __version__,
             "modality": found.modality,
+            "chosen": asdict(self.settings.reading),
             "instances": found.instance,
             "labels": [
                 {"value": each.value, "name": each.name, "colour": hex_of(each.colour), "rgb": each.colour}
@@ -168,13 +168,15 @@ def may_stay(pair: CasePaths, settings: Settings) -> bool:
 def is_whole(output: Path, asked: Prompts | None, settings: Settings) -> bool:
     """Whether a label map is there, unchanged since it was written, with all that is wanted beside it.
 
-    It is of the same weights, and where prompts were `asked` for of the same ones. Never raises.
+    It is of the same weights, series, level and volume, and where prompts were `asked` for of the same ones.
+    Never raises.
     """
     proof, *others = side_outputs(output)
     try:
         content = json.loads(proof.read_text(encoding="utf-8"))
         sentences = {prompt["id"]: prompt["text"] for prompt in content["prompts"]}
         same = content["weights"] == Path(settings.weights).name and content["instances"] in (True, False)
+        same = same and content["chosen"] == asdict(settings.reading)
         if asked is not None:
             same = same and sentences == asked.sentences and content["instances"] == asked.instance
         files = [prompt["file"] for prompt in content["prompts"]]

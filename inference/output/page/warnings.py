@@ -17,10 +17,10 @@ def warnings_of(case: CaseReport) -> tuple[str, ...]:
 
 
 def _warnings(case: CaseReport) -> Iterator[str]:
-    if case.state not in GOOD:
-        yield f"The case {case.state}; its output holds {case.written}."
     if case.error:
         yield f"Error: {case.error}"
+    if case.state not in GOOD:
+        yield f"The case {case.state}; its output holds {case.written}."
     yield from (f"Fallback: {fallback}" for fallback in case.fallbacks)
     if case.budget_s is not None and case.seconds > case.budget_s:
         yield f"It took {seconds(case.seconds)}, more than its budget of {seconds(case.budget_s)}."
@@ -32,7 +32,7 @@ def _warnings(case: CaseReport) -> Iterator[str]:
 def _prompt_warnings(prompt: PromptResult) -> Iterator[str]:
     if prompt.covered is False:
         yield f"Prompt {prompt.id} is empty: {prompt.why}."
-    elif prompt.voxels == 0:
+    elif prompt.voxels == 0 and not prompt.lost_to:
         yield f"Prompt {prompt.id} is empty: {prompt.target or prompt.text} was not found."
     for other, lost in prompt.lost_to.items():
         yield f"Prompt {prompt.id} lost {number(lost)} voxels to prompt {other}: a voxel has one label only."

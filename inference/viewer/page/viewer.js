@@ -13,6 +13,7 @@ const MOUSE = {
 
 const nv = new Niivue({
   isRadiologicalConvention: true,
+  sagittalNoseLeft: true,
   isOrientationTextVisible: true,
   multiplanarShowRender: SHOW_RENDER.NEVER,
   multiplanarPadPixels: 4,
