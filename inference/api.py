@@ -235,7 +235,7 @@ class Model:
         report = self._report(case, choice, segmentation, time.monotonic() - started)
         labels = segmentation.labels
         stored = header.stored_labels(labels) if isinstance(header, FileAxes) else labels
-        return Result(stored, results, report, segmentation, header)
+        return Result(stored, results, report, segmentation, case, header, Path(path))
 
     def understand(
         self, case: Case, modality: str | None = None

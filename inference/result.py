@@ -32,6 +32,8 @@ class Result:
     _case: Case
     _header: object = None
     """of the file's reader, for `Model.segment_file`: where its voxels lie"""
+    _source: Path | None = None
+    """the file that was read"""
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the label map in the format of the name: `.nii.gz`, `.nrrd`, `.npz`, ...
@@ -41,16 +43,22 @@ class Result:
         3D Slicer (`.ctbl`) and ITK-SNAP (`.label`).
 
         Raises:
+            UsageError: no label map is written in a format of that name, or it is the file that was read.
             OSError: the folder cannot be written.
         """
-        from vesal.inference.io.label_names import save_labels
+        from vesal.inference.io.label_names import check_place, save_labels
 
-        if self._axes is not None:
-            save_labels(Path(path), self._axes.orientation.turn(self.labels), self._axes, self._names())
-            return
-        d, h, w = self.labels.shape
-        axes = axes_of_lengths("the result", (d, h, w), self.report["spacing_dhw_mm"])
-        save_labels(Path(path), self.labels, axes, self._names())
+        check_place(Path(path), self._source)
+        header, case = self._header, self._case
+        if header is None:
+            header = axes_of_lengths(case.name, self._seen.shape, case.spacing_dhw_mm)
+        save_labels(Path(path), self._seen, header, self._names())
+
+    def show(self) -> Any:
+        """For a notebook: a NiiVue widget where `ipyniivue` is installed, else a picture of the planes."""
+        from vesal.inference.output.show import show
+
+        return show(self._case, self._seen, self._names())
 
     def probability(self, i: int) -> np.ndarray:
         """Probability of one prompt, (D, H, W) float32 0..1 on the volume's grid, before classes compete.

@@ -56,6 +56,12 @@ MAX_FRAMES = 65_536
 Numbers = tuple[float, ...]
 
 
+SAME_DIRECTION = 0.002
+"""Largest difference of direction cosines of one volume's slices: a tenth of a degree."""
+SAME_PIXEL_MM = 0.001
+"""Largest difference of their pixel spacings."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """One slice of a series."""
@@ -84,12 +90,14 @@ class Frame:
     """By which frames at one place are sorted: acquisition, time, number."""
     localizer: bool
 
-    @property
-    def group(self) -> tuple[Any, ...]:
-        """What all slices of one volume share."""
-        directions = None if self.directions is None else tuple(round(d, 3) for d in self.directions)
-        pixel_mm = None if self.pixel_mm is None else tuple(round(mm, 4) for mm in self.pixel_mm)
-        return self.rows, self.columns, directions, pixel_mm, self.samples
+    def is_like(self, other: Frame) -> bool:
+        """Whether both may be slices of one volume: size, direction and pixel spacing are the same.
+
+        Scanners write directions and spacings with a jitter in their last digits.
+        """
+        sizes = (self.rows, self.columns, self.samples) == (other.rows, other.columns, other.samples)
+        near = _near(self.directions, other.directions, SAME_DIRECTION)
+        return sizes and near and _near(self.pixel_mm, other.pixel_mm, SAME_PIXEL_MM)
 
 
 @dataclass(frozen=True)
@@ -215,6 +223,12 @@ def _pixel_mm(header: Any, pixel_spacing: Any) -> Numbers | None:
         return found
     x, y = _number(region.get("PhysicalDeltaX")), _number(region.get("PhysicalDeltaY"))
     return (abs(y) * 10, abs(x) * 10) if x and y else None
+
+
+def _near(one: Numbers | None, other: Numbers | None, most: float) -> bool:
+    if one is None or other is None:
+        return one is other
+    return all(abs(a - b) <= most for a, b in zip(one, other, strict=True))
 
 
 def _first(sequence: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,15 +84,31 @@ def _one_group(name: str, series: Series) -> tuple[list[Frame], tuple[str, ...]]
         raise SeriesError(f"{name}: series {series} has localizers (scouts) only; choose another series.")
     if len(frames) < len(series.frames):
         notes.append(f"{len(series.frames) - len(frames)} localizers of the series are left out")
-    counts = Counter(frame.group for frame in frames)
-    group = max(counts, key=lambda each: (counts[each], each[0] * each[1], str(each)))
-    if len(counts) > 1:
-        sizes = ", ".join(f"{n} of {each[0]}x{each[1]}" for each, n in counts.items() if each != group)
+    groups = _groups(frames)
+    taken = max(groups, key=lambda each: (len(each), each[0].rows * each[0].columns))
+    if len(groups) > 1:
+        sizes = ", ".join(_size_told(each) for each in groups if each is not taken)
         notes.append(
-            f"the series mixes images of several sizes or directions: {counts[group]} of "
-            f"{group[0]}x{group[1]} make the volume, {sizes} are left out"
+            f"the series mixes images of several sizes or directions: {_size_told(taken)} make the volume, "
+            f"{sizes} are left out"
         )
-    return [frame for frame in frames if frame.group == group], tuple(notes)
+    return taken, tuple(notes)
+
+
+def _groups(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """Frames by the first one that each is like."""
+    groups: list[list[Frame]] = []
+    for frame in frames:
+        mine = next((group for group in groups if frame.is_like(group[0])), None)
+        if mine is None:
+            groups.append([frame])
+        else:
+            mine.append(frame)
+    return groups
+
+
+def _size_told(group: Sequence[Frame]) -> str:
+    return f"{len(group)} of {group[0].rows}x{group[0].columns}"
 
 
 def _without_places(name: str, frames: list[Frame], notes: tuple[str, ...]) -> SliceStack:
@@ -123,17 +138,22 @@ def _one_volume(name: str, frames: list[Frame], volume: int | None) -> list[Fram
     """One frame for each place, in their order."""
     if any(frame.position is None for frame in frames):
         raise SeriesError(f"{name}: some images of the series have no ImagePositionPatient.")
-    at: dict[int, list[Frame]] = defaultdict(list)
-    for frame, place in zip(frames, _along_normal(frames), strict=True):
-        at[round(float(place) / SAME_PLACE_MM)].append(frame)
-    counts = {len(each) for each in at.values()}
+    places = _along_normal(frames)
+    at: list[list[Frame]] = []
+    first = -np.inf
+    for number in np.argsort(places, kind="stable"):
+        if places[number] - first > SAME_PLACE_MM:
+            first = places[number]
+            at.append([])
+        at[-1].append(frames[number])
+    counts = {len(each) for each in at}
     if len(counts) > 1:
         raise SeriesError(
             f"{name}: between {min(counts)} and {max(counts)} images lie at one place, so slices overlap, or "
             "are missing in some of several volumes. Give the series of one volume, or all of its files."
         )
     index = chosen_volume(name, counts.pop(), volume)
-    return [sorted(at[place], key=lambda frame: frame.order)[index] for place in sorted(at)]
+    return [sorted(each, key=lambda frame: frame.order)[index] for each in at]
 
 
 def _with_gaps(name: str, ordered: list[Frame], places: np.ndarray) -> tuple[list[Frame | None], str | None]:

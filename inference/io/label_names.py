@@ -6,6 +6,7 @@ A label map holds numbers. Beside `NAME_seg.nii.gz` lie `NAME_seg.json` (all tha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from vesal.inference.data.colours import RGB, colour_of
-from vesal.inference.io.formats import format_of, suffix_of
+from vesal.inference.data.errors import UsageError
+from vesal.inference.io.formats import format_of, suffix_of, written_suffixes
 from vesal.inference.io.label_writer import smallest_type, write_label_map
 from vesal.inference.io.temporary import replacing
 
@@ -57,6 +59,14 @@ def write_named_labels(path: Path, labels: np.ndarray, header: object, names: Se
     dtype = smallest_type(labels)
     with replacing(path) as file:
         format_of(path).write(file, labels, dtype, header, inside)  # type: ignore[call-arg]
+
+
+def check_place(path: Path, source: Path | None) -> None:
+    """Raise UsageError unless a label map may be written there; ``source`` is the file that was read."""
+    if suffix_of(path) not in written_suffixes():
+        raise UsageError(f"{path}: label maps are {', '.join(written_suffixes())}; name it so.")
+    if source is not None and os.path.realpath(path) == os.path.realpath(source):
+        raise UsageError(f"{path} is the scan itself, which is not replaced; give another name.")
 
 
 def save_labels(path: Path, labels: np.ndarray, header: object, names: dict[int, str]) -> None:

@@ -35,8 +35,13 @@ def to_json(report: Any) -> Any:
     if hasattr(report, "tolist"):
         return to_json(report.tolist())
     if isinstance(report, float):
-        return round(report, 6) if math.isfinite(report) else None
+        return shown_number(report) if math.isfinite(report) else None
     return shortened(str(report))
+
+
+def shown_number(value: float) -> float:
+    """Six decimals; of a small number, such as the volume of a nucleus in ml, six digits that count."""
+    return round(value, 6) if abs(value) >= 0.001 else float(f"{value:.6g}")
 
 
 def shortened(text: str) -> str:

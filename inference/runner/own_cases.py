@@ -13,6 +13,7 @@ from vesal.inference.io.formats import (
     case_name,
     format_of,
     is_case_folder,
+    is_claimed,
     label_suffix,
     open_case,
     side_files,
@@ -76,7 +77,7 @@ def _expanded(path: Path) -> list[Path]:
     if path.name in ("", ".."):
         path = Path(os.path.abspath(path))  # a name is wanted for the label map
     if os.path.lexists(path):
-        return [path] if is_case_folder(path) else _without_results(list_cases(path))
+        return _of_folder(path) if is_case_folder(path) else _without_results(list_cases(path))
     if glob.has_magic(str(path)):
         matching = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
         cases = [p for p in matching if suffix_of(p) is not None or is_case_folder(p)]
@@ -86,6 +87,17 @@ def _expanded(path: Path) -> list[Path]:
             f"{path}: no scan has such a name; put the pattern in quotes and see where it begins."
         )
     raise UsageError(f"{path} does not exist; give a scan, a folder of scans or a pattern.")
+
+
+def _of_folder(path: Path) -> list[Path]:
+    """A folder that is a case by itself, such as a DICOM series; with scans of other formats in it these are
+    cases as well, and series below it have their own folders.
+    """
+    beside = [p for p in sorted(path.iterdir()) if p.is_file() and suffix_of(p) is not None and is_claimed(p)]
+    if suffix_of(path) is not None or not beside:
+        return [path]
+    below = any(is_case_folder(p) for p in path.iterdir())
+    return _without_results(list_cases(path) if below else [path, *beside])
 
 
 def _without_results(cases: Sequence[Path]) -> list[Path]:

@@ -36,7 +36,7 @@ def segment(prompts: list[Prompt], user: UserPrompts, **case: Any) -> tuple[Segm
     still = Clock(600.0, 0.0, lambda: 0.0)
     made = replace(make_case(IMAGE, prompts, **case), user=user)
     engine = make_engine()
-    engine.identify = lambda asked, *_: Identified(tuple(asked))  # type: ignore[method-assign]  # finds no name
+    engine.identify = lambda asked, *_: Identified(tuple(asked))  # finds no name
     return engine.segment(made, prompts, still, saved.append), saved
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import vesal
 from tests.inference.runner.own_scans import AFFINE, nifti, volume, write_scan
-from vesal.inference.data.errors import NoPromptsError
+from vesal.inference.data.errors import NoPromptsError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +49,14 @@ def test_an_array_is_saved_with_its_spacing(tmp_path: Path, model: vesal.Model) 
     model.segment(volume(), (4.0, 0.75, 0.5), ["prostate"], modality="MR").save(tmp_path / "out.nii.gz")
     saved = nifti(tmp_path / "out.nii.gz")
     assert saved.header.get_zooms() == pytest.approx((0.5, 0.75, 4.0)) and saved.shape == (10, 8, 6)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "out.dcm", "out.foo", "out", "out.mhd", "out.zarr"])
+def test_a_result_is_saved_under_a_name_that_fits(tmp_path: Path, model: vesal.Model, name: str) -> None:
+    """Not over the scan itself, nor as what it is not."""
+    scan = write_scan(tmp_path / "a.nii.gz", np.tile(volume(), (3, 4, 4)))
+    stored = scan.read_bytes()
+    found = model.segment_file(scan, ["prostate"], modality="MR")
+    with pytest.raises(UsageError):
+        found.save(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nii.gz"] and scan.read_bytes() == stored

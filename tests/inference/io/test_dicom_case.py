@@ -187,6 +187,34 @@ def test_a_missing_slice_is_interpolated_and_told(tmp_path: Path) -> None:
         read_case(folder)
 
 
+def test_jitter_in_the_last_digits_splits_no_series(tmp_path: Path) -> None:
+    """Around 0.0005 in the directions, and around a place, where rounding would fall to either side."""
+    folder = written(tmp_path)
+    stored, axes = stored_as(CANONICAL, made_volume("i2"))
+    for at in range(len(stored)):
+        way = 1 if at % 2 else -1
+        path = changed(folder, at + 1)
+        file = pydicom.dcmread(path)
+        file.ImageOrientationPatient = [1, 0.0005 + way * 2e-5, 0, 0, 1, 0]
+        x, y, z = map(float, file.ImagePositionPatient)
+        file.ImagePositionPatient = [x, y, z + 0.005 + way * 0.003]
+        file.save_as(path)
+    np.testing.assert_array_equal(numbers(folder), stored)
+    assert "mixes" not in " ".join(read_case(with_prompts(folder)).notes)
+
+
+def test_volumes_whose_places_jitter_are_told_apart(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    stored, axes = stored_as(CANONICAL, made_volume("i2"))
+    for at, pixels in enumerate(stored + 7):
+        file = slice_of(pixels, axes, at, AcquisitionNumber=2)
+        x, y, z = map(float, file.ImagePositionPatient)
+        file.ImagePositionPatient = [x, y, z + 0.006]
+        file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}1.{at + 100}"
+        file.save_as(folder / f"later{at}", enforce_file_format=True)
+    np.testing.assert_array_equal(numbers(folder, ReadOptions(volume=1)), stored + 7)
+
+
 def test_mixed_sizes_are_told(tmp_path: Path) -> None:
     folder = written(tmp_path)
     _, axes = stored_as(CANONICAL, made_volume())

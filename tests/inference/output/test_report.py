@@ -87,3 +87,8 @@ def test_report_replaces_nobodys_prompts(tmp_path: Path) -> None:
     """Beside a case `report.npz` the name report.json belongs to its prompts."""
     (tmp_path / "report.npz").write_bytes(b"")
     assert tmp_path / "report.json" not in report_places(tmp_path / "outputs", None)
+
+
+def test_small_numbers_keep_digits() -> None:
+    """Volumes of nuclei in ml, voxels in mm."""
+    assert to_json([9.2632e-10, 0.00012345678, 1.23456789, 0.0]) == [9.2632e-10, 0.000123457, 1.234568, 0.0]

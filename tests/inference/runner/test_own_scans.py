@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from tests.inference.fakes import run_command, write_case
+from tests.inference.io.written_dicom import write_series
 from tests.inference.runner.own_scans import AFFINE, INNER, OUTER, SHAPE, BoxOpener, nifti, volume, write_scan
 from vesal.inference.data.errors import UsageError
+from vesal.inference.io.file_axes import axes_of_affine
 from vesal.inference.io.npz_labels import holds_npz_labels
 from vesal.inference.runner.arguments import read_settings
 from vesal.inference.runner.run import run
@@ -82,6 +84,18 @@ def test_several_scans(tmp_path: Path, given: str) -> None:
         assert vesal("-i", *inputs, "-p", "liver", opener=opener) == 0
         assert len(opener.model.asked) == 2
     assert {p.name for p in tmp_path.glob("*_seg.nii.gz")} == {"a_seg.nii.gz", "b_seg.nii.gz"}
+
+
+def test_scans_beside_a_series_are_cases_too(tmp_path: Path) -> None:
+    """In a folder with a series below, or with its files beside them, nothing is dropped."""
+    stored_, axes = volume().astype(np.int16), axes_of_affine("a", SHAPE, AFFINE)[0]
+    for name, series in (("below", "series"), ("beside", ".")):
+        folder = tmp_path / name
+        write_scan(folder / "a.nii.gz")
+        write_series(folder / series, stored_, axes)
+        opener = BoxOpener()
+        assert vesal("-i", folder, "-o", tmp_path / f"out {name}", "-p", "liver", opener=opener) == 0
+        assert len(opener.model.asked) == 2
 
 
 def test_a_table_says_what_is_asked_for_in_each(tmp_path: Path) -> None:
