@@ -37,13 +37,16 @@ class LabelName:
 
 def label_names(names: dict[int, str]) -> tuple[LabelName, ...]:
     """Names by value, each on one line and none twice, with their colours."""
-    counted: dict[str, int] = {}
+    taken: set[str] = set()
     labels = []
     for value, name in names.items():
         plain = " ".join("".join(c if c.isprintable() else " " for c in name).split()) or f"target {value}"
-        counted[plain] = counted.get(plain, 0) + 1
-        again = f" ({counted[plain]})" if counted[plain] > 1 else ""
-        labels.append(LabelName(value, plain + again, colour_of(value)))
+        unique, number = plain, 1
+        while unique in taken:
+            number += 1
+            unique = f"{plain} ({number})"
+        taken.add(unique)
+        labels.append(LabelName(value, unique, colour_of(value)))
     return tuple(labels)
 
 
