@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -179,6 +180,24 @@ def _check_outputs(pairs: Sequence[CasePaths], settings: Settings) -> None:
             raise UsageError(f"{pair.output} is a folder where the label map should go; remove or rename it.")
         if settings.dicom_seg and not _is_dicom(pair.input):
             raise UsageError(f"--dicom-seg needs a DICOM series, and {pair.input} is none; leave it out.")
+        _check_foreign(pair.output)
+
+
+def _check_foreign(output: Path) -> None:
+    """Raise UsageError where a file would be replaced that no run of ours has written."""
+    proof, *_ = files = side_outputs(output)
+    there = [path for path in (output, *files) if os.path.lexists(path)]
+    if not there:
+        return
+    try:
+        content = json.loads(proof.read_text(encoding="utf-8"))
+        ours = content["label_map"] == output.name and "sha256" in content
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = False
+    if not ours:
+        raise UsageError(
+            f"{there[0]} is there and was not written by vesal; give another folder by -o, or remove it."
+        )
 
 
 def side_outputs(output: Path) -> tuple[Path, ...]:

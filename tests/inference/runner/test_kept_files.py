@@ -55,3 +55,15 @@ def test_skip_existing_knows_what_was_chosen(tmp_path: Path, option: str) -> Non
 def test_several_volumes_name_the_option() -> None:
     with pytest.raises(SeveralVolumesError, match="--volume"):
         chosen_volume("a", 3, None)
+
+
+@pytest.mark.parametrize("end", [".nii.gz", ".json", ".ctbl", ".label"])
+def test_a_file_of_another_program_is_not_replaced(tmp_path: Path, end: str) -> None:
+    """Files of an earlier run are."""
+    scan, other = write_scan(tmp_path / "a.nii.gz"), tmp_path / f"a_seg{end}"
+    other.write_bytes(b"{}")
+    with pytest.raises(UsageError, match="a_seg.* not written by vesal"):
+        vesal("-i", scan, "-p", "liver")
+    assert sorted(tmp_path.iterdir()) == [scan, other] and other.read_bytes() == b"{}"
+    other.unlink()
+    assert [vesal("-i", scan, "-p", "liver") for _ in range(2)] == [0, 0]
