@@ -12,7 +12,7 @@ def chosen_volume(name: str, volumes: int, chosen: int | None) -> int:
     if chosen is None:
         raise SeveralVolumesError(
             f"{name}: there are {volumes} volumes along further axes (time, channels, ...); choose one by "
-            f"its number, 0 to {volumes - 1} (--volume N)."
+            f"its number, `volume` 0 to {volumes - 1}."
         )
     if not 0 <= chosen < volumes:
         raise SeveralVolumesError(

@@ -53,7 +53,7 @@ def test_skip_existing_knows_what_was_chosen(tmp_path: Path, option: str) -> Non
 
 
 def test_several_volumes_name_the_option() -> None:
-    with pytest.raises(SeveralVolumesError, match="--volume"):
+    with pytest.raises(SeveralVolumesError, match="`volume` 0 to "):
         chosen_volume("a", 3, None)
 
 
