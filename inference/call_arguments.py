@@ -29,7 +29,8 @@ from vesal.inference.data.user_prompts import UserMask, UserPrompts
 from vesal.inference.geometry.views import Triple, triple
 from vesal.inference.io.intensity import prepare
 from vesal.inference.io.prompt_files import Prompts, parse_prompts_dict
-from vesal.inference.io.prompt_values import INSTANCE_KEY, is_key
+from vesal.inference.io.prompt_values import INSTANCE_KEY, MODALITY_KEY, is_key, parse_id
+from vesal.inference.io.user_boxes import NOTATION as BOXES
 from vesal.inference.io.user_boxes import parse_boxes
 from vesal.inference.io.user_mask import check_mask_header, make_mask, mask_ids
 from vesal.inference.io.user_points import NOTATION as POINTS
@@ -123,7 +124,8 @@ def make_case(
 ) -> Case:
     """A checked case of a volume in memory, see `Model.segment`. Raises CaseError."""
     volume = _volume(image)
-    checked = checked_prompts(prompts, instances)
+    boxes, points = _plain(boxes), _plain(points)
+    checked = _prompts(prompts, instances, lambda: _marked_ids(mask, boxes, points, volume.shape))
     spacing = _spacing(spacing_mm)
     grey, image_notes, hounsfield = prepare(NAME, volume)
     stored = None if grey is volume else StoredNumbers(volume, image_notes, hounsfield)

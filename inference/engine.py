@@ -176,7 +176,7 @@ class Engine:
             found = found_masks(prompts, result, turned, case)
             identified = self.identify(prompts, found, clock)
         notes = (*notes, *identified.notes, *plan.notes, *overlap_notes(plan, prompts))
-        if not turned.is_stored:
+        if plan.orientation.is_stored and not turned.is_stored:
             notes = (*notes, *turning_notes(turned, plan))
         result = replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)
         if smaller_wins and not case.instance:

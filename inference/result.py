@@ -38,9 +38,9 @@ class Result:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the label map in the format of the name: `.nii.gz`, `.nrrd`, `.npz`, ...
 
-        After ``Model.segment_file`` it has the geometry of the file; else the voxels' size, and nothing
-        is said of directions. Names and colours are inside where the format has room for them, beside it for
-        3D Slicer (`.ctbl`) and ITK-SNAP (`.label`).
+        After ``Model.segment_file`` it has the geometry of the file; else voxels have their lengths, and
+        nothing is said of directions. Names and colours are inside where the format has room for them, beside
+        it for 3D Slicer (`.ctbl`) and ITK-SNAP (`.label`).
 
         Raises:
             UsageError: no label map is written in a format of that name, or it is the file that was read.
@@ -112,6 +112,11 @@ class Result:
         """(D, H, W) as the volume came, of what the network saw turned."""
         out = self._segmentation.orientation.back(out)
         return out if self._axes is None else self._axes.stored_labels(out)
+
+    @property
+    def _seen(self) -> np.ndarray:
+        """The label map (D, H, W) on the axes of the engine."""
+        return self.labels if self._axes is None else self._axes.orientation.turn(self.labels)
 
     @property
     def _axes(self) -> FileAxes | None:

@@ -31,7 +31,7 @@ MODULES = {
 """Packages that are imported under another name."""
 NEEDS = {
     "vesal": (RUNTIME,),
-    "inference": (RUNTIME, "gpu", "formats", "dicom-seg"),
+    "inference": (RUNTIME, "gpu", "formats", "dicom-seg", "notebook"),
     "postprocess": (RUNTIME,),
     "evaluation": (RUNTIME, "evaluation"),
     "demo": (RUNTIME, "evaluation"),

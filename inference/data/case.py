@@ -46,5 +46,7 @@ class Case:
     """For each of D, H, W the direction in the patient in which its index grows, one of R L A P S I; None
     where the file does not say (the challenge's npz). Where it says so the image lies as
     ``orientation.CANONICAL``."""
+    modality_source: str | None = None
+    """What in the file says the modality, for the report; None where it is the prompts' key."""
     interactive: bool = False
     """Whether it is a file of the challenge's interactive track, which has a longer time limit."""

@@ -30,11 +30,12 @@ PALETTE: tuple[RGB, ...] = (
     (102, 102, 68),
     (170, 85, 34),
 )
-"""RGB, 0 to 255. The first seven are those of Okabe and Ito (Color Universal Design, 2008) without black. Each
-further one is, of a grid of 16 levels a channel, the farthest from those before it in CIELAB, by the least of
-its distances as seen with normal eyes and without each kind of cone (Machado, Oliveira and Fernandes 2009,
-severity 1); two of the 24 are 15 or more apart in each view. None is near black, white or grey, which a volume
-in grey holds already."""
+"""RGB, 0 to 255. The first seven are those of Okabe and Ito (Color Universal Design, 2008) without black.
+
+Each further one is, of a grid of 16 levels a channel, the farthest from those before it in CIELAB, by the
+least of its distances as seen with normal eyes and without each kind of cone (Machado, Oliveira and Fernandes
+2009, severity 1); two of the 24 are 15 or more apart in each view. None is near black, white or grey, which a
+volume in grey holds already."""
 
 
 def colour_of(prompt_id: int) -> RGB:

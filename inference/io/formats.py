@@ -18,7 +18,8 @@ import numpy as np
 from vesal.inference.data.case import Case
 from vesal.inference.io.npz import NpzReader
 from vesal.inference.io.npz_labels import write_npz_labels
-from vesal.inference.io.prompt_files import prompts_file_beside
+from vesal.inference.io.prompt_files import PromptSource, prompts_file_beside
+from vesal.inference.io.read_options import NO_OPTIONS, ReadOptions
 from vesal.inference.io.user_prompts import MARK, FoundUserPrompts, marks_path, user_prompts_files
 
 

@@ -115,6 +115,24 @@ class NpzReader:
     def _prompts(
         self, archive: NpzArchive, prompts_file: PromptSource | None, dataset: str | None
     ) -> Prompts:
+        """Prompts of sentences, with those that the user marked; see `unnamed`."""
+        marked = MarkedCase(self.path, self.path.stem, self._volume_shape(), archive, self.marks)
+        try:
+            found = self._sentences(archive, prompts_file, dataset)
+            prompts = with_marks(found, marked) or found
+        except (PromptError, MissingKeyError) as error:
+            silent = _without_sentences(archive) if prompts_file is None else None
+            alone = with_marks(silent, marked) if silent is not None else None
+            if alone is None:
+                raise
+            told = () if isinstance(error, MissingKeyError) else (f"there are no sentences: {error}",)
+            prompts = replace(alone, notes=(*told, *alone.notes), dataset=dataset)
+        self.interactive = prompts.interactive
+        return prompts
+
+    def _sentences(
+        self, archive: NpzArchive, prompts_file: PromptSource | None, dataset: str | None
+    ) -> Prompts:
         """Prompts by what was given on purpose: a file, one beside the case that holds prompts, the case."""
         try:
             has_prompts = "text_prompts" in archive
@@ -131,7 +149,7 @@ class NpzReader:
 
     def read_user_prompts(self, ids: Collection[int], shape: Sides, instance: bool) -> FoundUserPrompts:
         """What the user gave beside the case or in it; see `user_prompts.read_user_prompts`."""
-        return read_user_prompts(self.path, ids, shape, instance, self._open(), self.marks)
+        return read_user_prompts(self.path, ids, shape, instance, self._open(), marks=self.marks)
 
     def _open(self) -> NpzArchive:
         """The archive, opened once; where that failed, it fails again in the same way."""

@@ -114,4 +114,18 @@ def _clipped(box: VoxelBox, shape: Sequence[int], source: str) -> VoxelBox:
             f"{source}: the box from {box.start} to {box.stop} lies outside of the volume, {tuple(shape)}. "
             f"Give voxels in the order (D,H,W){other}."
         )
-    return replace(box, start=(d0, h0, w0), stop=(d1, h1, w1))
+    clipped = replace(box, start=(d0, h0, w0), stop=(d1, h1, w1))
+    if other and clipped.voxels < SMALL_SHARE * box.voxels:
+        raise BoxError(
+            f"{source}: most of the box from {box.start} to {box.stop} lies outside of the volume, "
+            f"{tuple(shape)}. Give voxels in the order (D,H,W){other}."
+        )
+    return clipped
+
+
+def _other_order(box: VoxelBox, shape: Sequence[int]) -> str:
+    """What to say of a box that does not fit into the volume and would in the order (x,y,z)."""
+    turned = box.transposed((2, 1, 0))
+    if not all(a >= 0 and b <= n for a, b, n in zip(turned.start, turned.stop, shape, strict=True)):
+        return ""
+    return f"; read as (x,y,z) it would fit, as the box from {turned.start} to {turned.stop}"

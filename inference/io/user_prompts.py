@@ -76,6 +76,8 @@ class _Reader:
         instance: bool,
         beside: NpzArchive | None,
         archive: NpzArchive | None,
+        name: str,
+        axes: FileAxes | None,
         marks: Sequence[Marks] = (),
     ) -> None:
         """`beside` is NAME.prompt.npz, `archive` the case itself; None where it is absent or no npz. `marks`
@@ -165,6 +167,14 @@ class _Reader:
         values = read_mask_array(self.archive, KEY_IN_CASE, self.shape, self.ids)
         return values, f"{self.case.name}, '{KEY_IN_CASE}'"
 
+    def _nifti_mask(self, file: Path) -> np.ndarray:
+        """(D,H,W) on the case's grid: as stored, or by the affines where both files have one."""
+        if self.axes is None or self.axes.codes is None:
+            return read_nifti(file, self.shape)
+        from vesal.inference.io.nifti_axes import read_nifti_mask  # only beside a case with geometry
+
+        return read_nifti_mask(file, self.axes)
+
     def _values(self, keys: Sequence[str], notation: Notation, problems: Problems) -> tuple[Any, str]:
         """Plain values of the first place where there are some, and where; None where there are none."""
         sentences = self.ids if isinstance(self.ids, Mapping) else {}
@@ -194,6 +204,8 @@ def read_user_prompts(
     shape: Sides,
     instance: bool,
     archive: NpzArchive | None = None,
+    name: str | None = None,
+    axes: FileAxes | None = None,
     marks: Marks = NO_MARKS,
 ) -> FoundUserPrompts:
     """Find, read and check what a user gave beside the text of a case. What cannot be used raises nothing.
@@ -205,6 +217,8 @@ def read_user_prompts(
         shape: of its volume, (D,H,W).
         instance: the case asks for objects; with a single prompt a mask's values are then objects of it.
         archive: the case, open, where it is an npz and may hold user prompts itself.
+        name: of the case; by default the stem of its path.
+        axes: of the case's file, where it has geometry: a mask in NIfTI is then brought to its grid.
         marks: of the command line.
 
     Returns:
@@ -215,8 +229,8 @@ def read_user_prompts(
     beside = user_prompts_files(case, name)[0]
     try:
         with NpzArchive(beside) if os.path.lexists(beside) else nullcontext() as opened:
-            written = read_marks_file(marks_path(case, case.stem))
-            return _Reader(case, ids, shape, instance, opened, archive, (marks, written)).read()
+            written = read_marks_file(marks_path(case, name))
+            return _Reader(case, ids, shape, instance, opened, archive, name, axes, (marks, written)).read()
     except CaseError as error:  # no archive: what it was to hold is not known
         why = f"{type(error).__name__}: {error}"
         return FoundUserPrompts(fallbacks=(f"what the user gave beside the text is not used: {why}",))

@@ -19,12 +19,14 @@ import numpy as np
 
 from vesal.inference.data.case import Case, StoredNumbers
 from vesal.inference.data.errors import CaseError, NoPromptsError, PromptError, VolumeSizeError
+from vesal.inference.data.marks import NO_MARKS
 from vesal.inference.geometry.views import Sides
 from vesal.inference.io.file_axes import FileAxes, canonical_numbers
 from vesal.inference.io.intensity import check_dtype, prepare
 from vesal.inference.io.limits import MAX_VOXELS, check_volume
 from vesal.inference.io.prompt_files import Prompts, PromptSource, find_prompts_file
 from vesal.inference.io.read_options import NO_OPTIONS, ReadOptions
+from vesal.inference.io.unnamed import MarkedCase, with_marks
 from vesal.inference.io.user_prompts import FoundUserPrompts, read_user_prompts
 
 log = logging.getLogger("vesal")
@@ -142,7 +144,9 @@ class VolumeReader(ABC):
     def read_user_prompts(self, ids: Collection[int], shape: Sides, instance: bool) -> FoundUserPrompts:
         """What the user gave beside the case, in voxels of the file, brought to the engine's axes."""
         axes = self._volume().axes
-        found = read_user_prompts(self.path, ids, axes.shape, instance, name=self.name, axes=axes)
+        found = read_user_prompts(
+            self.path, ids, axes.shape, instance, name=self.name, axes=axes, marks=self.marks
+        )
         turn = axes.orientation
         if turn.is_stored:
             return found
@@ -174,6 +178,18 @@ class VolumeReader(ABC):
         return self._described
 
     def _prompts(self, prompts_file: PromptSource | None, dataset: str | None) -> Prompts:
+        """Of sentences, with those that the user marked (see `unnamed`). Raises PromptError."""
+        marked = MarkedCase(self.path, self.name, self._volume().axes.shape, marks=self.marks)
+        try:
+            found = self._sentences(prompts_file, dataset)
+            return with_marks(found, marked) or found
+        except NoPromptsError:
+            alone = with_marks(None, marked) if prompts_file is None else None
+            if alone is None:
+                raise
+            return replace(alone, dataset=dataset)
+
+    def _sentences(self, prompts_file: PromptSource | None, dataset: str | None) -> Prompts:
         """Of the file of prompts, or of the one beside the case. Raises PromptError."""
         beside = f"{self.name}.json"
         try:

@@ -61,8 +61,9 @@ def parse_prompts(
     name: stem of the case's file. image: (D,H,W) uint8, looked at only if neither a sentence nor a name
     carries a modality. encoder: gives the text encoder; called only for a sentence without a known term.
     dataset: key of the challenge's file that the sentences come from, often bare names. modality: of the
-    volume, where the caller knows it; counts for every sentence. given, hounsfield: see `choose_modality`. An
-    empty sentence is that of an unnamed prompt, which has no target. No sentences: no prompts.
+    volume, where the caller knows it; counts for every sentence. given, given_by, hounsfield: see
+    `choose_modality`. An empty sentence is that of an unnamed prompt, which has no target. No sentences: no
+    prompts.
     """
     vocabulary = load_vocabulary()
     if modality is None:

@@ -55,8 +55,9 @@ def make_parser() -> argparse.ArgumentParser:
         if field.name in ("inputs", "outputs"):
             text += f" (default: {field.default})"
             parser.add_argument(field.name, nargs="?", type=kind, metavar=field.name.upper(), help=text)
-        elif field.name != "verbosity":
+        elif field.name not in ("verbosity", "marks"):
             _add_option(parser, field, kind)
+    add_spatial_options(parser)
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more")
     parser.add_argument("-q", "--quiet", action="count", default=0, help="log warnings only, no bar")
     parser.add_argument(

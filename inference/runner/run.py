@@ -43,6 +43,7 @@ from vesal.inference.runner.lazy_model import load_model as _open_model
 from vesal.inference.runner.run_report import run_report
 from vesal.inference.runner.settings import Settings
 from vesal.inference.runner.signals import Terminated, block_signals, terminable
+from vesal.inference.runner.spatial_options import give_marks
 from vesal.inference.timing.clock import LEAST_BUDGET_S, Clock, case_budget_s
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def _run_case(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
             # The prompts first: their number decides how long the volume may take.
             give_marks(reader, settings.marks, record)
             if isinstance(reader, CountsPrompts):
-                count = reader.count_prompts(settings.prompts, settings.dataset)
+                count = reader.count_prompts(prompts_of(record.paths, settings), settings.dataset)
                 record.interactive = getattr(reader, "interactive", False)
                 record.expect(count)
             with record.step("read"):
@@ -255,7 +256,7 @@ def _segment(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
         case = record.case = settle(record.case, record.prompts, record.modality)
     assert record.started is not None
     clock = record.clock = Clock(
-        case_budget_s(len(record.prompts), budget_of(record.paths, settings)),
+        case_budget_s(len(record.prompts), budget_of(record.paths, settings), record.case.interactive),
         record.started,
         record.now,
         write_s=record.seconds_of("zeros"),

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from vesal.inference.data.errors import UsageError
-from vesal.inference.data.terms import MASK_STAGES, RUNTIMES
+from vesal.inference.data.marks import NO_MARKS, Marks
+from vesal.inference.data.terms import MASK_STAGES, OFF, RUNTIMES
 from vesal.inference.io.read_options import ReadOptions
 from vesal.inference.planning.weights_folder import WEIGHTS
 
@@ -67,6 +68,7 @@ class Settings:
         "stage that takes a user's mask as spatial prompt: coarse or fine, otherwise as the weights say; "
         "off: no mask, boxes or points are read",
     )
+    marks: Marks = _setting(NO_MARKS, "boxes and points of --box and --point, see spatial_options")
     images: tuple[Path, ...] = _setting(
         (),
         "your own scans: files, folders of them, DICOM series or patterns such as 'scans/*.nii.gz'; "

@@ -22,8 +22,8 @@ from vesal.weights.convert.archive import read_archive
 from vesal.weights.convert.errors import CheckpointError, MissingTensorsError, UnsafeCheckpointError
 from vesal.weights.convert.restricted import SETTINGS, described, entry_of, refusal
 
-STATES = ("model_state_dict", "state_dict", "model")
-"""Where weights lie in the file: as Medal S and SAT write it, Lightning, or SegVol."""
+STATES = ("model_state_dict", "state_dict", "model", "network_weights")
+"""Where weights lie in the file: as Medal S and SAT write it, Lightning, SegVol, or nnU-Net and VoxTell."""
 STEPS = ("step", "global_step")
 DTYPES = (
     *(torch.float32, torch.float64, torch.float16, torch.bfloat16),

@@ -42,7 +42,12 @@ from vesal.weights.shared_file import OPSET, save_shared
 
 MIN_FP16_ELEMENTS = 1024
 """Tensors of fewer elements stay in fp32, as do vectors: norms and biases gain nothing from less."""
-FP32_TENSORS = ("positions", "encoder.stages.0.0.convs.0.conv", "positional_encoding_gaussian_matrix")
+FP32_TENSORS = (
+    "positions",
+    "pos_embed",
+    "encoder.stages.0.0.convs.0.conv",
+    "positional_encoding_gaussian_matrix",
+)
 """Tensors that stay in fp32: sine positions, of which nobody trained the rounding; the first convolution,
 whose kernel for the border must go with the one for the image; and frequencies, which angles multiply."""
 AXES = {2: "depth", 3: "height", 4: "width"}

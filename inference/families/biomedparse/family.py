@@ -22,7 +22,7 @@ from vesal.inference.families.biomedparse.fractal import side_multiple
 from vesal.inference.families.biomedparse.network import SliceNetwork, Words
 from vesal.inference.families.biomedparse.sequences import SequenceNetwork
 from vesal.inference.families.clip_sentences import Sentences
-from vesal.inference.families.contract import Capabilities, Loader, RunGraph
+from vesal.inference.families.contract import Capabilities, Loader
 from vesal.inference.families.lazy_graph import LazyGraph
 from vesal.inference.planning.manifest import MANIFEST
 from vesal.inference.planning.plan import Plan, Understood, open_sentence
