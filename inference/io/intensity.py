@@ -62,7 +62,7 @@ def prepare(
         grey, note = _rescaled(numbers)
         return grey, (*notes, *padding, note), False
     bottom, top = window.ends
-    shown = f"imgs came as {image.dtype} in Hounsfield units" + (f" plus {offset}" if offset else "")
+    shown = f"numbers came as {image.dtype} in Hounsfield units" + (f" plus {offset}" if offset else "")
     note = f"{shown}: shown in the {window.name} window, {bottom:g} to {top:g} HU, as the challenge does"
     return _stretch(numbers, bottom + offset, top + offset), (*notes, note), True
 
@@ -86,7 +86,7 @@ def to_uint8(name: str, image: np.ndarray) -> tuple[np.ndarray, str | None]:
 
 def _rescaled(numbers: VolumeNumbers) -> tuple[np.ndarray, str]:
     """The same of numbers that are all measured."""
-    low, high, came = numbers.facts.low, numbers.facts.high, f"imgs came as {numbers.dtype}"
+    low, high, came = numbers.facts.low, numbers.facts.high, f"numbers came as {numbers.dtype}"
     if (low, high) == (0.0, 255.0) and numbers.facts.whole:
         return numbers.to_uint8(
             lambda values: values
@@ -119,7 +119,9 @@ def _finite(name: str, image: np.ndarray) -> tuple[VolumeNumbers, tuple[str, ...
     if not nan + infinite:
         return numbers, ()
     numbers.set_floor(numbers.facts.low)
-    return numbers, (f"imgs holds {nan + infinite} voxels that are NaN or infinite: taken as background",)
+    return numbers, (
+        f"the volume holds {nan + infinite} voxels that are NaN or infinite: taken as background",
+    )
 
 
 def _without_padding(numbers: VolumeNumbers) -> tuple[str, ...]:
@@ -138,7 +140,7 @@ def _without_padding(numbers: VolumeNumbers) -> tuple[str, ...]:
     if least / 2 - low / 2 <= high / 2 - least / 2:
         return ()
     numbers.set_floor(least)
-    return (f"imgs holds {count} voxels of {low:g}, far from all others: taken as background",)
+    return (f"the volume holds {count} voxels of {low:g}, far from all others: taken as background",)
 
 
 def _is_prepared_share(numbers: VolumeNumbers) -> bool:

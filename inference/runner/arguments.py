@@ -31,7 +31,10 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
     given["marks"] = marks_of(given.pop("box"), given.pop("point"))
     verbosity = given.pop("verbose") - given.pop("quiet")
     if given["inputs"] is not None and given["outputs"] is None:
-        raise UsageError(f"INPUTS is {given['inputs']}, but OUTPUTS is missing; give both, or neither.")
+        raise UsageError(
+            f"INPUTS is {given['inputs']}, but OUTPUTS is missing; give both, or neither. Own scans are "
+            "given as -i SCAN."
+        )
     values = _from_environment(environment) | {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in given.items()
@@ -45,7 +48,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="vesal",
         description="Segment 3D biomedical volumes from text prompts. In the container: sh predict.sh.",
-        epilog="Exit code: 0 all good, 1 a case fell back, 2 wrong usage, 143 SIGTERM. Environment: "
+        epilog="`vesal view SCAN [RESULT]` shows a case. Exit code: 0 all good, 1 a case fell back, 2 wrong "
+        "usage, 130 stopped from the keyboard, 143 SIGTERM. Environment: "
         + ", ".join("VESAL_" + name.upper() for name in FROM_ENVIRONMENT),
         allow_abbrev=False,
     )

@@ -1,9 +1,10 @@
 """The weights of a run: checked before anything is written, opened when the first case needs them."""
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vesal.inference.data.errors import VesalError
+from vesal.inference.data.errors import ProfileError, VesalError
 from vesal.inference.runner.settings import Settings
 from vesal.inference.runtime.choice import check_runtime
 
@@ -55,11 +56,20 @@ def check_settings(settings: Settings) -> None:
     """
     from vesal.inference.engine import TEXT_WEIGHTS
     from vesal.inference.families.registry import check_profile
+    from vesal.inference.planning.manifest import MANIFEST
     from vesal.inference.planning.profile import read_profile
     from vesal.inference.planning.weights_folder import weights_folder
     from vesal.inference.prompts.sentence_encoder import check_text_weights
 
-    capabilities = check_profile(read_profile(weights_folder(settings.weights), check_digests=False))
+    folder = weights_folder(settings.weights)
+    if os.sep not in settings.weights and not (folder / MANIFEST).exists():
+        from vesal.inference.runner.listing import weights_there
+
+        raise ProfileError(
+            f"There are no weights {settings.weights!r}: {folder} has no {MANIFEST}. Known are: "
+            f"{', '.join(weights_there()) or 'none'}. Give one of these, or the path of a folder with one."
+        )
+    capabilities = check_profile(read_profile(folder, check_digests=False))
     if not capabilities.open_vocabulary:
         check_text_weights(TEXT_WEIGHTS)
     check_runtime(settings.runtime, settings.threads)

@@ -69,10 +69,15 @@ def _all(weights: Path) -> str:
     return "\n".join([*aligned(rows), *broken])
 
 
+def weights_there(weights: Path = WEIGHTS) -> list[str]:
+    """Names of the weights below a folder."""
+    return [path.name for path in _folders(weights)]
+
+
 def _one(name: str, weights: Path) -> str:
     folder = weights / name if (weights / name / MANIFEST).is_file() else weights_folder(name)
     if not (folder / MANIFEST).is_file():
-        known = ", ".join(path.name for path in _folders(weights)) or "none"
+        known = ", ".join(weights_there(weights)) or "none"
         raise UsageError(
             f"There are no weights {name!r}; known are: {known}. No target is called so "
             "either. Give one of these, a word for a target, or the path of a folder "

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from vesal.inference.data.errors import UsageError
@@ -29,6 +30,8 @@ from vesal.inference.runner.table import Row, read_table
 SEG = "_seg"
 """Between a scan's name and the suffix of its label map."""
 DICOM_SUFFIX = ".dcm"
+NO_LABELS = (".csv", ".gz", ".h5", ".html", ".jpg", ".json", ".mat", ".npy", ".pdf", ".png", ".tsv", ".txt")
+"""Suffixes of files that no label map is; other names with a dot may be folders."""
 
 
 def find_own_cases(settings: Settings) -> tuple[CasePaths, ...]:
@@ -150,6 +153,9 @@ def _output(scan: Path, settings: Settings, name: str, scans: int) -> Path:
     if wanted.is_dir() or given is None:
         if wanted.exists() and not wanted.is_dir():
             raise UsageError(f"{wanted} is a file and no label map's name; give a folder or another name.")
+        if wanted.suffix and not wanted.exists():
+            # Folders have dots too, but a name such as out.nii.g is a slip.
+            _check_suffix(wanted)
         return wanted / name
     if scans > 1:
         raise UsageError(f"{wanted} names one file, and there are {scans} scans; give a folder.")
@@ -157,6 +163,17 @@ def _output(scan: Path, settings: Settings, name: str, scans: int) -> Path:
     if given not in fitting:
         raise UsageError(f"{wanted}: the label map is {' or '.join(fitting)} here; name it so.")
     return wanted
+
+
+def _check_suffix(wanted: Path) -> None:
+    """Raise UsageError for what looks like the name of a file that no label map has."""
+    if wanted.suffix.lower() in NO_LABELS or get_close_matches(
+        "".join(wanted.suffixes[-2:]), written_suffixes()
+    ):
+        raise UsageError(
+            f"{wanted} is no folder that is there, and no name of a label map: these end in "
+            f"{', '.join(written_suffixes())}. Name it so, or make the folder."
+        )
 
 
 def _check_outputs(pairs: Sequence[CasePaths], settings: Settings) -> None:

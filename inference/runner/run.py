@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import CaseError
-from vesal.inference.data.results import GOOD, NOT_RUN, CaseReport
+from vesal.inference.data.results import GOOD, NOT_RUN, SKIPPED, CaseReport
 from vesal.inference.data.terms import OFF
 from vesal.inference.io.formats import CaseReader, CountsPrompts, open_case, read_shape
 from vesal.inference.io.npz_labels import holds_npz_labels
@@ -119,7 +119,8 @@ def run(
             settings, model, [record.close() for record in records], now() - started, ended, code
         )
         place = write_report(report, settings.outputs, report_file(records, settings))
-        if page is not None and place is not None:
+        # Where all were skipped there is nothing to see, and a page of the run before stays.
+        if page is not None and place is not None and any(case.state != SKIPPED for case in report.cases):
             page.write(place.with_suffix(".html"), report)
     good = sum(case.state in GOOD for case in report.cases)
     log.info("%s: %d of %d good, %.2f s, %.0f MB", ended, good, len(records), report.seconds, report.peak_mb)

@@ -118,7 +118,7 @@ def _case_row(number_: int, case: CaseReport, pictures: CasePictures | None, odd
         cell_of(_link(number_, case.name), case.name),
         cell_of(state_of(case), case.state),
         cell_of(text_of(case.modality or UNKNOWN), case.modality or ""),
-        cell_of(f"{found} of {len(case.prompts)}", found),
+        cell_of(f"{found} of {len(case.prompts)}" if case.prompts else UNKNOWN, found),
         cell_of(f"{number(volume)}{mark}", -1.0 if volume is None else volume),
         cell_of(f"{case.seconds:.2f}", case.seconds),
         cell_of(UNKNOWN if share is None else f"{share:.0%}", -1.0 if share is None else share),

@@ -234,7 +234,8 @@ def test_a_fifo_beside_a_case_is_not_waited_for(tmp_path: Path, beside: str) -> 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--weights", "nanoo"), "nanoo"),
+        (("--weights", "nanoo"), "'nanoo'"),
+        (("--weights", "nanoo"), "Known are: nano"),
         (("--runtime", "cuda"), "cuda"),
         (("--prompts", "promts.json"), "promts.json"),
         (("--prompts", "broken.json"), "broken JSON"),

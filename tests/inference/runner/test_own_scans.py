@@ -152,6 +152,8 @@ REFUSED = [
     "-i {a} -p liver --stop-at-error --keep-going",
     "-i {a} -p liver -o {a}",
     "-i {a} -p liver -o {link}",
+    "-i {a} -p liver -o {folder}/out.nii.g",
+    "-i {a} -p liver -o {folder}/out.txt",
     "-i {a} -p liver -o {folder}/out.docx.nrd.nhdr",
     "-i {a} {b} -p liver -o {folder}/one.nii.gz",
     "-i {a} {folder}/missing.nii.gz -p liver",
@@ -310,6 +312,15 @@ def test_a_page_to_look_at_is_beside_the_report(tmp_path: Path) -> None:
     assert page.count("data:image/png;base64,") >= 3 and "left kidney" in page
     assert "There is no picture, as the case has no result." in page
     assert "RuntimeError: the network broke" in page
+
+
+def test_a_run_that_skips_all_leaves_the_page(tmp_path: Path) -> None:
+    line = ("-i", write_scan(tmp_path / "a.nii.gz"), "-p", "liver", "--skip-existing")
+    assert vesal(*line) == 0
+    page = tmp_path / "report" / "report.html"
+    before = page.read_bytes()
+    assert vesal(*line) == 0 and page.read_bytes() == before
+    assert told(tmp_path / "report" / "report.json")["cases"][0]["state"] == "skipped"
 
 
 @pytest.mark.parametrize("option", [(), ("--page",)])
