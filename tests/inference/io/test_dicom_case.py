@@ -215,6 +215,26 @@ def test_volumes_whose_places_jitter_are_told_apart(tmp_path: Path) -> None:
     np.testing.assert_array_equal(numbers(folder, ReadOptions(volume=1)), stored + 7)
 
 
+def test_damaged_images_are_told(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    paths = [changed(folder, number) for number in (1, 2)]
+    for path, length in zip(paths, (300, 400), strict=True):
+        path.write_bytes(path.read_bytes()[:length])
+    notes = " ".join(read_case(with_prompts(folder)).notes)
+    assert "damaged" in notes
+
+
+def test_segmentations_beside_a_series_are_no_scans(tmp_path: Path) -> None:
+    """A DICOM-SEG has a frame for each slice of each segment: more pixels than its scan."""
+    folder = written(tmp_path)
+    _, axes = stored_as(CANONICAL, made_volume())
+    for at in range(60):
+        slice_of(np.ones((30, 40), np.int16), axes, at, series=2, Modality="SEG").save_as(
+            folder / f"seg{at}", enforce_file_format=True
+        )
+    np.testing.assert_array_equal(numbers(folder), made_volume())
+
+
 def test_mixed_sizes_are_told(tmp_path: Path) -> None:
     folder = written(tmp_path)
     _, axes = stored_as(CANONICAL, made_volume())
