@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,11 @@ from vesal.inference.io.files import open_regular_file
 from vesal.inference.io.limits import MAX_VOLUME_BYTES
 
 MAGIC_AT, MAGIC = 128, b"DICM"
+UNREADABLE = (
+    *(CaseError, OSError, ValueError, EOFError, RuntimeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+"""What files and members of archives raise that are damaged, or no such."""
 ENDS = (".dcm", ".ima", ".dicom")
 """Of names, where they have one: many files of a series have none."""
 LOOKED_AT = 20
@@ -48,7 +55,7 @@ class Source:
         """Whether name or content says that it is a DICOM file; never raises."""
         try:
             return self.name.lower().endswith(ENDS) or _is_dicom(self)
-        except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
+        except UNREADABLE:
             return False
 
 
@@ -66,7 +73,7 @@ def is_series(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             members = (info for info in archive.infolist() if not info.is_dir())
             return any(_is_dicom_member(archive, info) for info in islice(members, LOOKED_AT))
-    except (CaseError, OSError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
+    except UNREADABLE:
         return False
 
 
