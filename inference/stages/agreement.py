@@ -19,6 +19,8 @@ from vesal.inference.stages.spatial_prompt import MaskPrompt
 
 FAINT = 0.5
 """Factor on the agreement of what is found only at a low probability."""
+CORRECTION = 0.1
+"""What clicks beside a mask or a box may take of a score."""
 BESIDE = 1
 """Voxels of the view around a point over which the probability is averaged."""
 
@@ -39,10 +41,13 @@ def agreement(
     mask = MaskPrompt.of(user.of([prompt_id]))
     if mask is not None:
         score *= dice(probability > threshold, mask.sampled(prompt_id, view) > threshold)
-    if boxes := user.boxes.get(prompt_id, ()):
+    boxes = user.boxes.get(prompt_id, ())
+    if boxes:
         score *= of_boxes(probability, threshold, view, boxes)
     if points := user.points.get(prompt_id, ()):
-        score *= of_points(probability, view, points)
+        clicked = of_points(probability, view, points)
+        # Beside a mask or a box clicks correct a result: they lie where the network is wrong.
+        score *= clicked if mask is None and not boxes else 1 - CORRECTION * (1 - clicked)
     return score
 
 
@@ -94,9 +99,9 @@ def of_points(probability: np.ndarray, view: View, points: Sequence[Point]) -> f
     ``probability`` is (d, h, w) float32 on ``view``.
     """
     inside, outside = (voxels_of_points(points, view, side) for side in (True, False))
-    if not inside:
+    if not inside and not outside:
         return 0.0
-    score = float(np.mean([_mean_at(probability, at) for at in inside]))
+    score = float(np.mean([_mean_at(probability, at) for at in inside])) if inside else 1.0
     return score * (1 - float(np.mean([_mean_at(probability, at) for at in outside]))) if outside else score
 
 

@@ -86,7 +86,7 @@ def chosen(
         keep |= raised
     labels = components(found & keep) if outside else labels
     for at in outside:
-        _remove(keep, labels, grid, at, [*inside, *(_centre(box) for box in boxes)])
+        _remove(keep, labels, grid, at, [*inside, *_middles(labels, grid, labels[at], boxes)])
     return keep, raised & keep
 
 
@@ -102,7 +102,7 @@ def _halo(probability: np.ndarray, found: np.ndarray, held: np.ndarray) -> np.nd
     return (low > 0) & ~found & ~np.isin(low, with_held)
 
 
-def _nearest(found: np.ndarray, grid: Grid, at: Voxel) -> Voxel:
+def _nearest(found: np.ndarray, grid: Grid, at: Sequence[float]) -> Voxel:
     distance = np.where(found, grid.squared_mm(at), np.inf)
     d, h, w = np.unravel_index(int(distance.argmin()), grid.shape)
     return int(d), int(h), int(w)
@@ -127,6 +127,19 @@ def _remove(
 def _label_at(labels: np.ndarray, place: Sequence[float]) -> int:
     at = tuple(min(n - 1, max(0, round(x))) for x, n in zip(place, labels.shape, strict=True))
     return int(labels[at])
+
+
+def _middles(
+    labels: np.ndarray, grid: Grid, label: int, boxes: Sequence[tuple[slice, slice, slice]]
+) -> list[Voxel]:
+    """Of each box that holds voxels of a component the one nearest to its middle: a ring has none there."""
+    found = []
+    for box in boxes:
+        inside = np.zeros(grid.shape, bool)
+        inside[box] = labels[box] == label
+        if label and inside.any():
+            found.append(_nearest(inside, grid, _centre(box)))
+    return found
 
 
 def _centre(box: tuple[slice, slice, slice]) -> tuple[float, ...]:

@@ -34,7 +34,7 @@ BOX, IN_SPLEEN = (4, 4, 4, 14, 14, 14), (20, 20, 10)
         ({"prompts": None, "boxes": {3: [BOX], 1: BOX}}, [1, 3], "liver"),
         ({"prompts": [], "points": {2: IN_SPLEEN}}, [2], "spleen"),
         ({"prompts": {}, "boxes": [BOX, BOX]}, [1, 2], "liver"),
-        ({"boxes": BOX, "points": [IN_SPLEEN]}, [1], None),
+        ({"boxes": BOX, "points": [IN_SPLEEN]}, [1], "liver"),
         ({"points": {1: {"fg": [IN_SPLEEN], "bg": []}}, "boxes": [None, BOX]}, [1, 2], "liver"),
         ({"mask": np.full((32, 32, 32), 5, np.uint8)}, [5], None),
         ({"prompts": {"instance_label": 1}, "boxes": [BOX]}, [1], "liver"),

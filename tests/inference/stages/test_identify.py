@@ -89,6 +89,14 @@ def test_background_points_speak_against_a_candidate() -> None:
     assert segment(UserPrompts(points={1: against})).prompts[1].target is None
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_click_beside_a_box_does_not_take_its_name(inside: bool) -> None:
+    """Clicks of the interactive track lie where the result before was wrong."""
+    click = Point((1, 1, 1), True) if inside else Point((22, 22, 22), False)
+    told = segment(UserPrompts(boxes=BOX.boxes, points={1: (click,)})).prompts[1]
+    assert told.target == "spleen" and told.candidates[0].score >= 0.8
+
+
 def test_when_time_is_short_nothing_is_searched_and_it_is_told() -> None:
     result = segment(BOX, now=599.999)
     assert not result.prompts[1].candidates

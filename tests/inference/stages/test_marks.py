@@ -23,6 +23,7 @@ from vesal.inference.engine import Engine
 from vesal.inference.families.contract import Capabilities
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.planning.rules import StageRule
+from vesal.inference.stages.marked_components import Grid, chosen
 from vesal.inference.stages.segmentation import Segmentation
 from vesal.inference.timing.clock import Clock
 
@@ -176,3 +177,15 @@ def test_of_both_sides_of_a_pair_the_marked_one_stays() -> None:
     truth = np.zeros(SHAPE, bool)
     truth[right] = True
     assert dice(result.labels == 1, truth) > 0.95
+
+
+def test_a_background_point_leaves_most_of_a_ring_whose_box_is_marked() -> None:
+    """The middle of its box lies in the hole."""
+    h, w = np.mgrid[:31, :31]
+    radius = np.hypot(h - 15, w - 15)
+    ring = np.broadcast_to((radius > 8) & (radius < 13), (5, 31, 31))
+    grid = Grid(ring.shape, (1.0, 1.0, 1.0))
+    box = (slice(0, 5), slice(2, 29), slice(2, 29))
+    keep, _ = chosen(ring.astype(np.float32), 0.5, grid, [], [(2, 15, 26)], [box])
+    kept = ring & keep
+    assert not kept[2, 15, 26] and kept.sum() > 0.4 * ring.sum()
