@@ -18,6 +18,7 @@ from vesal.inference.runtime.machine import available_threads
 from vesal.inference.timing.clock import process_start_monotonic
 from vesal.networks.nano import WIDTHS
 from vesal.training import recoloured, smoothed
+from vesal.training.backbone import begin_from
 from vesal.training.bank import build_bank
 from vesal.training.coverage import mark_turned
 from vesal.training.curves import plot_curves
@@ -29,7 +30,7 @@ from vesal.training.loop import CHECKPOINT, Trainer, train
 from vesal.training.parallel import is_first, join
 from vesal.training.plan import Plan, ending_s
 from vesal.training.shelf import files, fill, read
-from vesal.training.store import find_volumes, learnt, read_rules, without_patients
+from vesal.training.store import find_volumes, learnt, of_patients, read_rules, without_patients
 from vesal.training.synthetic import synthetic_source
 
 
@@ -51,12 +52,16 @@ def main() -> None:
     parser.add_argument(
         "--start", type=Path, help="folder of exported weights to begin from; narrower ones are widened"
     )
+    parser.add_argument("--backbone", type=Path, help="folder of a pre-trained encoder to begin from")
     parser.add_argument(
         "--widths", type=int, nargs=4, default=WIDTHS, metavar="CHANNELS", help="of the network's four levels"
     )
     parser.add_argument("--rate", type=float, default=Plan.rate, help="peak learning rate")
     parser.add_argument("--without", nargs="+", default=[], metavar="IDEA", help="see training/ideas.py")
     parser.add_argument("--only", nargs="+", metavar="SET", help="train on these sets alone")
+    parser.add_argument(
+        "--patients", type=int, metavar="N", help="train on at most so many patients of a set; default: all"
+    )
     parser.add_argument(
         "--looks", type=int, default=3, help="validation cases of a set; 0: none are looked at"
     )
@@ -87,7 +92,10 @@ def main() -> None:
             parser.error(str(error))
     group, others = join(args.processes)
     trainer = Trainer(plan, bank, args.work, group, args.start)
+    if args.backbone and not trainer.step:
+        begin_from(trainer, args.backbone)
     volumes = [v for shelf in shelves["train"] for v in read(shelf, rules)]
+    volumes = volumes if args.patients is None else of_patients(volumes, args.patients)
     logging.info("%d volumes, precision %s, from step %d", len(volumes), trainer.precision, trainer.step)
     trainer.begin(time.monotonic() - started)
     # By the clock a run that goes on draws other views: one of these may be what ended it.

@@ -13,7 +13,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -52,17 +52,26 @@ def run_all(args: argparse.Namespace) -> None:
     # Filled before the first run: two that fill a shelf at once would write over each other.
     shelves_of(argparse.Namespace(**vars(args), without=[]))
     waiting = [row for row in args.rows if not (args.work / row / "weights").exists()]
+    run_side_by_side({row: command(args, row) for row in waiting}, args.work, args.side_by_side)
+
+
+def run_side_by_side(commands: Mapping[str, Sequence[str]], work: Path, at_once: int) -> None:
+    """Run trainings of one thread each, so many at once; what each says goes to ``work/NAME/out.txt``.
+
+    Raises RuntimeError where one of them fails.
+    """
+    waiting = dict(commands)
     running: list[subprocess.Popen[bytes]] = []
     while waiting or running:
-        while waiting and len(running) < args.side_by_side:
-            row = waiting.pop(0)
-            (args.work / row).mkdir(parents=True, exist_ok=True)
-            with (args.work / row / "out.txt").open("wb") as out:
+        while waiting and len(running) < at_once:
+            name = next(iter(waiting))
+            (work / name).mkdir(parents=True, exist_ok=True)
+            with (work / name / "out.txt").open("wb") as out:
                 env = os.environ | {"OMP_NUM_THREADS": "1"}
-                running.append(subprocess.Popen(command(args, row), stdout=out, stderr=out, env=env))
+                running.append(subprocess.Popen(waiting.pop(name), stdout=out, stderr=out, env=env))
         running[0].wait()
         if code := running.pop(0).returncode:
-            raise RuntimeError(f"a run ended with code {code}; see out.txt in the folders of {args.work}")
+            raise RuntimeError(f"a run ended with code {code}; see out.txt in the folders of {work}")
 
 
 def last_values(log: Path) -> dict[str, float]:

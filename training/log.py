@@ -19,11 +19,12 @@ class Log:
 
     def add(self, item: Item, loss: float, dice: float) -> None:
         """Take in one view; ``dice`` is NaN where none of its classes is in view."""
-        self._move(f"loss {item.stage}", loss)
+        self.move(f"loss {item.stage}", loss)
         if not math.isnan(dice):
-            self._move(f"{item.volume.dataset} {item.stage}", dice)
+            self.move(f"{item.volume.dataset} {item.stage}", dice)
 
-    def _move(self, key: str, value: float) -> None:
+    def move(self, key: str, value: float) -> None:
+        """Take in a value of a moving average."""
         self.values[key] = value if key not in self.values else 0.97 * self.values[key] + 0.03 * value
 
     def note(self, key: str, value: float) -> None:

@@ -76,14 +76,14 @@ def is_first() -> bool:
     return RANK not in os.environ
 
 
-def join(size: int) -> tuple[Group, list[subprocess.Popen[bytes]]]:
-    """Become rank 0 and start the others with the same command line, or join as one that was started."""
+def join(size: int, module: str = "vesal.training") -> tuple[Group, list[subprocess.Popen[bytes]]]:
+    """Become rank 0 and start the others with the command line of ``module``, or join as one started so."""
     if RANK in os.environ:
         return Group(int(os.environ[RANK]), int(os.environ[WORLD]), os.environ[STORE]), []
     store = str(Path(tempfile.mkdtemp()) / "rendezvous")
     others = [
         subprocess.Popen(
-            [sys.executable, "-m", "vesal.training", *sys.argv[1:]],
+            [sys.executable, "-m", module, *sys.argv[1:]],
             env=os.environ | {RANK: str(rank), WORLD: str(size), STORE: store},
         )
         for rank in range(1, size)

@@ -41,8 +41,11 @@ def files(paths: Sequence[Path]) -> Source:
     return Source(_digest(said), (read_volume(p) for p in paths))
 
 
-def fill(folder: Path, source: Source) -> None:
-    """Write all volumes of ``source`` that have a target to ``folder``, unless they are there already."""
+def fill(folder: Path, source: Source, unlabelled: bool = False) -> None:
+    """Write all volumes of ``source`` that have a target to ``folder``, unless they are there already.
+
+    ``unlabelled``: those without a target too.
+    """
     index = folder / INDEX
     if index.exists():
         content = json.loads(index.read_text())
@@ -52,18 +55,21 @@ def fill(folder: Path, source: Source) -> None:
     index.unlink(missing_ok=True)  # a shelf that is half filled has none
     blosc2.set_nthreads(1)
     volumes = tqdm(source.volumes, desc=f"filling {folder.name}", unit="volume", disable=None)
-    entries = [_put(folder, v) for v in volumes if v.targets]
+    entries = [_put(folder, v) for v in volumes if v.targets or unlabelled]
     whole = index.with_suffix(".tmp")
     whole.write_text(json.dumps({"key": source.key, "format": FORMAT, "volumes": entries}))
     whole.replace(index)
 
 
-def read(folder: Path, rules: Mapping[str, SetRule]) -> list[Volume]:
-    """The volumes of a filled shelf that the rules leave a target; their arrays stay on disk."""
+def read(folder: Path, rules: Mapping[str, SetRule], unlabelled: bool = False) -> list[Volume]:
+    """The volumes of a filled shelf that the rules leave a target; their arrays stay on disk.
+
+    ``unlabelled``: those without a target too.
+    """
     blosc2.set_nthreads(1)
     entries = json.loads((folder / INDEX).read_text())["volumes"]
     volumes = [_take(folder, e, rules[e["dataset"]].skip) for e in entries if e["dataset"] in rules]
-    return [v for v in volumes if v.targets]
+    return [v for v in volumes if v.targets or unlabelled]
 
 
 def _digest(content: Any) -> str:

@@ -5,6 +5,7 @@ Prompts go through the same parser as at run time, so a target means the same th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,9 +23,9 @@ from vesal.inference.io.formats import read_case
 from vesal.inference.prompts.parser import parse_prompts
 from vesal.training.anatomy import SETS
 
-PATIENT = re.compile(r"STS-\d+|obs\d+")
-"""Of a file's name, where several sets show the same patients: sarcomas in CT, MR and PET, prostates in MR
-and ultrasound."""
+PATIENT = re.compile(r"STS-\d+|obs\d+|ACDC_patient\d+")
+"""Of a file's name, where several files show one patient: sarcomas in CT, MR and PET, prostates in MR and
+ultrasound, phases of a heart."""
 TURN_RAD = 0.25
 """Largest turn of a view of a set that names none."""
 SEEDS = 256
@@ -189,6 +190,21 @@ def without_patients(paths: Sequence[Path], held_out: Iterable[Path]) -> list[Pa
     """Those of ``paths`` that show no patient of ``held_out``, in whatever set or modality."""
     patients = {_patient(path) for path in held_out}
     return [path for path in paths if _patient(path) not in patients]
+
+
+def of_patients(volumes: Sequence[Volume], most: int) -> list[Volume]:
+    """Those of the first ``most`` patients of each set, by the order of a hash of their names.
+
+    With more patients the same ones are among them, whatever their files are called.
+    """
+    by_set: dict[str, set[str]] = {}
+    for volume in volumes:
+        by_set.setdefault(volume.dataset, set()).add(_patient(Path(volume.name)))
+    first = {
+        dataset: set(sorted(patients, key=lambda p: hashlib.sha256(p.encode()).hexdigest())[:most])
+        for dataset, patients in by_set.items()
+    }
+    return [v for v in volumes if _patient(Path(v.name)) in first[v.dataset]]
 
 
 def _patient(path: Path) -> str:

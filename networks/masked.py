@@ -1,0 +1,77 @@
+"""Masked image modelling (SPAD-Nets, section 4.4): patches are hidden, and the network says what they held.
+
+The encoder of the default network has no patch embedding that could be replaced, so hidden patches are
+replaced in its input, by a value that is learnt, and its coarsest features are as many as there are patches.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vesal.networks.nano import IMAGE_CHANNELS, Nano
+
+PATCH = 16
+"""Voxels of a patch along the in-plane axes; along a thick axis ``PATCH >> degree``."""
+HIDDEN = 256
+"""Of the head's one hidden layer."""
+
+
+def patch_shape(degree: int) -> tuple[int, int, int]:
+    """Voxels (d, h, w) of a patch of a view of this degree of anisotropy."""
+    return max(1, PATCH >> degree), PATCH, PATCH
+
+
+def spread(mask: Tensor, degree: int) -> Tensor:
+    """A mask of patches (B, d, h, w) to one of voxels (B, 1, D, H, W)."""
+    for axis, times in enumerate(patch_shape(degree), 1):
+        mask = mask.repeat_interleave(times, axis)
+    return mask[:, None]
+
+
+class MaskedEncoder(Protocol):
+    """An encoder that hides patches of its input."""
+
+    channels: int
+    """Of its features."""
+
+    def __call__(self, image: Tensor, mask: Tensor, degree: int) -> Tensor:
+        """image (B, C, D, H, W), mask of patches (B, d, h, w) bool -> features (B, channels, d, h, w)."""
+
+
+class MaskedNano(nn.Module):
+    """The default network's encoder, with a learnt value where its input is hidden."""
+
+    def __init__(self, network: Nano) -> None:
+        """``network``: of which the encoder is trained; its other parts are left as they are."""
+        super().__init__()
+        self.stem, self.stem_norm, self.down = network.stem, network.stem_norm, network.down
+        self.hidden = nn.Parameter(torch.zeros(IMAGE_CHANNELS - 1))
+        self.channels = network.down[-1].conv2.weight.shape[0]
+        self._encode = network.encode
+
+    def forward(self, image: Tensor, mask: Tensor, degree: int) -> Tensor:
+        """See ``MaskedEncoder``; image (B, 2, D, H, W) without the channel of spatial prompts."""
+        hidden = self.hidden.reshape(1, -1, 1, 1, 1)
+        shown = torch.where(spread(mask, degree), hidden.to(image.dtype), image)
+        levels = self._encode(torch.cat([shown, torch.zeros_like(shown[:, :1])], 1), degree)
+        return levels[-1]
+
+
+class MaskedModel(nn.Module):
+    """An encoder and the head that says what each patch held: a perceptron with one hidden layer, as in the
+    paper.
+    """
+
+    def __init__(self, encoder: nn.Module, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Sequential(nn.Linear(channels, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, outputs))
+
+    def forward(self, image: Tensor, mask: Tensor, degree: int) -> Tensor:
+        """Features of every patch (B, C, d, h, w) -> what it held (B, d, h, w, outputs)."""
+        features = self.encoder(image, mask, degree)
+        found: Tensor = self.head(features.movedim(1, -1))
+        return found

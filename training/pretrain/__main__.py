@@ -1,0 +1,70 @@
+"""``python -m vesal.training.pretrain --data DIR --out OUT --hours H``: learn an encoder without labels.
+
+Hidden patches of all volumes of ``DIR/train`` are to be told, by their voxels or, with ``--tokenizer``, as
+the tokens of a visual tokenizer (SPAD-Nets, section 4.4). ``python -m vesal.training --backbone OUT`` begins
+from the encoder. The same command goes on where a run ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import torch
+
+from vesal.inference.runtime.machine import available_threads
+from vesal.networks.masked import MaskedModel, MaskedNano
+from vesal.networks.nano import WIDTHS, Nano
+from vesal.training.curves import plot_curves
+from vesal.training.parallel import join
+from vesal.training.pretrain.learn import Pretrainer, PretrainPlan, pretrain, write_encoder
+from vesal.training.pretrain.source import CropSource, read_unlabelled
+from vesal.training.pretrain.targets import PixelTarget
+from vesal.training.store import read_rules
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m vesal.training.pretrain", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with train/DATASET/*.npz")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the encoder to write")
+    parser.add_argument("--store", type=Path, help="unpacked volumes; default: OUT/store")
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--hours", type=float, default=0.0, help="wall time of the run")
+    length.add_argument("--steps", type=int, default=0, help="length in steps instead")
+    parser.add_argument("--processes", type=int, default=available_threads(), help="one per core")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=PretrainPlan.rate, help="peak learning rate")
+    parser.add_argument(
+        "--widths", type=int, nargs=4, default=WIDTHS, metavar="CHANNELS", help="of the network's four levels"
+    )
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    try:
+        plan = PretrainPlan(hours=args.hours, steps=args.steps, seed=args.seed, rate=args.rate)
+    except ValueError as error:
+        parser.error(str(error))
+    args.out.mkdir(parents=True, exist_ok=True)
+    rules = read_rules()
+    volumes = read_unlabelled(args.data, args.store or args.out / "store", rules)
+    group, others = join(args.processes, "vesal.training.pretrain")
+    torch.manual_seed(args.seed)
+    encoder, target = MaskedNano(Nano(tuple(args.widths))), PixelTarget()
+    model = MaskedModel(encoder, encoder.channels, target.outputs)
+    trainer = Pretrainer(model, target, plan, args.out, group)
+    logging.info("%d volumes, precision %s, from step %d", len(volumes), trainer.precision, trainer.step)
+    pretrain(trainer, CropSource(volumes, rules, plan.voxels, plan.seed, group.rank))
+    group.leave()
+    if group.rank == 0:
+        sets = sorted({v.dataset for v in volumes})
+        write_encoder(
+            trainer, args.out, {"network": "nano", "target": "pixels", "volumes": len(volumes), "sets": sets}
+        )
+        plot_curves(args.out, args.out / "curves.png")
+    for other in others:
+        other.wait()
+
+
+if __name__ == "__main__":
+    main()
