@@ -15,6 +15,10 @@ class UsageError(VesalError, ValueError):
     """The command line is invalid."""
 
 
+class TextEmbeddingsError(UsageError):
+    """Text vectors that a user gave cannot be used, or not with these weights."""
+
+
 class ProfileError(VesalError, ValueError):
     """A weights folder is incomplete, changed or invalid."""
 
