@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from vesal.inference.data.terms import MODALITIES
 from vesal.networks.mixed import MixedConv, conv3d_fp32
+from vesal.networks.spad import Anisotropy, SpadConv, down_interpolated, up_interpolated
 
 Widths = tuple[int, int, int, int]
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
@@ -44,31 +45,18 @@ IMAGE_CHANNELS = 3
 """raw intensity, intensity standardised over the volume, foreground prompt"""
 
 
-class SliceConv(nn.Module):
-    """A 3x3x3 convolution that collapses to 1x3x3 where it works within slices (SPAD-Nets section 3).
-
-    The collapsed kernel is the sum over depth of the full one, so both share their weights and a volume that
-    is constant along depth gives the same result either way.
-    """
+class SliceConv(SpadConv):
+    """A 3x3x3 SPAD convolution (SPAD-Nets 4.2), which in training is computed as is quickest there."""
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1, bias: bool = False) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(c_out, c_in, 3, 3, 3))
-        self.bias = nn.Parameter(torch.zeros(c_out)) if bias else None
-        self.stride = stride
-        nn.init.kaiming_normal_(self.weight, a=0.01)
+        super().__init__(c_in, c_out, 3, stride, bias)
 
-    def forward(self, x: Tensor, within_slices: bool) -> Tensor:
-        """(B, C, D, H, W) -> same, or halved where the stride is 2 (depth not halved within slices)."""
-        if self.training:
-            return self._train(x, within_slices)
-        if not within_slices:
-            return F.conv3d(x, self.weight, self.bias, self.stride, 1)
-        kernel = self.weight.sum(2, keepdim=True)
-        return F.conv3d(x, kernel, self.bias, (1, self.stride, self.stride), (0, 1, 1))
+    def convolved(self, x: Tensor, at: Anisotropy) -> Tensor:
+        """See ``SpadConv``."""
+        return self._train(x, at.pending > 0) if self.training else super().convolved(x, at)
 
     def _train(self, x: Tensor, within_slices: bool) -> Tensor:
-        """As ``forward``, x (B, C, D, H, W): a 2D convolution of every slice, and bf16 as in ``mixed.py``."""
+        """Of x (B, C, D, H, W): within slices a 2D convolution of each, and bf16 as in ``mixed.py``."""
         b, _, d, _, _ = x.shape
         weight: Tensor = self.weight
         if within_slices:
@@ -112,10 +100,10 @@ class Block(nn.Module):
         self.norm2 = nn.GroupNorm(c_out // GROUP, c_out)
         self.shortcut = PointConv(c_in, c_out, bias=False) if c_in != c_out else nn.Identity()
 
-    def forward(self, x: Tensor, within_slices: bool) -> Tensor:
+    def forward(self, x: Tensor, at: Anisotropy) -> Tensor:
         """(B, C, D, H, W) -> (B, C', D, H, W)."""
-        y = F.leaky_relu(self.norm1(self.conv1(x, within_slices)), 0.01)
-        y = self.norm2(self.conv2(y, within_slices))
+        y = F.leaky_relu(self.norm1(self.conv1(x, at)[0]), 0.01)
+        y = self.norm2(self.conv2(y, at)[0])
         return F.leaky_relu(y + self.shortcut(x), 0.01)
 
 
@@ -198,23 +186,22 @@ class Nano(nn.Module):
 
     def encode(self, x: Tensor, degree: int) -> list[Tensor]:
         """(B, 3, D, H, W) -> features at 1/2, 1/4, 1/8, 1/16 (depth halved ``degree`` times less)."""
-        y = F.leaky_relu(self.stem_norm(self.stem(x, degree > 0)), 0.01)
+        y, at = self.stem(x, Anisotropy(degree))
+        y = F.leaky_relu(self.stem_norm(y), 0.01)
         levels = []
         for i, block in enumerate(self.down):
             if i:
-                y = F.avg_pool3d(y, (1, 2, 2) if degree > i else 2)
-            y = block(y, degree > i + 1)
+                y, at = down_interpolated(y, at)
+            y = block(y, at)
             levels.append(y)
         return levels
 
     def decode(self, levels: list[Tensor], degree: int) -> Tensor:
         """Features of four levels, each (B, C, d, h, w) and half as large, -> (B, C, D/2, H/2, W/2)."""
-        y = levels[3]
+        y, at = levels[3], Anisotropy(degree, len(levels))
         for i, block in enumerate(self.up):
-            level = 2 - i
-            scale = (1.0 if degree > level + 1 else 2.0, 2.0, 2.0)
-            y = F.interpolate(y, scale_factor=scale, mode="trilinear")
-            y = block(torch.cat([y, levels[level]], 1), degree > level + 1)
+            y, at = up_interpolated(y, at)
+            y = block(torch.cat([y, levels[2 - i]], 1), at)
         return y
 
     def tokens(self, levels: list[Tensor]) -> Tensor:
@@ -265,24 +252,26 @@ class Nano(nn.Module):
         q = self.query(text, side, modality, self.tokens(levels))
         # Straight from the words too: through the attention alone, siblings take long to come apart.
         masks = self.to_mask(q) + self.text_to_mask(text) + self.side_to_mask(side)
-        halved = (1 if degree else 2, 2, 2)
-        aligned = _project(masks.transpose(1, 2), F.avg_pool3d(prompt, halved))
+        rows = masks.transpose(1, 2)
+        halved, at = down_interpolated(prompt, Anisotropy(degree))
+        aligned = _project(rows, halved)
         if not self.alignment:
             aligned = torch.zeros_like(aligned)
-        refined = self.align(torch.cat([features, aligned.to(features.dtype)], 1), degree > 1)
+        refined = self.align(torch.cat([features, aligned.to(features.dtype)], 1), at)[0]
         refined = features + F.leaky_relu(self.align_norm(refined), 0.01)
         low = _project(masks, refined) * masks.shape[-1] ** -0.5
         low = low + self.to_bias(q)[..., None, None]
-        scale = tuple(float(s) for s in halved)
-        logits = F.interpolate(low, scale_factor=scale, mode="trilinear")
-        logits = logits + self._edge(x, refined, q, scale, degree)
+        logits, _ = up_interpolated(low, at)
+        logits = logits + self._edge(x, refined, q, at)
         return logits, self._presence(refined, q, degree == 0)
 
-    def _edge(self, x: Tensor, refined: Tensor, q: Tensor, scale: tuple[float, ...], degree: int) -> Tensor:
-        """x (B, 3, D, H, W), refined (B, C, D/2, H/2, W/2), q (B, N, QUERY) -> logits (B, N, D, H, W)."""
-        gate = F.interpolate(self.edge_gate(refined), scale_factor=scale, mode="trilinear")
-        edge = torch.cat([F.leaky_relu(self.edge_in(x, degree > 0), 0.01), gate], 1)
-        edge = F.leaky_relu(self.edge_out(edge, degree > 0), 0.01)
+    def _edge(self, x: Tensor, refined: Tensor, q: Tensor, at: Anisotropy) -> Tensor:
+        """x (B, 3, D, H, W), refined (B, C, D/2, H/2, W/2) that stands ``at``, q (B, N, QUERY) -> logits
+        (B, N, D, H, W).
+        """
+        gate, at = up_interpolated(self.edge_gate(refined), at)
+        edge = torch.cat([F.leaky_relu(self.edge_in(x, at)[0], 0.01), gate], 1)
+        edge = F.leaky_relu(self.edge_out(edge, at)[0], 0.01)
         return _project(self.to_edge(q), edge)
 
     def _presence(self, refined: Tensor, q: Tensor, halved: bool) -> Tensor:

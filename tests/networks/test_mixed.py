@@ -13,6 +13,7 @@ from torch import Tensor  # noqa: E402
 
 from vesal.networks.mixed import FP32_SMALL, MATRIX_CHANNELS, MixedConv, conv3d_fp32, kernel_gradient  # noqa: E402
 from vesal.networks.nano import SliceConv  # noqa: E402
+from vesal.networks.spad import Anisotropy  # noqa: E402
 from vesal.training.loop import processor_precision  # noqa: E402
 
 
@@ -69,7 +70,7 @@ def gradients(conv: SliceConv, x: Tensor, bf16: bool, within_slices: bool) -> tu
     conv.zero_grad()
     x = x.clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        y = conv(x, within_slices)
+        y, _ = conv(x, Anisotropy(int(within_slices)))
     y.float().sin().mean().backward()
     assert x.grad is not None and conv.weight.grad is not None
     return y.float().detach(), x.grad, conv.weight.grad.clone()
@@ -106,7 +107,7 @@ def test_under_autocast_a_bias_is_added_and_trained() -> None:
     conv = SliceConv(2, 3, bias=True).train()
     torch.nn.init.constant_(conv.bias, 5.0)
     with torch.autocast("cpu", torch.bfloat16):
-        y = conv(torch.zeros(1, 2, 2, 4, 4), False)
+        y, _ = conv(torch.zeros(1, 2, 2, 4, 4), Anisotropy(0))
     assert torch.equal(y.float(), torch.full((1, 3, 2, 4, 4), 5.0))
     y.float().sum().backward()
     assert conv.bias.grad.tolist() == [32.0, 32.0, 32.0]

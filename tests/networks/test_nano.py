@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from vesal.networks.nano import TEXT, Nano, PointConv, SliceConv  # noqa: E402
+from vesal.networks.spad import Anisotropy  # noqa: E402
 
 WIDTHS = (8, 16, 16, 24)
 SHAPES = {0: (16, 32, 16), 1: (8, 16, 32), 2: (4, 32, 16)}
@@ -77,7 +78,7 @@ def test_the_collapsed_kernel_is_the_full_one_where_depth_changes_nothing(
     conv = SliceConv(2, 3, stride, bias=True).train(training)
     torch.nn.init.normal_(conv.bias)
     constant = torch.randn(1, 2, 1, 8, 10).expand(1, 2, 7, 8, 10)
-    full, collapsed = conv(constant, False), conv(constant, True)
+    full, collapsed = (conv(constant, Anisotropy(degree))[0] for degree in (0, 1))
     # All but the first and last slice of the result see no border along depth.
     inner = full[:, :, 1:-1]
     torch.testing.assert_close(inner, collapsed[:, :, : inner.shape[2]], atol=1e-5, rtol=0)
@@ -87,8 +88,8 @@ def test_the_collapsed_kernel_is_the_full_one_where_depth_changes_nothing(
 def test_a_collapsed_kernel_keeps_depth_where_the_full_one_halves_it() -> None:
     conv = SliceConv(1, 1, stride=2)
     x = torch.zeros(1, 1, 6, 8, 8)
-    assert conv(x, False).shape[2:] == (3, 4, 4)
-    assert conv(x, True).shape[2:] == (6, 4, 4)
+    assert conv(x, Anisotropy(0))[0].shape[2:] == (3, 4, 4)
+    assert conv(x, Anisotropy(1))[0].shape[2:] == (6, 4, 4)
 
 
 def test_a_point_convolution_is_the_same_matrix_product_either_way() -> None:
