@@ -6,13 +6,17 @@ query on an encoded window to logits. Two of a window's sides may be longer than
 fixed by the stored positions.
 
 Biases in front of a norm are left out, which removes them, and norms take their statistics axis by axis
-(``norms``).
+(``norms``). Graphs are traced at the smallest window and then given the shapes of theirs: a window of
+192 x 192 x 192 would have to be run for it, which takes 5 GB.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -23,11 +27,15 @@ from torch.nn import functional
 
 from vesal.networks.residual_encoder import ConvNorm
 from vesal.networks.unet import SLOPE
-from vesal.networks.voxtell import Upsampling, VoxTell, join_maps
+from vesal.networks.voxtell import MEMORY_LEVEL, Upsampling, VoxTell, join_maps
 from vesal.weights.convert.graphs import trace
 from vesal.weights.convert.norms import AxisNorm
 
 Sides = tuple[int, int, int]
+WINDOW, TEXT, PROMPT = "window", "text", "prompt"
+"""Roles of the graphs."""
+POSITIONS, MEMORY = "pos_embed", ("key_", "value_")
+SIDES = {2: "depth", 3: "height", 4: "width"}
 
 
 class WindowGraph(nn.Module):
@@ -111,17 +119,6 @@ def memory_names(network: VoxTell) -> tuple[str, ...]:
     return ("coarsest", *skips, *(f"key_{i}" for i in layers), *(f"value_{i}" for i in layers))
 
 
-@torch.no_grad()
-def exported_form(network: VoxTell) -> VoxTell:
-    """A copy of ``network`` as it is exported: exact norms, and no biases in front of them."""
-    network = copy.deepcopy(network).eval()
-    for module in network.modules():
-        if isinstance(module, ConvNorm):
-            module.conv.bias = None
-            module.norm = AxisNorm(module.norm)  # type: ignore[assignment]
-    return network
-
-
 def voxtell_graphs(network: VoxTell, window: Sides, path: Path) -> dict[str, onnx.ModelProto]:
     """Export a network for windows of one shape, with free numbers of texts.
 
@@ -134,28 +131,111 @@ def voxtell_graphs(network: VoxTell, window: Sides, path: Path) -> dict[str, onn
         the graphs by role: ``window``, ``text`` and ``prompt``, with inputs and outputs as ``WindowGraph``,
         ``TextGraph`` and ``PromptGraph`` name them; all float32.
     """
-    network = exported_form(network)
-    image = torch.randn(1, 1, *window)
-    with torch.no_grad():
-        memory = dict(zip(memory_names(network), WindowGraph(network)(image), strict=True))
+    return dict(each_graph(network, window, path))
+
+
+def each_graph(network: VoxTell, window: Sides, path: Path) -> Iterator[tuple[str, onnx.ModelProto]]:
+    """As ``voxtell_graphs``, one after the other: of the published size each of two takes 0.7 GB."""
+    side = network.sizes.side_multiple
+    smallest = (side, side, side)
+    small = exported_form(cut_positions(network, window, smallest))
+    examples = {name: torch.randn(shape) for name, shape in shapes_of(small, smallest).items()}
+    shapes = shapes_of(network, window)
+    roles: dict[str, type[nn.Module]] = {WINDOW: WindowGraph, TEXT: TextGraph, PROMPT: PromptGraph}
+    for role, kind in roles.items():
+        module = kind(small).eval()
+        inputs, outputs = (cast(Sequence[str], names) for names in (module.inputs, module.outputs))
+        free = {name: _free_axes(name, len(shapes[name])) for name in (*inputs, *outputs)}
+        graph = trace(module, [examples[name] for name in inputs], inputs, outputs, free, path)
+        if role != TEXT:
+            _set_shapes(graph, shapes, network.pos_embed)
+        yield role, graph
+
+
+def shapes_of(network: VoxTell, window: Sides, texts: int = 1) -> dict[str, tuple[int, ...]]:
+    """Shapes of all inputs and outputs of the graphs, by name."""
     sizes = network.sizes
-    examples = {
-        "image": image,
-        "text": torch.randn(1, 3, sizes.text),
-        "queries": torch.randn(1, 1, sizes.width),
+    tokens = (1, math.prod(grid_of(network, window)), sizes.width)
+    sides = [tuple(side // 2**level for side in window) for level in range(len(sizes.features))]
+    coarsest, *skips = zip(sizes.features[-2::-1], sides[-2::-1], strict=True)
+    features = {"coarsest": coarsest, **{f"skip_{n}": skip for n, skip in enumerate(skips, 1)}}
+    memory = {f"{kind}_{layer}": tokens for layer in range(sizes.layers) for kind in ("key", "value")}
+    return {
+        "image": (1, 1, *window),
+        "text": (1, texts, sizes.text),
+        "queries": (1, texts, sizes.width),
+        "logits": (1, *window),
+        **{name: (1, channels, *grid) for name, (channels, grid) in features.items()},
         **memory,
     }
 
-    def export(module: nn.Module) -> onnx.ModelProto:
-        inputs, outputs = (cast(Sequence[str], names) for names in (module.inputs, module.outputs))
-        free = {"text": {1: "prompts"}, "queries": {1: "prompts"}} if outputs == TextGraph.outputs else {}
-        return trace(module.eval(), [examples[name] for name in inputs], inputs, outputs, free, path)
 
-    return {
-        "window": export(WindowGraph(network)),
-        "text": export(TextGraph(network)),
-        "prompt": export(PromptGraph(network)),
-    }
+def grid_of(network: VoxTell, window: Sides) -> Sides:
+    """Tokens along each side of a window (d, h, w)."""
+    stride = 2 ** (len(network.sizes.features) + MEMORY_LEVEL)
+    d, h, w = (side // stride for side in window)
+    return d, h, w
+
+
+def cut_positions(network: VoxTell, window: Sides, part: Sides) -> VoxTell:
+    """A network for a part of its windows, with the same weights: positions are those of the first corner.
+
+    Args:
+        network: for windows of the shape ``window``.
+        window: (d, h, w).
+        part: (d, h, w), no side longer than the window's.
+    """
+    (d, h, w), (to_d, to_h, to_w) = grid_of(network, window), grid_of(network, part)
+    smaller = _sharing(network)
+    # Stored along h, then w, then d.
+    positions = network.pos_embed.view(h, w, d, 1, -1)[:to_h, :to_w, :to_d]
+    smaller.pos_embed = positions.reshape(to_h * to_w * to_d, 1, -1)
+    smaller.sizes = replace(network.sizes, tokens=len(smaller.pos_embed))
+    return smaller
+
+
+@torch.no_grad()
+def exported_form(network: VoxTell) -> VoxTell:
+    """A network as it is exported, which shares its tensors with ``network``: exact norms, and no biases in
+    front of them.
+    """
+    network = _sharing(network).eval()
+    for module in network.modules():
+        if isinstance(module, ConvNorm):
+            module.conv.bias = None
+            module.norm = AxisNorm(module.norm)  # type: ignore[assignment]
+    return network
+
+
+def _sharing(network: VoxTell) -> VoxTell:
+    """A copy of the modules, and none of the tensors: of the published size these take 1.4 GB."""
+    tensors = chain(network.parameters(), network.buffers())
+    return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+
+
+def _free_axes(name: str, axes: int) -> dict[int, str]:
+    """What of an input or output with so many axes is free while a graph is traced."""
+    if axes == 3:
+        return {1: "tokens" if name.startswith(MEMORY) else "prompts"}
+    return {at - 5 + axes: side for at, side in SIDES.items()}
+
+
+def _set_shapes(graph: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], positions: Tensor) -> None:
+    """Make a graph with free sides one for a window, in place.
+
+    Args:
+        graph: traced at another window.
+        shapes: of all its inputs and outputs.
+        positions: of the window, (T, 1, E).
+    """
+    # What the exporter found out in between was of the other window.
+    del graph.graph.value_info[:]
+    for value in (*graph.graph.input, *graph.graph.output):
+        kind = value.type.tensor_type.elem_type
+        value.type.CopyFrom(onnx.helper.make_tensor_type_proto(kind, shapes[value.name]))
+    for stored in graph.graph.initializer:
+        if stored.name.endswith(POSITIONS):
+            stored.CopyFrom(onnx.numpy_helper.from_array(positions.numpy(), stored.name))
 
 
 def _conv(stage: nn.Module) -> nn.Conv3d:
