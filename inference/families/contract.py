@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from vesal.inference.data.case import Case
-from vesal.inference.data.prompt import Prompt, Query
+from vesal.inference.data.prompt import Prompt, Query, Target
 from vesal.inference.data.user_prompts import BOXES, KINDS, MASK, POINTS
 from vesal.inference.geometry.views import View
 from vesal.inference.planning.plan import Plan, Understood
@@ -212,6 +212,12 @@ class Family(Protocol):
 
     def understands(self, prompt: Prompt) -> Understood:
         """Whether a prompt can be run, and as what: a target of its list, or the sentence as it stands."""
+
+    def candidates(self, modality: str) -> Sequence[Target] | None:
+        """The targets by whose names a prompt without a sentence is searched, see ``stages.identify``.
+
+        None: those that the profile lists in this modality. A family that reads any sentence may tell others.
+        """
 
     def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
         """The plan of a case: its queries and their rules, with the layout of every stage.

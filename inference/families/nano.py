@@ -131,6 +131,9 @@ class NanoModel:
         """A target that the weights list and the bank knows."""
         return listed_target(prompt, self._profile, self.knows)
 
+    def candidates(self, modality: str) -> None:
+        """Those that the weights list."""
+
     def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
         """See ``contract.Family``; the case makes no difference."""
         return make_plan(prompts, profile, lambda prompt: listed_target(prompt, profile, self.knows))

@@ -119,6 +119,9 @@ class QueryModel:
             return Understood((), why)
         return open_sentence(prompt)
 
+    def candidates(self, modality: str) -> None:
+        """Those that the weights list."""
+
     def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
         """See ``contract.Family``; by the published system's rules where there are some."""
 

@@ -130,9 +130,9 @@ def targets_of(model: Family, profile: Profile, modality: str) -> list[Target]:
     """What the weights know by name in a modality: what they list, or what the family tells itself, as one
     that reads any sentence may (``candidates(modality) -> Sequence[Target]``).
     """
-    own = getattr(model, "candidates", None)
+    own = model.candidates(modality)
     if own is not None:
-        return list(own(modality))
+        return list(own)
     kinds = {name: concept.kind for name, concept in load_vocabulary().concepts.items()}
     listed = [t for t in profile.targets if t.modality == modality]
     return [Target(t.concept, t.side, kinds.get(t.concept, "")) for t in listed]

@@ -72,6 +72,9 @@ class BoxFamily:
             return open_sentence(prompt)
         return listed_target(prompt, self._profile, lambda concept: concept in self._levels)
 
+    def candidates(self, modality: str) -> None:
+        """Those that the weights list."""
+
     def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
         """By the profile alone."""
         return make_plan(prompts, profile, self.understands)

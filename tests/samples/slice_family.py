@@ -75,6 +75,9 @@ class SliceFamily:
         """A closed list."""
         return listed_target(prompt, self._profile, lambda concept: concept in self._levels)
 
+    def candidates(self, modality: str) -> None:
+        """Those that the weights list."""
+
     def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
         """By the profile alone."""
         return make_plan(prompts, profile, self.understands)

@@ -82,6 +82,9 @@ class BiomedParseModel:
         """Any sentence, as it stands."""
         return open_sentence(prompt)
 
+    def candidates(self, modality: str) -> None:
+        """Those that the weights list."""
+
     def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
         """See ``contract.Family``; the volume's shape decides along which axis it is sliced."""
         return plan_case(prompts, profile, case, self._fields, self._length)

@@ -19,10 +19,13 @@ from tests.samples.segvol_weights import write_segvol_weights  # noqa: E402
 from tests.samples.slice_weights import save_manifest, targets  # noqa: E402
 from tests.weights.made import make  # noqa: E402
 from vesal.inference.data.errors import RuntimeChoiceError  # noqa: E402
+from vesal.inference.data.prompt import Target  # noqa: E402
 from vesal.inference.engine import Engine  # noqa: E402
+from vesal.inference.families.contract import Family, StageModel  # noqa: E402
 from vesal.inference.families.registry import FAMILIES, open_model  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
 from vesal.inference.runtime.choice import Runtime, choose_runtime  # noqa: E402
+from vesal.inference.stages.identify import targets_of  # noqa: E402
 from vesal.inference.stages.segmentation import Segmentation  # noqa: E402
 from vesal.networks.nano import TEXT, Nano  # noqa: E402
 from vesal.training.export import export  # noqa: E402
@@ -133,6 +136,22 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     yield folder
     for name in SAMPLES:
         del FAMILIES[name]
+
+
+@pytest.mark.parametrize("family", WRITERS)
+def test_every_family_has_the_whole_contract(family: str, weights: Callable[[str], Path]) -> None:
+    """What is asked of few families only would else be missed in the others."""
+    profile = read_profile(weights(family))
+    model = open_model(profile, opened("onnxruntime"))
+    asked = [name for name in vars(Family) if not name.startswith("_")]
+    assert "candidates" in asked
+    assert [name for name in asked if not hasattr(model, name)] == []
+    first = profile.stages[0].name
+    stage = [name for name in vars(StageModel) if not name.startswith("_")]
+    assert [name for name in stage if not hasattr(model.stage(first), name)] == []
+    told = targets_of(model, profile, "CT")
+    assert all(isinstance(target, Target) for target in told)
+    assert told or not profile.targets
 
 
 def run(folder: Path, runtime: str, precision: str) -> Segmentation:
