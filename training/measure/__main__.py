@@ -17,6 +17,7 @@ from vesal.training.measure import (
     presence,
     stages,
     swaps,
+    thickness,
     validation,
 )
 from vesal.training.measure.results import write_json
@@ -32,6 +33,7 @@ MEASUREMENTS = {
     "orientation": orientation,
     "marked": marked,
     "identified": identified,
+    "thickness": thickness,
 }
 
 
@@ -74,6 +76,7 @@ def flags_of_all(args: argparse.Namespace) -> dict[str, list[str]]:
         "orientation": [*val, *weights, *most],
         "marked": [*val, *weights, *most],
         "identified": [*val, *weights, *most],
+        "thickness": [*val, *weights, *most],
     }
 
 
