@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vesal.networks.spad_vit import SpadVit, spad_vit_sizes_of
+from vesal.weights.text.export import read_safetensors
+
 FOLDER = "fixtures/spad"
 
 
@@ -31,3 +34,26 @@ def recorded_cases(shared: Path, prefix: str) -> list[dict[str, Any]]:
     recorded, meta = read_recorded(shared), read_meta(shared)["meta"]
     names = [name.removesuffix("_out") for name in recorded if name.startswith(prefix)]
     return [meta[name] for name in names if name in meta and f"{name}_out" in recorded]
+
+
+def vit_weights(shared: Path) -> dict[str, Tensor]:
+    """Tensors of the reduced backbone by the published names."""
+    return read_safetensors((shared / FOLDER / "vit_weights.safetensors").read_bytes())
+
+
+def recorded_vit(shared: Path) -> SpadVit:
+    """The reduced backbone with its weights."""
+    tensors = vit_weights(shared)
+    network = SpadVit(spad_vit_sizes_of({name: tuple(value.shape) for name, value in tensors.items()}))
+    network.load_state_dict(tensors)
+    return network.eval()
+
+
+def published_shapes(shared: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of all tensors of the published backbone by their names."""
+    found = {}
+    for line in (shared / "reference/spad_vit_b_state_dict.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            name, shape = line.split("\t")
+            found[name] = tuple(int(n) for n in shape.strip("(),").split(",") if n)
+    return found

@@ -25,6 +25,9 @@ from vesal.networks.spad import (  # noqa: E402
 )
 from vesal.weights.shared_file import OPSET  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # of the exporter that is chosen on purpose
 KERNELS = [(2, 2), (3, 2), (3, 1), (4, 4), (8, 8)]
 TOLERANCE = 1e-5
 
