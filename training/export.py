@@ -108,8 +108,18 @@ def export(work: Path, out: Path) -> None:
     shutil.rmtree(scratch)
     shutil.copyfile(work / "bank.npz", out / "bank.npz")
     content = _manifest_of(out)
+    if not _has_degrees(work / CHECKPOINT):
+        content["stages"] = [
+            stage | {"layout": {"kind": "fit", "degrees": False}} for stage in content["stages"]
+        ]
     content["files"] = {name: {"sha256": sha256(out / name)} for name in sorted(content["files"])}
     (out / MANIFEST).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _has_degrees(checkpoint: Path) -> bool:
+    """Whether a network was trained with kernels that follow the spacing: one without is never run so."""
+    plan = torch.load(checkpoint, weights_only=True).get("plan", {})
+    return bool(plan.get("ideas", {}).get("spad", True))
 
 
 def _manifest_of(out: Path) -> dict[str, Any]:

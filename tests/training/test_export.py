@@ -175,3 +175,15 @@ def test_a_new_folder_gets_the_same_bytes_and_rules_without_scores(
     profile = read_profile(tmp_path / "mine")
     assert profile.name == "mine" and profile.stage("coarse").window_voxels > 0
     assert profile.targets and all(target.dsc is None for target in profile.targets)
+
+
+@pytest.mark.parametrize("spad", [True, False])
+def test_a_network_that_was_trained_without_degrees_is_never_run_with_them(
+    tmp_path: Path, spad: bool
+) -> None:
+    state = {"average": Nano((8, 8, 16, 16)).state_dict(), "plan": {"ideas": {"spad": spad}}}
+    torch.save(state, tmp_path / "checkpoint.pt")
+    np.savez(tmp_path / "bank.npz", names=np.array(["liver"]), vectors=np.ones((1, TEXT), np.float16))
+    export(tmp_path, tmp_path / "out")
+    profile = read_profile(tmp_path / "out")
+    assert [rule.layout.degrees for rule in profile.stages] == [spad, spad]
