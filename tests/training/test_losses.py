@@ -13,9 +13,15 @@ from vesal.training.losses import (  # noqa: E402
     ABSENT_WEIGHT,
     BCE_WEIGHT,
     LEAST_DICE,
+    adaptive_weight,
+    adversarial_loss,
     alignment_loss,
+    discriminator_loss,
+    dual_prior_loss,
+    reconstruction_loss,
     segmentation_loss,
     soft_dice,
+    token_entropies,
 )
 
 SURE = 40.0
@@ -143,3 +149,58 @@ def test_alignment_averages_over_the_batch() -> None:
     features = torch.eye(2).reshape(2, 2, 1, 1, 1)
     text = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]])
     assert float(alignment_loss([features, features], text)) == pytest.approx(-1.0)
+
+
+def soft_tokens() -> Tensor:
+    """Two places and four tokens: the first is token 0, the second token 0 or 1, equally likely."""
+    return torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]]).T.reshape(1, 4, 1, 1, 2)
+
+
+def test_entropies_of_soft_tokens_by_hand() -> None:
+    mean_token, token = token_entropies(soft_tokens())
+    # The mean is (3/4, 1/4, 0, 0); the tokens have 0 and ln 2.
+    assert float(mean_token) == pytest.approx(0.75 * math.log(4 / 3) + 0.25 * math.log(4))
+    assert float(token) == pytest.approx(0.5 * math.log(2))
+
+
+def test_dual_prior_loss_by_hand() -> None:
+    mean_token = 0.75 * math.log(4 / 3) + 0.25 * math.log(4)
+    expected = -2.0 * mean_token + 3.0 * 0.5 * math.log(2)
+    assert float(dual_prior_loss(soft_tokens(), 2.0, 3.0)) == pytest.approx(expected)
+
+
+def test_dual_prior_loss_is_least_for_hard_tokens_that_are_all_used() -> None:
+    hard = torch.eye(4).reshape(1, 4, 1, 2, 2)
+    even = torch.full_like(hard, 0.25)
+    assert float(dual_prior_loss(hard, 1.0, 1.0)) == pytest.approx(-math.log(4))
+    assert float(dual_prior_loss(even, 1.0, 1.0)) == pytest.approx(0.0, abs=1e-6)
+    assert float(dual_prior_loss(hard[..., :1], 1.0, 1.0)) > -math.log(4)
+
+
+def test_dual_prior_loss_has_gradients_where_a_token_is_impossible() -> None:
+    logits = torch.tensor([0.0, -200.0, 0.0, 0.0]).reshape(1, 4, 1, 1, 1).requires_grad_()
+    dual_prior_loss(logits.softmax(1), 1.0, 0.5).backward()
+    assert bool(torch.isfinite(logits.grad).all())
+
+
+def test_reconstruction_loss_by_hand() -> None:
+    image = torch.zeros(1, 1, 1, 2, 2)
+    told = torch.tensor([1.0, -2.0, 0.0, 0.0]).reshape(image.shape)
+    assert float(reconstruction_loss(told, image)) == pytest.approx(5 / 4)
+
+
+def test_adversarial_losses_by_hand() -> None:
+    real, made = torch.tensor([math.log(3.0)]), torch.tensor([0.0])
+    # D(x) = 3/4, D(x') = 1/2
+    assert float(discriminator_loss(real, made)) == pytest.approx(math.log(4 / 3) + math.log(2))
+    assert float(adversarial_loss(made)) == pytest.approx(math.log(2))
+
+
+def test_the_adversary_weighs_as_much_as_the_reconstruction() -> None:
+    last = torch.tensor([1.0, 2.0], requires_grad=True)
+    reconstruction, adversarial = (3 * last[0] + 4 * last[1]), 0.5 * last[1]
+    # Gradients (3, 4) and (0, 1/2): lengths 5 and 1/2.
+    weight = adaptive_weight(reconstruction, adversarial, last)
+    assert float(weight) == pytest.approx(10.0, rel=1e-5)
+    assert not weight.requires_grad
+    assert float(adaptive_weight(reconstruction, 0 * last[1], last)) == pytest.approx(1e4)
