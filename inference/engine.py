@@ -30,8 +30,8 @@ from vesal.inference.stages.identify import Identified, found_masks, identify
 from vesal.inference.stages.orientation import find_orientation, turning_notes
 from vesal.inference.stages.overlaps import let_smaller_win
 from vesal.inference.stages.segmentation import Progress, Save, Segmentation
-from vesal.inference.stages.unnamed import KeptMask, runnable
-from vesal.inference.stages.user_prompts import usable
+from vesal.inference.stages.unnamed import KeptMask, Names, runnable
+from vesal.inference.stages.user_prompts import told_unused, usable
 from vesal.inference.timing.call_costs import CallCosts
 from vesal.inference.timing.clock import Clock
 from vesal.inference.timing.progress import ProgressCallback
@@ -132,16 +132,24 @@ class Engine:
         Raises:
             CancelledError: ``progress`` returned False.
         """
-        user, unused, notes = usable(case.user, self.user_prompts, self.profile.name, case.interactive)
+        user = usable(case.user, self.user_prompts)
         given, case = case, replace(case, user=user)
         identified = Identified(tuple(prompts))
         if not self.model.capabilities.unnamed:
             identified = self.identify(prompts, case, clock)
         prompts = identified.prompts
-        asked, refused = runnable(prompts, user, self.model.capabilities, self.profile.name)
+        names = Names(
+            identified.candidates, self.profile.identification.min_score, "; ".join(identified.notes)
+        )
+        asked, refused = runnable(
+            prompts, user, self.model.capabilities, self.profile.name, self.user_prompts, names
+        )
         plan = self.model.plan(asked, self.profile, case)
         plan = replace(plan, refused={**plan.refused, **refused})
         kept = KeptMask.of(given, prompts, plan)
+        unused, notes = told_unused(
+            given.user, self.user_prompts, self.profile.name, case.interactive, kept.ids
+        )
         plan = separate_classes(kept.told(plan), prompts, user.marked())
 
         def begin(oriented: Case, before: Sequence[StageReport] = ()) -> CaseRun:

@@ -15,9 +15,10 @@ KINDS = MASK, BOXES, POINTS = "mask", "boxes", "points"
 """Kinds of user prompts."""
 
 
-def not_used(kind: str, why: str) -> str:
-    """The report's sentence on a kind of user prompts that the case runs without."""
-    return f"the user's {kind} {'is' if kind == MASK else 'are'} not used: {why}"
+def not_used(kind: str, why: str, ids: Collection[int] = ()) -> str:
+    """The report's sentence on a kind of user prompts that the case runs without, or these prompts of it."""
+    whose = f" for the prompts {', '.join(map(str, ids))}" if ids else ""
+    return f"the user's {kind} {'is' if kind == MASK else 'are'} not used{whose}: {why}"
 
 
 @dataclass(frozen=True)

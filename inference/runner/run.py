@@ -23,6 +23,7 @@ from vesal.inference.io.prompt_files import check_prompts_file
 from vesal.inference.io.temporary import sweep
 from vesal.inference.output.case_output import NOTHING
 from vesal.inference.output.logs import bar, window_bar
+from vesal.inference.output.prompt_warnings import prompt_warning
 from vesal.inference.output.report import write_report
 from vesal.inference.prompts.case_meaning import settle
 from vesal.inference.prompts.parser import parse_case
@@ -304,8 +305,9 @@ def _with_user_prompts(case: Case, record: CaseRecord, reader: CaseReader) -> Ca
 def _log_end(record: CaseRecord, report: CaseReport) -> None:
     """Log how a case ended: empty prompts and fallbacks, then one line with seconds and MB."""
     for outcome in report.prompts:
-        if outcome.covered is False:
-            log.warning("  prompt %d is empty: %s", outcome.id, outcome.why)
+        told = prompt_warning(outcome)
+        if told is not None:
+            log.warning("  %s", told)
     for fallback in report.fallbacks:
         log.warning("  fallback: %s", fallback)
     log.info("  %s, %.2f s, %.0f MB -> %s", report.state, report.seconds, report.peak_mb, record.paths.output)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Prompt
-from vesal.inference.data.results import PromptResult
+from vesal.inference.data.results import Candidate, PromptResult
 from vesal.inference.data.user_prompts import UserMask, UserPrompts
 from vesal.inference.families.contract import Capabilities
 from vesal.inference.planning.plan import Plan
@@ -20,8 +20,25 @@ from vesal.inference.stages.segmentation import Segmentation
 KEPT = "what the user's mask has of it is kept"
 
 
+@dataclass(frozen=True)
+class Names:
+    """What came of the search for names of what was marked (``identify``), for reasons."""
+
+    candidates: Mapping[int, Sequence[Candidate]] = field(default_factory=dict)
+    """by prompt id, the best first; none of what agrees with nothing"""
+    least: float = 0.0
+    """score from which a name is sure enough"""
+    late: str = ""
+    """why nothing was searched; empty where it was"""
+
+
 def runnable(
-    prompts: Sequence[Prompt], user: UserPrompts, can: Capabilities, weights: str
+    prompts: Sequence[Prompt],
+    user: UserPrompts,
+    can: Capabilities,
+    weights: str,
+    takes: Sequence[str] | None = None,
+    names: Names | None = None,
 ) -> tuple[tuple[Prompt, ...], dict[int, str]]:
     """The prompts that the family can be asked for, and why others cannot be run, by id.
 
@@ -30,16 +47,40 @@ def runnable(
         user: what the weights can use of the user prompts.
         can: of the family.
         weights: their name.
+        takes: kinds of user prompts that are used; None: all that the family takes.
+        names: what came of the search for names, where there was one.
     """
+    takes = can.user_prompts() if takes is None else takes
     refused: dict[int, str] = {}
     for prompt in prompts:
         if not prompt.unnamed or prompt.targets:
             continue
-        if not can.unnamed:
-            refused[prompt.id] = f"{prompt.why}, and the weights {weights} find things by their names only"
-        elif not is_placed(prompt.id, user):
-            refused[prompt.id] = f"{prompt.why}, and nothing that the weights {weights} take says where it is"
+        placed = is_placed(prompt.id, user)
+        if placed and can.unnamed:
+            continue
+        why = _no_name(prompt.id, weights, names or Names()) if placed else _no_place(weights, takes)
+        refused[prompt.id] = f"{prompt.why}, and {why}"
     return tuple(prompt for prompt in prompts if prompt.id not in refused), refused
+
+
+def _no_place(weights: str, takes: Sequence[str]) -> str:
+    if not takes:
+        return f"the weights {weights} find things by their names only"
+    return f"nothing that the weights {weights} take ({', '.join(takes)}) says where it is"
+
+
+def _no_name(id_: int, weights: str, names: Names) -> str:
+    """Why what was marked is run as no target; the best candidates, as far as any agrees at all."""
+    if names.late:
+        return names.late
+    best = names.candidates.get(id_, ())
+    if not best:
+        return f"no target that the weights {weights} know agrees with what was marked"
+    told = ", ".join(f"{each.target} {each.score:g}" for each in best)
+    return (
+        f"no target that the weights {weights} know agrees well enough with what was marked: {told}; "
+        f"{names.least:g} is wanted"
+    )
 
 
 def is_placed(id_: int, user: UserPrompts) -> bool:

@@ -12,27 +12,40 @@ from vesal.inference.families.contract import UserInput
 from vesal.inference.geometry.views import Box, View, triple
 
 
-def usable(
-    user: UserPrompts, can: Collection[str], weights: str, interactive: bool = False
-) -> tuple[UserPrompts, tuple[str, ...], tuple[str, ...]]:
-    """What weights can use of a case's user prompts.
+def usable(user: UserPrompts, can: Collection[str]) -> UserPrompts:
+    """A case's user prompts without the kinds that weights do not take; ``can`` are those they do, of
+    ``user_prompts.KINDS``.
+    """
+    return user.without([kind for kind in user.kinds() if kind not in can])
+
+
+def told_unused(
+    user: UserPrompts,
+    can: Collection[str],
+    weights: str,
+    interactive: bool = False,
+    kept: Collection[int] = (),
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the report says of the user prompts that ``usable`` leaves out.
 
     Args:
         user: of the case.
         can: the kinds that the weights take, of ``user_prompts.KINDS``.
         weights: their name.
         interactive: the case is a file of the challenge's interactive track.
+        kept: prompts whose part of the mask is their result (``unnamed.KeptMask``), which they tell.
 
     Returns:
-        the user prompts without the kinds that cannot be used; a fallback where the mask is one of them; a
-        note for boxes and points, which the challenge's files may hold whatever is asked, as those of the
-        interactive track do with a mask.
+        a fallback where the mask is left out; a note for boxes and points, which the challenge's files may
+        hold whatever is asked, as those of the interactive track do with a mask.
     """
-    unused = tuple(kind for kind in user.kinds() if kind not in can)
-    said = {kind: not_used(kind, f"the weights {weights} take none") for kind in unused}
+    why, said = f"the weights {weights} take none", {}
+    for kind in user.kinds():
+        ids = [id_ for id_ in user.ids(kind) if kind != MASK or id_ not in kept]
+        if kind not in can and ids:
+            said[kind] = not_used(kind, why, ids if len(ids) < len(user.ids(kind)) else ())
     fallbacks = () if interactive else tuple(text for kind, text in said.items() if kind == MASK)
-    notes = tuple(text for text in said.values() if text not in fallbacks)
-    return user.without(unused), fallbacks, notes
+    return fallbacks, tuple(text for text in said.values() if text not in fallbacks)
 
 
 def on_views(user: UserPrompts, queries: Sequence[Query]) -> Callable[[View], UserInput] | None:

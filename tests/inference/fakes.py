@@ -109,7 +109,7 @@ class FakeModel:
         if level == 202:
             raise MemoryError("no room for 10 GB")
         first = prompts[0]
-        labels = ((case.image > 100) * first.id).astype(np.uint16)
+        labels = ((case.image > 100) * first.id * (level != 206)).astype(np.uint16)
         save(labels)
         if level == 201:
             raise RuntimeError("the fine stage broke")

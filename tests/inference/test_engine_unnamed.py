@@ -8,12 +8,13 @@ import pytest
 
 from tests.inference.fake_models import made_image, make_case, make_engine, make_prompt
 from vesal.inference.data.prompt import Prompt
+from vesal.inference.data.results import Candidate
 from vesal.inference.data.user_prompts import Point, UserMask, UserPrompts, VoxelBox
 from vesal.inference.families.contract import Capabilities
 from vesal.inference.prompts.parser import parse_prompts
 from vesal.inference.stages.identify import Identified
 from vesal.inference.stages.segmentation import Segmentation
-from vesal.inference.stages.unnamed import runnable
+from vesal.inference.stages.unnamed import Names, runnable
 from vesal.inference.timing.clock import Clock
 
 LIVER, OTHER = (slice(4, 14),) * 3, (slice(18, 28),) * 3
@@ -49,12 +50,47 @@ def test_a_prompt_without_a_sentence_has_no_target_and_no_guess_is_made() -> Non
     assert (prompt.name, prompt.target, prompt.found_by) == ("class 3", None, "none")
 
 
-def test_a_family_that_goes_by_names_refuses_it_and_runs_the_others() -> None:
-    result, _ = segment([make_prompt(1, "liver"), unnamed(2)], UserPrompts(boxes={2: (BOX,)}))
+@pytest.mark.parametrize(
+    ("user", "why"),
+    [
+        (UserPrompts(boxes={2: (BOX,)}), "no target that the weights fakes know agrees with what was marked"),
+        (UserPrompts(), "nothing that the weights fakes take (mask, boxes, points) says where it is"),
+    ],
+)
+def test_a_family_that_goes_by_names_refuses_it_and_runs_the_others(user: UserPrompts, why: str) -> None:
+    result, _ = segment([make_prompt(1, "liver"), unnamed(2)], user)
     assert (result.labels[LIVER] == 1).all() and set(np.unique(result.labels)) == {0, 1}
     refused = result.prompts[2]
     assert refused.covered is False
-    assert refused.why == "there is no sentence, and the weights fakes find things by their names only"
+    assert refused.why == f"there is no sentence, and {why}"
+
+
+NOTHING_TAKEN = Capabilities()
+DRAWN = Capabilities(mask=True)
+FOUND = Names({2: (Candidate("liver", 0.312), Candidate("spleen", 0.1))}, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("can", "boxes", "names", "why"),
+    [
+        (NOTHING_TAKEN, {}, Names(), "the weights w find things by their names only"),
+        (DRAWN, {}, FOUND, "nothing that the weights w take (mask, boxes, points) says where it is"),
+        (DRAWN, {2: (BOX,)}, Names(), "no target that the weights w know agrees with what was marked"),
+        (
+            DRAWN,
+            {2: (BOX,)},
+            FOUND,
+            "no target that the weights w know agrees well enough with what was marked: liver 0.312, "
+            "spleen 0.1; 0.5 is wanted",
+        ),
+        (DRAWN, {2: (BOX,)}, Names(late="time ran short"), "time ran short"),
+    ],
+)
+def test_why_one_without_a_sentence_is_not_run(
+    can: Capabilities, boxes: dict[int, Any], names: Names, why: str
+) -> None:
+    _, refused = runnable([unnamed(2)], UserPrompts(boxes=boxes), can, "w", names=names)
+    assert refused == {2: f"there is no sentence, and {why}"}
 
 
 def test_one_that_was_given_a_target_is_run_by_it() -> None:
@@ -103,4 +139,4 @@ def test_something_has_to_say_where_it_is(user: UserPrompts, runs: bool) -> None
     prompts = [make_prompt(1, "liver"), unnamed(2)]
     asked, refused = runnable(prompts, user, BOXES, "w")
     assert [prompt.id for prompt in asked] == ([1, 2] if runs else [1])
-    assert runs or refused[2].endswith("nothing that the weights w take says where it is")
+    assert runs or refused[2].endswith("nothing that the weights w take (boxes, points) says where it is")

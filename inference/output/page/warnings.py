@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vesal.inference.data.results import GOOD, CaseReport, PromptResult
 from vesal.inference.output.page.markup import number, seconds
+from vesal.inference.output.prompt_warnings import prompt_warning
 
 
 def warnings_of(case: CaseReport) -> tuple[str, ...]:
@@ -30,9 +31,8 @@ def _warnings(case: CaseReport) -> Iterator[str]:
 
 
 def _prompt_warnings(prompt: PromptResult) -> Iterator[str]:
-    if prompt.covered is False:
-        yield f"Prompt {prompt.id} is empty: {prompt.why}."
-    elif prompt.voxels == 0 and not prompt.lost_to:
-        yield f"Prompt {prompt.id} is empty: {prompt.target or prompt.text} was not found."
+    told = prompt_warning(prompt)
+    if told is not None:
+        yield f"{told[0].upper()}{told[1:]}."
     for other, lost in prompt.lost_to.items():
         yield f"Prompt {prompt.id} lost {number(lost)} voxels to prompt {other}: a voxel has one label only."

@@ -66,7 +66,7 @@ def check_both(labels: np.ndarray) -> None:
     assert dice(labels == 2, IMAGE == 120) > 0.9
 
 
-def test_a_file_of_the_track_runs_as_it_is(tmp_path: Path) -> None:
+def test_a_file_of_the_track_runs_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = np.zeros(SHAPE, np.uint8)
     before[LIVER], before[:2, :3, :4] = 1, 3
     clicks = [
@@ -91,14 +91,16 @@ def test_a_file_of_the_track_runs_as_it_is(tmp_path: Path) -> None:
     assert prompts[1]["asked_as"] == "user prompts" and prompts[1]["text"] == ""
     assert "asked by what the user marked" in prompts[1]["why"]
     assert prompts[3]["voxels"] == 24 and "what the user's mask has of it is kept" in prompts[3]["why"]
-    assert prompts[4]["why"].endswith("nothing that the weights sample-boxes take says where it is")
+    assert prompts[4]["why"].endswith("nothing that the weights sample-boxes take (boxes) says where it is")
+    assert "prompt 3 is not run: there is no" in caplog.text and "prompt 3 is empty" not in caplog.text
+    assert "prompt 4 is empty: there is no sentence" in caplog.text
     assert report["budget_s"] == 4 * 90 - 3
     notes = " ".join(report["notes"])
     assert "classes without a sentence: 1, 2, 3, 4" in notes
     assert "boxes are given for the prompts 1, 2 (CT_case.npz, 'boxes')" in notes
     assert "points are given for the prompts 1, 2 (CT_case.npz, 'clicks')" in notes
     assert "the user's points are not used: the weights sample-boxes take none" in notes
-    assert "the user's mask is not used: the weights sample-boxes take none" in notes
+    assert "the user's mask is not used for the prompts 1: the weights sample-boxes take none" in notes
     assert code == 0 and report["fallbacks"] == []
 
 

@@ -13,7 +13,7 @@ from vesal.inference.data.terms import OFF
 from vesal.inference.data.user_prompts import Point, UserMask, UserPrompts, VoxelBox
 from vesal.inference.runner.run import run
 from vesal.inference.runner.settings import Settings
-from vesal.inference.stages.user_prompts import usable
+from vesal.inference.stages.user_prompts import told_unused, usable
 
 SHAPE = (24, 32, 32)
 USER = UserPrompts(
@@ -24,16 +24,16 @@ USER = UserPrompts(
 
 
 def test_kinds_that_cannot_be_used_are_left_out_and_told():
-    user, fallbacks, notes = usable(USER, ("mask", "points"), "made")
-    assert user == USER.without(("boxes",))
+    assert usable(USER, ("mask", "points")) == USER.without(("boxes",))
+    fallbacks, notes = told_unused(USER, ("mask", "points"), "made")
     assert fallbacks == ()
     assert notes == ("the user's boxes are not used: the weights made take none",)
 
 
 def test_a_mask_that_cannot_be_used_is_a_fallback() -> None:
     """It stands in the case by the user's own will; boxes and points are in all files of a challenge."""
-    user, fallbacks, notes = usable(USER, (), "made")
-    assert user == UserPrompts()
+    assert usable(USER, ()) == UserPrompts()
+    fallbacks, notes = told_unused(USER, (), "made")
     assert fallbacks == ("the user's mask is not used: the weights made take none",)
     assert notes == (
         "the user's boxes are not used: the weights made take none",
@@ -42,8 +42,27 @@ def test_a_mask_that_cannot_be_used_is_a_fallback() -> None:
 
 
 def test_with_nothing_there_is_nothing_to_tell():
-    assert usable(UserPrompts(), (), "made") == (UserPrompts(), (), ())
-    assert usable(USER, ("mask", "boxes", "points"), "made") == (USER, (), ())
+    for user, can in ((UserPrompts(), ()), (USER, ("mask", "boxes", "points"))):
+        assert usable(user, can) == user
+        assert told_unused(user, can, "made") == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        ((), ["the user's mask is not used: the weights made take none"]),
+        ((1, 2), []),
+        ((2,), ["the user's mask is not used for the prompts 1: the weights made take none"]),
+    ],
+)
+def test_of_a_mask_that_is_kept_it_is_not_said_that_it_is_not_used(
+    kept: tuple[int, ...], said: list[str]
+) -> None:
+    """Once, by the prompt whose result it is."""
+    user = UserPrompts(UserMask(np.ones((2, 2, 2), np.uint16), (1, 2), "here"))
+    for interactive in (False, True):
+        told = [*told_unused(user, ("boxes",), "made", interactive, kept)]
+        assert [list(each) for each in told] == ([[], said] if interactive else [said, []])
 
 
 def run_with(folder: Path, hybrid: str | None = None, **arrays: Any) -> tuple[bytes, int, dict[str, Any]]:
