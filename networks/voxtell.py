@@ -58,6 +58,11 @@ class VoxTellSizes:
         """Voxels that the sides of a window are multiples of."""
         return int(2 ** (len(self.features) - 1))
 
+    @property
+    def token_stride(self) -> int:
+        """Voxels of a window along each axis for one token."""
+        return int(2 ** (len(self.features) + MEMORY_LEVEL))
+
 
 VOXTELL = VoxTellSizes(
     features=(32, 64, 128, 256, 320, 320),

@@ -104,7 +104,7 @@ def export(work: Path, out: Path) -> None:
     with torch.no_grad():
         graphs = {d: write_graph(model, d, scratch / f"{d}.onnx") for d in range(3)}
     named = {f"degree{degree}.onnx": graph for degree, graph in graphs.items()}
-    save_shared(named, out, WEIGHTS, True, lambda _, values: values.size >= SMALL)
+    save_shared(named.items(), out, WEIGHTS, True, lambda _, values: values.size >= SMALL)
     shutil.rmtree(scratch)
     shutil.copyfile(work / "bank.npz", out / "bank.npz")
     content = _manifest_of(out)

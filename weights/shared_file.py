@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ ALIGNMENT = 64
 
 
 def save_shared(
-    graphs: Mapping[str, onnx.ModelProto],
+    graphs: Iterable[tuple[str, onnx.ModelProto]],
     folder: Path,
     file: str,
     as_fp16: bool,
@@ -25,7 +25,8 @@ def save_shared(
     """Write graphs that share one file of weights.
 
     Args:
-        graphs: by file name; fp32 tensors that ``is_moved`` names are moved out of them, in place.
+        graphs: with file names; fp32 tensors that ``is_moved`` names are moved out of them, in place. Large
+            ones may come one after the other: none is held here.
         folder: where to write.
         file: name of the file for the weights.
         as_fp16: whether to store fp16, which the graphs cast back, or fp32.
@@ -33,7 +34,7 @@ def save_shared(
     """
     offsets: dict[bytes, int] = {}
     with (folder / file).open("wb") as out:
-        for name, graph in graphs.items():
+        for name, graph in graphs:
             casts = []
             for tensor in graph.graph.initializer:
                 values = onnx.numpy_helper.to_array(tensor)

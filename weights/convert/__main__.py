@@ -10,6 +10,7 @@
         --tokenizer clip-vit-base-patch32 -o weights/biomedparse-v
     python -m vesal.weights.convert segvol --checkpoint SegVol_v1.pth \\
         --tokenizer config/clip -o weights/segvol
+    python -m vesal.weights.convert voxtell --folder voxtell_v1.1 -o weights/voxtell
     python -m vesal.weights.convert --list
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -28,6 +30,7 @@ from vesal.inference.output.text_table import aligned
 from vesal.weights.convert.errors import MissingTensorsError
 from vesal.weights.convert.folder import Options, convert
 from vesal.weights.convert.one_file import WEIGHTS, OneFileSystem, convert_one_file
+from vesal.weights.convert.published_folder import FolderSystem
 from vesal.weights.convert.system import System
 from vesal.weights.convert.systems import SYSTEMS
 from vesal.weights.convert.text import read_sentences
@@ -48,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
         if isinstance(known, System):
             system.add_argument("--sentences", type=Path, help="JSON with more sentences for the bank")
             system.add_argument("--no-text", action="store_true", help="leave the text encoder out")
+        elif isinstance(known, FolderSystem):
+            known.add_options(system)
         elif known.sees_slices:
             system.add_argument(
                 "--cross-slice",
@@ -110,9 +115,12 @@ def main(arguments: list[str] | None = None) -> int:
     system = SYSTEMS[parsed.system]
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        told = (
-            _of_one_file(system, parsed) if isinstance(system, OneFileSystem) else _of_stages(system, parsed)
-        )
+        if isinstance(system, FolderSystem):
+            told = system.convert(parsed, _options(parsed))
+        elif isinstance(system, OneFileSystem):
+            told = _of_one_file(system, parsed)
+        else:
+            told = _of_stages(system, parsed)
     except MissingTensorsError as error:
         log.error("%s\nMissing: %s", error, ", ".join(error.missing) or "all")
         return 2
@@ -127,12 +135,16 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _options(parsed: argparse.Namespace) -> Options:
+    """What every system is told."""
+    return Options(parsed.store, parsed.precision, published_window=parsed.window == "published")
+
+
 def _of_stages(system: System, parsed: argparse.Namespace) -> list[str]:
     """Convert a network a stage; returns what to tell of it."""
     stages = {file.stage: getattr(parsed, file.argument) for file in system.files}
     sentences = tuple(read_sentences(parsed.sentences)) if parsed.sentences else ()
-    whole = parsed.window == "published"
-    options = Options(parsed.store, parsed.precision, sentences, not parsed.no_text, whole)
+    options = replace(_options(parsed), sentences=sentences, keep_text=not parsed.no_text)
     manifest = convert(system, stages, parsed.text, parsed.tokenizer, parsed.output, options)
     return [
         f"{parsed.output / f'{stage}.bin'}: {facts['stored']}, agreement in a window of "
@@ -152,10 +164,10 @@ def _cross_slice(heads: int, *offsets: int) -> CrossSlice:
 
 def _of_one_file(system: OneFileSystem, parsed: argparse.Namespace) -> list[str]:
     """Convert one file; returns what to tell of it."""
-    whole, cross = parsed.window == "published", NO_CROSS_SLICE
+    cross = NO_CROSS_SLICE
     if system.sees_slices and parsed.cross_slice:
         cross = _cross_slice(*parsed.cross_slice)
-    options = Options(parsed.store, parsed.precision, published_window=whole, cross_slice=cross)
+    options = replace(_options(parsed), cross_slice=cross)
     checkpoint = getattr(parsed, system.files[0].argument)
     manifest = convert_one_file(system, checkpoint, parsed.tokenizer, parsed.output, options)
     facts = manifest["network"]

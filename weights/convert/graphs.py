@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -246,11 +246,17 @@ def trace(
     return onnx.load(str(path))
 
 
-def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path, weights: str, as_fp16: bool) -> None:
+def save_graphs(
+    graphs: Mapping[str, onnx.ModelProto] | Iterable[tuple[str, onnx.ModelProto]],
+    folder: Path,
+    weights: str,
+    as_fp16: bool,
+) -> None:
     """Write graphs that share one file of weights.
 
     Args:
-        graphs: by file name; their large tensors are moved out of them.
+        graphs: by file name, or with file names one after the other; their large tensors are moved out of
+            them.
         folder: where to write.
         weights: name of the file for the weights; a tensor that several graphs hold is stored once.
         as_fp16: whether to store fp16, which the graphs cast back, or fp32.
@@ -263,4 +269,5 @@ def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path, weights: st
             and not any(part in name for part in FP32_TENSORS)
         )
 
-    save_shared(graphs, folder, weights, as_fp16, is_moved)
+    named = graphs.items() if isinstance(graphs, Mapping) else graphs
+    save_shared(named, folder, weights, as_fp16, is_moved)

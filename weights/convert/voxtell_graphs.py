@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from vesal.networks.residual_encoder import ConvNorm
 from vesal.networks.unet import SLOPE
-from vesal.networks.voxtell import MEMORY_LEVEL, Upsampling, VoxTell, join_maps
+from vesal.networks.voxtell import Upsampling, VoxTell, join_maps
 from vesal.weights.convert.graphs import trace
 from vesal.weights.convert.norms import AxisNorm
 
@@ -152,6 +152,22 @@ def each_graph(network: VoxTell, window: Sides, path: Path) -> Iterator[tuple[st
         yield role, graph
 
 
+def smaller_graph(stored: Path, path: Path, network: VoxTell, window: Sides, part: Sides) -> None:
+    """Write a stored graph again for a part of its windows; both share the file of weights.
+
+    Args:
+        stored: a graph of ``voxtell_graphs``, its large tensors moved out of it.
+        path: beside it.
+        network: it was made of, for windows of the shape ``window``.
+        window: (d, h, w).
+        part: (d, h, w), see ``cut_positions``.
+    """
+    graph = onnx.load(str(stored), load_external_data=False)
+    small = cut_positions(network, window, part)
+    _set_shapes(graph, shapes_of(small, part), small.pos_embed)
+    onnx.save(graph, str(path))
+
+
 def shapes_of(network: VoxTell, window: Sides, texts: int = 1) -> dict[str, tuple[int, ...]]:
     """Shapes of all inputs and outputs of the graphs, by name."""
     sizes = network.sizes
@@ -172,8 +188,7 @@ def shapes_of(network: VoxTell, window: Sides, texts: int = 1) -> dict[str, tupl
 
 def grid_of(network: VoxTell, window: Sides) -> Sides:
     """Tokens along each side of a window (d, h, w)."""
-    stride = 2 ** (len(network.sizes.features) + MEMORY_LEVEL)
-    d, h, w = (side // stride for side in window)
+    d, h, w = (side // network.sizes.token_stride for side in window)
     return d, h, w
 
 
