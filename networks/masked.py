@@ -1,7 +1,8 @@
 """Masked image modelling (SPAD-Nets, section 4.4): patches are hidden, and the network says what they held.
 
-The encoder of the default network has no patch embedding that could be replaced, so hidden patches are
-replaced in its input, by a value that is learnt, and its coarsest features are as many as there are patches.
+A transformer gets a learnt embedding in place of a hidden patch's, as in the paper. The encoder of the default
+network has no patch embedding, so hidden patches are replaced in its input, by a value that is learnt; its
+coarsest features are as many as there are patches.
 """
 
 from __future__ import annotations
@@ -12,11 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from vesal.networks.nano import IMAGE_CHANNELS, Nano
+from vesal.networks.spad import Anisotropy
+from vesal.networks.spad_vit import SpadVit, SpadVitSizes, on_grid
 
 PATCH = 16
 """Voxels of a patch along the in-plane axes; along a thick axis ``PATCH >> degree``."""
 HIDDEN = 256
 """Of the head's one hidden layer."""
+
+
+TINY_VIT = SpadVitSizes(IMAGE_CHANNELS - 1, 192, 512, 12, 3)
+"""A transformer that two cores can pre-train: 7.0 million parameters."""
 
 
 def patch_shape(degree: int) -> tuple[int, int, int]:
@@ -58,6 +65,24 @@ class MaskedNano(nn.Module):
         shown = torch.where(spread(mask, degree), hidden.to(image.dtype), image)
         levels = self._encode(torch.cat([shown, torch.zeros_like(shown[:, :1])], 1), degree)
         return levels[-1]
+
+
+class MaskedVit(nn.Module):
+    """SPAD-ViT, with a learnt embedding in place of a hidden patch's."""
+
+    def __init__(self, network: SpadVit) -> None:
+        super().__init__()
+        self.network = network
+        self.mask_token = nn.Parameter(torch.zeros(network.sizes.width))
+        self.channels = network.sizes.width
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    def forward(self, image: Tensor, mask: Tensor, degree: int) -> Tensor:
+        """See ``MaskedEncoder``; as many channels as the network takes."""
+        patches, _ = self.network.embed(image, Anisotropy(degree))
+        token = self.mask_token.reshape(1, -1, 1, 1, 1).to(patches.dtype)
+        shown = torch.where(mask[:, None], token, patches)
+        return on_grid(self.network.norm(self.network.hidden(shown)[1]), patches)
 
 
 class MaskedModel(nn.Module):

@@ -14,14 +14,17 @@ from pathlib import Path
 import torch
 
 from vesal.inference.runtime.machine import available_threads
-from vesal.networks.masked import MaskedModel, MaskedNano
+from vesal.networks.masked import TINY_VIT, MaskedModel, MaskedNano, MaskedVit
 from vesal.networks.nano import WIDTHS, Nano
+from vesal.networks.spad_vit import SpadVit
 from vesal.training.curves import plot_curves
 from vesal.training.parallel import join
 from vesal.training.pretrain.learn import Pretrainer, PretrainPlan, pretrain, write_encoder
 from vesal.training.pretrain.source import CropSource, read_unlabelled
 from vesal.training.pretrain.targets import PixelTarget
 from vesal.training.store import read_rules
+
+NANO, VIT = "nano", "vit"
 
 
 def main() -> None:
@@ -34,6 +37,9 @@ def main() -> None:
     length.add_argument("--hours", type=float, default=0.0, help="wall time of the run")
     length.add_argument("--steps", type=int, default=0, help="length in steps instead")
     parser.add_argument("--processes", type=int, default=available_threads(), help="one per core")
+    parser.add_argument(
+        "--network", choices=(NANO, VIT), default=NANO, help="a small SPAD-ViT in place of nano's encoder"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=PretrainPlan.rate, help="peak learning rate")
     parser.add_argument(
@@ -50,7 +56,8 @@ def main() -> None:
     volumes = read_unlabelled(args.data, args.store or args.out / "store", rules)
     group, others = join(args.processes, "vesal.training.pretrain")
     torch.manual_seed(args.seed)
-    encoder, target = MaskedNano(Nano(tuple(args.widths))), PixelTarget()
+    encoder = MaskedVit(SpadVit(TINY_VIT)) if args.network == VIT else MaskedNano(Nano(tuple(args.widths)))
+    target = PixelTarget()
     model = MaskedModel(encoder, encoder.channels, target.outputs)
     trainer = Pretrainer(model, target, plan, args.out, group)
     logging.info("%d volumes, precision %s, from step %d", len(volumes), trainer.precision, trainer.step)
@@ -59,7 +66,9 @@ def main() -> None:
     if group.rank == 0:
         sets = sorted({v.dataset for v in volumes})
         write_encoder(
-            trainer, args.out, {"network": "nano", "target": "pixels", "volumes": len(volumes), "sets": sets}
+            trainer,
+            args.out,
+            {"network": args.network, "target": "pixels", "volumes": len(volumes), "sets": sets},
         )
         plot_curves(args.out, args.out / "curves.png")
     for other in others:
