@@ -68,6 +68,11 @@ class SentenceEncoder:
         """Known texts with their vectors."""
         return read_bank(self._checked(BANK))
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the graph, as its manifest lists it: vectors of another one do not compare."""
+        return _digests(self.folder)[GRAPH]
+
     def _checked(self, name: str) -> Path:
         """The path of a file of the folder, if it is the one that the manifest means. Raises ProfileError."""
         if not self._check_digests:
