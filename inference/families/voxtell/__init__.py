@@ -1,0 +1,1 @@
+"""Family ``voxtell``: see ``family``."""
