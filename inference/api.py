@@ -167,22 +167,27 @@ class Model:
             points: likewise, lists of (d, h, w) or (d, h, w, label), label 1 for inside of the target (as
                 without one), 0 for outside.
 
-        Masks, boxes and points that the weights cannot use are left out; the report's `fallbacks` say so.
+        Boxes and points that do not fit the volume (outside, inverted, empty, NaN, of axes in another order)
+        or have no prompt are left out, and the others are run; so are masks, boxes and points that the
+        weights cannot use. The report's `fallbacks` and `notes` say so.
 
         Raises:
             UsageError: ``seconds`` or ``progress`` cannot be used.
-            CaseError: image, spacing, prompts, modality, mask, boxes or points cannot be used; the message
-                says what is wanted.
+            CaseError: image, spacing, prompts, modality or mask cannot be used, or boxes or points are none;
+                the message says what is wanted.
             CancelledError: ``progress`` returned False.
         """
         started = time.monotonic()
         clock = Clock(time_limit(seconds), started)
         check_progress(progress)
-        case = make_case(image, spacing_mm, prompts, instances, mask=mask, boxes=boxes, points=points)
+        given: dict[str, Any] = {"mask": mask, "boxes": boxes, "points": points}
+        unused: list[str] = []
+        case = make_case(image, spacing_mm, prompts, instances, fallbacks=unused, **given)
         understood, choice = self.understand(case, modality)
         case = settle(case, understood, choice)
         segmentation = self.segment_case(case, understood, clock, progress=progress, keep_probabilities=True)
         by_id = goes_by_id(prompts)
+        segmentation = replace(segmentation, fallbacks=[*unused, *segmentation.fallbacks])
         results = PromptResults([segmentation.prompts[p.id] for p in understood], by_id)
         report = self._report(case, choice, segmentation, time.monotonic() - started)
         return Result(segmentation.labels, results, report, segmentation, case)

@@ -35,11 +35,14 @@ from vesal.inference.io.user_boxes import parse_boxes
 from vesal.inference.io.user_mask import check_mask_header, make_mask, mask_ids
 from vesal.inference.io.user_points import NOTATION as POINTS
 from vesal.inference.io.user_points import parse_points
+from vesal.inference.io.user_values import Problems, told
 from vesal.inference.prompts.modality import modality_of
 
 NAME = "image"
 """Name of a volume without a file, in messages."""
 NO_LIMIT = float("inf")
+WANTED_BOXES = "whole numbers, boxes={id: [(d0, h0, w0, d1, h1, w1), ...]}, the last three exclusive"
+WANTED_POINTS = "whole numbers, points={id: [(d, h, w, label), ...]}, with label 1 inside and 0 outside"
 MAX_DEPTH = 5
 """Of lists within lists of boxes and points: prompts, `fg` or `bg`, points, voxels, and one to spare."""
 MIN_LENGTH_MM, MAX_LENGTH_MM = 1e-6, 1e6
@@ -121,8 +124,13 @@ def make_case(
     mask: Any = None,
     boxes: Any = None,
     points: Any = None,
+    fallbacks: list[str] | None = None,
 ) -> Case:
-    """A checked case of a volume in memory, see `Model.segment`. Raises CaseError."""
+    """A checked case of a volume in memory, see `Model.segment`.
+
+    Boxes and points that are some, and do not fit the volume or the prompts, are left out: ``fallbacks`` gets
+    a sentence for each. Raises CaseError.
+    """
     volume = _volume(image)
     boxes, points = _plain(boxes), _plain(points)
     checked = _prompts(prompts, instances, lambda: _marked_ids(mask, boxes, points, volume.shape))
@@ -132,10 +140,15 @@ def make_case(
     ids, shape = checked.sentences.keys(), volume.shape
     if not any(checked.sentences.values()):
         boxes, points = BOXES.by_class(boxes, "boxes"), POINTS.by_class(points, "points")
-    found, clipped = parse_boxes(boxes, ids, shape, "boxes")
+    misfits: dict[str, Problems] = {BOXES.kind: [], POINTS.kind: []}
+    found, notes = parse_boxes(boxes, ids, shape, "boxes", misfits[BOXES.kind], WANTED_BOXES)
     moved: list[str] = []
-    clicked = parse_points(points, ids, shape, "points", notes=moved)
+    clicked = parse_points(points, ids, shape, "points", misfits[POINTS.kind], moved, WANTED_POINTS)
     user = UserPrompts(_mask(mask, ids, shape, checked.instance), found, clicked)
+    for kind, problems in misfits.items():
+        _raise_malformed(problems)
+        if fallbacks is not None:
+            fallbacks += told(problems, kind, bool(user.ids(kind)))
     return Case(
         NAME,
         np.ascontiguousarray(grey),
@@ -143,11 +156,18 @@ def make_case(
         checked.sentences,
         checked.instance,
         None,
-        (*image_notes, *checked.notes, *clipped, *moved),
+        (*image_notes, *checked.notes, *notes, *moved),
         user,
         checked.modality,
         stored,
     )
+
+
+def _raise_malformed(problems: Problems) -> None:
+    """Raise what has no form of boxes or points: who calls can correct it."""
+    for problem in problems:
+        if problem.malformed:
+            raise problem
 
 
 def goes_by_id(prompts: Any) -> bool:

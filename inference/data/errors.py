@@ -126,6 +126,9 @@ class MissingPackageError(CaseError, ImportError):
 class UserPromptError(CaseError):
     """A mask, boxes or points that a user gave cannot be used; a case from a file runs without them."""
 
+    malformed: bool = False
+    """Whether it has no form that is read at all; else it is of a form that is, and does not fit the case."""
+
 
 class MaskError(UserPromptError):
     """A mask cannot be used."""

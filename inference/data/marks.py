@@ -22,6 +22,14 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Spelling:
+    """How boxes, or points, are written down in one place, for messages."""
+
+    source: str
+    wanted: str
+
+
+@dataclass(frozen=True)
 class Marks:
     """What was written of all prompts in one place."""
 
@@ -37,6 +45,8 @@ class Marks:
     notes: tuple[str, ...] = ()
     problems: tuple[UserPromptError, ...] = ()
     """What could not be read of it."""
+    spelled: Mapping[str, Spelling] = field(default_factory=dict, compare=False)
+    """How boxes and points are written there, by kind."""
 
 
 NO_MARKS = Marks()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vesal.inference.data.errors import PromptError, UserPromptError, shown
-from vesal.inference.data.marks import NO_MARKS, Key, Mark, Marks
+from vesal.inference.data.marks import NO_MARKS, Key, Mark, Marks, Spelling
 from vesal.inference.data.user_prompts import BOXES, POINTS
 from vesal.inference.io import user_boxes, user_points
 from vesal.inference.io.marks import key_of
@@ -34,6 +34,13 @@ KNOWN = frozenset(
     (*BOX_KEYS, *POINT_KEYS, *ID_KEYS, *SENTENCE_KEYS, *user_boxes.NOTATION.keys, *user_points.NOTATION.keys)
     + ("z_mid",)
 )
+SPELLED = {
+    BOXES: 'whole numbers, {"1": {"box": [d0, h0, w0, d1, h1, w1]}}, the last three exclusive, or '
+    f"a dict with {', '.join((*user_boxes.FIRST, *user_boxes.LAST))}",
+    POINTS: 'whole numbers, {"1": {"points": [[d, h, w, "+"]]}}, with "+" or 1 inside and "-" or 0 outside, '
+    "or the lists fg and bg",
+}
+"""How they are written in such a file, by kind."""
 WANTED = (
     'a dict such as {"1": {"name": "liver", "box": [d0, h0, w0, d1, h1, w1], "points": [[d, h, w, "+"]]}} is '
     "wanted"
@@ -91,6 +98,7 @@ class _Reader:
             self._instance,
             tuple(self._notes),
             tuple(self._problems),
+            {kind: Spelling(self._source, wanted) for kind, wanted in SPELLED.items()},
         )
 
     def take_list(self, content: list[Any]) -> None:

@@ -41,6 +41,7 @@ def parse_boxes(
     shape: Sequence[int],
     source: str,
     problems: Problems | None = None,
+    wanted: str | None = None,
 ) -> tuple[dict[int, tuple[VoxelBox, ...]], tuple[str, ...]]:
     """Boxes by prompt id, ascending, without the prompts that have none.
 
@@ -50,6 +51,7 @@ def parse_boxes(
         shape: of its volume, (D,H,W).
         source: where they were found, for messages.
         problems: gets the errors of boxes that cannot be used, see `user_values.left_out`.
+        wanted: how boxes are written there, for messages; None: as dicts, lists and numbers.
 
     Returns:
         the boxes, clipped to the volume, and a note for each one that was.
@@ -59,12 +61,13 @@ def parse_boxes(
     """
     found: dict[int, tuple[VoxelBox, ...]] = {}
     notes: list[str] = []
-    for id_, rows in NOTATION.by_prompt(values, ids, source, problems).items():
+    notation = NOTATION.written(wanted)
+    for id_, rows in notation.by_prompt(values, ids, source, problems).items():
         where = f"{source}, prompt {id_}"
         boxes: list[VoxelBox] = []
         for row in rows:
             with left_out(problems):
-                given = _box(row, where)
+                given = _box(row, where, notation)
                 boxes.append(_clipped(given, shape, where))
                 if boxes[-1] != given:
                     notes.append(
@@ -76,26 +79,28 @@ def parse_boxes(
     return found, tuple(notes)
 
 
-def _box(row: Any, source: str) -> VoxelBox:
-    start, stop = _corners(row, source)
+def _box(row: Any, source: str, notation: Notation) -> VoxelBox:
+    start, stop = _corners(row, source, notation)
     if any(a >= b for a, b in zip(start, stop, strict=True)):
-        raise NOTATION.refused(source, f"the box {shown(row)} holds no voxel, from {start} to {stop}")
+        problem = f"the box {shown(row)} holds no voxel, from {start} to {stop}"
+        raise notation.refused(source, problem, malformed=False)
     return VoxelBox(start, stop, IN_PLANE if isinstance(row, dict) and FIRST[0] in row else ())
 
 
-def _corners(row: Any, source: str) -> tuple[Voxel, Voxel]:
+def _corners(row: Any, source: str, notation: Notation) -> tuple[Voxel, Voxel]:
     """First voxel, and the first one behind."""
+    given = row
     if isinstance(row, dict) and START in row and STOP in row:
         row = [*_listed(row[START]), *_listed(row[STOP])]
     if isinstance(row, dict):
         missing = [key for key in (*FIRST, *LAST) if key not in row]
         if missing:
-            raise NOTATION.refused(source, f"a box without {', '.join(missing)}")
-        d, h, w = NOTATION.voxel([row[key] for key in LAST], source)
-        return NOTATION.voxel([row[key] for key in FIRST], source), (d + 1, h + 1, w + 1)
+            raise notation.refused(source, f"{shown(row)} is a box without {', '.join(missing)}")
+        d, h, w = notation.voxel([row[key] for key in LAST], source, given)
+        return notation.voxel([row[key] for key in FIRST], source, given), (d + 1, h + 1, w + 1)
     if not isinstance(row, (list, tuple)) or len(row) != 6:
-        raise NOTATION.refused(source, f"{shown(row)} is no box")
-    return NOTATION.voxel(row[:3], source), NOTATION.voxel(row[3:], source)
+        raise notation.refused(source, f"{shown(row)} is no box")
+    return notation.voxel(row[:3], source, given), notation.voxel(row[3:], source, given)
 
 
 def _listed(value: Any) -> Sequence[Any]:

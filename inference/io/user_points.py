@@ -37,6 +37,7 @@ def parse_points(
     source: str,
     problems: Problems | None = None,
     notes: list[str] | None = None,
+    wanted: str | None = None,
 ) -> dict[int, tuple[Point, ...]]:
     """Points by prompt id, ascending, without the prompts that have none.
 
@@ -46,36 +47,45 @@ def parse_points(
         shape: of its volume, (D,H,W).
         source: where they were found, for messages.
         problems: gets the errors of points that cannot be used, see `user_values.left_out`.
-        notes: gets a note where points between voxels are moved to the nearest voxel.
+        notes: gets a note where points between voxels are moved to the nearest voxel, and where something
+            empty stands for points.
+        wanted: how points are written there, for messages; None: as dicts, lists and numbers.
 
     Raises:
         PointError: no three or four numbers, outside of the volume, or of no prompt.
     """
     found = {}
-    for id_, rows in NOTATION.by_prompt(values, ids, source, problems).items():
+    notation = NOTATION.written(wanted)
+    notes = [] if notes is None else notes
+    for id_, rows in notation.by_prompt(values, ids, source, problems).items():
         where = f"{source}, prompt {id_}"
         points, moved = [], 0
-        for voxel, label in _all_labelled(rows, where, problems):
+        empty = sum(_empty_entries(row) for row in rows)
+        if empty:
+            notes.append(f"{where}: {empty} empty entries are taken as no point")
+        for voxel, label in _all_labelled(rows, where, problems, notation):
             with left_out(problems):
-                points.append(_point(voxel, label, shape, where))
+                points.append(_point(voxel, label, shape, where, notation))
                 moved += tuple(voxel) != points[-1].voxel
         if points:
             found[id_] = tuple(points)
-        if moved and notes is not None:
+        if moved:
             notes.append(f"{where}: {moved} points between voxels are taken as the nearest voxel")
     return found
 
 
-def _all_labelled(rows: Sequence[Any], source: str, problems: Problems | None) -> list[tuple[Any, Any]]:
+def _all_labelled(
+    rows: Sequence[Any], source: str, problems: Problems | None, notation: Notation
+) -> list[tuple[Any, Any]]:
     """Voxels and labels of all rows of one prompt."""
     found: list[tuple[Any, Any]] = []
     for row in rows:
         with left_out(problems):
-            found += _labelled(row, source)
+            found += _labelled(row, source, notation)
     return found
 
 
-def _labelled(row: Any, source: str) -> list[tuple[Any, Any]]:
+def _labelled(row: Any, source: str, notation: Notation) -> list[tuple[Any, Any]]:
     """Voxel and label of one point, or of the clicks of one prompt, foreground first."""
     if not isinstance(row, dict):
         has_label = isinstance(row, (list, tuple)) and len(row) == 4
@@ -83,8 +93,16 @@ def _labelled(row: Any, source: str) -> list[tuple[Any, Any]]:
     clicks = {key: row.get(key) or [] for key in (FOREGROUND, BACKGROUND)}
     wrong = [value for value in clicks.values() if not isinstance(value, (list, tuple))]
     if wrong or not row.keys() <= clicks.keys():
-        raise NOTATION.refused(source, shown(row))
+        raise notation.refused(source, shown(row))
     return [(voxel, key == FOREGROUND) for key, voxels in clicks.items() for voxel in _voxels(voxels)]
+
+
+def _empty_entries(row: Any) -> int:
+    """How much in one row says nothing: itself, or entries of its lists of clicks."""
+    if not isinstance(row, dict):
+        return 0
+    lists = [value for value in row.values() if isinstance(value, (list, tuple))]
+    return sum(voxel is None or voxel == [] for voxels in lists for voxel in voxels) if row else 1
 
 
 def _voxels(clicks: Sequence[Any]) -> list[Any]:
@@ -93,13 +111,14 @@ def _voxels(clicks: Sequence[Any]) -> list[Any]:
     return [clicks] if is_one else [voxel for voxel in clicks if voxel is not None and voxel != []]
 
 
-def _point(voxel: Any, label: Any, shape: Sequence[int], source: str) -> Point:
+def _point(voxel: Any, label: Any, shape: Sequence[int], source: str, notation: Notation) -> Point:
     if not isinstance(voxel, (list, tuple)) or len(voxel) != 3:
-        raise NOTATION.refused(source, f"{shown(voxel)} is no voxel")
+        raise notation.refused(source, f"{shown(voxel)} is no voxel")
     label = LABELS.get(label.strip(), label) if isinstance(label, str) else label
     if isinstance(label, (list, dict)) or label not in (0, 1):
-        raise NOTATION.refused(source, f"{shown(label)} is no label")
-    at = NOTATION.voxel([_nearest(value) for value in voxel], source)
+        is_number = isinstance(label, (int, float))
+        raise notation.refused(source, f"{shown(label)} is no label", malformed=not is_number)
+    at = notation.voxel([_nearest(value) for value in voxel], source, voxel)
     if all(0 <= i < n for i, n in zip(at, shape, strict=True)):
         return Point(at, bool(label))
     fits = all(0 <= i < n for i, n in zip(at[::-1], shape, strict=True))

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vesal.inference.data.errors import CaseError, UserPromptError
-from vesal.inference.data.marks import NO_MARKS, Marks
+from vesal.inference.data.errors import CaseError
+from vesal.inference.data.marks import NO_MARKS, Marks, Spelling
 from vesal.inference.data.user_prompts import (
     BOXES,
     MASK,
@@ -38,7 +38,7 @@ from vesal.inference.io.nifti import SUFFIXES, read_nifti
 from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.io.plain_pickle import load_plain
 from vesal.inference.io.user_mask import make_mask, read_mask_array
-from vesal.inference.io.user_values import Notation, Problems
+from vesal.inference.io.user_values import Notation, Problems, told
 
 if TYPE_CHECKING:
     from vesal.inference.io.file_axes import FileAxes
@@ -51,8 +51,6 @@ MASK_KEYS = ("mask", "prev_pred", "segs")
 BOX_KEYS = ("boxes",)
 POINT_KEYS = ("clicks", "points")
 """Best first."""
-MAX_TOLD = 20
-"""Boxes, or points, that are not used and told one by one."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class _Reader:
 
     def read(self) -> FoundUserPrompts:
         """All kinds."""
-        self._left_out([error for marks in self.marks for error in marks.problems])
+        self.fallbacks += told([error for marks in self.marks for error in marks.problems])
         user = UserPrompts(self._mask(), self._boxes(), self._points())
         return FoundUserPrompts(user, tuple(self.notes), tuple(self.fallbacks))
 
@@ -108,23 +106,23 @@ class _Reader:
     def _boxes(self) -> Mapping[int, tuple[VoxelBox, ...]]:
         with self._reported(BOXES):
             problems: Problems = []
-            values, source = self._values(BOX_KEYS, user_boxes.NOTATION, problems)
-            boxes, notes = user_boxes.parse_boxes(values, self.ids, self.shape, source, problems)
+            values, source, wanted = self._values(BOX_KEYS, user_boxes.NOTATION, problems)
+            boxes, notes = user_boxes.parse_boxes(values, self.ids, self.shape, source, problems, wanted)
             self._note(BOXES, boxes, source)
             self.notes += notes
-            self._left_out(problems, BOXES, bool(boxes))
+            self.fallbacks += told(problems, BOXES, bool(boxes))
             return boxes
         return {}
 
     def _points(self) -> Mapping[int, tuple[Point, ...]]:
         with self._reported(POINTS):
             problems: Problems = []
-            values, source = self._values(POINT_KEYS, user_points.NOTATION, problems)
-            moved: list[str] = []
-            points = user_points.parse_points(values, self.ids, self.shape, source, problems, moved)
+            values, source, wanted = self._values(POINT_KEYS, user_points.NOTATION, problems)
+            notes: list[str] = []
+            points = user_points.parse_points(values, self.ids, self.shape, source, problems, notes, wanted)
             self._note(POINTS, points, source)
-            self.notes += moved
-            self._left_out(problems, POINTS, bool(points))
+            self.notes += notes
+            self.fallbacks += told(problems, POINTS, bool(points))
             return points
         return {}
 
@@ -135,19 +133,6 @@ class _Reader:
             yield
         except (CaseError, MemoryError) as error:
             self.fallbacks.append(not_used(kind, f"{type(error).__name__}: {error}"))
-
-    def _left_out(
-        self, problems: Sequence[UserPromptError], kind: str = "prompts", some: bool = True
-    ) -> None:
-        """Each one that cannot be used is a fallback; of very many the first ones are told. ``some``: others
-        of the kind are used.
-        """
-        whys = [f"{type(error).__name__}: {error}" for error in problems]
-        one = f"one of the user's {kind} is not used"
-        told = [f"{one}: {why}" if some else not_used(kind, why) for why in whys]
-        self.fallbacks += told[:MAX_TOLD]
-        if len(told) > MAX_TOLD:
-            self.fallbacks.append(f"{len(told) - MAX_TOLD} more of the user's {kind} are not used")
 
     def _note(self, kind: str, ids: Collection[int], source: str) -> None:
         if ids:
@@ -175,27 +160,33 @@ class _Reader:
 
         return read_nifti_mask(file, self.axes)
 
-    def _values(self, keys: Sequence[str], notation: Notation, problems: Problems) -> tuple[Any, str]:
-        """Plain values of the first place where there are some, and where; None where there are none."""
+    def _values(
+        self, keys: Sequence[str], notation: Notation, problems: Problems
+    ) -> tuple[Any, str, str | None]:
+        """Plain values of the first place where there are some, where, and how they are written there; None
+        where there are none.
+        """
         sentences = self.ids if isinstance(self.ids, Mapping) else {}
-        values, source = self._found(keys, notation, sentences, problems)
+        values, source, wanted = self._found(keys, notation, sentences, problems)
         if self.ids and len(sentences) == len(self.ids) and not any(sentences.values()):
-            values = notation.by_class(values, source, problems)
-        return values, source
+            values = notation.written(wanted).by_class(values, source, problems)
+        return values, source, wanted
 
     def _found(
         self, keys: Sequence[str], notation: Notation, sentences: Mapping[int, str], problems: Problems
-    ) -> tuple[Any, str]:
+    ) -> tuple[Any, str, str | None]:
         """The same, as they stand there."""
         for marks in self.marks:
             if has_marks(marks, notation.kind):
-                return marked_values(marks, notation.kind, sentences, problems), marks.source
+                spelled = marks.spelled.get(notation.kind, Spelling(marks.source, notation.wanted))
+                values = marked_values(marks, notation.kind, sentences, problems)
+                return values, spelled.source, spelled.wanted
         for archive in filter(None, (self.beside, self.archive)):
             key = next((key for key in keys if key in archive), None)
             if key is not None:
                 source = f"{archive.path.name}, '{key}'"
-                return plain_values(archive, key, source, notation), source
-        return None, ""
+                return plain_values(archive, key, source, notation), source, None
+        return None, "", None
 
 
 def read_user_prompts(

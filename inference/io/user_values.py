@@ -6,17 +6,20 @@ challenge's interactive track (CVPR 2025), a list with one dict for each class, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vesal.inference.data.errors import PromptIdError, UserPromptError, shown
-from vesal.inference.data.user_prompts import Voxel
+from vesal.inference.data.user_prompts import Voxel, not_used
 from vesal.inference.io.prompt_values import parse_id
 
 MAX_DIGITS = 18
 """Of a prompt id and of a coordinate: longer ones are not believed."""
+
+MAX_TOLD = 20
+"""Boxes, or points, that are not used and told one by one."""
 
 Problems = list[UserPromptError]
 """What cannot be used, where the rest is to be used all the same."""
@@ -33,6 +36,17 @@ def left_out(problems: Problems | None) -> Iterator[None]:
         problems.append(error)
 
 
+def told(problems: Sequence[UserPromptError], kind: str = "prompts", some: bool = True) -> list[str]:
+    """Fallbacks of the report, one for each that cannot be used; of very many the first ones are told.
+
+    ``some``: others of the kind are used.
+    """
+    whys = [f"{type(error).__name__}: {error}" for error in problems]
+    lines = [f"one of the user's {kind} is not used: {why}" if some else not_used(kind, why) for why in whys]
+    more = len(lines) - MAX_TOLD
+    return [*lines[:MAX_TOLD], f"{more} more of the user's {kind} are not used"] if more > 0 else lines
+
+
 @dataclass(frozen=True)
 class Notation:
     """Names of one kind of values, for reading and for messages."""
@@ -46,6 +60,10 @@ class Notation:
     """Lists within one another that stand under such a key: with one more, it holds all classes."""
     one_a_class: bool = False
     """Whether, where no prompt has a name, the rows of a plain list are those of classes 1, 2, ..."""
+
+    def written(self, wanted: str | None) -> Notation:
+        """The same with what is wanted in another place's own form, for messages; None leaves it."""
+        return self if wanted is None else replace(self, wanted=wanted)
 
     def by_prompt(
         self, values: Any, ids: Collection[int], source: str, problems: Problems | None = None
@@ -95,7 +113,7 @@ class Notation:
                 with left_out(problems):
                     id_ = self._id(key, source)
                     if id_ in found:
-                        raise self.error(f"{source}: prompt id {id_} comes twice. Keep one.")
+                        raise self._error(f"{source}: prompt id {id_} comes twice. Keep one.")
                     found[id_] = value
             return dict(sorted(found.items()))
         if not isinstance(values, (list, tuple)):
@@ -104,27 +122,37 @@ class Notation:
         rows = self.one_a_class and not any(isinstance(value, (int, float)) for value in values)
         return dict(enumerate(values, 1)) if entries or rows else {1: values}
 
-    def refused(self, source: str, problem: str) -> UserPromptError:
+    def refused(self, source: str, problem: str, malformed: bool = True) -> UserPromptError:
         """The error that says what came and what is wanted."""
-        return self.error(f"{source}: {problem}; wanted are {self.wanted}.")
+        return self._error(f"{source}: {problem}; wanted are {self.wanted}.", malformed)
 
-    def whole(self, value: Any, source: str) -> int:
-        """A whole number of any type of number. Raises UserPromptError, also for NaN and infinity."""
+    def whole(self, value: Any, source: str, row: Any = None) -> int:
+        """A whole number of any type of number, of a ``row`` that the message shows.
+
+        Raises UserPromptError, also for NaN and infinity.
+        """
         number = int(value) if isinstance(value, float) and value.is_integer() else value
         if type(number) is not int or abs(number) >= 10**MAX_DIGITS:
-            raise self.refused(source, f"{shown(value)} is no whole number")
+            of = "" if row is None else f", of {shown(row)}"
+            is_number = isinstance(value, (int, float)) and type(value) is not bool
+            raise self.refused(source, f"{shown(value)} is no whole number{of}", malformed=not is_number)
         return number
 
-    def voxel(self, values: Any, source: str) -> Voxel:
-        """Three whole numbers (D,H,W). Raises UserPromptError."""
-        d, h, w = (self.whole(value, source) for value in values)
+    def voxel(self, values: Any, source: str, row: Any = None) -> Voxel:
+        """Three whole numbers (D,H,W), of a ``row`` that the message shows. Raises UserPromptError."""
+        d, h, w = (self.whole(value, source, row) for value in values)
         return d, h, w
+
+    def _error(self, message: str, malformed: bool = True) -> UserPromptError:
+        error = self.error(message)
+        error.malformed = malformed
+        return error
 
     def _id(self, key: Any, source: str) -> int:
         try:
             return parse_id(key, source)
         except PromptIdError as error:
-            raise self.error(str(error)) from error
+            raise self._error(str(error)) from error
 
     def _is_entry(self, value: Any) -> bool:
         return isinstance(value, dict) and any(key in value for key in self.keys)
@@ -157,9 +185,10 @@ class Notation:
             with left_out(problems):
                 id_ = spelled.get(key.strip() if isinstance(key, str) else key)
                 if id_ is None:
-                    raise self.error(f"{source}: {shown(key)} is no prompt's id; the case has {known[:10]}.")
+                    problem = f"{shown(key)} is no prompt's id; the case has {known[:10]}"
+                    raise self._error(f"{source}: {problem}.", malformed=False)
                 if id_ in found:
-                    raise self.error(f"{source}: prompt id {id_} comes twice. Keep one.")
+                    raise self._error(f"{source}: prompt id {id_} comes twice. Keep one.")
                 found[id_] = value
         return dict(sorted(found.items()))
 
@@ -168,7 +197,7 @@ class Notation:
     ) -> dict[int, Any]:
         entries = values if isinstance(values, (list, tuple)) else ()
         if not entries or not all(self._is_of_a_class(value) for value in entries):
-            raise self.error(
+            raise self._error(
                 f"{source}: {shown(values)} does not say to which prompts it belongs; a dict of prompt id -> "
                 f"list of {self.kind} is wanted. The case has the prompts {known[:10]}."
             )
@@ -178,18 +207,20 @@ class Notation:
         if known == list(range(1, len(known) + 1)) or len(entries) >= known[-1]:
             given = {id_: value for id_, value in classes.items() if id_ in known or value}
             return self._by_id(given, known, source, problems)
-        raise self.error(
+        raise self._error(
             f"{source}: {len(entries)} entries; one for each of the {len(known)} prompts is wanted, in "
             f"the order of their ids {known[:10]}, or a dict of prompt id -> list of {self.kind}."
         )
 
     def _rows(self, value: Any, source: str) -> list[Any]:
-        """One box or point alone will do, and None is none."""
+        """One box or point alone will do, and None is none. An empty dict is a row, and told by who reads
+        it.
+        """
         if isinstance(value, (list, tuple)):
             is_one = any(isinstance(item, (int, float)) for item in value)
-            return [value] if is_one else [item for item in value if item is not None and item != {}]
+            return [value] if is_one else [item for item in value if item is not None]
         if value is None or isinstance(value, dict):
-            return [value] if value else []
+            return [] if value is None else [value]
         raise self.refused(source, shown(value))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vesal.inference.data.errors import UsageError, shown
-from vesal.inference.data.marks import NO_MARKS, Mark, Marks
+from vesal.inference.data.marks import NO_MARKS, Mark, Marks, Spelling
 
 if TYPE_CHECKING:
     from vesal.inference.io.formats import CaseReader
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 BOX, POINT = "--box", "--point"
 BOX_FORM, POINT_FORM = "ID=z0,y0,x0,z1,y1,x1", "ID=z,y,x,+"
 SOURCE = f"{BOX} and {POINT}"
+BOXES, POINTS = "boxes", "points"
+"""As ``data.user_prompts``, which loads numpy."""
+SPELLED = {
+    BOXES: Spelling(BOX, f"the numbers of {BOX} {BOX_FORM}, whole, the last three exclusive"),
+    POINTS: Spelling(POINT, f"the numbers of {POINT} {POINT_FORM}, whole, with + inside and - outside"),
+}
 MAX_ID = 65535
 """As ``io.prompt_values``, which loads numpy: not before its limits of threads are set."""
 SIGNS = ("+", "-")
@@ -66,7 +73,7 @@ def give_marks(reader: CaseReader, marks: Marks, record: CaseRecord) -> None:
     from vesal.inference.io.unnamed import TakesMarks
 
     if isinstance(reader, TakesMarks):
-        reader.marks = marks
+        reader.marks = replace(marks, spelled=SPELLED)
     elif marks.by_key:
         record.fallbacks.append(f"{SOURCE} are not used: this format's reader takes none")
 

@@ -1,5 +1,6 @@
 """Vesal from Python: what may be given, what comes back, and that calls do not mix."""
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -263,12 +264,17 @@ def test_the_report_is_plain_values(model: Model, image: np.ndarray) -> None:
         ),
         ({"mask": "liver"}, MaskShapeError, r"mask has shape \(\)"),
         ({"mask": [[1], [1, 2]]}, MaskTypeError, "mask cannot be taken as an array"),
-        ({"boxes": {2: [(0, 0, 0, 1, 1, 1)]}}, BoxError, r"boxes: 2 is no prompt's id; the case has \[1\]"),
         ({"boxes": [(0, 0, 0, 1, 1)]}, BoxError, "no box; wanted are whole numbers"),
-        ({"boxes": [(40, 0, 0, 41, 1, 1)]}, BoxError, "outside of the volume"),
-        ({"boxes": "box"}, BoxError, "'box'; wanted are"),
-        ({"points": {1: [(0, 0, 32)]}}, PointError, r"\(0, 0, 32\) lies outside of the volume"),
-        ({"points": np.full((1, 4), np.nan)}, PointError, "nan is no label"),
+        ({"boxes": "box"}, BoxError, r"'box'; wanted are whole numbers, boxes=\{id: \[\(d0, h0, w0, d1"),
+        ({"boxes": {1: [{}]}}, BoxError, r"\{\} is a box without z_min"),
+        ({"boxes": [("a", 0, 0, 1, 1, 1)]}, BoxError, r"'a' is no whole number, of \['a', 0, 0, 1, 1, 1\]"),
+        (
+            {"points": 5},
+            PointError,
+            r"prompt 1: 5; wanted are whole numbers, points=\{id: \[\(d, h, w, label",
+        ),
+        ({"points": [(1, 2)]}, PointError, r"\[1, 2\] is no voxel"),
+        ({"points": [(1, 2, 3, "in")]}, PointError, "'in' is no label"),
     ],
 )
 def test_bad_input_is_a_named_error(
@@ -277,6 +283,46 @@ def test_bad_input_is_a_named_error(
     given: dict[str, Any] = {"image": image, "spacing_mm": SPACING, "prompts": ["liver"], "modality": "CT"}
     with pytest.raises(error, match=message):
         model.segment(**(given | changes))
+
+
+INSIDE = (4, 4, 4, 14, 14, 14)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"boxes": {1: [INSIDE, (40, 0, 0, 41, 1, 1)]}}, r"boxes, prompt 1: the box .* lies outside of the"),
+        ({"boxes": {1: [INSIDE, INSIDE[::-1]]}}, r"the box \[14, 14, 14, 4, 4, 4\] holds no voxel"),
+        ({"boxes": {1: [INSIDE, (3, 3, 3, 3, 3, 3)]}}, "holds no voxel"),
+        ({"boxes": {1: [INSIDE, (np.nan, 0, 0, 9, 9, 9)]}}, r"nan is no whole number, of \[nan, 0, 0, 9,"),
+        ({"boxes": {1: [INSIDE, (np.inf, 0, 0, 9, 9, 9)]}}, "inf is no whole number"),
+        ({"boxes": {1: [INSIDE], 2: [INSIDE]}}, r"boxes: 2 is no prompt's id; the case has \[1\]"),
+        ({"points": {1: [(5, 5, 5), (0, 0, 99)]}}, r"the point \(0, 0, 99\) lies outside of the volume"),
+        ({"points": {1: [(5, 5, 5), (0, 0, np.nan)]}}, "nan is no whole number"),
+        ({"points": np.array([[5, 5, 5, 1], [1, 1, 1, np.nan]])}, "nan is no label"),
+        ({"points": {1: [(5, 5, 5)], 7: [(5, 5, 5)]}}, "points: 7 is no prompt's id"),
+    ],
+)
+def test_what_does_not_fit_the_volume_is_left_out_and_told(
+    model: Model, image: np.ndarray, given: dict[str, Any], said: str
+) -> None:
+    """The rest of the same prompt is used."""
+    (kind,) = given
+    alone = {kind: [INSIDE]} if kind == "boxes" else {kind: [(5, 5, 5)]}
+    wanted = model.segment(image, SPACING, ["liver"], modality="CT", **alone)
+    result = model.segment(image, SPACING, ["liver"], modality="CT", **given)
+    np.testing.assert_array_equal(result.labels, wanted.labels)
+    (told,) = result.report["fallbacks"]
+    assert re.match(f"one of the user's {kind} is not used: (Box|Point)Error: .*{said}", told), told
+    assert not wanted.report["fallbacks"]
+
+
+def test_a_box_of_which_only_another_order_of_axes_fits_is_told() -> None:
+    image = np.full((10, 20, 40), 20, np.uint8)
+    result = make_model(Bright()).segment(image, SPACING, ["liver"], boxes=[(20, 10, 2, 30, 18, 8)])
+    (told,) = result.report["fallbacks"]
+    assert told.startswith("the user's boxes are not used: BoxError: boxes, prompt 1: the box from")
+    assert "read as (x,y,z) it would fit, as the box from (2, 10, 20) to (8, 18, 30)" in told
 
 
 def test_a_mask_is_the_spatial_prompt(image: np.ndarray) -> None:

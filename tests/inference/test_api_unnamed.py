@@ -59,6 +59,24 @@ def test_a_sentence_may_be_left_out_for_what_is_marked(model: Model, image: np.n
         model.segment(image, SPACING, ["liver", None], modality="CT", boxes={1: [BOX]})
 
 
+def test_a_class_whose_only_box_is_wrong_stays_empty(model: Model, image: np.ndarray) -> None:
+    result = model.segment(image, SPACING, modality="CT", boxes={1: [BOX], 2: [(90, 0, 0, 95, 5, 5)]})
+    assert result.prompts[1].target == "liver" and result.prompts[2].voxels == 0
+    assert "(mask, boxes, points) says where it is" in result.prompts[2].why
+    assert "boxes, prompt 2: the box from (90, 0, 0)" in result.report["fallbacks"][0]
+
+
+def test_a_mask_that_no_target_agrees_with_well_enough_is_told_so(model: Model, image: np.ndarray) -> None:
+    mask = np.zeros(image.shape, np.uint8)
+    mask[2:16, 2:16, 2:30] = 4
+    told = model.segment(image, SPACING, modality="CT", mask=mask).prompts[4]
+    best = told.candidates[0]
+    assert best.target == "liver" and 0 < best.score < 0.5
+    assert f"agrees well enough with what was marked: liver {best.score:g}, cell" in told.why
+    assert "; 0.5 is wanted; " in told.why
+    assert told.why.endswith("what the user's mask has of it is kept") and told.voxels
+
+
 def test_nothing_at_all_is_no_prompt(model: Model, image: np.ndarray) -> None:
     with pytest.raises(PromptError, match="prompts is None; .* or none, with a mask, boxes or points"):
         model.segment(image, SPACING)

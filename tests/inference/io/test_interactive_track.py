@@ -126,6 +126,32 @@ def test_clicks_between_voxels_are_noted(tmp_path: Path) -> None:
     assert any("1 points between voxels are taken as the nearest voxel" in note for note in found.notes)
 
 
+@pytest.mark.parametrize(
+    ("clicks", "empty"),
+    [
+        ([{"fg": [[1, 2, 3]]}, {}], "prompt 2: 1 empty entries"),
+        ([{"fg": [[1, 2, 3], [], None]}], "prompt 1: 2 empty entries"),
+        ([{"fg": [[1, 2, 3]], "bg": []}, None, {"fg": [], "bg": []}, {"fg": None}], None),
+    ],
+)
+def test_empty_clicks_are_noted_unless_they_say_plainly_that_there_are_none(
+    tmp_path: Path, clicks: list[Any], empty: str | None
+) -> None:
+    _, found, _ = read(write(tmp_path, clicks=_objects(clicks)))
+    told = [note for note in found.notes if "empty entries are taken as no point" in note]
+    assert [empty in note for note in told] == ([True] if empty else [])
+    assert found.fallbacks == () and list(found.user.points) == [1]
+
+
+def test_an_empty_box_is_told_and_no_box_is_not(tmp_path: Path) -> None:
+    case, found, _ = read(write(tmp_path, boxes=_objects([FIRST, {}, None, []])))
+    assert list(case.sentences) == [1, 2, 3, 4] and found.user.boxes == {1: (BOX,)}
+    (told,) = found.fallbacks
+    assert told.startswith(
+        "one of the user's boxes is not used: BoxError: CT_some.npz, 'boxes', prompt 2: {} is a box without"
+    )
+
+
 def _objects(values: list[Any]) -> np.ndarray:
     found = np.empty(len(values), object)
     found[:] = values

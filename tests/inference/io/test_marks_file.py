@@ -127,7 +127,11 @@ def test_boxes_of_the_file_win_over_those_in_the_case(tmp_path: Path) -> None:
         ({"1": {"bx": ROW}}, "some.prompt.json, prompt 1: 'bx' is not known"),
         ({"1": ROW}, "prompt 1: .*; a dict such as"),
         ({"-3": {"box": ROW}}, "'-3' lies outside 1 to 65535"),
-        ({"1": {"box": ROW[:5]}}, "is no box"),
+        (
+            {"1": {"box": ROW[:5]}},
+            r'is no box; wanted are whole numbers, \{"1": \{"box": \[d0, h0, w0, d1, h1, w1\]\}\}, the last',
+        ),
+        ({"1": {"box": {}}}, "prompt 1: {} is a box without z_min"),
         ({"1": {"box": [float("nan"), *ROW[1:]]}}, "nan is no whole number"),
         ({"1": {"points": [[1, 2, 3, "x"]]}}, "'x' is no label"),
     ],

@@ -124,6 +124,42 @@ def test_one_wrong_box_leaves_the_others():
     assert all(str(error).startswith(start) for error, start in zip(problems, said, strict=True))
 
 
+@pytest.mark.parametrize("values", [{1: {}}, {1: [{}]}, [{}, None]])
+def test_an_empty_dict_is_a_wrong_box(values: Any):
+    """Nothing at all is None or an empty list."""
+    problems: list[Any] = []
+    assert parse_boxes(values, [1, 7], SHAPE, "here", problems) == ({}, ())
+    (problem,) = problems
+    assert str(problem).startswith(
+        "here, prompt 1: {} is a box without z_min, z_mid_y_min, z_mid_x_min, z_max"
+    )
+
+
+def test_what_is_wanted_is_said_in_the_form_of_the_place():
+    with pytest.raises(
+        BoxError, match=r"here, prompt 1: \[1, 2\] is no box; wanted are the numbers of --box\."
+    ):
+        parse_boxes({1: [[1, 2]]}, [1], SHAPE, "here", wanted="the numbers of --box")
+
+
+@pytest.mark.parametrize(
+    ("row", "malformed"),
+    [
+        ((1, 2, 3, 1, 4, 6), False),
+        ((9, 9, 9, 10, 10, 10), False),
+        ((1, 2, 3, 3, 4, float("nan")), False),
+        ((1, 2, 3, 3, 4, 6.5), False),
+        ((1, 2, 3, 3, 4, "6"), True),
+        ((1, 2, 3), True),
+        ({}, True),
+    ],
+)
+def test_what_has_no_form_is_told_from_what_does_not_fit(row: Any, malformed: bool):
+    with pytest.raises(BoxError) as raised:
+        parse({1: [row]})
+    assert raised.value.malformed is malformed
+
+
 def test_start_and_stop_may_be_named():
     assert parse({1: {"start": [1, 2, 3], "stop": [3, 4, 6]}})[0] == {1: (VoxelBox((1, 2, 3), (3, 4, 6)),)}
 

@@ -21,6 +21,7 @@ ENTRY = {"low": 1, "high": 2}
         ({7: (1, 2)}, {7: [(1, 2)]}),
         ({1: ENTRY, 7: [ENTRY, A]}, {1: [ENTRY], 7: [ENTRY, A]}),
         ({1: None, 7: []}, {1: [], 7: []}),
+        ({1: {}, 7: [{}, A, None]}, {1: [{}], 7: [{}, A]}),
         ([ENTRY, ENTRY], {1: [ENTRY], 7: [ENTRY]}),
         ([None, ENTRY], {1: [], 7: [ENTRY]}),
         ({}, {}),

@@ -10,10 +10,11 @@ import pytest
 from tests.inference.fakes import CUBE, SHAPE, Opener, run_command, write_case
 from vesal.inference.data.errors import UsageError
 from vesal.inference.data.marks import NO_MARKS, Mark, Marks
+from vesal.inference.data.user_prompts import KINDS
 from vesal.inference.runner.arguments import make_parser, read_settings
 from vesal.inference.runner.run import run
 from vesal.inference.runner.settings import Settings
-from vesal.inference.runner.spatial_options import SOURCE, marks_of
+from vesal.inference.runner.spatial_options import BOXES, POINTS, SOURCE, marks_of
 
 
 def test_without_them_there_are_no_marks() -> None:
@@ -89,25 +90,53 @@ def report_of(tmp_path: Path, boxes: list[str], points: list[str], **arrays: Any
 
 def test_they_reach_the_case_and_its_report(tmp_path: Path) -> None:
     told = report_of(tmp_path, ["1=0,0,0,2,2,2"], ["1=0,0,0,-"])
-    assert f"boxes are given for the prompts 1 ({SOURCE})" in told["notes"]
-    assert f"points are given for the prompts 1 ({SOURCE})" in told["notes"]
+    assert "boxes are given for the prompts 1 (--box)" in told["notes"]
+    assert "points are given for the prompts 1 (--point)" in told["notes"]
     assert told["state"] == "ok" and told["budget_s"] == 57.0
 
 
 @pytest.mark.parametrize(
     ("box", "said"),
     [
-        ("1=nan,0,0,2,2,2", "nan is no whole number"),
-        ("1=2,2,2,0,0,0", "holds no voxel"),
+        (
+            "1=nan,0,0,2,2,2",
+            "--box, prompt 1: nan is no whole number, of (nan, 0, 0, 2, 2, 2); wanted are the numbers of "
+            "--box ID=z0,y0,x0,z1,y1,x1, whole, the last three exclusive.",
+        ),
+        ("1=2,2,2,0,0,0", "the box (2, 2, 2, 0, 0, 0) holds no voxel"),
         ("1=1,1,1,1,2,2", "holds no voxel"),
         ("1=90,0,0,95,2,2", "lies outside of the volume"),
-        ("9=0,0,0,2,2,2", "9 is no prompt's id"),
+        ("9=0,0,0,2,2,2", "--box: 9 is no prompt's id"),
     ],
 )
-def test_a_wrong_box_is_named_and_the_case_runs(tmp_path: Path, box: str, said: str) -> None:
+def test_a_wrong_box_is_named_in_the_option_s_form_and_the_case_runs(
+    tmp_path: Path, box: str, said: str
+) -> None:
     told = report_of(tmp_path, [box], [])
     assert any(said in fallback for fallback in told["fallbacks"]), told["fallbacks"]
+    assert not any("z_mid" in fallback or "dict" in fallback for fallback in told["fallbacks"])
     assert told["prompts"][0]["voxels"] == 12 and told["error"] is None
+
+
+@pytest.mark.parametrize(
+    ("point", "said"),
+    [
+        ("1=nan,0,0", "nan is no whole number, of (nan, 0, 0); wanted are the numbers of --point ID=z,y,x,+"),
+        ("1=0,0,90,-", "--point, prompt 1: the point (0, 0, 90) lies outside of the volume"),
+        ("9=0,0,0,+", "--point: 9 is no prompt's id"),
+    ],
+)
+def test_a_wrong_point_is_named_in_the_option_s_form_and_the_case_runs(
+    tmp_path: Path, point: str, said: str
+) -> None:
+    told = report_of(tmp_path, [], [point])
+    assert any(said in fallback for fallback in told["fallbacks"]), told["fallbacks"]
+    assert not any(" fg " in fallback or "dict" in fallback for fallback in told["fallbacks"])
+    assert told["prompts"][0]["voxels"] == 12 and told["error"] is None
+
+
+def test_kinds_are_those_of_the_case() -> None:
+    assert KINDS[1:] == (BOXES, POINTS)
 
 
 def test_without_sentences_their_ids_are_the_classes(tmp_path: Path) -> None:
