@@ -39,6 +39,7 @@ from vesal.inference.output.report import to_json
 from vesal.inference.planning.profile import Profile
 from vesal.inference.prompts.case_meaning import settle
 from vesal.inference.prompts.parser import parse_case
+from vesal.inference.prompts.text_bank import text_embeddings as read_embeddings
 from vesal.inference.result import PromptResults, Result
 from vesal.inference.runtime.blas import one_blas_thread
 from vesal.inference.runtime.choice import Runtime
@@ -57,6 +58,7 @@ def load(
     threads: int | None = None,
     runtime: str = "auto",
     mask_stage: str | None = None,
+    text_embeddings: str | PathLike[str] | Mapping[str, Any] | None = None,
 ) -> Model:
     """Load a set of weights; it serves any number of volumes, also from several threads.
 
@@ -66,16 +68,20 @@ def load(
         runtime: `auto`, `openvino`, `onnxruntime` or `cuda`.
         mask_stage: stage that takes a user's mask as spatial prompt: `coarse`, `fine` or `off`; None: as the
             weights say.
+        text_embeddings: text vectors made elsewhere, for weights that look sentences up (VoxTell): path of an
+            npz with `labels` (N,) and `embeddings` (N, T), or a dict of label -> (T,) numbers. They go before
+            the weights' own.
 
     Raises:
-        UsageError: an argument cannot be used.
+        UsageError: an argument cannot be used; TextEmbeddingsError: the text embeddings cannot.
         ProfileError: there are no such weights, or they cannot be read.
         RuntimeChoiceError: the runtime is not installed, or does not start.
     """
     limit = thread_count(threads)
     choice_of("runtime", runtime, RUNTIMES)
     check_mask_stage(mask_stage)
-    return Model(Engine.open(weights_name(weights), runtime, limit, mask_stage), limit)
+    own = None if text_embeddings is None else read_embeddings(text_embeddings)
+    return Model(Engine.open(weights_name(weights), runtime, limit, mask_stage, own), limit)
 
 
 class Model:

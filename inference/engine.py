@@ -38,6 +38,7 @@ from vesal.inference.timing.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from vesal.inference.prompts.sentence_encoder import SentenceEncoder
+    from vesal.inference.prompts.text_bank import TextBank
 
 TEXT_WEIGHTS = WEIGHTS / "text"
 
@@ -67,6 +68,7 @@ class Engine:
         runtime: str = "auto",
         threads: int | None = None,
         mask_stage: str | None = None,
+        text_embeddings: TextBank | None = None,
     ) -> Engine:
         """Load a set of weights.
 
@@ -75,12 +77,14 @@ class Engine:
             runtime: `auto`, `openvino`, `onnxruntime` or `cuda`.
             threads: upper limit; None leaves it to affinity and container.
             mask_stage: see above.
+            text_embeddings: text vectors of the user's, see ``Profile.text_embeddings``.
 
         Raises:
             ProfileError: no such weights, or they cannot be read.
+            TextEmbeddingsError: the weights cannot use the user's text vectors.
             RuntimeChoiceError: the runtime is not installed, or does not start.
         """
-        profile = read_profile(weights_folder(weights))
+        profile = replace(read_profile(weights_folder(weights)), text_embeddings=text_embeddings)
         opened = choose_runtime(runtime, threads)
         return cls(profile, opened, open_model(profile, opened), mask_stage)
 

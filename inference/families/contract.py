@@ -48,6 +48,8 @@ class Capabilities:
 
     open_vocabulary: bool = False
     """It reads any sentence, through a text encoder of its own; else it has a list of targets."""
+    text_embeddings: bool = False
+    """It takes text vectors that the user made elsewhere."""
     mask: bool = False
     """It takes spatial prompts: masks of the user's, and the result of the stage or round before."""
     boxes: bool = False

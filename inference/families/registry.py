@@ -7,7 +7,7 @@ from importlib import import_module
 
 from msgspec import Struct
 
-from vesal.inference.data.errors import ProfileError
+from vesal.inference.data.errors import ProfileError, TextEmbeddingsError
 from vesal.inference.data.terms import OFF
 from vesal.inference.families.contract import Capabilities, Family, FamilyType, Loader
 from vesal.inference.geometry.layouts import Fit
@@ -32,6 +32,7 @@ def open_model(profile: Profile, runtime: Loader) -> Family:
     Raises:
         ProfileError: there is no such family, its own fields of the manifest are not right, or the profile
             asks for what the family cannot do.
+        TextEmbeddingsError: the profile has some of the user's, and the family cannot use them.
     """
     check_profile(profile)
     return family_of(profile).open(profile, runtime)
@@ -56,6 +57,11 @@ def check_profile(profile: Profile) -> Capabilities:
         ProfileError: see ``open_model``; the message names the field.
     """
     can = family_of(profile).describe(profile)
+    if profile.text_embeddings is not None and not can.text_embeddings:
+        raise TextEmbeddingsError(
+            f"There are text embeddings, but the weights {profile.name} (family {profile.family}) take none. "
+            "Leave them out, or choose weights that look sentences up."
+        )
     named = [stage.name for stage in can.stages]
     for at, rule in _rules(profile):
         if named and rule.name not in named:

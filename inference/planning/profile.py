@@ -27,6 +27,7 @@ from vesal.inference.planning.manifest import (
     Provenance,
 )
 from vesal.inference.planning.rules import IdentificationRule, OrientationRule, StageRule
+from vesal.inference.prompts.text_bank import TextBank
 from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.postprocess.registry import RULES
 from vesal.postprocess.rule import Rule
@@ -71,6 +72,8 @@ class Profile:
     """Names of the folder's files with a digest; what is not among them is not opened."""
     family_fields: Mapping[str, Any] = field(default_factory=dict)
     """The manifest's ``graphs``, and what not every family has: parsed JSON, which the family checks."""
+    text_embeddings: TextBank | None = None
+    """Text vectors that the user made; they go before those of the bank."""
 
     def read_family(self, kind: type[T]) -> T:
         """``family_fields`` as the family's struct, which forbids unknown ones. Raises ProfileError."""

@@ -19,7 +19,7 @@ from vesal.inference.data.errors import UsageError
 from vesal.inference.runner.settings import Settings
 from vesal.inference.runner.spatial_options import add_spatial_options, marks_of
 
-FROM_ENVIRONMENT = ("seconds", "threads", "weights", "runtime", "hybrid")
+FROM_ENVIRONMENT = ("seconds", "threads", "weights", "runtime", "hybrid", "text_embeddings")
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:

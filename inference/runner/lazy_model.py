@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vesal.inference.data.errors import ProfileError, VesalError
@@ -52,6 +53,7 @@ def check_settings(settings: Settings) -> None:
         ProfileError: there are no such weights, or files are missing. Damaged ones cost each case its result,
         as
             hashing gigabytes has to wait until outputs are there.
+        TextEmbeddingsError: the user's text vectors cannot be used, or not with these weights.
         RuntimeChoiceError: the runtime that is wanted does not start here, or none is installed.
     """
     from vesal.inference.engine import TEXT_WEIGHTS
@@ -60,6 +62,7 @@ def check_settings(settings: Settings) -> None:
     from vesal.inference.planning.profile import read_profile
     from vesal.inference.planning.weights_folder import weights_folder
     from vesal.inference.prompts.sentence_encoder import check_text_weights
+    from vesal.inference.prompts.text_bank import text_embeddings
 
     folder = weights_folder(settings.weights)
     if os.sep not in settings.weights and not (folder / MANIFEST).exists():
@@ -69,7 +72,9 @@ def check_settings(settings: Settings) -> None:
             f"There are no weights {settings.weights!r}: {folder} has no {MANIFEST}. Known are: "
             f"{', '.join(weights_there()) or 'none'}. Give one of these, or the path of a folder with one."
         )
-    capabilities = check_profile(read_profile(folder, check_digests=False))
+    own = settings.text_embeddings and text_embeddings(settings.text_embeddings)
+    profile = replace(read_profile(folder, check_digests=False), text_embeddings=own)
+    capabilities = check_profile(profile)
     if not capabilities.open_vocabulary:
         check_text_weights(TEXT_WEIGHTS)
     check_runtime(settings.runtime, settings.threads)
@@ -80,5 +85,9 @@ def load_model(settings: Settings) -> "Model":
     from vesal.inference.api import load
 
     return load(
-        settings.weights, threads=settings.threads, runtime=settings.runtime, mask_stage=settings.hybrid
+        settings.weights,
+        threads=settings.threads,
+        runtime=settings.runtime,
+        mask_stage=settings.hybrid,
+        text_embeddings=settings.text_embeddings,
     )

@@ -68,6 +68,11 @@ class Settings:
         "stage that takes a user's mask as spatial prompt: coarse or fine, otherwise as the weights say; "
         "off: no mask, boxes or points are read",
     )
+    text_embeddings: Path | None = _setting(
+        None,
+        "npz of text vectors made elsewhere, for weights that look sentences up (VoxTell): labels (N,) and "
+        "embeddings (N, T); they go before the weights' own",
+    )
     marks: Marks = _setting(NO_MARKS, "boxes and points of --box and --point, see spatial_options")
     images: tuple[Path, ...] = _setting(
         (),
