@@ -1,8 +1,8 @@
 """Masked image modelling (SPAD-Nets, section 4.4): patches are hidden, and the network says what they held.
 
 A transformer gets a learnt embedding in place of a hidden patch's, as in the paper. The encoder of the
-default network has no patch embedding, so hidden patches are replaced in its input, by a value that is learnt;
-its coarsest features are as many as there are patches.
+default network has no patch embedding, so hidden patches are replaced in its input by a learnt value; its
+coarsest features are as many as there are patches.
 """
 
 from __future__ import annotations
