@@ -38,6 +38,9 @@ class NetworkFacts(Struct, frozen=True, forbid_unknown_fields=True):
     stored: str | None = None
     why: str | None = None
     agreement: Any = None
+    measured_dhw: Sides | None = None
+    int8: Any = None
+    bank: Any = None
 
 
 class VoxTellFields(Struct, frozen=True, forbid_unknown_fields=True):

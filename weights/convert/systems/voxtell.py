@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,12 @@ import msgspec
 from vesal.inference.data.errors import ProfileError
 from vesal.inference.data.terms import MODALITIES
 from vesal.inference.planning.manifest import Provenance, SourceFile
+from vesal.inference.prompts.bank_labels import vocabulary_labels
+from vesal.inference.prompts.label_vectors import make_label_vectors, write_label_vectors
+from vesal.inference.prompts.sentence_encoder import SentenceEncoder
 from vesal.inference.prompts.text_bank import TextBank, read_text_bank, write_text_bank
+from vesal.inference.prompts.vocabulary import load_vocabulary
+from vesal.inference.runtime.choice import choose_runtime
 from vesal.networks.voxtell import VoxTell
 from vesal.weights.convert.errors import CheckpointError
 from vesal.weights.convert.folder import Options, source, write_folder
@@ -26,6 +33,7 @@ from vesal.weights.convert.keymap import load
 from vesal.weights.convert.published_folder import FolderSystem
 from vesal.weights.convert.system import PROFILES, PublishedFile
 from vesal.weights.convert.voxtell_folder import MODEL, PublishedFiles, find_files, read_window
+from vesal.weights.convert.voxtell_graphs import Sides
 from vesal.weights.convert.voxtell_names import NETWORK, TITLE, check_doubles
 from vesal.weights.convert.voxtell_write import ROLES, WEIGHTS, write_graphs
 from vesal.weights.digest import sha256
@@ -33,7 +41,7 @@ from vesal.weights.digest import sha256
 log = logging.getLogger("vesal")
 
 NAME = "voxtell"
-BANK = "bank.npz"
+BANK, LABEL_VECTORS = "bank.npz", "label_vectors.npz"
 BANKS = WHOLE, VOCABULARY = "whole", "vocabulary"
 PROVENANCE = Provenance(
     paper="Rokuss et al. 2026, VoxTell: Free-Text Promptable Universal 3D Medical Image Segmentation",
@@ -77,7 +85,7 @@ def convert_voxtell(
                 f"takes {network.sizes.text}. They do not belong together: give the bank of this model."
             )
         window = read_window(files.plans, network.sizes)
-        stored_bank = _write_bank(bank, kept, work)
+        told_of_bank = _write_bank(bank, kept, work)
         found = write_graphs(network, window, bank.embeddings, work, options)
         told = msgspec.structs.replace(PROVENANCE, files=sources)
         own = json.loads((PROFILE / "profile.json").read_text(encoding="utf-8"))
@@ -89,17 +97,17 @@ def convert_voxtell(
             "about": f"Converted from the published weights of {TITLE}; their digests stand below.",
             "graphs": ROLES,
             "bank": BANK,
+            "label_vectors": LABEL_VECTORS,
             "network": {
                 "window_dhw": list(window),
                 "text": network.sizes.text,
                 "parameters": sum(p.numel() for p in network.parameters()),
-                **stored_bank,
                 **found,
+                "bank": told_of_bank,
             },
             "provenance": msgspec.to_builtins(told),
-            "postprocess": [],
             "targets": [],
-            **own,
+            **_of_window(own, window),
         }
 
     return write_folder(out, PROFILE, make)
@@ -131,9 +139,37 @@ def _read_network(files: PublishedFiles) -> tuple[VoxTell, dict[str, SourceFile]
 
 
 def _write_bank(bank: TextBank, kept: str, work: Path) -> dict[str, Any]:
-    """Write the bank, or what the vocabulary needs of it; returns what to tell of it."""
+    """Write the bank, or what the vocabulary needs of it, with what finds the label nearest to a sentence.
+
+    Returns:
+        labels and megabytes of what was published and of what was kept.
+    """
+    needed = bank.part(vocabulary_labels(bank.labels, load_vocabulary()))
+    told = {"published": _told(bank), "vocabulary": _told(needed), "kept": kept}
+    log.info("bank: %s as published, %s for the vocabulary; kept: %s", *told.values())
+    bank = needed if kept == VOCABULARY else bank
+    if not bank.labels:
+        raise CheckpointError(
+            f"None of the bank's labels names a target of the vocabulary. Convert with --bank {WHOLE}."
+        )
     write_text_bank(work / BANK, bank)
-    return {"bank_labels": len(bank.labels)}
+    encoder = SentenceEncoder(PROFILES / "text", choose_runtime("onnxruntime"))
+    write_label_vectors(work / LABEL_VECTORS, make_label_vectors(bank.labels, encoder), encoder)
+    return told
+
+
+def _told(bank: TextBank) -> str:
+    return f"{len(bank.labels):,} labels, {2e-6 * bank.embeddings.size:.1f} MB"
+
+
+def _of_window(own: Mapping[str, Any], window: Sides) -> dict[str, Any]:
+    """The published rules with the window of the plans, of which there is one size."""
+    sides = {"window_dhw": list(window)}
+    stages = [
+        {**stage, "window_voxels": math.prod(window), "layout": {**stage["layout"], **sides}}
+        for stage in own["stages"]
+    ]
+    return {**own, "stages": stages}
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
