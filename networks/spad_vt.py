@@ -24,8 +24,10 @@ PATCH_TIMES = 4
 STRIDES = (4, 2, 2)
 """Of the encoder; the decoder undoes them in reverse."""
 GROUPS, SLOPE = 8, 0.01
-EDGE = 8
-"""Channels of the decoder at full resolution: a transposed convolution alone shows its 4 x 4 blocks."""
+FIRST_LOGITS = 2.0
+"""About the standard deviation of the logits of tokens, before training."""
+SMOOTHED = 2
+"""k3s1 convolutions of the decoder at each resolution."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ class VtEncoder(nn.Module):
         self.down = nn.ModuleList(Down(c_in, c_out, stride) for c_in, c_out, stride in pairs)
         self.smooth = nn.ModuleList(Smooth(sizes.widths[-1]) for _ in range(2))
         self.to_tokens = nn.Conv3d(sizes.widths[-1], sizes.codebook, 1)
+        # With torch's default all tokens begin nearly even, so that the decoder sees the same everywhere.
+        nn.init.normal_(self.to_tokens.weight, std=FIRST_LOGITS * sizes.widths[-1] ** -0.5)
 
     def forward(self, x: Tensor, at: Anisotropy) -> tuple[Tensor, Anisotropy]:
         """(B, C, D, H, W) -> logits (B, V, d, h, w), and where they stand."""
@@ -122,27 +126,36 @@ class SoftCodebook(nn.Module):
 
 
 class VtDecoder(nn.Module):
-    """Embeddings of tokens to a volume: k3s1 and transposed convolutions (section 4.3)."""
+    """Embeddings of tokens to a volume: k3s1 and transposed convolutions (section 4.3).
+
+    The last layer is a generalised up-sampling (section 4.2): a convolution at full resolution would take
+    two thirds of a step's time.
+    """
 
     def __init__(self, sizes: VtSizes) -> None:
         super().__init__()
         coarse_to_fine = sizes.widths[::-1]
-        outputs = (*coarse_to_fine[1:], EDGE)
+        outputs = (*coarse_to_fine[1:], sizes.channels)
         self.first = nn.Conv3d(sizes.embedding, coarse_to_fine[0], 1)
-        self.smooth = nn.ModuleList(Smooth(width) for width in (*coarse_to_fine, EDGE))
+        self.smooth = nn.ModuleList(
+            nn.ModuleList(Smooth(width) for _ in range(SMOOTHED)) for width in coarse_to_fine
+        )
         pairs = zip(coarse_to_fine, outputs, STRIDES[::-1], strict=True)
         self.up = nn.ModuleList(SpadTransposedConv(c_in, c_out, stride) for c_in, c_out, stride in pairs)
-        self.last = SpadConv(EDGE, sizes.channels, 3)
+        nn.init.normal_(cast(nn.Parameter, self.last.weight), std=0.02)
+
+    @property
+    def last(self) -> SpadTransposedConv:
+        """The layer that makes voxels."""
+        return cast(SpadTransposedConv, self.up[-1])
 
     def forward(self, x: Tensor, at: Anisotropy) -> tuple[Tensor, Anisotropy]:
         """(B, E, d, h, w) -> (B, C, D, H, W), and where that stands: at full resolution."""
         x = self.first(x)
-        smooth, up = cast(nn.ModuleList, self.smooth), cast(nn.ModuleList, self.up)
-        for before, layer in zip(smooth, up, strict=False):
-            x, at = before(x, at)
-            x, at = layer(x, at)
-        x, at = smooth[-1](x, at)
-        return self.last(x, at)
+        for layers, up in zip(self.smooth, self.up, strict=True):
+            for layer in (*cast(nn.ModuleList, layers), up):
+                x, at = layer(x, at)
+        return x, at
 
 
 class SpadVt(nn.Module):
