@@ -35,6 +35,8 @@ class Contrasts(Struct, frozen=True):
     """Likewise, but one text may say nothing."""
     numbers: Mapping[str, str]
     """Word for a number -> the number."""
+    ill: frozenset[str]
+    """Words for what is ill, beside those of the vocabulary for lesions."""
 
 
 class Facts(Struct, frozen=True):
@@ -67,7 +69,7 @@ def load_contrasts(path: Path = FILE) -> Contrasts:
         for name in ("groups", "loose")
     )
     numbers = {word: str(n) for n, words in data["numbers"].items() for word in words}
-    return Contrasts(groups, loose, numbers)
+    return Contrasts(groups, loose, numbers, frozenset(data["ill"]))
 
 
 def facts_of(text: str, vocabulary: Vocabulary) -> Facts:
@@ -125,7 +127,8 @@ def _said(stems: Sequence[str], groups: Sequence[Mapping[str, str]]) -> tuple[fr
 
 
 def _is_ill(stem: str, vocabulary: Vocabulary) -> bool:
-    return stem in vocabulary.lesion_words or stem.endswith(vocabulary.words.thing_endings)
+    named = stem in vocabulary.lesion_words or stem in load_contrasts().ill
+    return named or stem.endswith(vocabulary.words.thing_endings)
 
 
 def _numbers(items: Sequence[Item], tokens: Sequence[Token], contrasts: Contrasts) -> frozenset[str]:

@@ -66,9 +66,19 @@ class TextPrompts:
         return TextPrompts(self.text[list(rows)])
 
 
-def check_text(profile: Profile) -> None:
-    """Check the bank, and that vectors of the user fit it; by headers alone. Raises ProfileError."""
-    width = bank_width(profile.bank_path())
+def check_text(profile: Profile, width: int) -> None:
+    """Check by headers alone that bank and vectors of the user have the ``width`` that the network takes.
+
+    Raises:
+        ProfileError: the bank has not, or is none.
+        TextEmbeddingsError: the user's have not.
+    """
+    path = profile.bank_path()
+    if (came := bank_width(path)) != width:
+        raise ProfileError(
+            f"{path} has {came} numbers a label; the network takes {width}. Convert the weights again with "
+            "the bank that was published with them."
+        )
     if profile.text_embeddings is not None:
         check_width(profile.text_embeddings, width, profile.name)
 

@@ -58,6 +58,7 @@ def test_what_contradicts_is_told(sentence: str, label: str, why: str) -> None:
         ("intra-abdominal fat", "fat"),
         ("renal mass, left", "left kidney tumor"),
         ("T2-weighted MRI of the wrist", "wrist"),
+        ("bleeding in the wrist", "hemorrhage of the wrist"),
     ],
 )
 def test_what_is_the_same_thing_stays(sentence: str, label: str) -> None:
@@ -89,6 +90,7 @@ def test_words_of_the_file_are_compared_as_sentences_are() -> None:
         for word in says
     ]
     words += [says for name in ("groups", "loose") for group in data[name] for says in group]
+    words += data["ill"]
     assert [word for word in words if stem(word) != word] == []
     contrasts = load_contrasts()
     assert len(contrasts.groups) == len(data["groups"])

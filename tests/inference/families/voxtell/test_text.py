@@ -181,12 +181,14 @@ def test_vectors_of_the_user_go_before_the_bank(
 
 
 def test_vectors_that_do_not_fit_are_refused_before_anything_is_read(profile: Profile) -> None:
-    check_text(profile)
-    check_text(replace(profile, text_embeddings=text_embeddings({"a": [1.0] * 4})))
+    check_text(profile, 4)
+    check_text(replace(profile, text_embeddings=text_embeddings({"a": [1.0] * 4})), 4)
     with pytest.raises(TextEmbeddingsError, match="3 numbers a label; the weights made want 4"):
-        check_text(replace(profile, text_embeddings=text_embeddings({"a": [1.0] * 3})))
+        check_text(replace(profile, text_embeddings=text_embeddings({"a": [1.0] * 3})), 4)
+    with pytest.raises(ProfileError, match="has 4 numbers a label; the network takes 20"):
+        check_text(profile, 20)
     with pytest.raises(ProfileError, match="bank"):
-        check_text(replace(profile, bank=None))
+        check_text(replace(profile, bank=None), 4)
 
 
 def test_parts_of_the_queries_are_in_their_order(text: VoxTellText, understand: Understand) -> None:
