@@ -140,6 +140,7 @@ class OwnOutput(CaseOutput):
             "label_map": self.path.name,
             "sha256": hashed(self.path),
             "weights": Path(self.settings.weights).name,
+            "text_embeddings": _own_vectors(self.settings),
             "version": __version__,
             "modality": found.modality,
             "chosen": asdict(self.settings.reading),
@@ -176,6 +177,7 @@ def is_whole(output: Path, asked: Prompts | None, settings: Settings) -> bool:
         content = json.loads(proof.read_text(encoding="utf-8"))
         sentences = {prompt["id"]: prompt["text"] for prompt in content["prompts"]}
         same = content["weights"] == Path(settings.weights).name and content["instances"] in (True, False)
+        same = same and content.get("text_embeddings") == _own_vectors(settings)
         same = same and content["chosen"] == asdict(settings.reading)
         if asked is not None:
             same = same and sentences == asked.sentences and content["instances"] == asked.instance
@@ -192,6 +194,11 @@ def is_whole(output: Path, asked: Prompts | None, settings: Settings) -> bool:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _own_vectors(settings: Settings) -> str | None:
+    """SHA-256 of the user's text vectors, which a label map depends on. Raises OSError."""
+    return None if settings.text_embeddings is None else hashed(settings.text_embeddings)
 
 
 def mask_folder(output: Path) -> Path:

@@ -52,6 +52,16 @@ def test_skip_existing_knows_what_was_chosen(tmp_path: Path, option: str) -> Non
     assert len(opener.model.asked) == 1
 
 
+def test_skip_existing_knows_the_text_vectors(tmp_path: Path) -> None:
+    scan, vectors = write_scan(tmp_path / "a.nii.gz"), tmp_path / "own.npz"
+    line = ("-i", scan, "-p", "liver", "--skip-existing", "--text-embeddings", vectors)
+    for content, asked in (b"one", 1), (b"one", 0), (b"other", 1):
+        vectors.write_bytes(content)
+        opener = BoxOpener()
+        assert vesal(*line, opener=opener) == 0
+        assert len(opener.model.asked) == asked
+
+
 def test_several_volumes_name_the_option() -> None:
     with pytest.raises(SeveralVolumesError, match="`volume` 0 to "):
         chosen_volume("a", 3, None)
