@@ -30,9 +30,10 @@ from vesal.inference.io.prompt_files import (
     PromptSource,
     find_prompts_file,
     parse_prompts,
+    settings_alone,
+    settings_beside,
 )
 from vesal.inference.io.prompt_text import parse_prompts_text
-from vesal.inference.io.prompt_values import INSTANCE_KEY, is_key, parse_instance
 from vesal.inference.io.text_arrays import plain_list
 from vesal.inference.io.unnamed import MarkedCase, with_marks
 from vesal.inference.io.user_prompts import FoundUserPrompts, read_user_prompts
@@ -122,6 +123,8 @@ class NpzReader:
             prompts = with_marks(found, marked) or found
         except (PromptError, MissingKeyError) as error:
             silent = _without_sentences(archive) if prompts_file is None else None
+            if silent is not None:
+                silent = settings_beside(self.path, self.path.stem) or silent
             alone = with_marks(silent, marked) if silent is not None else None
             if alone is None:
                 raise
@@ -208,20 +211,9 @@ def _without_sentences(archive: NpzArchive) -> Prompts | None:
     if "text_prompts" not in archive:
         return Prompts({}, False)
     try:
-        content = _text_prompts(archive)
+        return settings_alone(_text_prompts(archive), f"{archive.path.name}, 'text_prompts'")
     except PromptError:
         return None
-    settings, others = {}, content
-    if isinstance(content, dict):
-        settings = {key: value for key, value in content.items() if is_key(key, INSTANCE_KEY)}
-        others = [value for key, value in content.items() if key not in settings]
-    rest = others if isinstance(others, (list, tuple)) else [others]
-    if any(not (value in (None, [], {}, ()) or str(value).strip() == "") for value in rest):
-        return None
-    try:
-        return Prompts({}, any(parse_instance(value, "text_prompts")[0] for value in settings.values()))
-    except PromptError:
-        return Prompts({}, False)
 
 
 def _prompts_of_npz(archive: NpzArchive, dataset: str | None) -> Prompts:

@@ -268,6 +268,32 @@ def find_prompts_file(
         raise
 
 
+def settings_alone(content: Any, source: str) -> Prompts | None:
+    """What a dict says of a case's prompts that holds `instance_label` and `modality` alone, or sentences
+    that say nothing; None where it holds anything else.
+    """
+    settings: dict[Any, Any] = {}
+    others = content
+    if isinstance(content, dict):
+        settings = {k: v for k, v in content.items() if is_key(k, INSTANCE_KEY) or is_key(k, MODALITY_KEY)}
+        others = [value for key, value in content.items() if key not in settings]
+    rest = others if isinstance(others, (list, tuple)) else [others]
+    if any(not (value in (None, [], {}, ()) or str(value).strip() == "") for value in rest):
+        return None
+    given = {key: value for key, value in settings.items() if is_key(key, INSTANCE_KEY)}
+    instance, notes = _parse_instance(given, source, strict=False) if given else (False, ())
+    return Prompts({}, instance, None, notes, _modality(settings))
+
+
+def settings_beside(case: Path, name: str) -> Prompts | None:
+    """The same of NAME.json beside a case; None where there is none, or it cannot be read."""
+    beside = prompts_file_beside(case, name)
+    try:
+        return settings_alone(read_json(beside), beside.name) if os.path.lexists(beside) else None
+    except PromptError:
+        return None
+
+
 def _is_meant(content: Any, source: str, name: str, dataset: str | None) -> bool:
     """Whether a file would be prompts if it were handed over as such."""
     try:

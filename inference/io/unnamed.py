@@ -15,17 +15,18 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from vesal.inference.data.errors import CaseError, TooManyPromptsError
+from vesal.inference.data.errors import CaseError, NoPromptsError, TooManyPromptsError
 from vesal.inference.data.marks import NO_MARKS, Marks
 from vesal.inference.data.user_prompts import BOXES, POINTS
 from vesal.inference.geometry.views import Sides
 from vesal.inference.io import user_boxes, user_points
 from vesal.inference.io.limits import MAX_PROMPTS
 from vesal.inference.io.marks import id_of, listed
-from vesal.inference.io.marks_file import read_marks_file
+from vesal.inference.io.marks_file import WANTED, read_marks_file
 from vesal.inference.io.nifti import read_nifti
 from vesal.inference.io.npz_archive import NpzArchive
 from vesal.inference.io.prompt_files import Prompts
+from vesal.inference.io.prompt_values import INSTANCE_KEY
 from vesal.inference.io.user_mask import mask_ids, read_mask_array
 from vesal.inference.io.user_prompts import (
     BOX_KEYS,
@@ -75,7 +76,8 @@ def with_marks(prompts: Prompts | None, case: MarkedCase) -> Prompts | None:
         case: where marks are.
 
     Raises:
-        PromptError: NAME.prompt.json cannot be read, and there are no sentences; or too many classes.
+        PromptError: NAME.prompt.json cannot be read, or says nothing of prompts, and there are no sentences;
+            or too many classes.
     """
     named = prompts is not None and bool(prompts.sentences)
     try:
@@ -93,6 +95,8 @@ def with_marks(prompts: Prompts | None, case: MarkedCase) -> Prompts | None:
             sources.append(source)
             added |= {id_: "" for id_ in ids if id_ not in added}
     if not sentences and not added:
+        if written.source:
+            raise NoPromptsError(_nothing_in(written))
         return None
     _check_count(added, case.name)
     unnamed = sorted(id_ for id_, text in added.items() if not text)
@@ -100,6 +104,8 @@ def with_marks(prompts: Prompts | None, case: MarkedCase) -> Prompts | None:
         notes = (*notes, _told(unnamed, sources or [written.source]))
     base = prompts or Prompts({}, False)
     instance = base.instance if named or written.instance is None else written.instance
+    if written.instance not in (instance, None):
+        notes = (*notes, f"{_setting(written)} is not used: the prompts of the case say {int(instance)}")
     interactive = not named and not any(added.values()) and _is_of_track(case.archive)
     return replace(
         base,
@@ -108,6 +114,21 @@ def with_marks(prompts: Prompts | None, case: MarkedCase) -> Prompts | None:
         notes=(*base.notes, *written.notes, *notes),
         interactive=interactive,
     )
+
+
+def _setting(written: Marks) -> str:
+    return f"{written.source}: {INSTANCE_KEY} {int(bool(written.instance))}"
+
+
+def _nothing_in(written: Marks) -> str:
+    """Why a file of marks alone is not enough."""
+    if written.problems:
+        return str(written.problems[0])
+    held = f"{written.source}: nothing is in it"
+    if written.instance is not None:
+        held = f"{_setting(written)} is all that is in it"
+    missing = "the case has no sentences and no marks. Give it sentences, boxes or points"
+    return f"{held}, and {missing}: {WANTED}."
 
 
 def _declared(written: Marks, sentences: dict[int, str], named: bool) -> dict[int, str]:

@@ -24,7 +24,7 @@ from vesal.inference.geometry.views import Sides
 from vesal.inference.io.file_axes import FileAxes, canonical_numbers
 from vesal.inference.io.intensity import check_dtype, prepare
 from vesal.inference.io.limits import MAX_VOXELS, check_volume
-from vesal.inference.io.prompt_files import Prompts, PromptSource, find_prompts_file
+from vesal.inference.io.prompt_files import Prompts, PromptSource, find_prompts_file, settings_beside
 from vesal.inference.io.read_options import NO_OPTIONS, ReadOptions
 from vesal.inference.io.unnamed import MarkedCase, with_marks
 from vesal.inference.io.user_prompts import FoundUserPrompts, read_user_prompts
@@ -184,7 +184,8 @@ class VolumeReader(ABC):
             found = self._sentences(prompts_file, dataset)
             return with_marks(found, marked) or found
         except NoPromptsError:
-            alone = with_marks(None, marked) if prompts_file is None else None
+            settings = settings_beside(self.path, self.name)
+            alone = with_marks(settings, marked) if prompts_file is None else None
             if alone is None:
                 raise
             return replace(alone, dataset=dataset)
