@@ -7,12 +7,10 @@ coarsest features are as many as there are patches.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor, nn
 
-from vesal.networks.nano import IMAGE_CHANNELS, Nano
+from vesal.networks.nano import IMAGE_CHANNELS, Nano, widths_of
 from vesal.networks.spad import Anisotropy
 from vesal.networks.spad_vit import SpadVit, SpadVitSizes, on_grid
 
@@ -38,29 +36,23 @@ def spread(mask: Tensor, degree: int) -> Tensor:
     return mask[:, None]
 
 
-class MaskedEncoder(Protocol):
-    """An encoder that hides patches of its input."""
-
-    channels: int
-    """Of its features."""
-
-    def __call__(self, image: Tensor, mask: Tensor, degree: int) -> Tensor:
-        """image (B, C, D, H, W), mask of patches (B, d, h, w) bool -> features (B, channels, d, h, w)."""
-
-
 class MaskedNano(nn.Module):
     """The default network's encoder, with a learnt value where its input is hidden."""
+
+    channels: int
 
     def __init__(self, network: Nano) -> None:
         """``network``: of which the encoder is trained; its other parts are left as they are."""
         super().__init__()
         self.stem, self.stem_norm, self.down = network.stem, network.stem_norm, network.down
         self.hidden = nn.Parameter(torch.zeros(IMAGE_CHANNELS - 1))
-        self.channels = network.down[-1].conv2.weight.shape[0]
+        self.channels = widths_of(network.state_dict())[-1]
         self._encode = network.encode
 
     def forward(self, image: Tensor, mask: Tensor, degree: int) -> Tensor:
-        """See ``MaskedEncoder``; image (B, 2, D, H, W) without the channel of spatial prompts."""
+        """image (B, 2, D, H, W) without the channel of spatial prompts, mask of patches (B, d, h, w) bool ->
+        features (B, channels, d, h, w).
+        """
         hidden = self.hidden.reshape(1, -1, 1, 1, 1)
         shown = torch.where(spread(mask, degree), hidden.to(image.dtype), image)
         levels = self._encode(torch.cat([shown, torch.zeros_like(shown[:, :1])], 1), degree)
@@ -70,6 +62,8 @@ class MaskedNano(nn.Module):
 class MaskedVit(nn.Module):
     """SPAD-ViT, with a learnt embedding in place of a hidden patch's."""
 
+    channels: int
+
     def __init__(self, network: SpadVit) -> None:
         super().__init__()
         self.network = network
@@ -78,7 +72,7 @@ class MaskedVit(nn.Module):
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, image: Tensor, mask: Tensor, degree: int) -> Tensor:
-        """See ``MaskedEncoder``; as many channels as the network takes."""
+        """image (B, C, D, H, W), mask of patches (B, d, h, w) bool -> features (B, channels, d, h, w)."""
         patches, _ = self.network.embed(image, Anisotropy(degree))
         token = self.mask_token.reshape(1, -1, 1, 1, 1).to(patches.dtype)
         shown = torch.where(mask[:, None], token, patches)
@@ -90,10 +84,10 @@ class MaskedModel(nn.Module):
     paper.
     """
 
-    def __init__(self, encoder: nn.Module, channels: int, outputs: int) -> None:
+    def __init__(self, encoder: MaskedNano | MaskedVit, outputs: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Sequential(nn.Linear(channels, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, outputs))
+        self.head = nn.Sequential(nn.Linear(encoder.channels, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, outputs))
 
     def forward(self, image: Tensor, mask: Tensor, degree: int) -> Tensor:
         """Features of every patch (B, C, d, h, w) -> what it held (B, d, h, w, outputs)."""

@@ -19,7 +19,7 @@ def model(kind: str) -> MaskedModel:
     """A thin network, in evaluation."""
     torch.manual_seed(0)
     encoder = MaskedNano(Nano(WIDTHS)) if kind == "nano" else MaskedVit(SpadVit(SMALL_VIT))
-    return MaskedModel(encoder, encoder.channels, 5).eval()
+    return MaskedModel(encoder, 5).eval()
 
 
 @pytest.mark.parametrize("kind", KINDS)

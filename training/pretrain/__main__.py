@@ -15,7 +15,7 @@ import torch
 
 from vesal.inference.runtime.machine import available_threads
 from vesal.networks.masked import TINY_VIT, MaskedModel, MaskedNano, MaskedVit
-from vesal.networks.nano import WIDTHS, Nano
+from vesal.networks.nano import WIDTHS, Nano, Widths
 from vesal.networks.spad_vit import SpadVit
 from vesal.training.curves import plot_curves
 from vesal.training.parallel import join
@@ -56,10 +56,10 @@ def main() -> None:
     volumes = read_unlabelled(args.data, args.store or args.out / "store", rules)
     group, others = join(args.processes, "vesal.training.pretrain")
     torch.manual_seed(args.seed)
-    encoder = MaskedVit(SpadVit(TINY_VIT)) if args.network == VIT else MaskedNano(Nano(tuple(args.widths)))
     target = PixelTarget()
-    model = MaskedModel(encoder, encoder.channels, target.outputs)
-    trainer = Pretrainer(model, target, plan, args.out, group)
+    trainer = Pretrainer(
+        make_model(args.network, tuple(args.widths), target.outputs), target, plan, args.out, group
+    )
     logging.info("%d volumes, precision %s, from step %d", len(volumes), trainer.precision, trainer.step)
     pretrain(trainer, CropSource(volumes, rules, plan.voxels, plan.seed, group.rank))
     group.leave()
@@ -73,6 +73,13 @@ def main() -> None:
         plot_curves(args.out, args.out / "curves.png")
     for other in others:
         other.wait()
+
+
+def make_model(network: str, widths: Widths, outputs: int) -> MaskedModel:
+    """A new model of one of the ``--network``."""
+    if network == VIT:
+        return MaskedModel(MaskedVit(SpadVit(TINY_VIT)), outputs)
+    return MaskedModel(MaskedNano(Nano(widths)), outputs)
 
 
 if __name__ == "__main__":

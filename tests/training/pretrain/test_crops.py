@@ -7,6 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from torch import Tensor  # noqa: E402
+
 from tests.training.made import made_volume, rule  # noqa: E402
 from vesal.networks.masked import patch_shape  # noqa: E402
 from vesal.training.pretrain.crops import HIDDEN_SHARE, draw_crop, draw_mask  # noqa: E402
@@ -46,7 +48,7 @@ def test_a_crop_is_the_same_whenever_it_is_drawn(tmp_path: Path) -> None:
     volumes = [made_volume(tmp_path / name, name) for name in ("CT_A", "MR_B")]
     rules = {"CT_A": rule(), "MR_B": rule()}
 
-    def crop(step: int, number: int, rank: int = 0) -> torch.Tensor:
+    def crop(step: int, number: int, rank: int = 0) -> Tensor:
         return CropSource(volumes, rules, VOXELS, 3, rank).crop(step, number).image
 
     assert torch.equal(crop(4, 1), crop(4, 1))
