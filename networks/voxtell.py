@@ -253,6 +253,15 @@ def join_maps(x: Tensor, head: Tensor) -> Tensor:
     return torch.cat([x, torch.einsum("bmc,bcdhw->bmdhw", head, x)], 1)
 
 
+def random_network(sizes: VoxTellSizes, seed: int) -> VoxTell:
+    """A network with random weights and positions, always the same ones for a seed."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        network = VoxTell(sizes).eval()
+        network.pos_embed.normal_()
+        return network
+
+
 def voxtell_sizes_of(shapes: Mapping[str, Sequence[int]]) -> VoxTellSizes:
     """Sizes of a network by the shapes of its tensors, published names; raises KeyError for a missing one."""
     count = 1 + max(_index(name, "encoder.stages.") for name in shapes)

@@ -1,0 +1,178 @@
+"""What `benchmarks.voxtell` sets beside each other: a random network in torch, and its graphs.
+
+As a command it is a process of that benchmark: `make` writes network and graphs, `peak` tells the memory that
+our way takes, `torch-peak` that of the plain way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vesal.inference.runtime.choice import choose_runtime
+from vesal.inference.runtime.machine import peak_mb
+
+if TYPE_CHECKING:
+    from vesal.networks.voxtell import VoxTell
+
+SEED = 34
+WEIGHTS = "weights.bin"
+LEAST_WIDTH = 8
+"""Of anything in a narrow network."""
+
+
+class Ours:
+    """The graphs in this engine's runtime: the window once, one prompt after the other."""
+
+    def __init__(self, folder: Path, precision: str, options: argparse.Namespace) -> None:
+        runtime = choose_runtime(options.runtime, options.threads)
+        facts = json.loads((folder / "sizes.json").read_text())
+        self.image, self.text = image(facts["window"]), facts["text"]
+        self.graphs = {
+            role: runtime.load(folder / f"{role}.onnx", "fp32" if role == "text" else precision, "always")
+            for role in ("window", "text", "prompt")
+        }
+        self.memory: dict[str, np.ndarray] = {}
+        self.queries: np.ndarray = self.graphs["text"]({"text": texts(1, self.text)})["queries"]
+
+    def window(self, prompts: int) -> list[np.ndarray]:
+        """Logits (1, d, h, w) of all voxels for each prompt."""
+        self.queries = self.graphs["text"]({"text": texts(prompts, self.text)})["queries"]
+        self.memory = {}  # of the window before
+        self.memory = self.graphs["window"]({"image": self.image})
+        return [self.decoder(n) for n in range(prompts)]
+
+    def decoder(self, number: int = 0) -> np.ndarray:
+        """Logits (1, d, h, w) of one prompt more, of the last window."""
+        asked = {**self.memory, "queries": self.queries[:, number : number + 1]}
+        return self.graphs["prompt"](asked)["logits"]
+
+
+class Plain:
+    """The network in torch, fp32, as the released code runs it: all of the decoder for each prompt."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        import torch
+
+        torch.set_num_threads(options.threads)
+        facts = json.loads((folder / "sizes.json").read_text())
+        self.network = network(options.narrow, facts["window"])
+        state = torch.load(folder / "network.pt", mmap=True, weights_only=True)
+        self.network.load_state_dict(state, assign=True)
+        self.image, self.text = torch.from_numpy(image(facts["window"])), facts["text"]
+        self.levels: list[torch.Tensor] = []
+        self.heads: list[torch.Tensor] = []
+        self.shared: tuple[torch.Tensor, tuple[torch.Tensor, ...]] | None = None
+
+    def window(self, prompts: int) -> np.ndarray:
+        """Logits (1, N, d, h, w) of all voxels."""
+        import torch
+
+        with torch.inference_mode():
+            logits: np.ndarray = self.network(self.image, torch.from_numpy(texts(prompts, self.text))).numpy()
+        return logits
+
+    def decoder(self) -> None:
+        """Logits of one prompt from the encoder's features, the plain way."""
+        import torch
+
+        with torch.inference_mode():
+            self._seen()
+            self.network.decoder(self.levels, self.heads)
+
+    def more(self) -> None:
+        """The same with what all prompts share, which was computed before."""
+        import torch
+
+        with torch.inference_mode():
+            self._seen()
+            assert self.shared is not None
+            self.network.decoder.decode(*self.shared, self.heads)
+
+    def _seen(self) -> None:
+        """Features of the window and heads of a prompt, computed once."""
+        import torch
+
+        if self.levels:
+            return
+        self.levels = self.network.encoder(self.image)
+        queries = self.network.queries(torch.from_numpy(texts(1, self.text)))
+        found = self.network.transformer_decoder(queries, self.network.keys_values(self.levels))
+        self.heads = [head[:, 0] for head in self.network.heads(found)]
+        self.shared = self.network.decoder.shared(self.levels)
+
+
+def image(window: int) -> np.ndarray:
+    """A smooth, noisy window (1, 1, d, h, w) float32, about of mean 0 and deviation 1."""
+    rng = np.random.default_rng(SEED)
+    wave = np.sin(np.linspace(0, 9, window))
+    smooth = 2 * wave[:, None, None] * wave[:, None] * wave
+    return (smooth + rng.normal(0, 0.5, (1, 1, window, window, window))).astype(np.float32)
+
+
+def texts(prompts: int, width: int) -> np.ndarray:
+    """Text embeddings (1, P, T) float32."""
+    return np.random.default_rng(SEED).standard_normal((1, prompts, width)).astype(np.float32)
+
+
+def network(narrow: int, window: int) -> VoxTell:
+    """A network of the full size, or with all widths divided by ``narrow``, for windows of ``window``^3."""
+    from vesal.networks.voxtell import VOXTELL, random_network
+
+    def thinner(width: int) -> int:
+        return max(width // narrow, LEAST_WIDTH)
+
+    widths = ("width", "inner", "text", "text_inner", "head_inner", "maps")
+    sizes = replace(
+        VOXTELL,
+        features=tuple(map(thinner, VOXTELL.features)),
+        tokens=(window // VOXTELL.token_stride) ** 3,
+        **{name: thinner(getattr(VOXTELL, name)) for name in widths},
+    )
+    return random_network(sizes, SEED)
+
+
+def make(folder: Path, narrow: int, window: int) -> None:
+    """Write a random network and its graphs, stored in fp16."""
+    import torch
+
+    from vesal.weights.convert.graphs import save_graphs
+    from vesal.weights.convert.voxtell_graphs import each_graph
+
+    folder.mkdir(parents=True, exist_ok=True)
+    made = network(narrow, window)
+    torch.save(made.state_dict(), folder / "network.pt")
+    traced = each_graph(made, (window, window, window), folder / "exported.onnx")
+    save_graphs(((f"{role}.onnx", graph) for role, graph in traced), folder, WEIGHTS, True)
+    (folder / "exported.onnx").unlink()
+    (folder / "sizes.json").write_text(json.dumps({"window": window, "text": made.sizes.text}))
+
+
+def main() -> None:
+    """One step of the benchmark, in this process alone."""
+    parser = argparse.ArgumentParser("python -m benchmarks.voxtell_torch", description=__doc__)
+    parser.add_argument("what", choices=("make", "peak", "torch-peak"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("precision", nargs="?", default="fp32")
+    parser.add_argument("prompts", nargs="?", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--narrow", type=int, default=1)
+    parser.add_argument("--window", type=int, default=192)
+    parser.add_argument("--runtime", default="openvino")
+    options = parser.parse_args()
+    if options.what == "make":
+        make(options.folder, options.narrow, options.window)
+        return
+    is_ours = options.what == "peak"
+    side = Ours(options.folder, options.precision, options) if is_ours else Plain(options.folder, options)
+    side.window(options.prompts)
+    print(json.dumps(peak_mb()))
+
+
+if __name__ == "__main__":
+    main()
