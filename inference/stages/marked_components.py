@@ -2,8 +2,8 @@
 
 Points snap to connected components. A foreground point keeps the component that holds it: of the foreground,
 with what faint voxels join to it, else of what has a low probability, else the nearest. A background point
-removes the component that holds it; where that one is held by a foreground point or a box as well, what lies
-nearer to the background point goes.
+corrects the component that holds it around itself (``around``), no further than half way to a foreground
+point; or removes it, where others remain and neither a foreground point nor a box holds it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,12 @@ import numpy as np
 LOW_PROBABILITY = 0.1
 """A foreground point on no component is looked for among voxels above this; the least that is made a result
 where a box says that there is one."""
+
+MIN_SHARE = 0.1
+"""A component of less than this share of another's voxels is a speck beside it, as in `geometry.region`."""
+REACH = 2.0
+"""Radii around a background point within which less probable voxels go. With 3 more is taken than was wrong:
+in 5 % of the targets of `val` Dice falls by more than 0.02, with 2 in none."""
 
 Voxel = tuple[int, int, int]
 
@@ -84,10 +90,18 @@ def chosen(
         held |= {int(each) for box in boxes for each in np.unique(labels[box])} - {0}
         keep = _beside(labels, held) & ~_halo(probability, found, np.isin(labels, sorted(held)) | raised)
         keep |= raised
-    labels = components(found & keep) if outside else labels
+    labels = components((found | raised) & keep) if outside else labels
+    held = {int(labels[at]) for at in inside} | {_largest_in(labels, box) for box in boxes}
     for at in outside:
-        _remove(keep, labels, grid, at, [*inside, *_middles(labels, grid, labels[at], boxes)])
+        _remove(keep, labels, probability, grid, at, held - {0}, inside)
     return keep, raised & keep
+
+
+def _largest_in(labels: np.ndarray, box: tuple[slice, slice, slice]) -> int:
+    """The component with the most voxels in a box; 0 where there is none."""
+    sizes = np.bincount(labels[box].ravel(), minlength=1)
+    sizes[0] = 0
+    return int(sizes.argmax())
 
 
 def _beside(labels: np.ndarray, held: set[int]) -> np.ndarray:
@@ -109,41 +123,58 @@ def _nearest(found: np.ndarray, grid: Grid, at: Sequence[float]) -> Voxel:
 
 
 def _remove(
-    keep: np.ndarray, labels: np.ndarray, grid: Grid, at: Voxel, anchors: Sequence[Sequence[float]]
+    keep: np.ndarray,
+    labels: np.ndarray,
+    probability: np.ndarray,
+    grid: Grid,
+    at: Voxel,
+    held: set[int],
+    inside: Sequence[Voxel],
 ) -> None:
-    """Take the component at a background point, or its part of it, out of ``keep``, in place."""
-    if not labels[at]:
-        keep[at] = False
+    """Take the component at a background point, or what is around the point, out of ``keep``, in place."""
+    keep[at] = False
+    label = int(labels[at])
+    if not label:
         return
-    mine = labels == labels[at]
-    own = [place for place in anchors if _label_at(labels, place) == labels[at]]
-    if own:
-        nearer = grid.squared_mm(at)
-        for place in own:
-            mine &= nearer <= grid.squared_mm(place)
+    if label not in held and _others_remain(keep, labels, label, held):
+        keep[labels == label] = False
+        return
+    mine = around(labels == label, probability, grid, at)
+    nearer = grid.squared_mm(at)
+    for place in inside:
+        mine &= nearer < grid.squared_mm(place)
     keep[mine] = False
 
 
-def _label_at(labels: np.ndarray, place: Sequence[float]) -> int:
-    at = tuple(min(n - 1, max(0, round(x))) for x, n in zip(place, labels.shape, strict=True))
-    return int(labels[at])
+def _others_remain(keep: np.ndarray, labels: np.ndarray, label: int, held: set[int]) -> bool:
+    """Whether without a component there is still a held one, or one that is no speck beside it."""
+    sizes = np.bincount(labels[keep], minlength=int(labels.max()) + 1)
+    others = [i for i in range(1, len(sizes)) if i != label and sizes[i]]
+    return any(i in held or sizes[i] >= MIN_SHARE * np.count_nonzero(labels == label) for i in others)
 
 
-def _middles(
-    labels: np.ndarray, grid: Grid, label: int, boxes: Sequence[tuple[slice, slice, slice]]
-) -> list[Voxel]:
-    """Of each box that holds voxels of a component the one nearest to its middle: a ring has none there."""
-    found = []
-    for box in boxes:
-        inside = np.zeros(grid.shape, bool)
-        inside[box] = labels[box] == label
-        if label and inside.any():
-            found.append(_nearest(inside, grid, _centre(box)))
-    return found
+def around(mine: np.ndarray, probability: np.ndarray, grid: Grid, at: Voxel) -> np.ndarray:
+    """What a background point in a component takes of it.
 
+    A click is made in the middle of what is wrong, whose size is told by the distance from there to the
+    border: the ball of that radius goes, and within ``REACH`` radii what hangs together and is no more
+    probable than the place that is said to be wrong.
 
-def _centre(box: tuple[slice, slice, slice]) -> tuple[float, ...]:
-    return tuple((side.start + side.stop - 1) / 2 for side in box)
+    Args:
+        mine: (d, h, w) bool, the component.
+        probability: (d, h, w) float32 0..1.
+        grid: of both.
+        at: the point, in ``mine``.
+    """
+    import edt  # a case without background points does not need it
+
+    inner = edt.edt(np.pad(mine, 1), anisotropy=grid.step_mm)
+    radius = float(inner[tuple(i + 1 for i in at)])
+    squared = grid.squared_mm(at)
+    faint = mine & (probability <= probability[at]) & (squared <= (REACH * radius) ** 2)
+    taken = faint | (mine & (squared <= radius**2))
+    parts = components(taken)
+    return np.asarray(parts == parts[at])
 
 
 def _holds(box: tuple[slice, slice, slice], at: Voxel) -> bool:
