@@ -10,6 +10,7 @@ from functools import cached_property
 
 from vesal.inference.data.prompt import Target
 from vesal.inference.data.terms import SIDES
+from vesal.inference.prompts.chunks import ADJECTIVES
 from vesal.inference.prompts.term_search import split_words
 from vesal.inference.prompts.vocabulary import Vocabulary
 
@@ -37,13 +38,20 @@ class BankLabels:
     def of(self, target: Target, sentence: str = "") -> str | None:
         """The label of a target; None where the bank has none.
 
-        Of several the one that shares most words with the ``sentence``, then the name before synonyms: who
-        asks for a tumor is not answered by a lesion where the bank has both.
+        Of several the longest that the ``sentence`` says word by word, else one with its word for a lesion
+        (who asks for a tumor is not answered by a cyst), else the name before synonyms.
         """
         texts = dict.fromkeys(target_texts(target, self._vocabulary))
         found = dict.fromkeys(label for text in texts for label in self._stored(text))
         said = set(key_of(sentence, self._vocabulary))
-        return max(found, key=lambda label: len(said & set(key_of(label, self._vocabulary))), default=None)
+        return max(found, key=lambda label: self._said(label, said), default=None)
+
+    def _said(self, label: str, said: set[str]) -> tuple[int, int]:
+        """Words of a label if all are said, none of an adjective alone; its words for a lesion that are."""
+        words = [word for word in key_of(label, self._vocabulary) if word not in (*SIDES, BOTH)]
+        whole = said.issuperset(words) and not (len(words) == 1 and words[0].endswith(ADJECTIVES))
+        lesions = sum(word in said and word in self._vocabulary.lesion_words for word in words)
+        return len(words) if whole else 0, lesions
 
     def _stored(self, text: str) -> list[str]:
         """Labels of the same words as a text, the one in the same order first."""

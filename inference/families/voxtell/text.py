@@ -177,17 +177,20 @@ class VoxTellText:
         return self._labels.of(target, prompt.text)
 
     def _nearest(self, prompt: Prompt, by_name: Understood, known: bool) -> Understood:
-        """The nearest label that nothing speaks against; ``by_name`` is a guess, or nothing."""
+        """The nearest label that nothing speaks against; ``by_name`` is a guess, or nothing.
+
+        A guess at a target compares the sentence with paraphrases of it, by the same encoder.
+        """
         found = self._near_labels(prompt.text, known)
-        guess = (prompt.similarity or 0.0) if by_name.queries else 0.0
         least = self._fields.min_similarity
+        guess = (prompt.similarity or 0.0) if by_name.queries else 0.0
         if isinstance(found, Nearest) and found.best and found.best.similarity >= max(least, guess):
             label, similarity = found.best.label, found.best.similarity
             log.warning("%r is read as %r (similarity %.2f)", prompt.text, label, similarity)
             return Understood(
                 (self._query(prompt, label),), f"read as `{label}` (similarity {similarity:.2f})"
             )
-        if by_name.queries:
+        if by_name.queries and guess >= least:
             return by_name
         if isinstance(found, Nearest):
             near = ", ".join(map(str, found.near)) or "none"

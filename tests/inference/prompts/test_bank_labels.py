@@ -42,6 +42,28 @@ def test_labels_are_in_the_order_of_names() -> None:
     assert found == "kidney"
 
 
+@pytest.mark.parametrize(
+    ("labels", "target", "sentence", "label"),
+    [
+        (("kidney", "renal"), Target("kidney"), "renal parenchyma", "kidney"),
+        (("humerus", "humeral head"), Target("humerus"), "the humeral head in CT", "humeral head"),
+        (("humerus", "humeral head"), Target("humerus"), "the humerus in CT", "humerus"),
+        (
+            ("heart chamber ventricle left", "left ventricle"),
+            Target("left ventricle"),
+            "heart chambers",
+            "left ventricle",
+        ),
+        (("kidney lesion", "kidney tumor"), Target("kidney lesion"), "renal tumor", "kidney tumor"),
+        (("brain tumor", "glioma"), Target("brain tumor"), "glioma in MRI", "glioma"),
+    ],
+)
+def test_the_label_nearest_to_the_sentence_counts(
+    labels: tuple[str, ...], target: Target, sentence: str, label: str
+) -> None:
+    assert BankLabels(labels, load_vocabulary()).of(target, sentence) == label
+
+
 def test_the_vocabulary_needs_what_it_knows() -> None:
     rows = vocabulary_labels(LABELS, load_vocabulary())
     assert [LABELS[row] for row in range(len(LABELS)) if row not in rows] == ["deltoid muscle"]

@@ -147,6 +147,21 @@ def test_what_no_label_answers_is_refused_with_the_nearest(
     assert why.split(", ")[-1] in found.why
 
 
+def test_a_guess_at_a_target_is_held_to_the_same_threshold(
+    profile: Profile, runtime: Runtime, encoder: SentenceEncoder
+) -> None:
+    prompt = prompt_of("organs that clean the blood and make urine", encoder)
+    assert prompt.found_by == "encoder" and prompt.similarity is not None
+    for least, names in (
+        (prompt.similarity - 0.01, ["left kidney", "right kidney"]),
+        (prompt.similarity + 0.01, []),
+    ):
+        fields = SimpleNamespace(label_vectors="label_vectors.npz", min_similarity=least)
+        found = VoxTellText(profile, fields, runtime).understands(prompt)
+        assert [query.name for query in found.queries] == names
+        assert f"cosine {prompt.similarity:.2f}" in found.why
+
+
 def test_without_vectors_of_labels_it_is_told(profile: Profile, encoder: SentenceEncoder) -> None:
     bare = SimpleNamespace(label_vectors=None, min_similarity=0.85)
     found = VoxTellText(profile, bare, encoder._runtime).understands(prompt_of("muscle deltoid", encoder))
