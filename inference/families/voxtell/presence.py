@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from vesal.inference.data.errors import ProfileError
+from vesal.inference.planning.manifest import MANIFEST
+from vesal.inference.planning.profile import Profile
+from vesal.postprocess.rule import SliceRule
+
 
 def slice_presence(logits: np.ndarray, logit: float) -> np.ndarray:
     """Presence for the rules of ``postprocess``: 0.5 where the largest logit of a slice is just ``logit``.
@@ -23,3 +28,12 @@ def slice_presence(logits: np.ndarray, logit: float) -> np.ndarray:
     highest = logits.max(axis=(2, 3), initial=-np.inf).astype(np.float32) - np.float32(logit)
     # exp of half of it cannot overflow for any logit that float16 holds.
     return (0.5 * (1 + np.tanh(0.5 * highest))).astype(np.float32)
+
+
+def check_presence(profile: Profile, logit: float | None) -> None:
+    """Raise ProfileError where presence is told, by ``logit``, and no rule of the profile uses it."""
+    if logit is not None and not any(isinstance(rule, SliceRule) for rule in profile.postprocess):
+        raise ProfileError(
+            f"{profile.folder / MANIFEST}: `$.presence_logit` is {logit:g}, but no rule of `$.postprocess` "
+            'uses presence. Add {"rule": "presence"} or {"rule": "slices"}, or leave the field out.'
+        )

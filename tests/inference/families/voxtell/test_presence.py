@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from vesal.inference.families.voxtell.presence import slice_presence
-from vesal.postprocess.presence import present_slices
+from tests.inference.fake_models import make_profile
+from vesal.inference.data.errors import ProfileError
+from vesal.inference.families.voxtell.presence import check_presence, slice_presence
+from vesal.postprocess.presence import Presence, present_slices
+from vesal.postprocess.specks import Specks
 
 
 def test_half_is_at_the_threshold() -> None:
@@ -26,3 +29,10 @@ def test_large_logits_and_none_at_all() -> None:
         found = slice_presence(np.array([65504, -65504], np.float16).reshape(1, 2, 1, 1), 0.0)
         assert found.tolist() == [[1, 0]]
         assert slice_presence(np.zeros((2, 3, 0, 4), np.float32), 0.0).tolist() == [[0] * 3] * 2
+
+
+def test_presence_that_nothing_uses_is_refused() -> None:
+    check_presence(make_profile(), None)
+    check_presence(make_profile(postprocess=(Presence(),)), 2.0)
+    with pytest.raises(ProfileError, match="presence_logit. is 2, but no rule"):
+        check_presence(make_profile(postprocess=(Specks(),)), 2.0)
