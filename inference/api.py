@@ -190,7 +190,7 @@ class Model:
         unused: list[str] = []
         case = make_case(image, spacing_mm, prompts, instances, fallbacks=unused, **given)
         understood, choice = self.understand(case, modality)
-        case = settle(case, understood, choice)
+        case = settle(case, understood, choice, self.capabilities.stored_numbers)
         segmentation = self.segment_case(case, understood, clock, progress=progress, keep_probabilities=True)
         by_id = goes_by_id(prompts)
         segmentation = replace(segmentation, fallbacks=[*unused, *segmentation.fallbacks])
@@ -237,7 +237,7 @@ class Model:
         with open_case(Path(path), ReadOptions(series, level, volume)) as reader:
             case, header = reader.read(asked), reader.header
         understood, choice = self.understand(case, modality)
-        case = settle(case, understood, choice)
+        case = settle(case, understood, choice, self.capabilities.stored_numbers)
         segmentation = self.segment_case(
             case, understood, clock, progress=progress, keep_probabilities=True, smaller_wins=True
         )

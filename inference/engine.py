@@ -179,7 +179,9 @@ class Engine:
         turned = plan.orientation
         run = begin(turned.turn_case(case))
         run.locate(lambda labels: save_all(turned.back(labels)))
-        if plan.orientation.is_stored and not (turned := self._orientation(run, plan)).is_stored:
+        if turned.is_stored or plan.assumed:
+            turned = plan.orientation.then(self._orientation(run, plan))
+        if turned != plan.orientation:
             run = begin(turned.turn_case(case), run.stages)
             run.locate(lambda labels: save_all(turned.back(labels)))
         run.refine(lambda labels: save_all(turned.back(labels)))
@@ -188,7 +190,7 @@ class Engine:
             found = found_masks(prompts, result, turned, case)
             identified = self.identify(prompts, found, clock)
         notes = (*notes, *identified.notes, *plan.notes, *overlap_notes(plan, prompts))
-        if plan.orientation.is_stored and not turned.is_stored:
+        if turned != plan.orientation:
             notes = (*notes, *turning_notes(turned, plan))
         result = replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)
         if smaller_wins and not case.instance:

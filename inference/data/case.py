@@ -48,5 +48,8 @@ class Case:
     ``orientation.CANONICAL``."""
     modality_source: str | None = None
     """What in the file says the modality, for the report; None where it is the prompts' key."""
+    numbers: np.ndarray | None = None
+    """(D,H,W) real numbers as stored, on the axes of `image`, for families that take these; None: they came
+    as `image`, or nobody asked for them. What is not finite is their smallest."""
     interactive: bool = False
     """Whether it is a file of the challenge's interactive track, which has a longer time limit."""

@@ -53,6 +53,14 @@ class Orientation:
         """(D, H, W) as stored, turned; a view."""
         return np.flip(volume.transpose(self.order), self.reversed)
 
+    def then(self, other: Orientation) -> Orientation:
+        """This way to turn a volume, and then the other one, as one."""
+        d, h, w = (self.order[axis] for axis in other.order)
+        reversed_ = tuple(
+            i for i, axis in enumerate(other.order) if (axis in self.reversed) != (i in other.reversed)
+        )
+        return Orientation((d, h, w), reversed_)
+
     def back(self, volume: np.ndarray) -> np.ndarray:
         """(D, H, W) turned, as it is stored: the same array for none, else C-contiguous."""
         if self.is_stored:
@@ -67,7 +75,10 @@ class Orientation:
         user = case.user.transposed(self.order).reversed(image.shape, self.reversed)
         codes = None if case.axis_codes is None else self.turn_codes(case.axis_codes)
         spacing = self.axes(case.spacing_dhw_mm)
-        return replace(case, image=image, spacing_dhw_mm=spacing, user=user, axis_codes=codes)
+        numbers = None if case.numbers is None else np.ascontiguousarray(self.turn(case.numbers))
+        return replace(
+            case, image=image, numbers=numbers, spacing_dhw_mm=spacing, user=user, axis_codes=codes
+        )
 
     def __str__(self) -> str:
         """In words: axes in the order W, H, D, and D reversed."""

@@ -76,6 +76,10 @@ class Capabilities:
     stages: tuple[StageName, ...] = ()
     """Stages that it has a network for; empty: its network serves any."""
 
+    stored_numbers: bool = False
+    """It takes the numbers of a volume as its file stores them (``Case.numbers``), Hounsfield units say; where
+    they came as uint8 it gets these."""
+
     def user_prompts(self) -> tuple[str, ...]:
         """Kinds of user prompts that it takes, of ``data.user_prompts.KINDS``."""
         takes = {MASK: self.mask, BOXES: self.boxes or self.mask, POINTS: self.points or self.mask}
@@ -170,7 +174,7 @@ class StageModel(Protocol):
         """A sampled volume as the network's input: its normalisation and channels.
 
         Args:
-            sampled: (d, h, w) float32, 0..255.
+            sampled: (d, h, w) float32, 0..255 but for ``Capabilities.stored_numbers``; may be written to.
             view: on which it was sampled.
             measured: of the whole volume, see ``Family.measure``.
 
@@ -234,7 +238,9 @@ class Family(Protocol):
         """As the stage of this name uses it."""
 
     def measure(self, image: np.ndarray) -> Any:
-        """What ``StageModel.prepare`` needs to know of the whole volume (D, H, W) uint8, once a case."""
+        """What ``StageModel.prepare`` needs to know of the whole volume (D, H, W), once a case; uint8 but for
+        ``Capabilities.stored_numbers``.
+        """
 
     def encode_prompts(self, queries: Sequence[Query]) -> EncodedPrompts:
         """All queries of a case, once. Raises ProfileError."""

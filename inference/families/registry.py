@@ -15,13 +15,14 @@ from vesal.inference.planning.manifest import MANIFEST
 from vesal.inference.planning.profile import Profile
 from vesal.inference.planning.rules import StageRule
 
-NANO, QUERY, BIOMEDPARSE_V, SEGVOL = "nano", "query", "biomedparse-v", "segvol"
+NANO, QUERY, BIOMEDPARSE_V, SEGVOL, VOXTELL = "nano", "query", "biomedparse-v", "segvol", "voxtell"
 
 FAMILIES: dict[str, str] = {
     NANO: "vesal.inference.families.nano:NanoModel",
     QUERY: "vesal.inference.families.query:QueryModel",
     BIOMEDPARSE_V: "vesal.inference.families.biomedparse.family:BiomedParseModel",
     SEGVOL: "vesal.inference.families.segvol.family:SegVolModel",
+    VOXTELL: "vesal.inference.families.voxtell.family:VoxTellModel",
 }
 """A line a family: `module:Class`, which is imported when it is opened, as a run needs one of them."""
 

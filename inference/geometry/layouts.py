@@ -176,5 +176,10 @@ class Slices(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", 
 
 
 def first_box(layout: Layout, image: np.ndarray) -> Box:
-    """What the first stage looks at of an image (D, H, W) uint8: native voxel edges."""
+    """What the first stage looks at of an image (D, H, W): native voxel edges; a layout of a family's own may
+    say it itself.
+    """
+    if (own := getattr(layout, "first_box", None)) is not None:
+        found: Box = own(image)
+        return found
     return foreground_box(image) if layout.crop_air else whole(image.shape)

@@ -33,9 +33,22 @@ def to_view(volume: np.ndarray, view: View) -> np.ndarray:
     """Sample ``volume`` (D, H, W) numbers on ``view``: float32 of ``view.shape``, 0 outside the volume."""
     if view.sampling is not None and not view.sampling.corners:
         return _as_torch(volume, view)
+    if view.sampling is None and view.step == (1.0, 1.0, 1.0) and all(a.is_integer() for a in view.start):
+        return _as_acquired(volume, view)
     bands = [_onto(volume.shape[a], view, a) for a in range(3)]
     # What repeats a published code is as precise as that.
     return banded_product(volume, bands, wide=view.sampling is not None)
+
+
+def _as_acquired(volume: np.ndarray, view: View) -> np.ndarray:
+    """A view whose voxels are those of the volume, and zeros beyond it."""
+    out = np.zeros(view.shape, np.float32)
+    first = [int(a) for a in view.start]
+    sides = [(max(0, a), min(n, a + m)) for a, n, m in zip(first, volume.shape, view.shape, strict=True)]
+    if all(a < b for a, b in sides):
+        at = tuple(slice(a - f, b - f) for (a, b), f in zip(sides, first, strict=True))
+        out[at] = volume[tuple(slice(a, b) for a, b in sides)]
+    return out
 
 
 def _as_torch(volume: np.ndarray, view: View) -> np.ndarray:

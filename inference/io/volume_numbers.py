@@ -127,3 +127,16 @@ class VolumeNumbers:
             max(p.high for p in parts),
             all(p.whole for p in parts),
         )
+
+
+def finite_numbers(numbers: np.ndarray) -> np.ndarray:
+    """Real numbers (D,H,W) as they are; where some are not finite, a copy that has the smallest finite one
+    there, 0 where there is none.
+    """
+    if numbers.dtype.kind != "f":
+        return numbers
+    finite = np.isfinite(numbers)
+    if finite.all():
+        return numbers
+    low = numbers.min(where=finite, initial=np.inf)
+    return np.where(finite, numbers, low if np.isfinite(low) else 0).astype(numbers.dtype, copy=False)

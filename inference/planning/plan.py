@@ -60,6 +60,8 @@ class Plan:
     """class -> the prompt that its voxels are written as, where it is not the prompt of that id"""
     orientation: Orientation = STORED
     """how the family wants the case to be turned before it is run; the stages are laid out for that"""
+    assumed: bool = False
+    """whether that is only assumed, as nothing says how the case lies: others may be looked for as well"""
 
     def classes_of(self, prompt_id: int) -> tuple[int, ...]:
         """The classes whose union is a prompt's result."""

@@ -205,6 +205,13 @@ class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
         return False
 
     @property
+    def keeps_order(self) -> bool:
+        """Whether of logits, where they become probabilities, larger ones stay larger however large they are
+        (``stages.logits``).
+        """
+        return False
+
+    @property
     def label_maker(self) -> LabelMaker | None:
         """Makes the labels on the volume's grid; None: the label map itself (``stages.label_map``)."""
         return None
@@ -244,6 +251,7 @@ class CaseStageRule(StageRule, frozen=True, kw_only=True):
     query_region: QueryRegion | None = None
     label_maker: LabelMaker | None = None
     blends_logits: bool = False
+    keeps_order: bool = False
     block_masks: BlockMasks | None = None
     spatial_prompts: bool = True
 

@@ -12,6 +12,7 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import ModalityChoice, Prompt
 from vesal.inference.io.hounsfield import SOFT_TISSUE, Window
 from vesal.inference.io.intensity import prepare
+from vesal.inference.io.volume_numbers import finite_numbers
 from vesal.inference.prompts.modality import GUESSED
 
 WINDOWS_FILE = Path(__file__).with_name("ct_windows.json")
@@ -25,11 +26,16 @@ example cases, the smallest measures 40 mm); with a finest voxel side up to this
 UNITS = {"metres": 1000.0, "micrometres": 0.001}
 
 
-def settle(case: Case, prompts: Sequence[Prompt], choice: ModalityChoice) -> Case:
+def settle(
+    case: Case, prompts: Sequence[Prompt], choice: ModalityChoice, keep_numbers: bool = False
+) -> Case:
     """The case as it is meant: `image` shown for its modality and targets, spacing in mm.
 
-    Notes say what changed. What was stored is let go. A case of uint8 with plausible spacing is the same.
+    Notes say what changed. What was stored is let go, but with ``keep_numbers`` for ``Case.numbers``. A case
+    of uint8 with plausible spacing is the same.
     """
+    if keep_numbers and case.stored is not None:
+        case = replace(case, numbers=finite_numbers(case.stored.numbers))
     small = _small_note(case, prompts, choice)
     meant = _in_mm(_shown(case, prompts, choice), choice)
     return replace(meant, notes=(*meant.notes, small)) if small else meant

@@ -100,7 +100,7 @@ def _case(pair: CasePaths, settings: Settings, model: Model) -> tuple[tuple[str,
             reader.marks = settings.marks
         case = reader.read(prompts_of(pair, settings), settings.dataset)
     prompts, choice = parse_case(case, lambda: model.text_encoder, pair.modality)
-    case = settle(case, prompts, choice)
+    case = settle(case, prompts, choice, model.capabilities.stored_numbers)
     estimate = _estimate(case, prompts, model)
     told = [f"{pair.name}: prompt {id_} will be empty: {why}" for id_, why in _refused(case, prompts, model)]
     if not estimate.whole:

@@ -255,7 +255,8 @@ def _segment(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
             record.case, lambda: model().text_encoder, record.paths.modality
         )
         # The numbers as they are stored are let go here, so nothing else holds the case meanwhile.
-        case = record.case = settle(record.case, record.prompts, record.modality)
+        keep = record.case.stored is not None and model().capabilities.stored_numbers
+        case = record.case = settle(record.case, record.prompts, record.modality, keep)
     assert record.started is not None
     clock = record.clock = Clock(
         case_budget_s(len(record.prompts), budget_of(record.paths, settings), record.case.interactive),

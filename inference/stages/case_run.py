@@ -83,7 +83,10 @@ class CaseRun:
             keep_probabilities: of the last stage, for ``Segmentation.probabilities``.
         """
         self.case, self.plan, self.model = case, plan, model
-        self.volume = Volume(case.image, case.spacing_dhw_mm, model.measure(case.image))
+        image = case.image
+        if model.capabilities.stored_numbers and case.numbers is not None:
+            image = case.numbers
+        self.volume = Volume(image, case.spacing_dhw_mm, model.measure(image))
         self.forecast = Forecast(clock, costs)
         self.ladder = Ladder(self.forecast, planned_stages(plan), progress)
         self.mask = StageMask(MaskPrompt.of(case.user), mask_stage)

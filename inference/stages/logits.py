@@ -6,6 +6,10 @@ import numpy as np
 
 LEAST = 1e-7
 """Probabilities are kept so far from 0 and 1, where logits are infinite."""
+UNSEEN = -16.0
+"""Logit of a window in which nothing can be seen, as it is not run."""
+STEEP, LARGEST = 5.0, 50.0
+"""Logits between which probabilities keep their order, see ``to_ordered_probabilities``."""
 
 
 def to_probabilities(logits: np.ndarray) -> np.ndarray:
@@ -15,6 +19,19 @@ def to_probabilities(logits: np.ndarray) -> np.ndarray:
         np.exp(logits, out=logits)
     logits += np.float32(1)
     return np.reciprocal(logits, out=logits)
+
+
+def to_ordered_probabilities(logits: np.ndarray) -> np.ndarray:
+    """As ``to_probabilities``, but float32 numbers near 1 do not run together: from ``STEEP`` on they grow in
+    proportion to the logit, so that the larger of two logits up to ``LARGEST`` stays the larger one where they
+    differ by 0.0005 or more.
+    """
+    high = logits > STEEP
+    above = (logits[high] - STEEP) / np.float32(LARGEST - STEEP)
+    to_probabilities(logits)
+    last = to_probabilities(np.full(1, STEEP, np.float32))
+    logits[high] = np.minimum(last + (1 - last) * above, 1)
+    return logits
 
 
 def to_logits(probability: np.ndarray) -> np.ndarray:

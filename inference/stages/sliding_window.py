@@ -54,6 +54,7 @@ def run_windows(
     may_continue: Callable[[], bool] = lambda: True,
     skips: Callable[[Slices], bool] = lambda at: False,
     finish: Callable[[np.ndarray], object] | None = None,
+    empty: float = 0.0,
 ) -> Blended:
     """Slide windows over a view.
 
@@ -66,6 +67,7 @@ def run_windows(
         may_continue: called before every window; on False the remaining windows are not run.
         skips: whether a window need not be run; a view of one window always is.
         finish: changes blended values (N, n, H, W) in place: logits to probabilities, say.
+        empty: value of a window that is skipped, and of voxels that no window has seen.
 
     Returns:
         see ``Blended``. The order of windows is fixed, so the same input gives the same bytes.
@@ -80,7 +82,7 @@ def run_windows(
             finish(p)
         return Blended(p, present, 1, 0, edges)
     weight = view.tiling.weight(size)
-    slabs, edge_slabs = _Slabs(classes, view.shape, size, weight, finish), None
+    slabs, edge_slabs = _Slabs(classes, view.shape, size, weight, finish, empty), None
     presence = np.full((classes, length), -1.0, np.float32)
     ran = skipped = 0
     for corner in corners:
@@ -115,6 +117,7 @@ class _Slabs:
         size: Corner,
         weight: np.ndarray,
         finish: Callable[[np.ndarray], object] | None = None,
+        empty: float = 0.0,
     ) -> None:
         """Sums of (N, window's depth, H, W) floats, whatever the depth of the view of ``shape``."""
         self._packed = PackedProbability(classes, (shape[1], shape[2]))
@@ -122,20 +125,22 @@ class _Slabs:
         self._weight, self._min_weight = weight, float(weight.min())
         self._total = np.zeros((classes, size[0], *shape[1:]), np.float32)
         self._weights = np.zeros((size[0], *shape[1:]), np.float32)
-        self._first, self._finish = 0, finish
+        self._first, self._finish, self._empty = 0, finish, np.float32(empty)
 
     def add(self, at: Slices, probability: np.ndarray | None) -> None:
-        """Blend in a window (N, d, h, w) of (N, D, H, W); None counts as zeros. D must not decrease."""
+        """Blend in a window (N, d, h, w) of (N, D, H, W); None counts as ``empty``. D must not decrease."""
         first, rest = at[1].start, (slice(None), *at[2:])
         if first > self._first:
             self._finish_up_to(first)
         self._weights[rest] += self._weight
+        if probability is None and self._empty:
+            self._total[rest] += self._empty * self._weight
         if probability is not None:
             for total, values in zip(self._total, probability, strict=True):
                 total[rest] += values * self._weight
 
     def finish(self) -> PackedProbability:
-        """All planes; zeros where no window ran."""
+        """All planes; ``empty`` where no window ran."""
         self._finish_up_to(self._depth)
         return self._packed
 
@@ -145,6 +150,8 @@ class _Slabs:
             count = min(plane - self._first, self._size[0])
             done = self._total[:, :count]
             done /= np.maximum(self._weights[:count], self._min_weight)
+            if self._empty:
+                np.copyto(done, self._empty, where=self._weights[:count] == 0)
             if self._finish is not None:
                 self._finish(done)
             self._packed.append(done)

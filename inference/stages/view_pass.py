@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -22,7 +22,7 @@ from vesal.inference.geometry.region import is_uncertain
 from vesal.inference.geometry.views import Sides
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.block_masks import half_of_blocks
-from vesal.inference.stages.logits import to_logits, to_probabilities
+from vesal.inference.stages.logits import UNSEEN, to_logits, to_ordered_probabilities, to_probabilities
 from vesal.inference.stages.packed_probability import Probabilities
 from vesal.inference.stages.sampled_slices import SampledSlices
 from vesal.inference.stages.slice_runs import RunOrder, SliceRuns
@@ -124,11 +124,17 @@ class ViewPass:
                     len(self._task.queries),
                     self._may_begin_window,
                     self._skips,
-                    to_probabilities if self._rule.blends_logits else None,
+                    *self._of_logits(),
                 )
             except OutOfDeviceMemoryError:
                 if not self._halve_windows():
                     raise
+
+    def _of_logits(self) -> tuple[Callable[[np.ndarray], object] | None, float]:
+        """What makes probabilities of blended values, and the value of a window that shows nothing."""
+        if not self._rule.blends_logits:
+            return None, 0.0
+        return (to_ordered_probabilities if self._rule.keeps_order else to_probabilities), UNSEEN
 
     def _nothing(self) -> Blended:
         """The result of a round of which no window was run."""
@@ -359,9 +365,9 @@ class ViewPass:
         self._approval.ran(forecast.calls_s - before)
 
 
-def _grid_of(rule: StageRule) -> tuple[int, int, float]:
+def _grid_of(rule: StageRule) -> tuple[int, int, float, float]:
     """The fields of a rule that set the grid of the windows."""
-    return rule.window_voxels, rule.max_windows, rule.overlap
+    return rule.window_voxels, rule.max_windows, rule.overlap, rule.min_spacing_mm
 
 
 def _shown(shape: Sequence[int] | Sides) -> str:

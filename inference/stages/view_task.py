@@ -36,7 +36,7 @@ class Volume:
     """A case's volume, and what its family measured of it."""
 
     image: np.ndarray
-    """(D, H, W) uint8"""
+    """(D, H, W) uint8, or the stored numbers where the family takes these"""
     spacing_dhw_mm: tuple[float, float, float]
     measured: Any = None
     """see ``families.contract.Family.measure``"""

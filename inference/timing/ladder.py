@@ -45,6 +45,8 @@ class Effort:
     """share of the voxels of the first view over the volume"""
     every: int = 1
     """where windows are runs of slices: every so manieth is run for sure, the others while time lasts"""
+    finest_mm: float = 0.0
+    """no finer spacing in stages whose layout has a spacing for short time (``rung_mm``)"""
     halvings: int = 0
     """how often windows were halved, as they did not fit into GPU memory; the views stay as they are"""
 
@@ -78,7 +80,13 @@ def _reduced(effort: Effort, rule: StageRule, first: bool) -> StageRule:
         rounds=rule.rounds if effort.rounds is None else min(rule.rounds, effort.rounds),
         complementary_block=rule.complementary_block if effort.complementary else 0,
         overlap=min(rule.overlap, effort.overlap) if several else rule.overlap,
+        min_spacing_mm=max(rule.min_spacing_mm, min(effort.finest_mm, _rung_mm(rule))),
     )
+
+
+def _rung_mm(rule: StageRule) -> float:
+    """The spacing that the stage's layout has for short time; 0: none."""
+    return float(getattr(rule.layout, "rung_mm", 0.0))
 
 
 @dataclass(frozen=True)
@@ -106,8 +114,10 @@ def rungs(stages: Sequence[PlannedStage]) -> Iterator[Rung]:
     for rounds in range(max_rounds - 1, 0, -1):
         yield Rung(f"fewer refinement rounds: {rounds}", {"rounds": rounds})
     yield Rung("no complementary pass", {"complementary": False})
-    for overlap in (0.25, 0.0):
-        yield Rung(f"overlap {overlap:g}", {"overlap": overlap})
+    yield Rung("overlap 0.25", {"overlap": 0.25})
+    if coarser := max((_rung_mm(stage.rule) for stage in stages), default=0.0):
+        yield Rung(f"spacing of {coarser:g} mm", {"finest_mm": coarser})
+    yield Rung("overlap 0", {"overlap": 0.0})
     if any(stage.rule.thinned(2) is not stage.rule for stage in stages):
         yield FEWER_SLICES
     yield Rung("fine stage only where the coarse stage was uncertain", {"fine": FineScope.UNCERTAIN})

@@ -131,7 +131,7 @@ class Session:
             user=self.grid.user_in_case(wanted.user),
         )
         prompts, choice = model.understand(case, self._modality_for(case))
-        case = settle(case, prompts, choice)
+        case = settle(case, prompts, choice, self.can.stored_numbers)
         done = model.segment_case(case, prompts, progress=self._on_window)
         told = [*done.fallbacks, *done.notes]
         added = []

@@ -1,1 +1,1 @@
-"""Family ``voxtell``: see ``family``."""
+"""Family ``voxtell``: free text to masks, window by window (VoxTell, Rokuss et al. 2026)."""
