@@ -204,16 +204,15 @@ class Nano(nn.Module):
             y = block(torch.cat([y, levels[2 - i]], 1), at)
         return y
 
-    def tokens(self, levels: list[Tensor]) -> Tensor:
+    def tokens(self, levels: list[Tensor], degree: int) -> Tensor:
         """Features at 1/4, 1/8, 1/16, pooled to the grid of the last -> (B, M, QUERY) with their
         positions.
         """
         grids = []
         for i, level in enumerate(levels[1:]):
             y = self.token_proj[i](level)
-            times = 2 - i
-            if times:
-                y = F.avg_pool3d(y, 1 << times)  # below 1/4 depth is always halved
+            if times := 2 - i:
+                y, _ = down_interpolated(y, Anisotropy(degree, i + 2), times)
             grids.append(y.flatten(2).transpose(1, 2) + self.token_scale[i])
         d, h, w = levels[3].shape[2:]
         at = [(torch.arange(n, device=levels[3].device) + 0.5) / n * 2 - 1 for n in (d, h, w)]
@@ -239,7 +238,7 @@ class Nano(nn.Module):
             text: (B, N, TEXT) text vectors of the targets.
             side: (B, N) int64, 0 none, 1 left, 2 right.
             modality: (B, N) int64, index into ``MODALITIES``.
-            degree: degree of anisotropy of the view, 0, 1 or 2.
+            degree: degree of anisotropy of the view.
 
         Returns:
             logits (B, N, D, H, W) and presence logits per slice (B, N, D).
@@ -249,7 +248,7 @@ class Nano(nn.Module):
         text = F.normalize(text, dim=-1) * TEXT_SCALE
         levels = self.encode(x, degree)
         features = self.decode(levels, degree)
-        q = self.query(text, side, modality, self.tokens(levels))
+        q = self.query(text, side, modality, self.tokens(levels, degree))
         # Straight from the words too: through the attention alone, siblings take long to come apart.
         masks = self.to_mask(q) + self.text_to_mask(text) + self.side_to_mask(side)
         rows = masks.transpose(1, 2)

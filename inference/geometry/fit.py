@@ -21,17 +21,19 @@ from vesal.inference.geometry.views import (
     triple,
 )
 
-DEGREE_RATIOS = (1.7, 3.0)
+Ratios = tuple[float, ...]
+DEGREE_RATIOS: Ratios = (1.7, 3.0)
 """From these ratios of thick to thin spacing on the view's grid, one and two levels work within slices."""
 THIN_VOXELS = 6
-"""A volume with at most this many voxels along one axis is treated as a stack of slices on that axis."""
+"""A volume with at most this many voxels along one axis is treated as a stack of slices on that axis, of the
+highest degree that the network has."""
 SEARCH_FACTOR = 1.02
 """Spacings tried by the search grow by this factor; 2 % is finer than the rounding of sides to multiples."""
 
 
-def anisotropy(size: Triple, spacing_mm: Triple) -> tuple[int, int]:
+def anisotropy(size: Triple, spacing_mm: Triple, ratios: Ratios = DEGREE_RATIOS) -> tuple[int, int]:
     """Degree and thick axis of a grid with voxels of ``spacing_mm`` over ``size`` view voxels (both (D, H,
-    W)).
+    W)); ``ratios`` of thick to thin spacing, from which on each degree holds.
 
     Only one axis can be thick: the ratio is taken between the longest and the second longest edge, so that a
     volume with two long axes is not collapsed along the wrong one.
@@ -39,16 +41,16 @@ def anisotropy(size: Triple, spacing_mm: Triple) -> tuple[int, int]:
     thick = int(np.argmax(spacing_mm))
     others = [v for axis, v in enumerate(spacing_mm) if axis != thick]
     ratio = spacing_mm[thick] / max(others)
-    degree = sum(ratio >= limit for limit in DEGREE_RATIOS)
+    degree = sum(ratio >= limit for limit in ratios)
     thinnest = int(np.argmin(size))
-    if size[thinnest] <= THIN_VOXELS and degree < 2:
-        return 2, thinnest
+    if size[thinnest] <= THIN_VOXELS and degree < min(2, len(ratios)):
+        return len(ratios), thinnest
     return degree, thick if degree else 0
 
 
-def _sides(size_mm: Triple, spacing_mm: Triple, side_multiple: int, degrees: bool) -> tuple[Sides, int, int]:
+def _sides(size_mm: Triple, spacing_mm: Triple, side_multiple: int, ratios: Ratios) -> tuple[Sides, int, int]:
     size = triple(e / s for e, s in zip(size_mm, spacing_mm, strict=True))
-    degree, thick = anisotropy(size, spacing_mm) if degrees else (0, 0)
+    degree, thick = anisotropy(size, spacing_mm, ratios) if ratios else (0, 0)
     sides = []
     for axis, extent in enumerate(size):
         multiple = side_multiple >> degree if degree and axis == thick else side_multiple
@@ -62,7 +64,7 @@ def fit_view(
     voxels: int,
     finest_mm: float = 0.0,
     multiple: int = SIDE_MULTIPLE,
-    degrees: bool = True,
+    ratios: Ratios = DEGREE_RATIOS,
 ) -> View:
     """The finest view of at most ``voxels`` voxels that covers ``box``.
 
@@ -76,7 +78,7 @@ def fit_view(
         voxels: largest number of view voxels.
         finest_mm: no view finer than this, in mm; 0 leaves it to the native spacing.
         multiple: sides are multiples of this, along a thick axis of ``multiple >> degree``.
-        degrees: whether the network has degrees of anisotropy; if not, the view's is 0.
+        ratios: see ``anisotropy``; empty where the network has no degrees, and the view's is 0.
 
     Raises:
         ValueError: fewer voxels than the smallest cube that the network can halve, ``multiple`` cubed.
@@ -89,7 +91,7 @@ def fit_view(
     target = max(min(spacing_dhw_mm), finest_mm)
     while True:
         spacing = triple(max(target, s) for s in spacing_dhw_mm)
-        sides, degree, thick = _sides(size_mm, spacing, multiple, degrees)
+        sides, degree, thick = _sides(size_mm, spacing, multiple, ratios)
         if math.prod(sides) <= voxels:
             tiling = EvenTiling(multiple)
             return laid_around(box, spacing_dhw_mm, spacing, sides, degree, thick, tiling)

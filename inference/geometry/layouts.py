@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Protocol
 import numpy as np
 from msgspec import Meta, Struct
 
-from vesal.inference.geometry.fit import SEARCH_FACTOR, fit_view, laid_around
+from vesal.inference.geometry.fit import DEGREE_RATIOS, SEARCH_FACTOR, fit_view, laid_around
 from vesal.inference.geometry.foreground import foreground_box
 from vesal.inference.geometry.tilings import FixedTiling, SliceTiling
 from vesal.inference.geometry.views import SIDE_MULTIPLE, Box, View, VolumeGrid, triple, whole
@@ -56,8 +56,20 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag
     """Sides are multiples of this."""
     degrees: bool = True
     """Whether the network has degrees of anisotropy (SPAD-Nets): along a thick axis it halves less often."""
+    degree_ratios: Annotated[tuple[Length, ...], Meta(min_length=1)] = DEGREE_RATIOS
+    """From these ratios of thick to thin spacing on each degree of anisotropy holds, the first from 1."""
     crop_air: bool = True
     """See ``Layout``."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where ratios do not grow, or are more than a side can be halved."""
+        if list(self.degree_ratios) != sorted(set(self.degree_ratios)):
+            raise ValueError(f"`degree_ratios` is {self.degree_ratios}; wanted are numbers that grow")
+        if self.multiple % (1 << len(self.degree_ratios)):
+            raise ValueError(
+                f"`degree_ratios` has {len(self.degree_ratios)} degrees; sides are multiples of "
+                f"{self.multiple}, which cannot be halved so often"
+            )
 
     @property
     def min_voxels(self) -> int:
@@ -66,7 +78,8 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag
 
     def view(self, box: Box, volume: VolumeGrid, voxels: int, finest_mm: float) -> View:
         """See ``geometry.fit.fit_view``."""
-        return _fit(box, volume.spacing_dhw_mm, voxels, finest_mm, self.multiple, self.degrees)
+        ratios = self.degree_ratios if self.degrees else ()
+        return _fit(box, volume.spacing_dhw_mm, voxels, finest_mm, self.multiple, ratios)
 
 
 class Window(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="window"):

@@ -160,7 +160,7 @@ class View:
     shape: Sides
     """Number of view voxels (D, H, W)."""
     degree: int
-    """Degree of anisotropy 0, 1 or 2: how many levels of the network work within slices."""
+    """Degree of anisotropy: how many levels of the network work within slices."""
     thick_axis: int
     """The axis that the network sees first: of the longest view voxels, or across the slices; 0 where it
     makes no difference."""

@@ -53,6 +53,20 @@ def test_few_voxels_on_an_axis_are_a_stack_of_slices(
     assert anisotropy((7.0, 99.0, 99.0), (1.0, 1.0, 1.0)) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("thick_mm", "degree"), [(1.9, 0), (2.0, 1), (4.0, 2), (7.9, 2), (8.0, 3), (16.0, 4), (100.0, 4)]
+)
+def test_a_network_may_have_more_degrees(thick_mm: float, degree: int) -> None:
+    """Those of SPAD-Nets: floor(log2 of the ratio). The depth is a multiple of 16 / 2^degree."""
+    ratios = (2.0, 4.0, 8.0, 16.0)
+    view = fit_view(whole((9, 64, 64)), (thick_mm, 1.0, 1.0), 64**3, ratios=ratios)
+    multiple = 16 >> degree
+    assert (view.degree, view.shape) == (degree, (-(-9 // multiple) * multiple, 64, 64))
+    # One slice is the highest, and no thin axis takes over from slices that are thick.
+    assert anisotropy((1.0, 99.0, 99.0), (1.0, 1.0, 1.0), ratios) == (4, 0)
+    assert anisotropy((40.0, 99.0, 3.0), (5.0, 1.0, 1.0), ratios) == (2, 0)
+
+
 def test_a_thin_axis_does_not_take_over_from_a_thick_one() -> None:
     """Slices of 5 mm stay the slices although the volume is only 3 voxels wide."""
     assert anisotropy((40.0, 99.0, 3.0), (5.0, 1.0, 1.0)) == (2, 0)

@@ -36,6 +36,7 @@ def test_weights_may_have_no_bank(tmp_path: Path, profile: Profile) -> None:
     ("layout", "read"),
     [
         ({"kind": "fit", "multiple": 32, "degrees": False}, Fit(32, degrees=False)),
+        ({"kind": "fit", "degree_ratios": [2, 4, 8, 16]}, Fit(degree_ratios=(2.0, 4.0, 8.0, 16.0))),
         ({"kind": "window", "window_dhw": [8, 16, 24]}, Window((8, 16, 24))),
         ({"kind": "stretch", "shape_dhw": [8, 16, 24]}, Stretch((8, 16, 24))),
         ({"kind": "slices", "axis": None, "run": 3, "context": 1}, Slices(run=3, context=1)),
@@ -46,6 +47,21 @@ def test_each_stage_names_its_layout(tmp_path: Path, layout: Content, read: obje
     content["stages"][1]["layout"] = layout
     coarse, fine = read_profile(write(tmp_path, content)).stages
     assert (coarse.layout, fine.layout) == (Fit(), read)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"degree_ratios": [4, 2]}, "numbers that grow"),
+        ({"degree_ratios": [2, 4, 8, 16, 32]}, "cannot be halved so often"),
+        ({"degree_ratios": []}, "degree_ratios"),
+    ],
+)
+def test_degrees_that_no_side_can_have_are_refused(tmp_path: Path, changes: Content, why: str) -> None:
+    content = manifest()
+    content["stages"][1]["layout"] = {"kind": "fit", **changes}
+    with pytest.raises(ProfileError, match=why):
+        read_profile(write(tmp_path, content))
 
 
 def test_an_override_may_give_another_layout(tmp_path: Path) -> None:
