@@ -59,8 +59,8 @@ def make_label_vectors(labels: Sequence[str], encoder: SentenceEncoder) -> np.nd
 
 
 def write_label_vectors(path: Path, vectors: np.ndarray, encoder: SentenceEncoder) -> None:
-    """Store them with the digest of the encoder that made them; the same vectors give the same bytes."""
-    np.savez(path, **{VECTORS: vectors, ENCODER: np.array(encoder.digest)})
+    """Store vectors (N, 384) with the digest of their encoder; the same ones give the same bytes."""
+    np.savez(path, vectors=vectors, encoder=np.array(encoder.digest))
 
 
 def read_label_vectors(path: Path, labels: int, encoder: SentenceEncoder) -> np.ndarray:

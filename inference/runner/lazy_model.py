@@ -72,7 +72,7 @@ def check_settings(settings: Settings) -> None:
             f"There are no weights {settings.weights!r}: {folder} has no {MANIFEST}. Known are: "
             f"{', '.join(weights_there()) or 'none'}. Give one of these, or the path of a folder with one."
         )
-    own = settings.text_embeddings and text_embeddings(settings.text_embeddings)
+    own = None if settings.text_embeddings is None else text_embeddings(settings.text_embeddings)
     profile = replace(read_profile(folder, check_digests=False), text_embeddings=own)
     capabilities = check_profile(profile)
     if not capabilities.open_vocabulary:

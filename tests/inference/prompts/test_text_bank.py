@@ -124,7 +124,7 @@ def test_a_mapping_is_as_good_as_a_file() -> None:
         with pytest.raises(TextEmbeddingsError):
             text_embeddings(given)
     with pytest.raises(TextEmbeddingsError, match="int"):
-        text_embeddings(3)  # type: ignore[arg-type]
+        text_embeddings(3)
 
 
 def test_another_width_is_refused() -> None:
