@@ -27,7 +27,7 @@ from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.case_run import CaseRun
 from vesal.inference.stages.identify import Identified, found_masks, identify
-from vesal.inference.stages.orientation import find_orientation, turning_notes
+from vesal.inference.stages.orientation import find_orientation, looks_first, turning_notes
 from vesal.inference.stages.overlaps import let_smaller_win
 from vesal.inference.stages.segmentation import Progress, Save, Segmentation
 from vesal.inference.stages.unnamed import KeptMask, Names, runnable
@@ -178,11 +178,14 @@ class Engine:
 
         turned = plan.orientation
         run = begin(turned.turn_case(case))
-        run.locate(lambda labels: save_all(turned.back(labels)))
+        looks = plan.assumed and looks_first(plan)
+        if not looks:
+            run.locate(lambda labels: save_all(turned.back(labels)))
         if turned.is_stored or plan.assumed:
             turned = plan.orientation.then(self._orientation(run, plan))
         if turned != plan.orientation:
             run = begin(turned.turn_case(case), run.stages)
+        if looks or turned != plan.orientation:
             run.locate(lambda labels: save_all(turned.back(labels)))
         run.refine(lambda labels: save_all(turned.back(labels)))
         result = run.finish(prompts)
@@ -193,7 +196,7 @@ class Engine:
         if turned != plan.orientation:
             notes = (*notes, *turning_notes(turned, plan))
         result = replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)
-        if smaller_wins and not case.instance:
+        if smaller_wins and plan.nests and not case.instance:
             voxel_ml = math.prod(case.spacing_dhw_mm) / 1000
             result = let_smaller_win(result, prompts, self.profile.stages[-1].threshold, voxel_ml)
         return identified.named(kept.in_result(result, given))

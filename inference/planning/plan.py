@@ -60,6 +60,9 @@ class Plan:
     """class -> the prompt that its voxels are written as, where it is not the prompt of that id"""
     orientation: Orientation = STORED
     """how the family wants the case to be turned before it is run; the stages are laid out for that"""
+    nests: bool = True
+    """whether the smaller of two prompts may get what it shares with the one that it lies in, where that is
+    wanted (``stages.overlaps``)"""
     assumed: bool = False
     """whether that is only assumed, as nothing says how the case lies: others may be looked for as well"""
 

@@ -222,6 +222,13 @@ class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
         return True
 
     @property
+    def look(self) -> StageRule | None:
+        """A cheaper rule by which orientations of a case are compared before this stage is run; None: by its
+        own result (``stages.orientation``).
+        """
+        return None
+
+    @property
     def every(self) -> int:
         """Where windows are runs of slices: every so manieth is run, what lies between is interpolated."""
         return int(getattr(self.layout, "every", 1))
@@ -254,6 +261,7 @@ class CaseStageRule(StageRule, frozen=True, kw_only=True):
     keeps_order: bool = False
     block_masks: BlockMasks | None = None
     spatial_prompts: bool = True
+    look: StageRule | None = None
 
 
 class OrientationRule(Struct, frozen=True, forbid_unknown_fields=True):

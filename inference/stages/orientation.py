@@ -42,6 +42,8 @@ ORDERS = ((0, 2, 1), (1, 0, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1))
 MIN_ORIENTED_TARGETS = 2
 """Fewest targets trained in one orientation for others to be tried: a single absent target may give a false
 positive in some orientation. The same number for axes in another order, trained in any orientation or not."""
+LOOK_TARGETS = 4
+"""Targets of a batch that are asked for where a cheaper rule is run (``StageRule.look``)."""
 TIME_SHARE, ORDERS_TIME_SHARE = 0.1, 0.25
 """Share of the remaining time that reversals may take, and other orders."""
 
@@ -102,21 +104,22 @@ def find_orientation(
         plan: of the case.
         prompts: of each batch, as the family encoded them.
         rule: thresholds of the confidence.
-        stored: results of the coarse stage, of the batches that have one.
+        stored: results of the coarse stage, of the batches that have one; none where it is not run yet, and
+            orientations are compared by a cheaper rule.
         ladder: the case's, with no step taken; it is not changed.
 
     Returns:
         the orientation found; None where none was tried, or time was too short for all of them.
     """
-    if not stored:
+    if not stored and not (looks_first(plan) and depends_on_orientation(plan)):
         return None
     search = _Search(volume, model, plan, prompts, rule, stored, ladder)
     if depends_on_orientation(plan) and search.best_confidence < rule.low_confidence:
         reversals = [Orientation(STORED.order, axes) for axes in REVERSALS]
         if not search.has_time(len(reversals), TIME_SHARE) or not search.run(reversals):
             return None
-    if _is_exchanged(search, depends_on_orientation(plan), found_confidence(stored)):
-        orders = list(_other_orders(stored[0].view, depends_on_orientation(plan)))
+    if _is_exchanged(search, depends_on_orientation(plan), found_confidence(search.stored)):
+        orders = list(_other_orders(search.stored[0].view, depends_on_orientation(plan)))
         if search.has_time(len(orders), ORDERS_TIME_SHARE):
             search.run(orders, until=rule.low_confidence)
     return search.found() if search.windows else None
@@ -176,16 +179,18 @@ class _Search:
     ) -> None:
         """See ``find_orientation``; nothing is run yet."""
         self.volume, self.model, self.plan, self.rule = volume, model, plan, rule
-        self.best, self.best_confidence = STORED, mean_confidence(stored)
         self.windows = 0
         self.targets = sum(len(batch.queries) for batch in plan.batches)
-        self._as_stored = self.best_confidence
-        self._took_s = sum(result.seconds for result in stored)
         self._forecast = ladder.forecast
         self._started = self._forecast.now()
         # On a ladder of its own: a step that it takes ends the search, and does not change the case.
         self._ladder = ladder.without_steps("orientation")
         self._batches = [pair for pair in zip(plan.batches, prompts, strict=True) if _locates(pair[0])]
+        self.stored = stored or self._passes(STORED)
+        self.best, self.best_confidence = STORED, mean_confidence(self.stored)
+        self._as_stored = self.best_confidence
+        self._took_s = sum(result.seconds for result in self.stored)
+        self.windows += 0 if stored else sum(result.windows for result in self.stored)
 
     def has_time(self, count: int, share: float) -> bool:
         """Whether so many orientations fit into a share of the time left."""
@@ -234,6 +239,11 @@ class _Search:
         return OrientationFound(self.best, why, self.windows, self._forecast.now() - self._started)
 
 
+def looks_first(plan: Plan) -> bool:
+    """Whether orientations are compared before the first stage is run, by a rule that is cheaper."""
+    return any(batch.stages[0].look for batch in plan.batches if _locates(batch))
+
+
 def _locates(batch: Batch) -> bool:
     return batch.stages[0].role == LOCATE and not batch.stages[0].skip
 
@@ -246,6 +256,9 @@ def _run_coarse(
     rules: Sequence[AppliedRule],
     ladder: Ladder,
 ) -> StageResult:
-    rule = batch.stages[0]
-    tasks = locating_tasks(volume, model.stage(rule.name), batch.queries, prompts, rule)
-    return filter_pass(run_locating(tasks, ladder), batch.queries, rules)
+    rule, queries = batch.stages[0], batch.queries
+    if rule.look is not None:
+        rule, queries = rule.look, queries[:LOOK_TARGETS]
+        prompts = prompts.part(range(len(queries)))
+    tasks = locating_tasks(volume, model.stage(rule.name), queries, prompts, rule)
+    return filter_pass(run_locating(tasks, ladder), queries, rules)

@@ -10,21 +10,22 @@ from typing import Any
 from msgspec import structs
 
 from vesal.inference.data.case import Case
-from vesal.inference.data.orientation import CANONICAL, AxisCodes, towards
+from vesal.inference.data.orientation import CANONICAL, AxisCodes, Orientation, towards
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.families.voxtell.fields import VoxTellFields
 from vesal.inference.families.voxtell.later_wins import LaterWins
-from vesal.inference.families.voxtell.layouts import Cropped
+from vesal.inference.families.voxtell.layouts import Cropped, window_starts
 from vesal.inference.families.voxtell.preprocess import nonzero_box
-from vesal.inference.geometry.views import VolumeGrid
 from vesal.inference.planning.plan import Plan, Understands, make_plan
 from vesal.inference.planning.profile import Profile
 from vesal.inference.planning.rules import CaseStageRule, StageRule
 
-SUM_VOXELS = 1 << 30
-"""Of all prompts of one pass together: sums of 4 GB. A further pass encodes every window again."""
 RAS: AxisCodes = ("S", "A", "R")
 """Right, anterior, superior of (X, Y, Z), as released, in the order (D, H, W)."""
+SUM_VOXELS = 1 << 30
+"""Of all prompts of one pass together: sums of 4 GB. A further pass encodes every window again."""
+LOOK_FROM = 8
+"""Windows from which on one coarse window is a cheap way to compare orientations."""
 
 
 def plan_case(
@@ -42,35 +43,44 @@ def plan_case(
     plan = make_plan(prompts, profile, understands)
     if not plan.batches:
         return plan
-    known = case.axis_codes is not None
     turned = towards(case.axis_codes or CANONICAL, RAS)
-    rules = {rule: _rule(rule, case, fields) for batch in plan.batches for rule in batch.stages}
+    rules = {rule: _rule(rule, case, turned, fields) for batch in plan.batches for rule in batch.stages}
     batches = tuple(replace(b, stages=tuple(rules[rule] for rule in b.stages)) for b in plan.batches)
-    lies = "as its file says how it lies" if known else "taken as stored from the feet up, front to back"
-    note = f"the volume is turned to right, anterior, superior, {lies}: {turned}"
-    return replace(plan, batches=batches, notes=(*plan.notes, note), orientation=turned, assumed=not known)
+    return replace(
+        plan,
+        batches=batches,
+        notes=(*plan.notes, *_notes(case, turned, fields)),
+        orientation=turned,
+        assumed=case.axis_codes is None,
+        nests=fields.overlaps == "largest",
+    )
 
 
-def _rule(rule: StageRule, case: Case, fields: VoxTellFields) -> CaseStageRule:
-    """The rule of the stage for a case."""
+def _notes(case: Case, turned: Orientation, fields: VoxTellFields) -> list[str]:
+    """What the report says of how a case is run."""
+    known = "as its file says how it lies"
+    if case.axis_codes is None:
+        known = "taken as stored from the feet up, front to back and right to left, as nothing says how it lies"
+    notes = [f"the volume is turned to right, anterior, superior, {known}: {turned}"]
+    if case.numbers is not None:
+        notes.append("the network gets the numbers as they are stored, not those that are shown as 0 to 255")
+    if fields.overlaps == "later":
+        notes.append("of prompts that overlap the later one has the voxel")
+    return notes
+
+
+def _rule(rule: StageRule, case: Case, turned: Orientation, fields: VoxTellFields) -> CaseStageRule:
+    """The rule of the stage for a case that is run as ``turned``."""
     window = fields.network.window_dhw
-    numbers = case.image if case.numbers is None else case.numbers
-    box = nonzero_box(numbers)
-    # Sides of the turned volume may be any of these; of all windows as acquired there are most.
+    box = nonzero_box(case.image if case.numbers is None else case.numbers)
+    sides = [max(round(n), m) for n, m in zip(turned.axes(box.size), window, strict=True)]
     finer = any(mm < fields.rung_mm for mm in case.spacing_dhw_mm)
-    layout = Cropped(window, fields.half_weights, fields.rung_mm if finer else 0.0)
-    order = towards(case.axis_codes or CANONICAL, RAS)
-    d, h, w = order.axes(case.image.shape)
-    grid = VolumeGrid((d, h, w), order.axes(case.spacing_dhw_mm))
-    sizes = order.axes([round(n) for n in box.size])
-    windows = math.prod(-(-n // m) for n, m in zip(sizes, window, strict=True))
-    sums = window[0] * math.prod(max(n, m) for n, m in zip(sizes[1:], window[1:], strict=True))
     own: dict[str, Any] = {
-        "layout": layout,
+        "layout": Cropped(window, fields.half_weights, fields.rung_mm if finer else 0.0),
         "window_voxels": math.prod(window),
-        "max_windows": windows,
+        "max_windows": math.prod(-(-n // m) for n, m in zip(sides, window, strict=True)),
         "max_windows_if_empty": 0,
-        "max_queries": max(1, SUM_VOXELS // sums),
+        "max_queries": max(1, SUM_VOXELS // (window[0] * sides[1] * sides[2])),
         "rounds": 1,
         "min_window_prompt": 0.0,
         "spatial_prompts": False,
@@ -79,4 +89,10 @@ def _rule(rule: StageRule, case: Case, fields: VoxTellFields) -> CaseStageRule:
         "keeps_order": True,
         "label_maker": LaterWins() if fields.overlaps == "later" else None,
     }
-    return CaseStageRule(**(structs.asdict(rule) | own))
+    found = CaseStageRule(**(structs.asdict(rule) | own))
+    laid = math.prod(
+        len(window_starts(n, m, 1 - rule.overlap)) for n, m in zip(sides, window, strict=True)
+    )
+    if case.axis_codes is None and laid >= LOOK_FROM:
+        return structs.replace(found, look=structs.replace(found, max_windows=1))
+    return found
