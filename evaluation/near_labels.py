@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         text = made_text(labels, Path(folder), encoder, DEFAULT)
         for name, sentences in lists.items():
-            _tell(name, sentences, labels, search)
+            print(_told(name, sentences, labels, search))
             for sort, mine in (
                 ("with a target", [one for one in sentences if one.targets]),
                 ("without one", [one for one in sentences if not one.targets]),
@@ -186,16 +186,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _tell(name: str, sentences: Sequence[Known], labels: Sequence[str], search: Search) -> None:
+def _told(name: str, sentences: Sequence[Known], labels: Sequence[str], search: Search) -> str:
+    """A table of shares by threshold."""
     asked = [one for one in sentences if one.targets and one.text.lower() not in set(labels)]
     there, gone = (search.similarities(asked, absent) for absent in (False, True))
-    print(f"{name}: {len(asked)} sentences that are no label, {len(labels)} labels")
-    print("similarity  right  wrong  wrong where the target has no label")
+    lines = [
+        f"{name}: {len(asked)} sentences that are no label, {len(labels)} labels",
+        "similarity  right  wrong  wrong where the target has no label",
+    ]
     for least in THRESHOLDS:
         right = sum(ok for cosine, ok in there if cosine >= least) / len(asked)
         wrong = sum(not ok for cosine, ok in there if cosine >= least) / len(asked)
         taken = sum(cosine >= least for cosine, _ in gone) / len(asked)
-        print(f"{least:10.2f} {right:6.1%} {wrong:6.1%} {taken:6.1%}")
+        lines.append(f"{least:10.2f} {right:6.1%} {wrong:6.1%} {taken:6.1%}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
