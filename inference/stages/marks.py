@@ -7,7 +7,8 @@ and its region (``Capabilities.draws``). What a box does to a result, and points
 - the target is present in the slices of its boxes, whatever the network says of them;
 - where a box holds next to nothing of it, what is most probable there is raised; a result that goes on to
   another stage gets the box filled by an ellipsoid, as a spatial prompt of unknown shape;
-- foreground points keep the components that they are in, or near; background points remove them.
+- foreground points keep the components that they are in, or near; background points remove what is around
+  them.
 """
 
 from __future__ import annotations
@@ -26,14 +27,17 @@ from vesal.inference.geometry.view_groups import bounding_box
 from vesal.inference.geometry.views import Box, View
 from vesal.inference.planning.plan import Batch
 from vesal.inference.planning.rules import StageRule
+from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.inference.stages.marked_components import (
     LOW_PROBABILITY,
     Grid,
+    Others,
     Voxel,
     chosen,
     components,
     ellipsoid,
 )
+from vesal.inference.stages.spatial_prompt import MaskPrompt
 from vesal.inference.stages.stage_result import Latest, StageResult
 from vesal.inference.stages.user_prompts import box_around, on_views
 
@@ -47,6 +51,9 @@ EMPTY_SHARE = 0.03
 """A box of which less is foreground holds nothing of its target: the thinnest targets fill some 0.1."""
 BALL_VOXELS = 3
 """Radius in voxels of the view of the spatial prompt that a point is where the network found nothing."""
+
+SEVERAL = ("lesion", "cell", "")
+"""Kinds of targets that have any number of objects; of an unknown one it is not known."""
 
 NO_SHAPE = (1 << 30,) * 3
 """A volume that no box is clipped to."""
@@ -62,13 +69,15 @@ class Marks:
     spacing_dhw_mm: Sequence[float]
     seen: UserPrompts = UserPrompts()
     """The others, which the network sees as they are."""
+    instance: bool = False
+    """Whether objects are wanted."""
 
     @classmethod
     def of(cls, case: Case, can: Capabilities) -> Marks:
         """What is drawn of a case's user prompts for a family."""
         drawn = can.draws()
         user = case.user.without([kind for kind in KINDS if kind not in drawn])
-        return cls(user, case.spacing_dhw_mm, case.user.without(drawn))
+        return cls(user, case.spacing_dhw_mm, case.user.without(drawn), case.instance)
 
     @property
     def boxes(self) -> Mapping[int, tuple[VoxelBox, ...]]:
@@ -157,7 +166,7 @@ class Marks:
         for id_, rows in rows_of.items():
             mine = np.array(result.probability[rows])
             filled += self._apply_boxes(id_, mine, view, threshold, goes_on, presence, rows)
-            self._apply_points(id_, mine, view, grid, threshold, goes_on)
+            self._apply_points([queries[row] for row in rows], mine, view, grid, threshold, goes_on)
             probability[rows] = mine
         why = f"{result.why}, guided by the user's {' and '.join(self.user.kinds())}"
         if filled:
@@ -195,9 +204,18 @@ class Marks:
         return filled
 
     def _apply_points(
-        self, id_: int, mine: np.ndarray, view: View, grid: Grid, threshold: float, goes_on: bool
+        self,
+        queries: Sequence[Query],
+        mine: np.ndarray,
+        view: View,
+        grid: Grid,
+        threshold: float,
+        goes_on: bool,
     ) -> None:
-        """What the points of a prompt change in its probabilities ``mine`` (n, d, h, w), in place."""
+        """What the points of a prompt change in the probabilities ``mine`` (n, d, h, w) of its queries, in
+        place.
+        """
+        id_ = queries[0].prompt_id
         points = self.points.get(id_, ())
         inside, outside = (voxels_of_points(points, view, side) for side in (True, False))
         if not inside and not outside:
@@ -208,13 +226,31 @@ class Marks:
             for at in inside:
                 _draw_ball(mine[0], at)
             return
-        keep, raised = chosen(together, threshold, grid, inside, outside, boxes)
+        mask = MaskPrompt.of(self.seen.of([id_]))
+        known = None if mask is None else mask.sampled(id_, view) > threshold
+        others = Others.NONE if self.instance else others_of(queries, goes_on)
+        keep, raised = chosen(together, threshold, grid, inside, outside, boxes, others, known)
         mine[:, ~keep] = 0
         if raised.any():
             top = mine.argmax(0)
             for row, one in enumerate(mine):
                 at = raised & (top == row)
                 one[at] = np.maximum(one[at], _raised(one[at], threshold))
+
+
+def others_of(queries: Sequence[Query], goes_on: bool) -> Others:
+    """Which components of a prompt stay beside those that its foreground points hold.
+
+    Of lesions, cells, and of several targets in one prompt, a point chooses. An organ is one thing, or one on
+    each side: its coarse result may be in pieces that are none in the fine one.
+    """
+    query = queries[0]
+    if len(queries) > 1 or query.kind in SEVERAL:
+        return Others.NONE
+    if goes_on:
+        return Others.ALL
+    concept = load_vocabulary().concepts.get(query.concept or "")
+    return Others.LARGE if concept and concept.sided and query.side is None else Others.JOINED
 
 
 def raise_in_box(here: np.ndarray, threshold: float, goes_on: bool, part: Part) -> bool:

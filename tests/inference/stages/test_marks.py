@@ -18,12 +18,14 @@ from tests.inference.fake_models import (
     make_profile,
     make_prompt,
 )
+from vesal.inference.data.prompt import Query
 from vesal.inference.data.user_prompts import BOXES, POINTS, Point, UserMask, UserPrompts, VoxelBox
 from vesal.inference.engine import Engine
 from vesal.inference.families.contract import Capabilities
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.planning.rules import StageRule
-from vesal.inference.stages.marked_components import Grid, chosen
+from vesal.inference.stages.marked_components import Grid, Others, chosen
+from vesal.inference.stages.marks import others_of
 from vesal.inference.stages.segmentation import Segmentation
 from vesal.inference.timing.clock import Clock
 
@@ -49,13 +51,18 @@ class Faint:
 
 
 def segment(
-    graph: Any, user: UserPrompts, prompts: Any = (LIVER,), instance: bool = False, **rules: Any
+    graph: Any,
+    user: UserPrompts,
+    prompts: Any = (LIVER,),
+    instance: bool = False,
+    image: np.ndarray = IMAGE,
+    **rules: Any,
 ) -> Segmentation:
     profile = make_profile(**rules)
     engine = Engine(
         profile, SimpleNamespace(name="fake"), NanoModel({0: graph, 1: graph, 2: graph}, BANK, profile)
     )
-    case = replace(make_case(IMAGE, prompts, instance=instance), user=user)
+    case = replace(make_case(image, prompts, instance=instance), user=user)
     return engine.segment(case, prompts, Clock(600.0, 0.0, lambda: 0.0), Saved())
 
 
@@ -244,3 +251,77 @@ def test_a_background_point_leaves_most_of_a_ring_whose_box_is_marked() -> None:
     keep, _ = chosen(ring.astype(np.float32), 0.5, grid, [], [(2, 15, 26)], [box])
     kept = ring & keep
     assert not kept[2, 15, 26] and kept.sum() > 0.9 * ring.sum()
+
+
+LINE = Grid((40, 9, 9), (1.0, 1.0, 1.0))
+PIECES = [(slice(0, 12), slice(3, 6), slice(3, 6)), (slice(14, 26), slice(3, 6), slice(3, 6))]
+FAR = (slice(37, 40), slice(0, 3), slice(0, 3))
+
+
+@pytest.mark.parametrize(
+    ("others", "stay"),
+    [
+        (Others.NONE, (1, 0, 0)),
+        (Others.JOINED, (1, 1, 0)),
+        (Others.LARGE, (1, 1, 1)),
+        (Others.ALL, (1, 1, 1)),
+    ],
+)
+def test_pieces_of_one_thing_stay_with_the_clicked_one(others: Others, stay: tuple[int, ...]) -> None:
+    probability = np.zeros(LINE.shape, np.float32)
+    for part in (*PIECES, FAR):
+        probability[part] = 1
+    keep, _ = chosen(probability, 0.5, LINE, [(4, 4, 4)], [], others=others)
+    assert tuple(keep[part].mean() for part in (*PIECES, FAR)) == stay
+    speck = np.zeros(LINE.shape, np.float32)
+    speck[PIECES[0]] = speck[39, 8, 8] = 1
+    keep, _ = chosen(speck, 0.5, LINE, [(4, 4, 4)], [], others=others)
+    assert keep[39, 8, 8] == (others is Others.ALL)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "goes_on", "others"),
+    [
+        ("spinal cord", "structure", True, Others.ALL),
+        ("spinal cord", "structure", False, Others.JOINED),
+        ("caudate nucleus", "structure", False, Others.LARGE),
+        ("sarcoma", "lesion", True, Others.NONE),
+        ("cell nucleus", "cell", False, Others.NONE),
+        (None, "", False, Others.NONE),
+    ],
+)
+def test_what_stays_beside_a_clicked_component(
+    name: str | None, kind: str, goes_on: bool, others: Others
+) -> None:
+    query = Query(1, name or "class 1", name, None, "CT", kind)
+    assert others_of([query], goes_on) is others
+    assert others_of([query, query], goes_on) is Others.NONE  # two targets, of which one is clicked
+    if name == "caudate nucleus":
+        assert others_of([replace(query, side="left")], goes_on) is Others.JOINED
+
+
+class InPieces(Bright):
+    """Finds a thin organ whole only with a spatial prompt."""
+
+    def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        out = super().__call__(inputs)
+        if not inputs["prompt"].any():
+            d = out["probability"].shape[2]
+            out["probability"][:, :, d // 3 : d // 2] = 0
+        return out
+
+
+def test_a_click_on_one_piece_of_a_coarse_result_keeps_the_whole_organ() -> None:
+    rod = (slice(1, 31), slice(12, 20), slice(12, 20))
+    result = segment(InPieces(), points(((26, 16, 16), True)), image=made_image(SHAPE, (rod, 200)))
+    assert (result.labels[rod] == 1).mean() > 0.95
+
+
+def test_clicks_beside_a_mask_keep_all_that_it_holds() -> None:
+    """They correct the last result: a missed part is clicked, and the rest is still meant."""
+    labels = np.zeros(SHAPE, np.uint16)
+    labels[ONE] = labels[TWO] = 1
+    lesion = make_prompt(1, "liver", kind="lesion")
+    user = UserPrompts(UserMask(labels, (1,), "here"), points=points((IN_TWO, True)).points)
+    assert found(segment(Bright(), user, prompts=(lesion,))) == (1, 1)
+    assert found(segment(Bright(), points((IN_TWO, True)), prompts=(lesion,))) == (0, 1)
