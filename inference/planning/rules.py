@@ -5,7 +5,7 @@ What a field of a file may hold stands in its type, which msgspec checks (``chec
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol, Self
 
@@ -59,6 +59,21 @@ class QueryRegion(Protocol):
     def prompt(self, probability: np.ndarray, source: View, view: View, at: Part) -> np.ndarray:
         """The result before (d, h, w) on ``source`` as a spatial prompt: the part ``at`` of ``view``, float32
         0..1.
+        """
+
+
+class KeptWindows(Protocol):
+    """Windows that a family keeps encoded for the other prompts of a case: they cost nothing when they come
+    again, which the forecast knows by this. Hashable.
+    """
+
+    @property
+    def most(self) -> int:
+        """How many are kept: the last ones that were used."""
+
+    def place(self, view: View, corner: Sides, size: Sides) -> Hashable:
+        """What a window of ``size`` from ``corner`` on (D, H, W) in ``view`` is kept by: equal ones are
+        encoded once.
         """
 
 
@@ -217,6 +232,11 @@ class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
         return None
 
     @property
+    def kept_windows(self) -> KeptWindows | None:
+        """Which windows are kept encoded for other views; None: each is encoded whenever it comes."""
+        return None
+
+    @property
     def spatial_prompts(self) -> bool:
         """Whether the network gets the result of the stage before as spatial prompt."""
         return True
@@ -260,6 +280,7 @@ class CaseStageRule(StageRule, frozen=True, kw_only=True):
     blends_logits: bool = False
     keeps_order: bool = False
     block_masks: BlockMasks | None = None
+    kept_windows: KeptWindows | None = None
     spatial_prompts: bool = True
     look: StageRule | None = None
 

@@ -257,7 +257,7 @@ class CaseRun:
         Returns:
             how many were run to their end.
         """
-        name, refined = (views[0].rule.name if views else ""), 0
+        name, refined, added = (views[0].rule.name if views else ""), 0, 0
         self.ladder.plan(name, [view.task for view in views])
         with bar(len(views), f"{name} stage", "view") as progress_bar:
             for view in views:
@@ -266,13 +266,17 @@ class CaseRun:
                     self._late += [q.name for q in view.queries]
                 elif (result := self._run_view(view)) is not None:
                     refined += 1
+                    added += view.task.added
                     take(view, result)
                 progress_bar.update()
+        self.ladder.tell_added(added, len(views))
         return refined
 
     def _may_begin(self, view: _RefiningView) -> bool:
-        """Whether to run the next view; the ladder may take steps for all upcoming ones."""
+        """Whether to run the next view; the ladder may take steps for all, and there may be time for one."""
         self.ladder.fits()
+        if not view.task.is_wanted(self.ladder.effort, 0):
+            view.task.added = self.ladder.may_add(view.task)
         return view.task.is_wanted(self.ladder.effort, 0)
 
     def _run_view(self, view: _RefiningView) -> StageResult | None:

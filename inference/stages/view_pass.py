@@ -80,7 +80,8 @@ class ViewPass:
         encodings = 0 if self._encoded is not None else 1
         mine = []
         if left:
-            mine = [task.estimate(self.view, self._size, left, decodings=decodings, encodings=encodings)]
+            more = {"decodings": decodings, "encodings": encodings, **task.kept(self.view, self._rule, left)}
+            mine = [task.estimate(self.view, self._size, len(left), **more)]
         return [*mine, *task.cost_of_rounds(self.view, self._size, rule, rule.passes - self._round - 1)]
 
     def _run_first_round(self) -> Blended:
@@ -193,6 +194,8 @@ class ViewPass:
             return False
         task, effort = self._task, ladder.effort
         self._adapted = effort.of(task.rule, task.first)
+        if not task.is_wanted(effort, self._round) and ladder.may_add(self):
+            task.added, self._approval = True, Approval()
         return task.is_wanted(effort, self._round) and _grid_of(self._adapted) == _grid_of(self._rule)
 
     def _order(self) -> RunOrder:
@@ -206,7 +209,7 @@ class ViewPass:
         decodings = decodings_of(self._adapted, self._prompt is not None)
         return self._ladder.affords([self._task.estimate(self.view, self._size, 1, decodings=decodings)])
 
-    def _windows_left(self, effort: Effort) -> int:
+    def _windows_left(self, effort: Effort) -> list[Corner]:
         if self._to_run is None:
             prompt = self._prompt if self._rule.min_window_prompt else None
             self._to_run = self._task.windows_to_run(self._image, prompt, self._size, self._corners)
@@ -215,11 +218,11 @@ class ViewPass:
         if self._runs is not None:
             every = effort.of(self._task.rule, self._task.first).every
             coming = {self._corners[number] for number in self._runs.left(every)}
-            return sum(corner in coming for corner in self._to_run)
+            return [corner for corner in self._to_run if corner in coming]
         waiting = self._to_run[self._n_run :]
         if self._prompt is None or not self._may_settle(effort):
-            return len(waiting)
-        return sum(is_uncertain(self._prompt[slices_of(corner, self._size)]) for corner in waiting)
+            return waiting
+        return [c for c in waiting if is_uncertain(self._prompt[slices_of(c, self._size)])]
 
     def _skips(self, at: Slices) -> bool:
         """Whether a window is empty, or outside of the result before."""
@@ -229,7 +232,9 @@ class ViewPass:
     def _may_settle(self, effort: Effort) -> bool:
         """Whether windows with a confident coarse result keep it; a user's mask is no result."""
         task = self._task
-        return effort.fine is FineScope.UNCERTAIN and not (task.first or task.from_user or self._round)
+        if effort.fine is not FineScope.UNCERTAIN or self._round:
+            return False
+        return not (task.first or task.from_user or task.added)
 
     def _predict(self, at: Slices) -> Prediction:
         """One window's prediction, its axes as in the view.
@@ -337,7 +342,9 @@ class ViewPass:
         )
         started = forecast.now()
         encoded = task.model.encode(window)
-        forecast.record_encoding(*self._key(), forecast.now() - started)
+        kept = task.kept(self.view, self._rule, [window.corner])
+        (place,) = kept.get("places", (None,))
+        forecast.record_encoding(*self._key(), forecast.now() - started, place, kept.get("most_kept", 0))
         if len(self._corners) == 1 and self._rule.passes > 1:
             self._encoded = at, encoded
         return encoded

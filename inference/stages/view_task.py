@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,7 +14,7 @@ from vesal.inference.data.prompt import Query
 from vesal.inference.families.contract import EncodedPrompts, StageModel, UserInput
 from vesal.inference.geometry.resample import to_view
 from vesal.inference.geometry.views import Box, Sides, View, VolumeGrid
-from vesal.inference.planning.rules import StageRule
+from vesal.inference.planning.rules import KeptWindows, StageRule
 from vesal.inference.stages.packed_probability import Probabilities
 from vesal.inference.stages.sampled_slices import SampledSlices
 from vesal.inference.stages.slice_runs import wanted_runs
@@ -29,6 +29,13 @@ def windows_of(view: View, voxels: int, overlap: float) -> tuple[Sides, tuple[Co
     """Size (D, H, W) and first voxels of a view's windows of at most ``voxels`` voxels."""
     size = view.tiling.size(view, voxels)
     return size, tuple(view.tiling.corners(view, size, overlap))
+
+
+@lru_cache(maxsize=1024)
+def places_of(kept: KeptWindows, view: View, voxels: int, overlap: float) -> dict[Corner, Hashable]:
+    """By what a view's windows are kept encoded, by their first voxels; see ``windows_of``."""
+    size, corners = windows_of(view, voxels, overlap)
+    return {corner: kept.place(view, corner, size) for corner in corners}
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,8 @@ class ViewTask:
     """boxes and points on a view, where there are some and the family takes them"""
     edges: bool = True
     """whether the edges of objects are used, where the family tells them"""
+    added: bool = False
+    """whether it is run though views like it were given up, as there is time for it"""
     share_to_run: float | None = None
     """share of windows not skipped, on the first grid on which they were counted; None before"""
 
@@ -92,7 +101,7 @@ class ViewTask:
         """Whether this effort still runs the round (0 is the first)."""
         if round_ >= effort.of(self.rule, self.first).passes:
             return False
-        if self.first or effort.fine is FineScope.EVERYWHERE:
+        if self.first or self.added or effort.fine is FineScope.EVERYWHERE:
             return True
         return effort.fine is FineScope.UNCERTAIN and self.uncertain
 
@@ -107,9 +116,23 @@ class ViewTask:
         count = (lambda: self._count_to_run(view, rule)) if skipping else None
         decodings = decodings_of(rule, self.spatial_prompt is not None)
         first = self.estimate(
-            view, size, _planned(view, rule, len(corners)), decodings=decodings, views=1, count=count
+            view,
+            size,
+            _planned(view, rule, len(corners)),
+            decodings=decodings,
+            views=1,
+            count=count,
+            **self.kept(view, rule, corners),
         )
         return [first, *self.cost_of_rounds(view, size, rule, rule.passes - 1)]
+
+    def kept(self, view: View, rule: StageRule, corners: Sequence[Corner]) -> dict[str, Any]:
+        """The fields of an estimate of windows from ``corners`` on that say which are kept encoded."""
+        if rule.kept_windows is None or not corners:
+            return {}
+        place = places_of(rule.kept_windows, view, rule.window_voxels, rule.overlap)
+        places = tuple(place[corner] for corner in corners)
+        return {"places": places, "most_kept": rule.kept_windows.most}
 
     def estimate(self, view: View, size: Sides, windows: int, **more: Any) -> CostEstimate:
         """The cost of some windows of ``size`` (d, h, w); ``more`` are fields of the estimate."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -42,10 +43,40 @@ class CostEstimate:
     """Counts the windows that are not skipped; costs as much as sampling the view."""
     encodings: int = 1
     """Encodings of each window; 0 where it is encoded already."""
+    places: tuple[Hashable, ...] | None = None
+    """Where the family keeps encoded windows: by what each of these is kept. Only those that are not kept by
+    then are encoded."""
+    most_kept: int = 0
+    """How many it keeps."""
 
     def counted(self) -> CostEstimate:
         """The same with the true number of windows."""
         return self if self.count is None else replace(self, windows=self.count(), count=None)
+
+
+class KeptPlaces:
+    """Which windows are kept encoded: the last ones that were used."""
+
+    def __init__(self, places: Iterable[Hashable] = ()) -> None:
+        """``places`` by which they are kept, the last one used at the end."""
+        self._places = OrderedDict.fromkeys(places)
+
+    def __contains__(self, place: Hashable) -> bool:
+        """Whether it is kept."""
+        return place in self._places
+
+    def copy(self) -> KeptPlaces:
+        """Another one, to look ahead."""
+        return KeptPlaces(self._places)
+
+    def use(self, place: Hashable, most: int) -> bool:
+        """Use a window, which is kept then, of ``most`` at a time; whether it has to be encoded."""
+        new = place not in self._places
+        self._places[place] = None
+        self._places.move_to_end(place)
+        while len(self._places) > most:
+            self._places.popitem(last=False)
+        return new
 
 
 NEVER = float("-inf")
@@ -102,6 +133,7 @@ class Forecast:
         self._finishing_s, self._finishing_share = 0.0, 1.0
         self._views_s: list[float] = []
         self._save_s: float | None = None
+        self._kept = KeptPlaces()
         self.calls_s = 0.0
         """Seconds in calls of the network so far."""
 
@@ -117,9 +149,14 @@ class Forecast:
         """Seconds since the case began."""
         return self._clock.spent_s()
 
-    def record_encoding(self, key: str, voxels: int, seconds: float) -> None:
-        """Record that a window of ``voxels`` voxels was encoded."""
-        self._record(ENCODING + key, voxels, 0, seconds)
+    def record_encoding(
+        self, key: str, voxels: int, seconds: float, place: Hashable = None, most_kept: int = 0
+    ) -> None:
+        """Record that a window of ``voxels`` voxels was encoded. One that was kept of before, by its
+        ``place``, tells nothing of what an encoding costs.
+        """
+        if place is None or self._kept.use(place, most_kept):
+            self._record(ENCODING + key, voxels, 0, seconds)
 
     def record_decoding(self, key: str, voxels: int, prompts: int, seconds: float) -> None:
         """Record that so many ``prompts`` were decoded in a window of ``voxels`` voxels."""
@@ -191,21 +228,42 @@ class Forecast:
     def needs_s(self, estimates: Sequence[CostEstimate]) -> float:
         """Seconds that the windows and views of ``estimates`` will take, without any margin."""
         view_s = sum(self._views_s) / len(self._views_s) if self._views_s else 0.0
-        calls = (n.windows * n.times * self._window_s(n) for n in estimates)
+        kept = self._kept.copy()
+        calls = (
+            self._encodings(n, kept) * self._encoding_s(n) + n.windows * n.times * self._decodings_s(n)
+            for n in estimates
+        )
         return sum(calls) + view_s * sum(n.views for n in estimates)
 
-    def _window_s(self, estimate: CostEstimate) -> float:
-        """Mean seconds of one window: its encoding and its decodings."""
-        n, mean = estimate, self._costs.mean_s
-        encoding = n.encodings * mean(ENCODING + n.key, n.voxels, 0)
-        return encoding + n.decodings * mean(DECODING + n.key, n.voxels, n.prompts)
+    @staticmethod
+    def _encodings(estimate: CostEstimate, kept: KeptPlaces) -> float:
+        """Windows that are encoded, where those of ``kept`` are by now; it is moved on."""
+        n = estimate
+        if not n.places:
+            return n.windows * n.times * n.encodings
+        new = sum(kept.use(place, n.most_kept) for place in n.places)
+        return n.encodings * new * n.windows / len(n.places)
+
+    def _encoding_s(self, estimate: CostEstimate) -> float:
+        return self._costs.mean_s(ENCODING + estimate.key, estimate.voxels, 0)
+
+    def _decodings_s(self, estimate: CostEstimate) -> float:
+        n = estimate
+        return n.decodings * self._costs.mean_s(DECODING + n.key, n.voxels, n.prompts)
+
+    def _least_s(self, estimate: CostEstimate) -> float:
+        """Mean seconds of one window; where it may be kept encoded, of its decodings alone."""
+        encodings = 0 if estimate.places else estimate.encodings
+        return encodings * self._encoding_s(estimate) + self._decodings_s(estimate)
 
     def next_s(self, estimates: Sequence[CostEstimate]) -> float:
         """Seconds that the first window of ``estimates`` may take."""
         if not estimates:
             return 0.0
         first = estimates[0]
-        encoding = first.encodings * self._slowest_s(ENCODING + first.key, first.voxels, 0)
+        kept = bool(first.places) and first.places[0] in self._kept
+        encodings = 0 if kept else first.encodings
+        encoding = encodings * self._slowest_s(ENCODING + first.key, first.voxels, 0)
         return encoding + first.decodings * self._slowest_s(DECODING + first.key, first.voxels, first.prompts)
 
     def _slowest_s(self, key: str, voxels: int, prompts: int) -> float:
@@ -229,7 +287,7 @@ class Forecast:
         first, now = estimates[0], self.now()
         left = self._clock.usable_s() - self.end_s()
         return Approval(
-            self._window_s(first),
+            self._least_s(first),
             now + left - PLAN_MARGIN * self.needs_s(estimates),
             now + left - CALL_MARGIN * MAX_GROWTH * self.next_s(estimates),
         )

@@ -105,6 +105,8 @@ class Rung:
     change: Mapping[str, Any] = field(default_factory=dict)
 
 
+ONLY_UNCERTAIN = Rung("fine stage only where the coarse stage was uncertain", {"fine": FineScope.UNCERTAIN})
+COARSE_ONLY = Rung("coarse only", {"fine": FineScope.NOWHERE})
 FEWER_SLICES = Rung("every second slice first, those between while time lasts", {"every": 2})
 
 
@@ -120,8 +122,8 @@ def rungs(stages: Sequence[PlannedStage]) -> Iterator[Rung]:
     yield Rung("overlap 0", {"overlap": 0.0})
     if any(stage.rule.thinned(2) is not stage.rule for stage in stages):
         yield FEWER_SLICES
-    yield Rung("fine stage only where the coarse stage was uncertain", {"fine": FineScope.UNCERTAIN})
-    yield Rung("coarse only", {"fine": FineScope.NOWHERE})
+    yield ONLY_UNCERTAIN
+    yield COARSE_ONLY
     firsts = [stage.rule for stage in stages if stage.first]
     step = min((getattr(rule.layout, "share_step", 0.5) for rule in firsts), default=0.5)
     share = step
@@ -202,6 +204,22 @@ class Ladder:
     def affords(self, estimates: Sequence[CostEstimate]) -> bool:
         """Whether there is time for work that was given up, without a step for any upcoming view."""
         return self.forecast.fits([*estimates, *self._costs(self.effort, None, False)])
+
+    def may_add(self, view: Costed) -> bool:
+        """Whether there is time for a view that was given up, beside all that were not."""
+        if self.effort.fine is FineScope.EVERYWHERE:
+            return False
+        estimates = view.cost(replace(self.effort, fine=FineScope.EVERYWHERE))
+        return bool(estimates) and self.affords(estimates)
+
+    def tell_added(self, count: int, views: int) -> None:
+        """Say in the step by which views were given up that so many of ``views`` were run all the same."""
+        given_up = [n for n, s in enumerate(self.steps) if s.step in (ONLY_UNCERTAIN.step, COARSE_ONLY.step)]
+        if count and given_up:
+            told = f"fine stage only for as many views as there was time for: {count} of {views}"
+            if self.effort.fine is FineScope.UNCERTAIN:
+                told = f"{ONLY_UNCERTAIN.step}, and for {count} more views as there was time"
+            self.steps[given_up[-1]] = replace(self.steps[given_up[-1]], step=told)
 
     def take_back_fewer_slices(self) -> None:
         """There was time for all slices in the end: as if the step had not been taken."""

@@ -73,8 +73,9 @@ def test_without_time_for_the_fine_stage_the_coarse_result_stays() -> None:
 
 
 def test_what_was_refined_in_time_stays_refined() -> None:
-    """Views of 20 s in 85 s. Only after the second one is it known what a view takes: two more are 46 s with
-    their margin, and 45 s are left: liver is refined, no other.
+    """Views of 20 s in 85 s. Only after the second one is it known what a view takes: three more are 69 s
+    with their margin, and 45 s are left. The stage is given up as a whole, and its views are run as long as
+    one more fits: two do, and 5 s are left.
     """
     slow = Slow(20.0)
     halves = {"left": slice(2, 10), "right": slice(50, 60)}
@@ -94,12 +95,16 @@ def test_what_was_refined_in_time_stays_refined() -> None:
     result = segment(make_engine(slow, fine=fine), image, prompts, clock=slow.clock(85.0))
     assert {p: o.stages for p, o in result.prompts.items()} == {
         1: ("coarse", "fine"),
-        2: ("coarse",),
-        3: ("coarse",),
+        2: ("coarse", "fine"),
+        3: ("coarse", "fine"),
         4: ("coarse",),
     }
-    assert result.fallbacks[0] == "time ran short, not refined: spleen, left kidney, right kidney"
-    assert steps(result) == ["fine stage only where the coarse stage was uncertain", "coarse only"]
+    assert result.fallbacks[0] == "time ran short, not refined: right kidney"
+    assert steps(result) == [
+        "fine stage only where the coarse stage was uncertain",
+        "fine stage only for as many views as there was time for: 2 of 4",
+    ]
+    assert slow.at == 80.0
     assert {step.at_s for step in result.ladder} == {40.0}
     assert set(np.unique(result.labels)) == {0, 1, 2, 3, 4}
 
@@ -167,20 +172,37 @@ def test_below_no_overlap_the_whole_volume_is_seen_with_fewer_voxels() -> None:
     assert (result.labels[8:20, 8:20, 8:20] == 1).all()
 
 
-def test_a_coarser_coarse_stage_has_no_fine_one() -> None:
-    """The ladder is walked in its order: what could not pay for overlap cannot pay for a second stage."""
+@pytest.mark.parametrize(
+    ("budget_s", "fine_step", "stages"),
+    [
+        (40.0, "coarse only", ("coarse",)),
+        (
+            82.0,
+            "fine stage only for as many views as there was time for: 1 of 1",
+            ("coarse", "fine"),
+        ),
+    ],
+)
+def test_after_a_coarser_coarse_stage_there_is_a_fine_one_only_in_the_time_left(
+    budget_s: float, fine_step: str, stages: tuple[str, ...]
+) -> None:
+    """The ladder is walked in its order: what could not pay for overlap does not plan for a second stage. The
+    coarse stage takes 30 s with what was given up of it, a fine view 11.5 s with its margin.
+    """
     fine = StageRule(window_voxels=32**3, rounds=2, complementary_block=8)
-    result = run_windows_of(Slow(10.0), 82.0, fine=fine)
+    slow = Slow(10.0)
+    result = run_windows_of(slow, budget_s, fine=fine)
+    assert slow.at <= budget_s
     assert steps(result) == [
         "fewer refinement rounds: 1",
         "no complementary pass",
         "overlap 0.25",
         "overlap 0",
         "fine stage only where the coarse stage was uncertain",
-        "coarse only",
+        fine_step,
         "coarser spacing: 1/4 of the voxels",
     ]
-    assert result.prompts[1].stages == ("coarse",)
+    assert result.prompts[1].stages == stages
 
 
 def test_windows_that_grow_dearer_are_left_out_last() -> None:

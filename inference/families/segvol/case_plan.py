@@ -14,7 +14,7 @@ from vesal.inference.data.orientation import STORED, AxisCodes, Orientation, tow
 from vesal.inference.data.prompt import Prompt, Query
 from vesal.inference.data.terms import LOCATE
 from vesal.inference.families.segvol.fields import SegVolFields
-from vesal.inference.families.segvol.layouts import Whole, Zoomed, window_starts
+from vesal.inference.families.segvol.layouts import KeptPlaces, Whole, Zoomed, window_starts
 from vesal.inference.families.segvol.nearest_labels import NearestLabels
 from vesal.inference.families.segvol.preprocess import look_at
 from vesal.inference.families.segvol.regions import ZoomRegion
@@ -97,6 +97,7 @@ def _rule(rule: StageRule, start: Sides, shape: Sides, fields: SegVolFields, mar
         "min_window_prompt": 0.0,
         "rounds": 1,
         "skip_empty": False,
+        "kept_windows": KeptPlaces(fields.kept_windows),
     }
     if rule.role == LOCATE:
         own |= {

@@ -136,3 +136,26 @@ class Zoomed:
 def _sides(values: tuple[int, ...]) -> Sides:
     d, h, w = values
     return d, h, w
+
+
+def place_of(view: View, corner: Sides, size: Sides) -> tuple[Any, ...]:
+    """Where a window of ``size`` lies in the volume, and which voxels of it are not filled up: windows of one
+    place look the same. Zoom-out has one place.
+    """
+    zoom = view.tiling
+    if not isinstance(zoom, ZoomTiling):
+        return ("whole", size)
+    first = [round(a) + c for a, c in zip(view.start, corner, strict=True)]
+    sides = zip(first, size, zoom.start, zoom.shape, strict=True)
+    return tuple((a, max(a, start), min(a + n, start + own)) for a, n, start, own in sides)
+
+
+@dataclass(frozen=True)
+class KeptPlaces:
+    """The encoded windows that are kept of a case; a ``planning.rules.KeptWindows``."""
+
+    most: int
+
+    def place(self, view: View, corner: Sides, size: Sides) -> tuple[Any, ...]:
+        """See ``place_of``."""
+        return place_of(view, corner, size)

@@ -12,7 +12,7 @@ import numpy as np
 from vesal.inference.families.contract import Decoded, UserInput, Window
 from vesal.inference.families.mask_product import sigmoid
 from vesal.inference.families.segvol.draws import DrawPoints, draw_points
-from vesal.inference.families.segvol.layouts import ZoomTiling
+from vesal.inference.families.segvol.layouts import ZoomTiling, place_of
 from vesal.inference.families.segvol.network import PromptNetwork
 from vesal.inference.families.segvol.preprocess import Seen
 from vesal.inference.families.segvol.prompts import Asked, MapWindow, Marked, box_of
@@ -130,8 +130,8 @@ class ZoomStage:
         assert window.view is not None
         case: SeenCase = window.measured
         _, d, h, w = window.image.shape
-        found = EncodedWindow(None, case, window.view, window.corner, (d, h, w))
-        encoded = self._encoded(case, _place(found), lambda: self._network.encode(window.image))
+        place = place_of(window.view, window.corner, (d, h, w))
+        encoded = self._encoded(case, place, lambda: self._network.encode(window.image))
         return EncodedWindow(encoded, case, window.view, window.corner, (d, h, w))
 
     def _encoded(self, case: SeenCase, place: tuple[Any, ...], make: Callable[[], Any]) -> Any:
@@ -191,15 +191,6 @@ class ZoomStage:
             return Asked(box=box)
         points, labels = self._draw(at.case.digest, name, at.first, marked.points_in(cut), self._extra)
         return Asked(box=box, points=points, labels=labels)
-
-
-def _place(window: EncodedWindow) -> tuple[Any, ...]:
-    """Where a window lies, and which voxels of it are not filled up: equal ones look the same."""
-    zoom = window.zoom
-    if zoom is None:
-        return ("whole", window.shape)
-    sides = zip(window.first, window.shape, zoom.start, zoom.shape, strict=True)
-    return tuple((a, max(a, start), min(a + n, start + size)) for a, n, start, size in sides)
 
 
 def _clear_outside(logits: np.ndarray, window: EncodedWindow, zoom: ZoomTiling) -> None:
