@@ -23,6 +23,8 @@ DEFAULT = SHIPPED / "nano"
 WEIGHTS = "weights.bin"
 SMALL = 64
 """Tensors with fewer values stay in the graph."""
+HIGHEST_DEGREE = 2
+"""Of nano: at 1/16 of the resolution its depth is halved at least twice."""
 INPUTS = ("image", "prompt", "text", "side", "modality")
 OUTPUTS = ("probability", "presence")
 
@@ -91,21 +93,26 @@ def write_graph(model: Nano, degree: int, path: Path) -> onnx.ModelProto:
     return onnx.load(str(path))
 
 
+def write_graphs(model: Nano, out: Path, highest: int) -> list[str]:
+    """Write a graph of each degree up to ``highest`` and their shared fp16 weights; returns their names."""
+    out.mkdir(parents=True, exist_ok=True)
+    scratch = out / "scratch"
+    scratch.mkdir(exist_ok=True)
+    with torch.no_grad():
+        graphs = {d: write_graph(model, d, scratch / f"{d}.onnx") for d in range(highest + 1)}
+    named = {f"degree{degree}.onnx": graph for degree, graph in graphs.items()}
+    save_shared(named, out, WEIGHTS, True, lambda _, values: values.size >= SMALL)
+    shutil.rmtree(scratch)
+    return [*named, WEIGHTS]
+
+
 def export(work: Path, out: Path) -> None:
     """Write graphs, weights and bank of ``work`` to ``out`` and renew the digests in its manifest.
 
     The manifest itself (rules, targets, licence) is written by hand and kept. A folder without one gets that
     of the default weights under its own name, with no Dice: nothing has been measured yet.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    model = load_average(work / CHECKPOINT)
-    scratch = out / "scratch"
-    scratch.mkdir(exist_ok=True)
-    with torch.no_grad():
-        graphs = {d: write_graph(model, d, scratch / f"{d}.onnx") for d in range(3)}
-    named = {f"degree{degree}.onnx": graph for degree, graph in graphs.items()}
-    save_shared(named.items(), out, WEIGHTS, True, lambda _, values: values.size >= SMALL)
-    shutil.rmtree(scratch)
+    write_graphs(load_average(work / CHECKPOINT), out, HIGHEST_DEGREE)
     shutil.copyfile(work / "bank.npz", out / "bank.npz")
     content = _manifest_of(out)
     if not _has_degrees(work / CHECKPOINT):

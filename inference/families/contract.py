@@ -67,6 +67,8 @@ class Capabilities:
     """It predicts the edges of objects."""
     degrees: bool = False
     """Its network has degrees of anisotropy (SPAD-Nets)."""
+    highest_degree: int = 2
+    """... of which this is the highest that it has a graph for."""
     layouts: tuple[str, ...] = ()
     """Kinds of layouts (``geometry.layouts``) that its network can be run on; empty: any."""
     side_multiple: int = 1

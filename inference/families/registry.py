@@ -15,14 +15,15 @@ from vesal.inference.planning.manifest import MANIFEST
 from vesal.inference.planning.profile import Profile
 from vesal.inference.planning.rules import StageRule
 
-NANO, QUERY, BIOMEDPARSE_V, SEGVOL, VOXTELL = "nano", "query", "biomedparse-v", "segvol", "voxtell"
+NANO, QUERY, BIOMEDPARSE_V, SEGVOL = "nano", "query", "biomedparse-v", "segvol"
+SPAD = "spad"
 
 FAMILIES: dict[str, str] = {
     NANO: "vesal.inference.families.nano:NanoModel",
     QUERY: "vesal.inference.families.query:QueryModel",
     BIOMEDPARSE_V: "vesal.inference.families.biomedparse.family:BiomedParseModel",
     SEGVOL: "vesal.inference.families.segvol.family:SegVolModel",
-    VOXTELL: "vesal.inference.families.voxtell.family:VoxTellModel",
+    SPAD: "vesal.inference.families.spad:SpadModel",
 }
 """A line a family: `module:Class`, which is imported when it is opened, as a run needs one of them."""
 
@@ -81,6 +82,11 @@ def check_profile(profile: Profile) -> Capabilities:
         _check_layout(profile, at, rule.layout, can)
         if isinstance(rule.layout, Fit) and rule.layout.degrees and not can.degrees:
             _refuse(profile, f"{at}.layout.degrees", True, "has no degrees of anisotropy; false is wanted")
+        if isinstance(rule.layout, Fit) and rule.layout.degrees:
+            ratios, most = rule.layout.degree_ratios, can.highest_degree
+            if len(ratios) > most:
+                why = f"has networks up to degree {most} only; {most} ratios are wanted at most"
+                _refuse(profile, f"{at}.layout.degree_ratios", list(ratios), why)
     if profile.hybrid != OFF and not can.mask:
         _refuse(profile, "$.hybrid", profile.hybrid, "takes no masks; `off` is wanted")
     for n, applied in enumerate(profile.postprocess):

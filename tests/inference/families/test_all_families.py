@@ -28,7 +28,10 @@ from vesal.inference.runtime.choice import Runtime, choose_runtime  # noqa: E402
 from vesal.inference.stages.identify import targets_of  # noqa: E402
 from vesal.inference.stages.segmentation import Segmentation  # noqa: E402
 from vesal.networks.nano import TEXT, Nano  # noqa: E402
+from vesal.networks.spad_prompted import PromptedSizes, SpadPrompted  # noqa: E402
+from vesal.networks.spad_vit import SpadVitSizes  # noqa: E402
 from vesal.training.export import export  # noqa: E402
+from vesal.training.export_spad import export_prompted, manifest_of  # noqa: E402
 from vesal.weights.convert.__main__ import main as convert  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
@@ -74,6 +77,24 @@ def write_nano(folder: Path) -> Path:
     )
 
 
+def write_spad(folder: Path) -> Path:
+    """Text prompts on a narrow SPAD-ViT, as training exports them."""
+    torch.manual_seed(0)
+    sizes = PromptedSizes(SpadVitSizes(3, 16, 24, 3, 2), (0, 1, 2), (8, 8, 16, 16))
+    network = SpadPrompted(sizes).eval()
+    with torch.no_grad():
+        network.to_bias.bias.zero_()
+    folder.mkdir(parents=True)
+    names = np.array([prompt.concept for prompt in PROMPTS])
+    vectors = np.random.default_rng(0).normal(size=(2, TEXT)).astype(np.float16)
+    np.savez(folder / "bank.npz", names=names, vectors=vectors)
+    manifest = manifest_of("tiny-spad", targets("liver", "spleen"), "none")
+    for stage in manifest["stages"]:
+        stage["window_voxels"] = 32**3
+    export_prompted(network, folder / "bank.npz", folder / "weights", manifest | {"hybrid": "off"})
+    return folder / "weights"
+
+
 def write_converted(system: str) -> Callable[[Path], Path]:
     """A tiny published system, converted as its checkpoints are."""
 
@@ -97,6 +118,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "sat": write_converted("sat"),
     "biomedparse-v": write_biomedparse_weights,
     "segvol": write_segvol_weights,
+    "spad": write_spad,
     **{name: write for name, (_, write) in SAMPLES.items()},
 }
 
