@@ -63,6 +63,25 @@ class Rotary:
 
 def turned(x: Tensor, angles: Tensor) -> Tensor:
     """Turn neighbouring channels (2i, 2i + 1) of x (..., S, d) by angles (S, d / 2) (equations 4 and 5)."""
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    return turned_pairs(x, angles.cos(), angles.sin())
+
+
+def turned_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """As ``turned``, with cosine and sine (S, d / 2) of the angles, which all blocks share."""
     first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     return torch.stack([first * cos - second * sin, second * cos + first * sin], -1).flatten(-2)
+
+
+def turned_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """As ``turned_pairs``, of channels that were put in the order of ``halves_first``."""
+    first, second = x.chunk(2, -1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+
+
+def halves_first(head: int) -> Tensor:
+    """Order of the channels of a head that has the first of each pair in its first half, (head,) int64.
+
+    Queries and keys in this order have the same products, and a graph need not take pairs apart.
+    """
+    return torch.cat([torch.arange(0, head, 2), torch.arange(1, head, 2)])

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vesal.networks.rotary import Grid, Rotary, turned
+from vesal.networks.rotary import Grid, Rotary, turned_pairs
 from vesal.networks.sat import count_names
 from vesal.networks.spad import Anisotropy, SpadConv
 
@@ -30,6 +30,8 @@ OWN_NAME = re.compile(
     r"|mlp\.(w[123]|ffn_ln)\.(weight|bias)))$"
 )
 """Parameters of a backbone; a published file also holds those of the pre-training's head."""
+Rotation = tuple[Tensor, Tensor]
+"""Cosine and sine of the angle of each pair of channels of a head, by token: (S, head / 2) each."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +83,15 @@ class RotaryAttention(nn.Module):
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(width, width, bias=False) for _ in range(3))
         self.q_bias, self.v_bias = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(width))
         self.proj = nn.Linear(width, width)
+        self.turn = turned_pairs
 
-    def forward(self, x: Tensor, angles: Tensor) -> Tensor:
-        """x (B, S, width), angles (S, width / heads / 2) -> (B, S, width)."""
+    def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
+        """x (B, S, width) -> (B, S, width)."""
         q, k, v = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in (self.q_proj(x) + self.q_bias, self.k_proj(x), self.v_proj(x) + self.v_bias)
         )
-        attended = F.scaled_dot_product_attention(turned(q, angles), turned(k, angles), v)
+        attended = F.scaled_dot_product_attention(self.turn(q, *rotation), self.turn(k, *rotation), v)
         projected: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
         return projected
 
@@ -118,9 +121,9 @@ class SpadVitBlock(nn.Module):
         self.norm2 = nn.LayerNorm(sizes.width, NORM_EPS)
         self.mlp = SwiGlu(sizes.width, sizes.inner)
 
-    def forward(self, x: Tensor, angles: Tensor) -> Tensor:
-        """x (B, S, width), angles (S, head / 2) -> (B, S, width)."""
-        x = x + self.attn(self.norm1(x), angles)
+    def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
+        """x (B, S, width) -> (B, S, width)."""
+        x = x + self.attn(self.norm1(x), rotation)
         encoded: Tensor = x + self.mlp(self.norm2(x))
         return encoded
 
@@ -166,15 +169,16 @@ class SpadVit(nn.Module):
             after: numbers of blocks, from 0, whose output is wanted; none after the last one.
 
         Returns:
-            that of each wanted block, and of the last: (B, 1 + d * h * w, width), not normed, the class first.
+            that of each wanted block, and of the last: (B, 1 + d * h * w, width), not normed, class first.
         """
         grid = cast(Grid, tuple(patches.shape[2:]))
         angles = self.angles(grid, patches.device)
+        rotation = angles.cos(), angles.sin()
         tokens = (patches + resampled(self.pos_embed, grid)).flatten(2).transpose(1, 2)
         x = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], 1)
         wanted = {}
         for number, block in enumerate(self.blocks):
-            x = block(x, angles)
+            x = block(x, rotation)
             wanted[number] = x
         return [wanted[number] for number in after], x
 
@@ -195,12 +199,13 @@ class SpadVit(nn.Module):
     def angles(self, grid_dhw: Grid, device: torch.device | None = None) -> Tensor:
         """Angles (1 + S, head / 2) of all tokens; the class is not turned."""
         placed = self.sizes.rotary.angles(grid_dhw, self.sizes.width // self.sizes.heads, device)
-        return F.pad(placed, (0, 0, 1, 0))
+        return torch.cat([torch.zeros_like(placed[:1]), placed])
 
 
 def on_grid(tokens: Tensor, patches: Tensor) -> Tensor:
     """tokens (B, 1 + S, C), the class first -> (B, C, d, h, w) as ``patches`` lie."""
-    return tokens[:, 1:].transpose(1, 2).unflatten(2, patches.shape[2:])
+    # Not unflattened: the exporter would take the example's sides for those of every volume.
+    return tokens[:, 1:].transpose(1, 2).reshape(tokens.shape[0], -1, *patches.shape[2:])
 
 
 def resampled(positions: Tensor, grid_dhw: Grid) -> Tensor:
@@ -210,10 +215,12 @@ def resampled(positions: Tensor, grid_dhw: Grid) -> Tensor:
     that is to have more a linear interpolation without aligned corners. Both are products with a matrix, axis
     by axis, so that a graph takes grids that are not known when it is exported.
     """
-    for axis, side in enumerate(grid_dhw, 2):
-        matrix = _axis_matrix(positions.shape[axis], side, positions)
-        positions = torch.movedim(torch.movedim(positions, axis, -1) @ matrix.T, -1, axis)
-    return positions
+    d, h, w = (
+        _axis_matrix(stored, side, positions)
+        for stored, side in zip(positions.shape[2:], grid_dhw, strict=True)
+    )
+    plane = h @ positions @ w.T
+    return (d @ plane.flatten(3)).unflatten(3, plane.shape[3:])
 
 
 def _axis_matrix(stored: int, side: int, like: Tensor) -> Tensor:

@@ -149,7 +149,7 @@ def test_attention_by_hand() -> None:
         scores = turned(q[..., part], angles) @ turned(k[..., part], angles).transpose(1, 2) / 4**0.5
         heads.append(scores.softmax(-1) @ v[..., part])
     wanted = torch.cat(heads, -1) @ attention.proj.weight.T + attention.proj.bias
-    torch.testing.assert_close(attention(x, angles), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(attention(x, (angles.cos(), angles.sin())), wanted, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
