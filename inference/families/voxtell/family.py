@@ -14,6 +14,7 @@ from vesal.inference.families.voxtell.case_plan import plan_case
 from vesal.inference.families.voxtell.fields import VoxTellFields
 from vesal.inference.families.voxtell.network import GraphNetwork, PromptNetwork
 from vesal.inference.families.voxtell.preprocess import Numbers, measure
+from vesal.inference.families.voxtell.presence import check_presence
 from vesal.inference.families.voxtell.stage import Queries, WindowStage
 from vesal.inference.families.voxtell.text import VoxTellText, check_text
 from vesal.inference.planning.plan import Plan, Understood
@@ -34,6 +35,7 @@ class VoxTellModel:
         """See ``contract.FamilyType``."""
         fields = profile.read_family(VoxTellFields)
         check_text(profile, fields.network.text)
+        check_presence(profile, fields.presence_logit)
         return capabilities_of(fields)
 
     @classmethod

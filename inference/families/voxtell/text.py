@@ -24,6 +24,7 @@ from vesal.inference.planning.weights_folder import WEIGHTS
 from vesal.inference.prompts.bank_labels import BankLabels
 from vesal.inference.prompts.label_fit import facts_of
 from vesal.inference.prompts.label_vectors import LabelSearch, Nearest, make_label_vectors, read_label_vectors
+from vesal.inference.prompts.parser import find_target
 from vesal.inference.prompts.sentence_encoder import SentenceEncoder
 from vesal.inference.prompts.text_bank import TextBank, bank_width, check_width, read_text_bank
 from vesal.inference.prompts.vocabulary import load_vocabulary
@@ -142,12 +143,16 @@ class VoxTellText:
                     return Understood((self._query(prompt, text),), f"`{text}` is a label of {whose}")
         return None
 
-    @staticmethod
-    def _query(prompt: Prompt, label: str) -> Query:
-        """The query of a label that stands for the whole sentence."""
-        return Query(
-            prompt.id, label, prompt.concept, prompt.side, prompt.modality, prompt.kind, sentence=label
-        )
+    def _query(self, prompt: Prompt, label: str, target: Target | None = None) -> Query:
+        """The query of a label: the same one however a sentence came to it, so that it is run once a case.
+
+        ``target`` counts where the vocabulary does not read one from the label itself.
+        """
+        own = find_target(label, self._vocabulary).targets
+        known = own[0] if len(own) == 1 else target
+        if known is None:
+            return Query(prompt.id, label, None, None, prompt.modality, "", sentence=label)
+        return Query(prompt.id, label, known.concept, known.side, prompt.modality, known.kind)
 
     def _by_name(self, prompt: Prompt) -> Understood:
         """The targets of a prompt by their names; one that has no label is made of its sides or parts."""

@@ -82,7 +82,7 @@ def understand(text: VoxTellText, encoder: SentenceEncoder) -> Understand:
 )
 def test_a_label_is_asked_as_it_stands(understand: Understand, sentence: str, label: str) -> None:
     found = understand(sentence)
-    assert [query.sentence for query in found.queries] == [label]
+    assert [query.name for query in found.queries] == [label]
     assert found.why == f"`{label}` is a label of the bank"
 
 
@@ -105,6 +105,19 @@ def test_targets_of_the_vocabulary_are_asked_by_name(
     assert [query.name for query in found.queries] == labels
     assert all(query.concept is not None and not query.sentence for query in found.queries)
     assert f"read as `{labels[0]}`" in found.why
+
+
+def test_one_label_is_one_query_however_a_sentence_came_to_it(understand: Understand) -> None:
+    """Else the engine would run it twice, and the two would compete for its voxels."""
+    for sentences in (
+        ("left kidney", "Left renal parenchyma"),
+        ("liver", "hepatic"),
+        ("deltoid muscle", "Delineate the muscle deltoid in the CT"),
+    ):
+        one, other = (understand(sentence).queries for sentence in sentences)
+        assert one == other and one
+    left, _ = understand("both kidneys").queries
+    assert (left,) == understand("LEFT KIDNEY").queries
 
 
 def test_sides_are_of_the_queries_so_that_rules_can_compare_them(understand: Understand) -> None:
