@@ -112,7 +112,7 @@ def read_window(path: Path, sizes: VoxTellSizes) -> Sides:
             f"`configurations.{CONFIGURATION}` with `patch_size` and `architecture.arch_kwargs`. Fetch it "
             "again."
         ) from None
-    wrong = [] if kind == CLASS else [f"`network_class_name` is {shown(kind)}, wanted is {CLASS}"]
+    wrong = [] if kind == CLASS else [f"`network_class_name` is {kind}, wanted is {CLASS}"]
     wrong += _differences(given, sizes) + _wrong_window((d, h, w), sizes)
     if wrong:
         raise CheckpointError(
@@ -150,16 +150,16 @@ def _differences(given: Mapping[str, Any], sizes: VoxTellSizes) -> list[str]:
     operations = {"conv_op": "Conv3d", "norm_op": "InstanceNorm3d", "nonlin": "LeakyReLU"}
     free = {"dropout_op_kwargs", "nonlin_kwargs"}
     found = [
-        f"`{name}` is {shown(str(given[name]), 80) if name in given else 'missing'}, wanted is {value}"
+        f"`{name}` is {shown(given[name]) if name in given else 'missing'}, wanted is {value}"
         for name, value in wanted.items()
         if name not in given or given[name] != value
     ]
     found += [
-        f"`{name}` is {shown(str(given.get(name)))}, wanted is {value}"
+        f"`{name}` is {shown(given.get(name))}, wanted is {value}"
         for name, value in operations.items()
         if str(given.get(name)).rsplit(".", 1)[-1] != value
     ]
     slope = (given.get("nonlin_kwargs") or {}).get("negative_slope", SLOPE)
     found += [] if slope == SLOPE else [f"`nonlin_kwargs.negative_slope` is {slope}, wanted is {SLOPE}"]
     unknown: Sequence[str] = sorted(set(given) - set(wanted) - set(operations) - free)
-    return found + [f"`{shown(name)}` is not known" for name in unknown]
+    return found + [f"`{name}` is not known" for name in unknown]
