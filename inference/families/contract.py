@@ -79,8 +79,8 @@ class Capabilities:
     """Stages that it has a network for; empty: its network serves any."""
 
     stored_numbers: bool = False
-    """It takes the numbers of a volume as its file stores them (``Case.numbers``), Hounsfield units say; where
-    they came as uint8 it gets these."""
+    """It takes the numbers of a volume as its file stores them (``Case.numbers``), Hounsfield units say;
+    where they came as uint8 it gets these."""
 
     def user_prompts(self) -> tuple[str, ...]:
         """Kinds of user prompts that it takes, of ``data.user_prompts.KINDS``."""

@@ -87,8 +87,13 @@ class LabelMap:
         in_parallel(fill, enlarged.parts(2 * SLAB_VOXELS))
 
     def put(self, found: NativeLabels) -> None:
-        """Lay the labels of a part of the volume over the map, which is widened where they do not fit."""
-        at = tuple(slice(a, a + n) for a, n in zip(found.corner, found.labels.shape, strict=True))
+        """Lay the labels of a part of the volume over the map, which is widened where they do not fit; what
+        lies beyond its end is left out.
+        """
+        sides = zip(found.corner, found.labels.shape, self.labels.shape, strict=True)
+        at = tuple(slice(a, min(a + n, m)) for a, n, m in sides)
+        part = tuple(slice(0, side.stop - side.start) for side in at)
+        found = NativeLabels(found.corner, found.labels[part], found.probability[part])
         boxes = class_boxes(found.labels)
         if boxes and max(boxes) > np.iinfo(self.labels.dtype).max:
             self.labels = self.labels.astype(np.min_scalar_type(max(boxes)))

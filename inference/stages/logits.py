@@ -22,9 +22,10 @@ def to_probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def to_ordered_probabilities(logits: np.ndarray) -> np.ndarray:
-    """As ``to_probabilities``, but float32 numbers near 1 do not run together: from ``STEEP`` on they grow in
-    proportion to the logit, so that the larger of two logits up to ``LARGEST`` stays the larger one where they
-    differ by 0.0005 or more.
+    """As ``to_probabilities``, but float32 numbers near 1 do not run together.
+
+    From ``STEEP`` on they grow in proportion to the logit, so that the larger of two logits up to ``LARGEST``
+    stays the larger one where they differ by 0.0005 or more.
     """
     high = logits > STEEP
     above = (logits[high] - STEEP) / np.float32(LARGEST - STEEP)

@@ -60,7 +60,7 @@ def _notes(case: Case, turned: Orientation, fields: VoxTellFields) -> list[str]:
     """What the report says of how a case is run."""
     known = "as its file says how it lies"
     if case.axis_codes is None:
-        known = "taken as stored from the feet up, front to back and right to left, as nothing says how it lies"
+        known = "taken to lie as an axial series from the feet up does, as nothing says how it lies"
     notes = [f"the volume is turned to right, anterior, superior, {known}: {turned}"]
     if case.numbers is not None:
         notes.append("the network gets the numbers as they are stored, not those that are shown as 0 to 255")
@@ -90,9 +90,7 @@ def _rule(rule: StageRule, case: Case, turned: Orientation, fields: VoxTellField
         "label_maker": LaterWins() if fields.overlaps == "later" else None,
     }
     found = CaseStageRule(**(structs.asdict(rule) | own))
-    laid = math.prod(
-        len(window_starts(n, m, 1 - rule.overlap)) for n, m in zip(sides, window, strict=True)
-    )
+    laid = math.prod(len(window_starts(n, m, 1 - rule.overlap)) for n, m in zip(sides, window, strict=True))
     if case.axis_codes is None and laid >= LOOK_FROM:
         return structs.replace(found, look=structs.replace(found, max_windows=1))
     return found

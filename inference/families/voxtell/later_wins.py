@@ -1,4 +1,4 @@
-"""Who has a voxel that several prompts claim, as released: the later prompt, however sure the earlier one is."""
+"""Who has a voxel that several prompts claim, as released: the later one, however sure the earlier is."""
 
 from __future__ import annotations
 

@@ -52,13 +52,13 @@ def window_starts(length: int, window: int, step: float) -> list[int]:
 
 
 @lru_cache(maxsize=2)
-def window_weight(window: Sides, half: bool = False) -> np.ndarray:
-    """Weight (d, h, w) float32 of a window's voxels, read-only: a Gaussian, 10 in the middle, above 0
-    everywhere.
+def window_weight(window: Sides, half: bool = False, largest: float = LARGEST_WEIGHT) -> np.ndarray:
+    """Weight (d, h, w) float32 of a window's voxels, read-only: a Gaussian, ``largest`` in the middle, above
+    0 everywhere.
     """
     lines = [_line(n) for n in window]
     full = lines[0][:, None, None] * lines[1][:, None] * lines[2]
-    weight = (full / (full.max() / LARGEST_WEIGHT)).astype(np.float32)
+    weight = (full / (full.max() / largest)).astype(np.float32)
     if half:
         weight = weight.astype(np.float16)
     weight[weight == 0] = weight[weight > 0].min()

@@ -1,4 +1,4 @@
-"""The graphs of a converted VoxTell: a window once for all prompts, texts once a case, each prompt to logits."""
+"""The graphs of a converted VoxTell: a window once for all prompts, texts once a case, prompts to logits."""
 
 from __future__ import annotations
 

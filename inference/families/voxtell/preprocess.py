@@ -53,10 +53,14 @@ def nonzero_box(volume: np.ndarray) -> Box:
 
 
 def measure(volume: np.ndarray) -> Numbers:
-    """Mean and standard deviation of the box of what is not 0 of (D, H, W) real numbers, in 64 bits."""
+    """Of the box of what is not 0 of (D, H, W) real numbers, see ``moments``."""
     box = nonzero_box(volume)
     d, h, w = (slice(int(a), int(b)) for a, b in zip(box.start, box.stop, strict=True))
-    part = volume[d, h, w]
+    return moments(volume[d, h, w])
+
+
+def moments(part: np.ndarray) -> Numbers:
+    """Mean and standard deviation of all real numbers (d, h, w), in 64 bits."""
     mean = _mean(part, lambda values: values)
     variance = _mean(part, lambda values: (values - mean) ** 2)
     return Numbers(mean, max(math.sqrt(variance), LEAST_STD))
