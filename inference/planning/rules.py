@@ -64,8 +64,11 @@ class QueryRegion(Protocol):
 
 class KeptWindows(Protocol):
     """Windows that a family keeps encoded for the other prompts of a case: they cost nothing when they come
-    again, which the forecast knows by this. Hashable.
+    again, which the forecast knows by this.
     """
+
+    def __hash__(self) -> int:
+        """Places are kept by it."""
 
     @property
     def most(self) -> int:

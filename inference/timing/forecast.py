@@ -261,7 +261,7 @@ class Forecast:
         if not estimates:
             return 0.0
         first = estimates[0]
-        kept = bool(first.places) and first.places[0] in self._kept
+        kept = first.places is not None and first.places[0] in self._kept
         encodings = 0 if kept else first.encodings
         encoding = encodings * self._slowest_s(ENCODING + first.key, first.voxels, 0)
         return encoding + first.decodings * self._slowest_s(DECODING + first.key, first.voxels, first.prompts)

@@ -34,11 +34,12 @@ ZOOM_OUT_S = ENCODING_S + PROMPTS * DECODING_S
 
 def made_boxes() -> dict[int, tuple[VoxelBox, ...]]:
     """As many organs as a case of AMOS has, of many sizes, side by side and one in another."""
-    random, boxes = np.random.default_rng(0), {}
+    random = np.random.default_rng(0)
+    boxes: dict[int, tuple[VoxelBox, ...]] = {}
     for id_ in range(1, PROMPTS + 1):
         first = (int(random.integers(2, 8)), *map(int, random.integers(4, 110, 2)))
         size = (int(random.integers(8, 14)), *map(int, random.integers(40, 80, 2)))
-        boxes[id_] = (VoxelBox(first, tuple(a + n for a, n in zip(first, size, strict=True))),)  # type: ignore[arg-type]
+        boxes[id_] = (VoxelBox(first, tuple(a + n for a, n in zip(first, size, strict=True))),)
     return boxes
 
 
@@ -48,7 +49,7 @@ BOXES = made_boxes()
 def made_volume() -> np.ndarray:
     """All boxes filled, on the levels that the graphs know."""
     parts = [tuple(map(slice, box.start, box.stop)) for (box,) in BOXES.values()]
-    volume = made_image(SHAPE, *((part, grey_of(0.75)) for part in parts), background=10)  # type: ignore[misc]
+    volume = made_image(SHAPE, *((part, grey_of(0.75)) for part in parts), background=10)
     volume[0, :6, :90], volume[0, 6:12, :90] = 100, 240
     return volume
 

@@ -24,4 +24,4 @@ FOUND = PromptResult(2, "Liver in CT", "liver", "CT", "term", "why", True, 12, 0
     ],
 )
 def test_what_is_said_goes_by_voxels(changes: dict[str, object], said: str | None) -> None:
-    assert prompt_warning(replace(FOUND, **changes)) == said  # type: ignore[arg-type]
+    assert prompt_warning(replace(FOUND, **changes)) == said
