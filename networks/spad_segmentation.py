@@ -18,13 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vesal.networks.spad import Anisotropy, SpadTransposedConv
-from vesal.networks.spad_vit import SPAD_VIT_B, SpadVit, SpadVitSizes, spad_vit_sizes_of
+from vesal.networks.spad import Anisotropy, SpadTransposedConv, sum_pooled, with_input_channels
+from vesal.networks.spad_vit import SPAD_VIT_B, SpadVit, SpadVitSizes, resampled, spad_vit_sizes_of
 
 SLOPE = 0.01
 WITHIN_SLICES = (1, 2, 2)
 """Strides of the two levels above the feature maps, as released."""
-PATCH_WEIGHT = "backbone.patch_embed.proj.weight"
+PATCHES = "patch_embed.proj.weight"
+PATCH_WEIGHT = f"backbone.{PATCHES}"
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,9 @@ class SpadSegmentation(nn.Module):
         self.sizes = sizes
         width = sizes.backbone.width
         self.backbone = VitAdapter(sizes.backbone, sizes.after)
+        # Of one degree: its kernel holds the sums, as published.
+        patches, depth = self.backbone.patch_embed.proj, sizes.backbone.patch_dhw(sizes.degree)[0]
+        patches.weight = nn.Parameter(sum_pooled(patches.weight.detach(), depth))
         self.decoder = FullResolution(sizes.backbone.channels, width, sizes.features, sizes.full)
         # In training each resolution has a head; results come from the first.
         widths = (*sizes.full, *sizes.features[:2])
@@ -262,20 +266,30 @@ def segmentation_sizes_of(
     )
 
 
-def with_cubic_patches(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Published tensors for ``SpadSegmentation``, whose patch kernel is a cube that is summed along depth.
-
-    A released segmenter holds the sum, of 16 / 2^degree slices; spread evenly over 16 it gives the same sums,
-    to the bit, as what it is divided by is a power of two.
-    """
-    weight = tensors[PATCH_WEIGHT]
-    times = weight.shape[-1] // weight.shape[2]
-    return dict(tensors) | {PATCH_WEIGHT: (weight / times).repeat_interleave(times, 2)}
-
-
 def segmentation_of(tensors: Mapping[str, Tensor], after: Sequence[int] = ()) -> SpadSegmentation:
     """The network that published tensors belong to. Raises KeyError, ValueError, RuntimeError (names)."""
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     network = SpadSegmentation(segmentation_sizes_of(shapes, after))
-    network.load_state_dict(with_cubic_patches(tensors))
+    network.load_state_dict(dict(tensors))
     return network.eval()
+
+
+def begun_from(backbone: Mapping[str, Tensor], sizes: SegmentationSizes) -> SpadSegmentation:
+    """A segmenter to fine-tune, its backbone pre-trained, as released.
+
+    The kernel of the patches is summed along depth and over its channels (a grey image came three times), the
+    positions are resampled; adapter and decoder begin as they are.
+
+    Raises:
+        RuntimeError: tensors are missing or of another size; the message names them.
+    """
+    network = SpadSegmentation(sizes)
+    kernel = with_input_channels(backbone[PATCHES], sizes.backbone.channels)
+    fitted = {
+        PATCHES: sum_pooled(kernel, sizes.backbone.patch_dhw(sizes.degree)[0]),
+        "pos_embed": resampled(backbone["pos_embed"], sizes.backbone.positions_dhw),
+    }
+    state = network.backbone.state_dict()
+    own = {name: value for name, value in state.items() if name.startswith(("fpn.", "norms."))}
+    network.backbone.load_state_dict({**backbone, **fitted, **own})
+    return network

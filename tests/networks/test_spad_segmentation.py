@@ -11,19 +11,19 @@ torch = pytest.importorskip("torch", reason="the networks' definitions need torc
 from torch import Tensor  # noqa: E402
 
 from tests.networks.recorded_spad import FOLDER, read_recorded  # noqa: E402
-from vesal.networks.spad import Anisotropy, SpadConv  # noqa: E402
+from vesal.networks.spad import Anisotropy  # noqa: E402
 from vesal.networks.spad_segmentation import (  # noqa: E402
     PATCH_WEIGHT,
     SPAD_BTCV,
     SPAD_CHAOS,
     SegmentationSizes,
     SpadSegmentation,
+    begun_from,
     seen_blocks,
     segmentation_of,
     segmentation_sizes_of,
-    with_cubic_patches,
 )
-from vesal.networks.spad_vit import SpadVitSizes  # noqa: E402
+from vesal.networks.spad_vit import SpadVit, SpadVitSizes  # noqa: E402
 from vesal.weights.shared_file import OPSET  # noqa: E402
 from vesal.weights.text.export import read_safetensors  # noqa: E402
 
@@ -60,20 +60,21 @@ def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
         name, shape = line.split("\t")
         listed[name] = tuple(int(n) for n in shape.strip("(),").split(",") if n)
     own = {name: tuple(value.shape) for name, value in SpadSegmentation(SMALL).state_dict().items()}
-    # Ours is the cube that theirs, of four slices, is the sum of.
-    assert own.pop(PATCH_WEIGHT) == (24, 1, 16, 16, 16)
-    assert listed.pop(PATCH_WEIGHT) == (24, 1, 4, 16, 16)
     assert own == listed
 
 
-def test_a_patch_of_four_slices_is_the_sum_of_a_cube() -> None:
-    layer = SpadConv(2, 3, 16, 16)
-    summed = torch.randn(3, 2, 4, 16, 16)
-    image = torch.randn(1, 2, 8, 16, 32)
-    with torch.no_grad():
-        layer.weight.copy_(with_cubic_patches({PATCH_WEIGHT: summed})[PATCH_WEIGHT])
-        wanted = torch.nn.functional.conv3d(image, summed, layer.bias, (4, 16, 16))
-        torch.testing.assert_close(layer(image, Anisotropy(2))[0], wanted)
+@torch.no_grad()
+def test_it_begins_from_a_backbone_as_released() -> None:
+    torch.manual_seed(0)
+    published = SpadVit(SpadVitSizes(3, 24, 64, 4, 2, positions_dhw=(2, 3, 3))).eval()
+    network = begun_from(published.state_dict(), SMALL).eval()
+    image = torch.randn(1, 1, 16, 64, 64)
+    # Patches of four slices, as the backbone sees a volume of degree 2; the grey image came three times.
+    wanted, _ = published.embed(image.expand(-1, 3, -1, -1, -1), Anisotropy(2))
+    torch.testing.assert_close(network.backbone.embed(image, Anisotropy(2))[0], wanted, atol=1e-4, rtol=1e-4)
+    assert tuple(network.backbone.pos_embed.shape) == (1, 24, 4, 4, 4)
+    with pytest.raises(RuntimeError, match="cls_token"):
+        begun_from({k: v for k, v in published.state_dict().items() if k != "cls_token"}, SMALL)
 
 
 def test_sizes_of_the_published_segmenters() -> None:
@@ -88,7 +89,6 @@ def test_sizes_are_read_from_shapes() -> None:
     with torch.device("meta"):
         state = SpadSegmentation(SPAD_CHAOS).state_dict()
     shapes = {name: tuple(value.shape) for name, value in state.items()}
-    shapes[PATCH_WEIGHT] = (768, 2, 4, 16, 16)
     assert segmentation_sizes_of(shapes) == SPAD_CHAOS
     shapes[PATCH_WEIGHT] = (768, 2, 5, 16, 16)
     with pytest.raises(ValueError, match="5x16x16"):
