@@ -26,9 +26,7 @@ example cases, the smallest measures 40 mm); with a finest voxel side up to this
 UNITS = {"metres": 1000.0, "micrometres": 0.001}
 
 
-def settle(
-    case: Case, prompts: Sequence[Prompt], choice: ModalityChoice, keep_numbers: bool = False
-) -> Case:
+def settle(case: Case, prompts: Sequence[Prompt], choice: ModalityChoice, keep_numbers: bool = False) -> Case:
     """The case as it is meant: `image` shown for its modality and targets, spacing in mm.
 
     Notes say what changed. What was stored is let go, but with ``keep_numbers`` for ``Case.numbers``. A case

@@ -8,7 +8,7 @@ LEAST = 1e-7
 """Probabilities are kept so far from 0 and 1, where logits are infinite."""
 UNSEEN = -16.0
 """Logit of a window in which nothing can be seen, as it is not run."""
-STEEP, LARGEST = 5.0, 50.0
+STEEP, LARGEST = 4.0, 100.0
 """Logits between which probabilities keep their order, see ``to_ordered_probabilities``."""
 
 

@@ -133,11 +133,12 @@ class _Slabs:
         if first > self._first:
             self._finish_up_to(first)
         self._weights[rest] += self._weight
-        if probability is None and self._empty:
-            self._total[rest] += self._empty * self._weight
         if probability is not None:
             for total, values in zip(self._total, probability, strict=True):
                 total[rest] += values * self._weight
+        elif self._empty:
+            for total in self._total:
+                total[rest] += self._empty * self._weight
 
     def finish(self) -> PackedProbability:
         """All planes; ``empty`` where no window ran."""

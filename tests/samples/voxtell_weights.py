@@ -1,7 +1,8 @@
 """Weights of the family ``voxtell``: graphs with a known answer, and a bank of few labels.
 
-The window is handed on as it is. A text embedding is (steepness, level, side): logits are steepness times what
-the normalised number is above the level, plus the side times the place along w, from -1 to 1.
+The window is handed on as it is. A text embedding is (steepness, level, side): logits are steepness times
+what the normalised number is above the level, plus the side times the place along w, from -1 to 1, where that
+is negative.
 """
 
 from __future__ import annotations
