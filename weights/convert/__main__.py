@@ -10,7 +10,7 @@
         --tokenizer clip-vit-base-patch32 -o weights/biomedparse-v
     python -m vesal.weights.convert segvol --checkpoint SegVol_v1.pth \\
         --tokenizer config/clip -o weights/segvol
-    python -m vesal.weights.convert voxtell --folder voxtell_v1.1 -o weights/voxtell
+    python -m vesal.weights.convert pumit --checkpoint pumit-b.ckpt -o backbone
     python -m vesal.weights.convert --list
 """
 
@@ -27,6 +27,8 @@ import msgspec
 from vesal.inference.data.cross_slice import NO_CROSS_SLICE, CrossSlice
 from vesal.inference.data.errors import UsageError, VesalError
 from vesal.inference.output.text_table import aligned
+from vesal.weights.convert.backbone import WEIGHTS as BACKBONE
+from vesal.weights.convert.backbone import BackboneSystem, convert_backbone
 from vesal.weights.convert.errors import MissingTensorsError
 from vesal.weights.convert.folder import Options, convert
 from vesal.weights.convert.one_file import WEIGHTS, OneFileSystem, convert_one_file
@@ -47,6 +49,10 @@ def parser() -> argparse.ArgumentParser:
         system = systems.add_parser(known.name, help=known.title)
         for file in known.given:
             system.add_argument(f"--{file.argument}", type=Path, required=True, help=file.help)
+        _add_output(system)
+        if isinstance(known, BackboneSystem):
+            system.add_argument("--graphs", action="store_true", help="write its ONNX graphs as well")
+            continue
         _add_options(system)
         if isinstance(known, System):
             system.add_argument("--sentences", type=Path, help="JSON with more sentences for the bank")
@@ -66,15 +72,19 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_options(system: argparse.ArgumentParser) -> None:
-    """Options of every system."""
+def _add_output(system: argparse.ArgumentParser) -> None:
+    """Where to write, and what of: options of every system."""
     system.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
     system.add_argument(
         "--store",
         choices=("auto", "fp16", "fp32"),
         default="auto",
-        help="stored weights; auto: fp16 where measured to change less than 0.1 %% of voxels",
+        help="stored weights; auto: fp16 where it is measured to change next to nothing",
     )
+
+
+def _add_options(system: argparse.ArgumentParser) -> None:
+    """Options of every system that segments."""
     system.add_argument(
         "--precision",
         choices=("auto", "fp32", "fast"),
@@ -115,8 +125,8 @@ def main(arguments: list[str] | None = None) -> int:
     system = SYSTEMS[parsed.system]
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        if isinstance(system, FolderSystem):
-            told = system.convert(parsed, _options(parsed))
+        if isinstance(system, BackboneSystem):
+            told = _of_backbone(system, parsed)
         elif isinstance(system, OneFileSystem):
             told = _of_one_file(system, parsed)
         else:
@@ -150,6 +160,17 @@ def _of_stages(system: System, parsed: argparse.Namespace) -> list[str]:
         f"{parsed.output / f'{stage}.bin'}: {facts['stored']}, agreement in a window of "
         f"{'x'.join(map(str, facts['measured_dhw']))} (D,H,W): {facts['agreement']}"
         for stage, facts in manifest["network"].items()
+    ]
+
+
+def _of_backbone(system: BackboneSystem, parsed: argparse.Namespace) -> list[str]:
+    """Convert a backbone; returns what to tell of it."""
+    checkpoint = getattr(parsed, system.files[0].argument)
+    about = convert_backbone(system, checkpoint, parsed.output, parsed.store, parsed.graphs)
+    return [
+        f"{parsed.output / BACKBONE}: {about['parameters']:,} parameters, {about['stored']}, which changes "
+        f"features by {about['changed']:.1e} of their length; begin a training with it by --backbone "
+        f"{parsed.output}"
     ]
 
 

@@ -83,13 +83,16 @@ def convert(
     )
 
 
-def write_folder(out: Path, rules: Path | None, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+def write_folder(
+    out: Path, rules: Path | None, make: Callable[[Path], dict[str, Any]], manifest_name: str = MANIFEST
+) -> dict[str, Any]:
     """Write a folder all at once, or nothing new.
 
     Args:
         out: where to write; files of an earlier conversion are replaced when everything is done.
         rules: folder with the published rules as data, copied along; None where there is none.
         make: writes all files into a folder that it is given, and returns the manifest without their digests.
+        manifest_name: its file; the engine opens a folder with a ``manifest.json``.
 
     Returns:
         the manifest.
@@ -106,8 +109,8 @@ def write_folder(out: Path, rules: Path | None, make: Callable[[Path], dict[str,
         with_rules = sorted(f"{PROFILE}/{path.name}" for path in (out / PROFILE).glob("*.json"))
         manifest["files"] = {name: {"sha256": sha256(out / name)} for name in [*written, *with_rules]}
         # Last: a folder without it is none that the engine opens.
-        (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        (work / MANIFEST).replace(out / MANIFEST)
+        (work / manifest_name).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        (work / manifest_name).replace(out / manifest_name)
     return manifest
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,23 @@ class SafeTensors:
         raise CheckpointError(
             f"{self.path} is no whole file in the format safetensors: {why}. Fetch it again."
         )
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], as_fp16: bool) -> None:
+    """Write a file with tensors of any shape by name, each as float16 or float32."""
+    dtype, code = (np.dtype("<f2"), "F16") if as_fp16 else (np.dtype("<f4"), "F32")
+    header: dict[str, Any] = {}
+    end = 0
+    for name, values in tensors.items():
+        size = values.size * dtype.itemsize
+        header[name] = {"dtype": code, "shape": list(values.shape), "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % LENGTH.size)
+    with path.open("wb") as file:
+        file.write(LENGTH.pack(len(text)) + text)
+        for values in tensors.values():
+            file.write(np.ascontiguousarray(values, dtype).tobytes())
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
