@@ -17,6 +17,7 @@ from tests.samples.biomedparse_weights import write_biomedparse_weights  # noqa:
 from tests.samples.families import SAMPLES  # noqa: E402
 from tests.samples.segvol_weights import write_segvol_weights  # noqa: E402
 from tests.samples.slice_weights import save_manifest, targets  # noqa: E402
+from tests.samples.voxtell_weights import write_voxtell_weights  # noqa: E402
 from tests.weights.made import make  # noqa: E402
 from vesal.inference.data.errors import RuntimeChoiceError  # noqa: E402
 from vesal.inference.data.prompt import Target  # noqa: E402
@@ -118,7 +119,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "sat": write_converted("sat"),
     "biomedparse-v": write_biomedparse_weights,
     "segvol": write_segvol_weights,
-    "spad": write_spad,
+    "voxtell": write_voxtell_weights,
     **{name: write for name, (_, write) in SAMPLES.items()},
 }
 
