@@ -16,7 +16,7 @@ from vesal.inference.planning.profile import Profile
 from vesal.inference.planning.rules import StageRule
 
 NANO, QUERY, BIOMEDPARSE_V, SEGVOL = "nano", "query", "biomedparse-v", "segvol"
-SPAD = "spad"
+SPAD, CLOSED = "spad", "closed"
 
 FAMILIES: dict[str, str] = {
     NANO: "vesal.inference.families.nano:NanoModel",
@@ -24,6 +24,7 @@ FAMILIES: dict[str, str] = {
     BIOMEDPARSE_V: "vesal.inference.families.biomedparse.family:BiomedParseModel",
     SEGVOL: "vesal.inference.families.segvol.family:SegVolModel",
     SPAD: "vesal.inference.families.spad:SpadModel",
+    CLOSED: "vesal.inference.families.closed:ClosedModel",
 }
 """A line a family: `module:Class`, which is imported when it is opened, as a run needs one of them."""
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import onnx
@@ -102,7 +102,7 @@ def convert_one_file(
                 facts["vocabulary"],
             )
         bank = {"bank": system.write_bank(network, work).name} if system.write_bank else {}
-        roles, measured = _graphs(system, network, work, options)
+        roles, measured = written_graphs(system, network, work, options)
         told = msgspec.structs.replace(system.provenance, files=sources)
         own = json.loads((system.profile / "profile.json").read_text(encoding="utf-8"))
         return {
@@ -141,8 +141,21 @@ def _look_across(network: Any, cross: CrossSlice) -> dict[str, Any]:
     return {"cross_slice": msgspec.to_builtins(cross)}
 
 
-def _graphs(
-    system: OneFileSystem, network: Any, work: Path, options: Options
+class GraphSource(Protocol):
+    """What is needed of a system to write and measure its graphs; see ``OneFileSystem``."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def graphs(self) -> Callable[[Any, Path], dict[str, onnx.ModelProto]]: ...
+
+    @property
+    def measure(self) -> Callable[[Any, Mapping[str, Path], bool], dict[str, verify.Agreement]]: ...
+
+
+def written_graphs(
+    system: GraphSource, network: Any, work: Path, options: Options
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Write the graphs.
 

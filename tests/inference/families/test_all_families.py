@@ -14,6 +14,7 @@ pytest.importorskip("onnx", reason="graphs are written with onnx")
 
 from tests.inference.fake_models import made_image, make_prompt, segment  # noqa: E402
 from tests.samples.biomedparse_weights import write_biomedparse_weights  # noqa: E402
+from tests.samples.closed_weights import write_closed_weights  # noqa: E402
 from tests.samples.families import SAMPLES  # noqa: E402
 from tests.samples.segvol_weights import write_segvol_weights  # noqa: E402
 from tests.samples.slice_weights import save_manifest, targets  # noqa: E402
@@ -119,7 +120,8 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "sat": write_converted("sat"),
     "biomedparse-v": write_biomedparse_weights,
     "segvol": write_segvol_weights,
-    "voxtell": write_voxtell_weights,
+    "spad": write_spad,
+    "closed": write_closed_weights,
     **{name: write for name, (_, write) in SAMPLES.items()},
 }
 
