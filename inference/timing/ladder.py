@@ -112,11 +112,12 @@ FEWER_SLICES = Rung("every second slice first, those between while time lasts", 
 
 def rungs(stages: Sequence[PlannedStage]) -> Iterator[Rung]:
     """The whole ladder for a plan, first step first."""
+    # First what costs least: of VoxTell's windows, three quarters of a side apart found what half of it did.
+    yield Rung("overlap 0.25", {"overlap": 0.25})
     max_rounds = max((stage.rule.rounds for stage in stages), default=1)
     for rounds in range(max_rounds - 1, 0, -1):
         yield Rung(f"fewer refinement rounds: {rounds}", {"rounds": rounds})
     yield Rung("no complementary pass", {"complementary": False})
-    yield Rung("overlap 0.25", {"overlap": 0.25})
     if coarser := max((_rung_mm(stage.rule) for stage in stages), default=0.0):
         yield Rung(f"spacing of {coarser:g} mm", {"finest_mm": coarser})
     yield Rung("overlap 0", {"overlap": 0.0})

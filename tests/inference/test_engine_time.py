@@ -194,9 +194,9 @@ def test_after_a_coarser_coarse_stage_there_is_a_fine_one_only_in_the_time_left(
     result = run_windows_of(slow, budget_s, fine=fine)
     assert slow.at <= budget_s
     assert steps(result) == [
+        "overlap 0.25",
         "fewer refinement rounds: 1",
         "no complementary pass",
-        "overlap 0.25",
         "overlap 0",
         "fine stage only where the coarse stage was uncertain",
         fine_step,

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from vesal.inference.geometry.layouts import Fit
-from vesal.inference.planning.rules import StageRule
+from vesal.inference.families.voxtell.layouts import Cropped
+from vesal.inference.planning.rules import CaseStageRule, StageRule
 from vesal.inference.timing.clock import Clock
 from vesal.inference.timing.forecast import CostEstimate, Forecast
 from vesal.inference.timing.ladder import Effort, FineScope, Ladder, PlannedStage, rungs
@@ -42,10 +43,10 @@ class Windows:
 def test_the_order_of_the_rungs() -> None:
     """As long as a quarter of the smallest grid remains, the coarse stage can become coarser."""
     assert [rung.step for rung in rungs([COARSE, FINE])] == [
+        "overlap 0.25",
         "fewer refinement rounds: 2",
         "fewer refinement rounds: 1",
         "no complementary pass",
-        "overlap 0.25",
         "overlap 0",
         "fine stage only where the coarse stage was uncertain",
         "coarse only",
@@ -89,21 +90,24 @@ def test_what_fits_takes_no_step() -> None:
 
 
 def test_steps_are_taken_up_to_the_first_that_fits() -> None:
-    """100 windows without, 50 with the complementary pass, and time for 60; rounds are tried before that."""
+    """100 windows without, 50 with the complementary pass, and time for 60; overlap and rounds are tried
+    before that.
+    """
     watch = Watch(60.0)
     ladder = Ladder(watch.forecast, [COARSE, FINE])
     assert ladder.fits(Windows(lambda effort: 100 if effort.complementary else 50))
     assert [step.step for step in ladder.steps] == [
+        "overlap 0.25",
         "fewer refinement rounds: 2",
         "fewer refinement rounds: 1",
         "no complementary pass",
     ]
-    assert ladder.effort == Effort(rounds=1, complementary=False)
+    assert ladder.effort == Effort(rounds=1, complementary=False, overlap=0.25)
     watch.at = 10.0
     assert ladder.fits(Windows(lambda effort: 100 if effort.overlap > 0 else 1))
-    assert [step.step for step in ladder.steps[3:]] == ["overlap 0.25", "overlap 0"]
-    assert [step.at_s for step in ladder.steps] == [0.0] * 3 + [10.0] * 2
-    assert ladder.steps[3].why.startswith("50.00 s of 60 s left, 100 more windows take 100.00 s")
+    assert [step.step for step in ladder.steps[4:]] == ["overlap 0"]
+    assert [step.at_s for step in ladder.steps] == [0.0] * 4 + [10.0]
+    assert ladder.steps[4].why.startswith("50.00 s of 60 s left, 100 more windows take 100.00 s")
 
 
 def test_a_rung_that_changes_nothing_is_passed_in_silence() -> None:
@@ -159,3 +163,13 @@ def test_no_view_gets_smaller_than_its_layout_allows() -> None:
     assert Effort(share=1 / 64).of(rule, True).window_voxels == 32**3
     steps = [rung.step for rung in rungs([PlannedStage(rule, first=True)])]
     assert steps[-1] == "coarser spacing: 1/8 of the voxels"
+
+
+def test_a_stage_with_a_spacing_for_short_time_gets_it_before_its_windows_stand_side_by_side() -> None:
+    """A layout of a family's own says it; other stages keep their spacing."""
+    own = CaseStageRule(window_voxels=8**3, layout=Cropped((8, 8, 8), rung_mm=1.5), max_windows=8)
+    steps = [rung.step for rung in rungs([PlannedStage(own, first=True)])]
+    wanted = ["overlap 0.25", "no complementary pass", "spacing of 1.5 mm", "overlap 0"]
+    assert [step for step in steps if step in wanted] == wanted
+    assert Effort(finest_mm=1.5).of(own, True).min_spacing_mm == 1.5
+    assert Effort(finest_mm=1.5).of(RULE, True).min_spacing_mm == RULE.min_spacing_mm
