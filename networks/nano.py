@@ -52,7 +52,7 @@ class SliceConv(SpadConv):
         super().__init__(c_in, c_out, 3, stride, bias)
 
     def convolved(self, x: Tensor, at: Anisotropy) -> Tensor:
-        """See ``SpadConv``."""
+        """See ``SpadConv``: (B, C, D, H, W) -> (B, O, d, h, w)."""
         return self._train(x, at.pending > 0) if self.training else super().convolved(x, at)
 
     def _train(self, x: Tensor, within_slices: bool) -> Tensor:

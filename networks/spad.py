@@ -108,7 +108,7 @@ class SpadConv(nn.Module):
         return self.convolved(x, at), at.down(self.times)
 
     def convolved(self, x: Tensor, at: Anisotropy) -> Tensor:
-        """See ``forward``."""
+        """See ``forward``: (B, C, D, H, W) -> (B, O, d, h, w)."""
         if not at.pending:
             return F.conv3d(x, self.weight, self.bias, self.stride, self.padding)
         depth = at.depth_stride_down(self.times)
@@ -120,8 +120,8 @@ class SpadConv(nn.Module):
         """Begin from the weights of another convolution; see ``fitted_weight``.
 
         Args:
-            weight: (C', C, k, k) of a 2D or (C', C, K, k, k) of a 3D convolution.
-            bias: (C',), or None to leave the own one.
+            weight: (O, C, k, k) of a 2D or (O, C, K, k, k) of a 3D convolution.
+            bias: (O,), or None to leave the own one.
             how: see ``inflated``.
 
         Raises:
