@@ -74,7 +74,7 @@ def turned_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def turned_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """As ``turned_pairs``, x (B, S, d) with channels in the order of ``halves_first``, cos and sin (S, d / 2)."""
+    """As ``turned_pairs``, x (B, S, d) in the order of ``halves_first``, cos and sin (S, d / 2)."""
     first, second = x.chunk(2, -1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
