@@ -142,9 +142,9 @@ class _blamed:  # noqa: N801
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """What reading an archive raises is of a case, and becomes ``kind``."""
+        """What reading an archive raises is of a case, and becomes ``kind``, without advice for a case."""
         if isinstance(error, CaseError):
-            raise self.error(str(error)) from error
+            raise self.error(str(error).partition(". ")[0].rstrip(".")) from error
 
     def error(self, what: str) -> VesalError:
         """The error that says so."""

@@ -22,6 +22,7 @@ from vesal.inference.planning.plan import Understood
 from vesal.inference.planning.profile import Profile
 from vesal.inference.planning.weights_folder import WEIGHTS
 from vesal.inference.prompts.bank_labels import BankLabels
+from vesal.inference.prompts.guess import shown_text
 from vesal.inference.prompts.label_fit import facts_of
 from vesal.inference.prompts.label_vectors import LabelSearch, Nearest, make_label_vectors, read_label_vectors
 from vesal.inference.prompts.parser import find_target
@@ -191,7 +192,7 @@ class VoxTellText:
         guess = (prompt.similarity or 0.0) if by_name.queries else 0.0
         if isinstance(found, Nearest) and found.best and found.best.similarity >= max(least, guess):
             label, similarity = found.best.label, found.best.similarity
-            log.warning("%r is read as %r (similarity %.2f)", prompt.text, label, similarity)
+            log.warning("%s is read as %r (similarity %.2f)", shown_text(prompt.text), label, similarity)
             return Understood(
                 (self._query(prompt, label),), f"read as `{label}` (similarity {similarity:.2f})"
             )
@@ -220,5 +221,5 @@ class VoxTellText:
             return self._search.nearest(sentence, known, self._fields.min_similarity)
         except (OSError, ValueError, RuntimeError) as error:
             # Without the encoder the prompt stays empty, but the other prompts of the case do not suffer.
-            log.warning("near labels of %r cannot be found: %s", sentence, error)
+            log.warning("near labels of %s cannot be found: %s", shown_text(sentence), error)
             return f"near ones cannot be found ({error})"

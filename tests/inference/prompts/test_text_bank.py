@@ -95,8 +95,9 @@ def test_damage_is_named_and_nothing_is_unpickled(tmp_path: Path) -> None:
     for content in (b"", b"no zip", whole[:200], whole[:-40]):
         damaged.write_bytes(content)
         for read in (read_text_bank, text_embeddings):
-            with pytest.raises(VesalError, match="damaged.npz"):
+            with pytest.raises(VesalError, match="damaged.npz") as raised:
                 read(damaged)
+            assert "imgs" not in str(raised.value)
     with pytest.raises(TextEmbeddingsError, match="does not exist"):
         text_embeddings(tmp_path / "absent.npz")
 
