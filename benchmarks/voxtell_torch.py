@@ -142,13 +142,13 @@ def make(folder: Path, narrow: int, window: int) -> None:
     import torch
 
     from vesal.weights.convert.graphs import save_graphs
-    from vesal.weights.convert.voxtell_graphs import each_graph
+    from vesal.weights.convert.voxtell_graphs import LINEAR, each_graph
 
     folder.mkdir(parents=True, exist_ok=True)
     made = network(narrow, window)
     torch.save(made.state_dict(), folder / "network.pt")
     traced = each_graph(made, (window, window, window), folder / "exported.onnx")
-    save_graphs(((f"{role}.onnx", graph) for role, graph in traced), folder, WEIGHTS, True)
+    save_graphs(((f"{role}.onnx", graph) for role, graph in traced), folder, WEIGHTS, True, LINEAR)
     (folder / "exported.onnx").unlink()
     (folder / "sizes.json").write_text(json.dumps({"window": window, "text": made.sizes.text}))
 

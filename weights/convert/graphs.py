@@ -251,6 +251,7 @@ def save_graphs(
     folder: Path,
     weights: str,
     as_fp16: bool,
+    in_int8: Sequence[str] = (),
 ) -> None:
     """Write graphs that share one file of weights.
 
@@ -260,6 +261,7 @@ def save_graphs(
         folder: where to write.
         weights: name of the file for the weights; a tensor that several graphs hold is stored once.
         as_fp16: whether to store fp16, which the graphs cast back, or fp32.
+        in_int8: parts of the names of linear layers that are stored in 8 bits instead.
     """
 
     def is_moved(name: str, values: np.ndarray) -> bool:
@@ -269,5 +271,8 @@ def save_graphs(
             and not any(part in name for part in FP32_TENSORS)
         )
 
+    def is_int8(name: str, values: np.ndarray) -> bool:
+        return values.ndim == 2 and any(part in name for part in in_int8)
+
     named = graphs.items() if isinstance(graphs, Mapping) else graphs
-    save_shared(named, folder, weights, as_fp16, is_moved)
+    save_shared(named, folder, weights, as_fp16, is_moved, is_int8)

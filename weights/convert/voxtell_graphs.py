@@ -25,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vesal.networks.masked_attention import MaskedAttention
+from vesal.networks.prompt_decoder import PromptLayer
 from vesal.networks.residual_encoder import ConvNorm
 from vesal.networks.unet import SLOPE
 from vesal.networks.voxtell import Upsampling, VoxTell, join_maps
@@ -35,7 +37,32 @@ Sides = tuple[int, int, int]
 WINDOW, TEXT, PROMPT = "window", "text", "prompt"
 """Roles of the graphs."""
 POSITIONS, MEMORY = "pos_embed", ("key_", "value_")
+LINEAR = ("transformer_decoder.", "project_")
+"""In the names of all linear layers, and of no convolution."""
 SIDES = {2: "depth", 3: "height", 4: "width"}
+
+
+class SplitAttention(MaskedAttention):
+    """Attention whose projections are layers of their own.
+
+    A graph holds those that it uses, and each can be stored in 8 bits, which a part of a matrix cannot.
+    """
+
+    def __init__(self, attention: MaskedAttention) -> None:
+        """Share the tensors of ``attention``."""
+        nn.Module.__init__(self)
+        self.heads, self.out_proj = attention.heads, attention.out_proj
+        self.parts = nn.ModuleList()
+        parts = zip(attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3), strict=True)
+        for weight, bias in parts:
+            layer = nn.Linear(1, 1)
+            layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
+            self.parts.append(layer)
+
+    def project(self, part: int, x: Tensor) -> Tensor:
+        """See ``MaskedAttention``."""
+        projected: Tensor = self.parts[part](x)
+        return projected
 
 
 class WindowGraph(nn.Module):
@@ -211,14 +238,16 @@ def cut_positions(network: VoxTell, window: Sides, part: Sides) -> VoxTell:
 
 @torch.no_grad()
 def exported_form(network: VoxTell) -> VoxTell:
-    """A network as it is exported, which shares its tensors with ``network``: exact norms, and no biases in
-    front of them.
+    """A network as it is exported, which shares its tensors with ``network``: exact norms, no biases in front
+    of them, and a layer for each projection.
     """
     network = _sharing(network).eval()
     for module in network.modules():
         if isinstance(module, ConvNorm):
             module.conv.bias = None
             module.norm = AxisNorm(module.norm)  # type: ignore[assignment]
+    for layer in network.transformer_decoder.layers:
+        layer.multihead_attn = SplitAttention(cast(PromptLayer, layer).multihead_attn)
     return network
 
 
