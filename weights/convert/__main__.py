@@ -11,6 +11,7 @@
     python -m vesal.weights.convert segvol --checkpoint SegVol_v1.pth \\
         --tokenizer config/clip -o weights/segvol
     python -m vesal.weights.convert pumit --checkpoint pumit-b.ckpt -o backbone
+    python -m vesal.weights.convert pumit-btcv --checkpoint last.ckpt -o weights/pumit-btcv
     python -m vesal.weights.convert --list
 """
 
@@ -29,6 +30,7 @@ from vesal.inference.data.errors import UsageError, VesalError
 from vesal.inference.output.text_table import aligned
 from vesal.weights.convert.backbone import WEIGHTS as BACKBONE
 from vesal.weights.convert.backbone import BackboneSystem, convert_backbone
+from vesal.weights.convert.closed_list import ClosedListSystem, convert_closed_list
 from vesal.weights.convert.errors import MissingTensorsError
 from vesal.weights.convert.folder import Options, convert
 from vesal.weights.convert.one_file import WEIGHTS, OneFileSystem, convert_one_file
@@ -57,9 +59,7 @@ def parser() -> argparse.ArgumentParser:
         if isinstance(known, System):
             system.add_argument("--sentences", type=Path, help="JSON with more sentences for the bank")
             system.add_argument("--no-text", action="store_true", help="leave the text encoder out")
-        elif isinstance(known, FolderSystem):
-            known.add_options(system)
-        elif known.sees_slices:
+        elif isinstance(known, OneFileSystem) and known.sees_slices:
             system.add_argument(
                 "--cross-slice",
                 type=int,
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if isinstance(system, BackboneSystem):
             told = _of_backbone(system, parsed)
-        elif isinstance(system, OneFileSystem):
+        elif isinstance(system, OneFileSystem | ClosedListSystem):
             told = _of_one_file(system, parsed)
         else:
             told = _of_stages(system, parsed)
@@ -183,14 +183,18 @@ def _cross_slice(heads: int, *offsets: int) -> CrossSlice:
         raise UsageError(f"--cross-slice {heads} {' '.join(map(str, offsets))}: {error}") from None
 
 
-def _of_one_file(system: OneFileSystem, parsed: argparse.Namespace) -> list[str]:
+def _of_one_file(system: OneFileSystem | ClosedListSystem, parsed: argparse.Namespace) -> list[str]:
     """Convert one file; returns what to tell of it."""
-    cross = NO_CROSS_SLICE
-    if system.sees_slices and parsed.cross_slice:
+    whole, cross = parsed.window == "published", NO_CROSS_SLICE
+    has_text = isinstance(system, OneFileSystem)
+    if has_text and system.sees_slices and parsed.cross_slice:
         cross = _cross_slice(*parsed.cross_slice)
     options = replace(_options(parsed), cross_slice=cross)
     checkpoint = getattr(parsed, system.files[0].argument)
-    manifest = convert_one_file(system, checkpoint, parsed.tokenizer, parsed.output, options)
+    if has_text:
+        manifest = convert_one_file(system, checkpoint, parsed.tokenizer, parsed.output, options)
+    else:
+        manifest = convert_closed_list(system, checkpoint, parsed.output, options)
     facts = manifest["network"]
     return [
         f"{parsed.output / WEIGHTS}: {facts['parameters']:,} parameters, {facts['stored']}, agreement: "
