@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.inference.fake_models import make_case, make_prompt
+from vesal.inference.data.case import Case
 from vesal.inference.data.orientation import CANONICAL, STORED, AxisCodes, Orientation, towards
 
 LINES = (("S", "I"), ("A", "P"), ("L", "R"))
@@ -45,3 +46,23 @@ def test_a_case_that_is_turned_has_its_codes_turned() -> None:
     assert orientation.turn_case(case).axis_codes is None
     turned = orientation.turn_case(replace(case, axis_codes=CANONICAL))
     assert turned.axis_codes == ("P", "S", "R")
+
+
+def test_two_ways_after_each_other_are_one() -> None:
+    volume = np.arange(24).reshape(2, 3, 4)
+    ways = [
+        Orientation((order[0], order[1], order[2]), axes)
+        for order in permutations(range(3))
+        for axes in ((), (0,), (1, 2), (0, 2))
+    ]
+    for first, second in product(ways, ways):
+        wanted = second.turn(first.turn(volume))
+        np.testing.assert_array_equal(first.then(second).turn(volume), wanted)
+
+
+def test_the_numbers_of_a_case_are_turned_with_its_image() -> None:
+    image = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    case = Case("made", image, (3.0, 2.0, 1.0), {}, False, None, (), numbers=image * -10.0)
+    turned = Orientation((2, 0, 1), (1,)).turn_case(case)
+    assert turned.numbers is not None and turned.numbers.flags.c_contiguous
+    np.testing.assert_array_equal(turned.numbers, turned.image * -10.0)

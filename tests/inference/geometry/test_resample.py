@@ -237,3 +237,14 @@ def test_blocks_of_rows_multiply_by_all_weights(
     weights = [axis_weights(shape[a], view.start[a], view.step[a], view.shape[a]).dense() for a in range(3)]
     expected = np.einsum("ad,bh,cw,dhw->abc", *weights, volume.astype(np.float32), optimize=True)
     np.testing.assert_allclose(to_view(volume, view), expected, rtol=1e-4, atol=1e-2)
+
+
+def test_a_view_as_acquired_holds_any_numbers_as_they_are() -> None:
+    volume = np.random.default_rng(0).normal(0, 1e6, (5, 6, 7))
+    volume[2, 3, 4] = 1e-3
+    view = View((-1.0, 2.0, 0.0), (1.0, 1.0, 1.0), (4, 6, 9), 0, 0)
+    found = to_view(volume, view)
+    assert found.dtype == np.float32 and found.flags.writeable
+    wanted = np.zeros(view.shape, np.float32)
+    wanted[1:, :4, :7] = volume[:3, 2:]
+    np.testing.assert_array_equal(found, wanted)

@@ -12,7 +12,7 @@ from vesal.inference.io import order_statistics as module
 from vesal.inference.io import volume_numbers
 from vesal.inference.io.intensity import prepare
 from vesal.inference.io.order_statistics import order_statistics
-from vesal.inference.io.volume_numbers import VolumeNumbers
+from vesal.inference.io.volume_numbers import VolumeNumbers, finite_numbers
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=64)
 TYPES = ["i2", ">i2", "u2", "i4", "u8", "f2", "f4", ">f4", "f8"]
@@ -101,3 +101,16 @@ def test_orders_of_axes_and_bytes_make_no_difference() -> None:
         same = other if other.shape == image.shape else other.transpose(1, 2, 0)
         np.testing.assert_array_equal(prepare("a", same)[0], wanted)
     np.testing.assert_array_equal(prepare("a", image[::-1])[0], wanted[::-1])
+
+
+def test_what_is_not_finite_becomes_the_smallest_finite_number() -> None:
+    whole = np.arange(8, dtype=np.int16).reshape(2, 2, 2)
+    assert finite_numbers(whole) is whole
+    plain = whole.astype(np.float32)
+    assert finite_numbers(plain) is plain
+    holed = plain - 3
+    holed[0, 0, 1], holed[1, 1, 1] = np.nan, np.inf
+    found = finite_numbers(holed)
+    assert found.dtype == np.float32 and found[0, 0, 1] == found[1, 1, 1] == -3
+    assert np.isnan(holed[0, 0, 1]), "the caller's stays as it is"
+    assert not finite_numbers(np.full((1, 1, 2), np.nan)).any()

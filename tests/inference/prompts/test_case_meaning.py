@@ -116,3 +116,13 @@ def test_a_volume_smaller_than_an_organ_is_told():
 def test_a_volume_as_small_as_its_targets_is_not_told(sentence, mm):
     case = small_case(sentence, mm)
     assert settled(case)[0] is case
+
+
+def test_stored_numbers_are_kept_for_whom_they_are_wanted() -> None:
+    numbers = np.linspace(-1000, 1000, 60).reshape(3, 4, 5)
+    case = Case("made", np.zeros(numbers.shape, np.uint8), (10.0, 10.0, 10.0), {}, False, None, ())
+    case = replace(case, stored=StoredNumbers(numbers, (), True))
+    choice = ModalityChoice("CT", "given", "a test")
+    assert settle(case, (), choice).numbers is None
+    kept = settle(case, (), choice, keep_numbers=True)
+    assert kept.numbers is numbers and kept.stored is None

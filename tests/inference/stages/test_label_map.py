@@ -6,6 +6,7 @@ import pytest
 from vesal.inference.geometry.fit import fit_view
 from vesal.inference.geometry.resample import to_native
 from vesal.inference.geometry.views import View, whole
+from vesal.inference.planning.rules import NativeLabels
 from vesal.inference.runtime import threads as parallel
 from vesal.inference.stages import enlarged_labels, label_map
 from vesal.inference.stages.label_map import LabelMap
@@ -200,3 +201,10 @@ def test_a_snapshot_takes_one_class_after_the_other_from_a_later_map() -> None:
     assert saved.labels[0, 0].tolist() == [0] * 2 + [1] * 6 + [0] * 2 + [3] * 5 + [0] * 5
     saved.take(1, result)
     assert saved.labels[0, 0].tolist() == [0] * 2 + [1] * 6 + [0] * 2 + [3] * 5 + [0] * 5
+
+
+def test_labels_that_reach_beyond_the_end_are_cut_off() -> None:
+    found = LabelMap((4, 5, 6), 3)
+    found.put(NativeLabels((2, 0, 3), np.full((4, 5, 9), 3, np.uint8), np.full((4, 5, 9), 0.8, np.float32)))
+    assert np.count_nonzero(found.labels == 3) == 2 * 5 * 3 == np.count_nonzero(found.labels)
+    assert found.box(3) == (slice(2, 4), slice(0, 5), slice(3, 6))

@@ -323,3 +323,27 @@ def test_edges_are_blended_as_probabilities_are(windows: int) -> None:
     result = run_windows(lambda at: (values[at], None, 1 - values[at]), view, (16, 16, 16), corners, CLASSES)
     assert result.edges is not None
     np.testing.assert_allclose(np.asarray(result.edges), 1 - np.asarray(result.probability), atol=1e-6)
+
+
+def test_logits_of_a_window_that_is_skipped_or_left_out_say_no() -> None:
+    """Zero would be the threshold."""
+    view = view_of((32, 32, 64))
+    corners = [(0, 0, 0), (0, 0, 16), (0, 0, 32)]
+
+    def predict(at: Slices) -> Prediction:
+        return np.full((1, 32, 32, 32), 2.0, np.float32), None, None
+
+    calls = iter((True, True, False))
+    found = run_windows(
+        predict,
+        view,
+        (32, 32, 32),
+        corners,
+        1,
+        lambda: next(calls),
+        lambda at: at[3].start == 16,
+        empty=-16.0,
+    ).probability[0]
+    assert np.all(found[..., :8] == 2.0), "where one window alone was run"
+    assert np.all(found[..., 34:48] == -16.0) and np.all(found[..., 48:] == -16.0)
+    assert np.all((found[..., 17:31] > -16.0) & (found[..., 17:31] < 2.0))

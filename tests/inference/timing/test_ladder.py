@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from vesal.inference.geometry.layouts import Fit
 from vesal.inference.families.voxtell.layouts import Cropped
+from vesal.inference.geometry.layouts import Fit
 from vesal.inference.planning.rules import CaseStageRule, StageRule
 from vesal.inference.timing.clock import Clock
 from vesal.inference.timing.forecast import CostEstimate, Forecast
