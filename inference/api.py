@@ -213,6 +213,8 @@ class Model:
     ) -> Result:
         """Segment the volume in a file: NIfTI, NRRD, MetaImage, DICOM, TIFF, Zarr or a challenge npz.
 
+        A mask, boxes and points in it or beside it (NAME.prompt.json) are used as by the command.
+
         Args:
             path: a file, or the folder of a DICOM series or an OME-Zarr.
             prompts: as in ``segment``; None: as the file or NAME.json beside it says.
@@ -236,11 +238,14 @@ class Model:
         asked = None if prompts is None else checked_prompts(prompts, instances)
         with open_case(Path(path), ReadOptions(series, level, volume)) as reader:
             case, header = reader.read(asked), reader.header
+            found = reader.read_user_prompts(case.sentences, case.image.shape, case.instance)
+        case = replace(case, user=found.user, notes=(*case.notes, *found.notes))
         understood, choice = self.understand(case, modality)
         case = settle(case, understood, choice, self.capabilities.stored_numbers)
         segmentation = self.segment_case(
             case, understood, clock, progress=progress, keep_probabilities=True, smaller_wins=True
         )
+        segmentation = replace(segmentation, fallbacks=[*found.fallbacks, *segmentation.fallbacks])
         by_id = prompts is None or isinstance(prompts, Mapping)
         results = PromptResults([segmentation.prompts[p.id] for p in understood], by_id)
         report = self._report(case, choice, segmentation, time.monotonic() - started)

@@ -96,8 +96,9 @@ def _corners(row: Any, source: str, notation: Notation) -> tuple[Voxel, Voxel]:
         missing = [key for key in (*FIRST, *LAST) if key not in row]
         if missing:
             raise notation.refused(source, f"{shown(row)} is a box without {', '.join(missing)}")
-        d, h, w = notation.voxel([row[key] for key in LAST], source, given)
-        return notation.voxel([row[key] for key in FIRST], source, given), (d + 1, h + 1, w + 1)
+        d, h, w = (notation.whole(row[key], source, key) for key in LAST)
+        z, y, x = (notation.whole(row[key], source, key) for key in FIRST)
+        return (z, y, x), (d + 1, h + 1, w + 1)
     if not isinstance(row, (list, tuple)) or len(row) != 6:
         raise notation.refused(source, f"{shown(row)} is no box")
     return notation.voxel(row[:3], source, given), notation.voxel(row[3:], source, given)

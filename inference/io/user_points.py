@@ -62,7 +62,7 @@ def parse_points(
         points, moved = [], 0
         empty = sum(_empty_entries(row) for row in rows)
         if empty:
-            notes.append(f"{where}: {empty} empty entries are taken as no point")
+            notes.append(f"{where}: empty entries are taken as no points: {empty}")
         for voxel, label in _all_labelled(rows, where, problems, notation):
             with left_out(problems):
                 points.append(_point(voxel, label, shape, where, notation))

@@ -196,7 +196,9 @@ class Notation:
         self, values: Any, known: list[int], source: str, problems: Problems | None
     ) -> dict[int, Any]:
         entries = values if isinstance(values, (list, tuple)) else ()
-        if not entries or not all(self._is_of_a_class(value) for value in entries):
+        # Of a list that has some of the challenge's dicts, what is none of them is told by itself.
+        of_track = any(self._is_entry(value) for value in entries)
+        if not entries or not (of_track or all(self._is_of_a_class(value) for value in entries)):
             raise self._error(
                 f"{source}: {shown(values)} does not say to which prompts it belongs; a dict of prompt id -> "
                 f"list of {self.kind} is wanted. The case has the prompts {known[:10]}."

@@ -45,6 +45,20 @@ def test_prompts_come_from_the_file_beside_it(tmp_path: Path, model: vesal.Model
     assert model.segment_file(scan, modality="MR").prompts[7].text == "left atrium"
 
 
+def test_what_is_marked_in_the_file_and_beside_it_counts(tmp_path: Path, model: vesal.Model) -> None:
+    """As with the command; a wrong box is told and costs nothing else."""
+    scan, shape = tmp_path / "MR_a.npz", (12, 40, 44)
+    before = np.zeros(shape, np.uint8)
+    before[2:5, 5:20, 5:20] = 2
+    np.savez(scan, imgs=np.zeros(shape, np.uint8), spacing=np.ones(3), prev_pred=before)
+    (tmp_path / "MR_a.prompt.json").write_text('{"1": {"box": [90, 0, 0, 95, 5, 5]}}')
+    found = model.segment_file(scan)
+    assert [prompt.id for prompt in found.prompts] == [1, 2]
+    np.testing.assert_array_equal(found.labels, before)
+    (told,) = found.report["fallbacks"]
+    assert "MR_a.prompt.json, prompt 1: the box from (90, 0, 0) to (95, 5, 5) lies outside" in told
+
+
 def test_an_array_is_saved_with_its_spacing(tmp_path: Path, model: vesal.Model) -> None:
     model.segment(volume(), (4.0, 0.75, 0.5), ["prostate"], modality="MR").save(tmp_path / "out.nii.gz")
     saved = nifti(tmp_path / "out.nii.gz")

@@ -129,8 +129,8 @@ def test_clicks_between_voxels_are_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("clicks", "empty"),
     [
-        ([{"fg": [[1, 2, 3]]}, {}], "prompt 2: 1 empty entries"),
-        ([{"fg": [[1, 2, 3], [], None]}], "prompt 1: 2 empty entries"),
+        ([{"fg": [[1, 2, 3]]}, {}], "prompt 2: empty entries are taken as no points: 1"),
+        ([{"fg": [[1, 2, 3], [], None]}], "prompt 1: empty entries are taken as no points: 2"),
         ([{"fg": [[1, 2, 3]], "bg": []}, None, {"fg": [], "bg": []}, {"fg": None}], None),
     ],
 )
@@ -138,7 +138,7 @@ def test_empty_clicks_are_noted_unless_they_say_plainly_that_there_are_none(
     tmp_path: Path, clicks: list[Any], empty: str | None
 ) -> None:
     _, found, _ = read(write(tmp_path, clicks=_objects(clicks)))
-    told = [note for note in found.notes if "empty entries are taken as no point" in note]
+    told = [note for note in found.notes if "empty entries" in note]
     assert [empty in note for note in told] == ([True] if empty else [])
     assert found.fallbacks == () and list(found.user.points) == [1]
 
@@ -169,7 +169,7 @@ def test_a_broken_box_or_click_costs_nothing_else(tmp_path: Path) -> None:
     assert found.user.boxes == {1: (BOX,)}
     assert set(found.user.points) == {1, 2} and len(found.user.points[1]) == 1
     for said in (
-        "'boxes', prompt 2: nan is no whole number",
+        "'boxes', prompt 2: nan is no whole number, of 'z_min'",
         "'boxes', prompt 3: the box .* holds no voxel",
         "'clicks', prompt 1: the point .* lies outside of the volume",
         "'clicks', prompt 3: .*'fg': 'none'",

@@ -34,6 +34,12 @@ def test_of_two_prompts(values: Any, rows: dict[int, list[Any]]):
     assert list(NOTATION.by_prompt(values, (7, 1), "here")) == sorted(rows)
 
 
+def test_one_entry_that_is_none_does_not_cost_the_others():
+    problems: list[Any] = []
+    assert NOTATION.by_prompt(["text", ENTRY], (1, 7), "here", problems) == {7: [ENTRY]}
+    assert [str(problem) for problem in problems] == ["here, prompt 1: 'text'; wanted are pairs of numbers."]
+
+
 @pytest.mark.parametrize("values", [[A, B], (A, B), [ENTRY, ENTRY], [A, None]])
 def test_with_one_prompt_all_are_its_own(values: Any):
     assert NOTATION.by_prompt(values, (5,), "here") == {5: [v for v in values if v is not None]}
