@@ -38,6 +38,7 @@ def says_against(sentence: str, label: str) -> str:
         ("non-calcified plaque of the tibia", "calcified plaque of the tibia", "place or kind"),
         ("tibia", "tibial osteosarcoma", "ill"),
         ("tibia", "tibial cortex", "place or kind"),
+        ("cyst of the wrist", "tumor of the wrist", "place or kind"),
         ("wrist", "capsule of the wrist", "part"),
         ("tibia", "leg without the tibia", "denies"),
         ("left kidney", "left lung", "target"),
@@ -58,6 +59,8 @@ def test_what_contradicts_is_told(sentence: str, label: str, why: str) -> None:
         ("intra-abdominal fat", "fat"),
         ("renal mass, left", "left kidney tumor"),
         ("T2-weighted MRI of the wrist", "wrist"),
+        ("mass of the wrist", "wrist tumor"),
+        ("lesion of the wrist", "wrist tumor"),
         ("bleeding in the wrist", "hemorrhage of the wrist"),
     ],
 )

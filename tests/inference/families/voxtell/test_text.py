@@ -19,6 +19,7 @@ from vesal.inference.prompts.label_vectors import make_label_vectors, write_labe
 from vesal.inference.prompts.parser import parse_prompts
 from vesal.inference.prompts.sentence_encoder import SentenceEncoder
 from vesal.inference.prompts.text_bank import TextBank, text_embeddings, write_text_bank
+from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.inference.runtime.choice import Runtime, choose_runtime
 
 LABELS = (
@@ -41,15 +42,18 @@ def encoder(root: Path, runtime: Runtime) -> SentenceEncoder:
     return SentenceEncoder(root / "weights" / "text", runtime)
 
 
-@pytest.fixture(scope="module")
-def profile(tmp_path_factory: pytest.TempPathFactory, encoder: SentenceEncoder) -> Profile:
+def made_profile(folder: Path, labels: tuple[str, ...], encoder: SentenceEncoder) -> Profile:
     """A folder with a bank; row i holds i + 1."""
-    folder = tmp_path_factory.mktemp("voxtell")
-    rows = np.repeat(np.arange(1, len(LABELS) + 1, dtype=np.float16)[:, None], 4, 1)
-    write_text_bank(folder / "bank.npz", TextBank(LABELS, rows))
-    write_label_vectors(folder / "label_vectors.npz", make_label_vectors(LABELS, encoder), encoder)
+    rows = np.repeat(np.arange(1, len(labels) + 1, dtype=np.float16)[:, None], 4, 1)
+    write_text_bank(folder / "bank.npz", TextBank(labels, rows))
+    write_label_vectors(folder / "label_vectors.npz", make_label_vectors(labels, encoder), encoder)
     files = ("bank.npz", "label_vectors.npz")
     return replace(make_profile(), name="made", folder=folder, bank=folder / "bank.npz", files=files)
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory, encoder: SentenceEncoder) -> Profile:
+    return made_profile(tmp_path_factory.mktemp("voxtell"), LABELS, encoder)
 
 
 def prompt_of(sentence: str, encoder: SentenceEncoder) -> Prompt:
@@ -173,6 +177,23 @@ def test_a_guess_at_a_target_is_held_to_the_same_threshold(
         found = VoxTellText(profile, fields, runtime).understands(prompt)
         assert [query.name for query in found.queries] == names
         assert f"cosine {prompt.similarity:.2f}" in found.why
+
+
+def test_no_side_and_no_level_is_ever_another(
+    encoder: SentenceEncoder, runtime: Runtime, tmp_path: Path
+) -> None:
+    """All targets of the vocabulary with a side or a number, where the bank has but the other one."""
+    concepts = [concept for concept in load_vocabulary().concepts.values() if concept.target]
+    sided = [concept.name for concept in concepts if concept.sided]
+    numbered = [c.name for c in concepts if not c.sided and any(letter.isdigit() for letter in c.name)]
+    assert len(sided) > 50 and len(numbered) > 20
+    labels = (*(f"right {name}" for name in sided), *numbered[::2])
+    made = VoxTellText(made_profile(tmp_path, labels, encoder), FIELDS, runtime)
+    asked = [f"the left {name} in this scan" for name in sided] + [f"{name} on CT" for name in numbered[1::2]]
+    taken = {text: found for text in asked if (found := made.understands(prompt_of(text, encoder)).queries)}
+    assert taken == {}
+    for label in labels:
+        assert [query.name for query in made.understands(prompt_of(f"a {label}", encoder)).queries] == [label]
 
 
 def test_without_vectors_of_labels_it_is_told(profile: Profile, encoder: SentenceEncoder) -> None:
