@@ -138,9 +138,10 @@ def make_case(
     grey, image_notes, hounsfield = prepare(NAME, volume)
     stored = None if grey is volume else StoredNumbers(volume, image_notes, hounsfield)
     ids, shape = checked.sentences.keys(), volume.shape
-    if not any(checked.sentences.values()):
-        boxes, points = BOXES.by_class(boxes, "boxes"), POINTS.by_class(points, "points")
     misfits: dict[str, Problems] = {BOXES.kind: [], POINTS.kind: []}
+    if not any(checked.sentences.values()):
+        boxes = BOXES.by_class(boxes, "boxes", misfits[BOXES.kind])
+        points = POINTS.by_class(points, "points", misfits[POINTS.kind])
     found, notes = parse_boxes(boxes, ids, shape, "boxes", misfits[BOXES.kind], WANTED_BOXES)
     moved: list[str] = []
     clicked = parse_points(points, ids, shape, "points", misfits[POINTS.kind], moved, WANTED_POINTS)
@@ -176,10 +177,18 @@ def goes_by_id(prompts: Any) -> bool:
 
 
 def _marked_ids(mask: Any, boxes: Any, points: Any, shape: tuple[int, ...]) -> list[int]:
-    """Ids that have a mask, boxes or points, as classes without a name. Raises UserPromptError."""
-    ids = {*BOXES.by_class(boxes, "boxes"), *POINTS.by_class(points, "points")}
+    """Ids that have a mask, boxes or points, as classes without a name.
+
+    Numbers that no prompt can have are left to who reads the boxes and points, where there is any other id.
+    Raises UserPromptError.
+    """
+    problems: Problems = []
+    ids = {*BOXES.by_class(boxes, "boxes", problems), *POINTS.by_class(points, "points", problems)}
+    _raise_malformed(problems)
     if mask is not None:
         ids |= {*mask_ids(_mask_values(mask, shape), "mask")}
+    if problems and not ids:
+        raise problems[0]
     return sorted(ids)
 
 

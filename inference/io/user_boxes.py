@@ -95,7 +95,8 @@ def _corners(row: Any, source: str, notation: Notation) -> tuple[Voxel, Voxel]:
     if isinstance(row, dict):
         missing = [key for key in (*FIRST, *LAST) if key not in row]
         if missing:
-            raise notation.refused(source, f"{shown(row)} is a box without {', '.join(missing)}")
+            problem = f"{shown(row)} is a box without {', '.join(missing)}"
+            raise notation.refused(source, problem, malformed=False)
         d, h, w = (notation.whole(row[key], source, key) for key in LAST)
         z, y, x = (notation.whole(row[key], source, key) for key in FIRST)
         return (z, y, x), (d + 1, h + 1, w + 1)

@@ -152,7 +152,7 @@ class Notation:
         try:
             return parse_id(key, source)
         except PromptIdError as error:
-            raise self._error(str(error)) from error
+            raise self._error(str(error), malformed=not isinstance(key, int)) from error
 
     def _is_entry(self, value: Any) -> bool:
         return isinstance(value, dict) and any(key in value for key in self.keys)

@@ -263,7 +263,6 @@ def test_the_report_is_plain_values(model: Model, image: np.ndarray) -> None:
         ({"mask": [[1], [1, 2]]}, MaskTypeError, "mask cannot be taken as an array"),
         ({"boxes": [(0, 0, 0, 1, 1)]}, BoxError, "no box; wanted are whole numbers"),
         ({"boxes": "box"}, BoxError, r"'box'; wanted are whole numbers, boxes=\{id: \[\(d0, h0, w0, d1"),
-        ({"boxes": {1: [{}]}}, BoxError, r"\{\} is a box without z_min"),
         ({"boxes": [("a", 0, 0, 1, 1, 1)]}, BoxError, r"'a' is no whole number, of \['a', 0, 0, 1, 1, 1\]"),
         (
             {"points": 5},

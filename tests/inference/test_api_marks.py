@@ -39,6 +39,7 @@ INSIDE = (4, 4, 4, 14, 14, 14)
         ({"boxes": {1: [INSIDE, (np.nan, 0, 0, 9, 9, 9)]}}, r"nan is no whole number, of \[nan, 0, 0, 9,"),
         ({"boxes": {1: [INSIDE, (np.inf, 0, 0, 9, 9, 9)]}}, "inf is no whole number"),
         ({"boxes": {1: [INSIDE], 2: [INSIDE]}}, r"boxes: 2 is no prompt's id; the case has \[1\]"),
+        ({"boxes": {1: [INSIDE, {}]}}, r"prompt 1: \{\} is a box without z_min"),
         ({"points": {1: [(5, 5, 5), (0, 0, 99)]}}, r"the point \(0, 0, 99\) lies outside of the volume"),
         ({"points": {1: [(5, 5, 5), (0, 0, np.nan)]}}, "nan is no whole number"),
         ({"points": np.array([[5, 5, 5, 1], [1, 1, 1, np.nan]])}, "nan is no label"),

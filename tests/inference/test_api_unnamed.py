@@ -77,6 +77,18 @@ def test_a_mask_that_no_target_agrees_with_well_enough_is_told_so(model: Model, 
     assert told.why.endswith("what the user's mask has of it is kept") and told.voxels
 
 
+def test_an_id_that_no_prompt_can_have_costs_the_others_nothing(model: Model, image: np.ndarray) -> None:
+    result = model.segment(
+        image, SPACING, modality="CT", boxes={0: [BOX], 1: [BOX]}, points={70000: IN_SPLEEN}
+    )
+    assert [prompt.id for prompt in result.prompts] == [1] and result.prompts[1].target == "liver"
+    box, point = result.report["fallbacks"]
+    assert "boxes: prompt id 0 lies outside 1 to 65535" in box
+    assert "points: prompt id 70000 lies outside 1 to 65535" in point
+    with pytest.raises(BoxError, match="prompt id 0 lies outside"):
+        model.segment(image, SPACING, modality="CT", boxes={0: [BOX]})
+
+
 def test_nothing_at_all_is_no_prompt(model: Model, image: np.ndarray) -> None:
     with pytest.raises(PromptError, match="prompts is None; .* or none, with a mask, boxes or points"):
         model.segment(image, SPACING)

@@ -151,7 +151,8 @@ def test_what_is_wanted_is_said_in_the_form_of_the_place():
         ((1, 2, 3, 3, 4, 6.5), False),
         ((1, 2, 3, 3, 4, "6"), True),
         ((1, 2, 3), True),
-        ({}, True),
+        ({}, False),
+        ({"z_min": 1}, False),
     ],
 )
 def test_what_has_no_form_is_told_from_what_does_not_fit(row: Any, malformed: bool):
