@@ -42,6 +42,8 @@ from vesal.weights.shared_file import OPSET, save_shared
 
 MIN_FP16_ELEMENTS = 1024
 """Tensors of fewer elements stay in fp32, as do vectors: norms and biases gain nothing from less."""
+MIN_INT8_ELEMENTS = 2**20
+"""Matrices of fewer elements stay in more bits: they would save less than a megabyte."""
 FP32_TENSORS = (
     "positions",
     "pos_embed",
@@ -261,7 +263,7 @@ def save_graphs(
         folder: where to write.
         weights: name of the file for the weights; a tensor that several graphs hold is stored once.
         as_fp16: whether to store fp16, which the graphs cast back, or fp32.
-        in_int8: parts of the names of linear layers that are stored in 8 bits instead.
+        in_int8: parts of the names of linear layers that are stored in 8 bits instead, if they are large.
     """
 
     def is_moved(name: str, values: np.ndarray) -> bool:
@@ -272,7 +274,8 @@ def save_graphs(
         )
 
     def is_int8(name: str, values: np.ndarray) -> bool:
-        return values.ndim == 2 and any(part in name for part in in_int8)
+        large = values.ndim == 2 and values.size >= MIN_INT8_ELEMENTS
+        return large and any(part in name for part in in_int8)
 
     named = graphs.items() if isinstance(graphs, Mapping) else graphs
     save_shared(named, folder, weights, as_fp16, is_moved, is_int8)

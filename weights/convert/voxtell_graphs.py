@@ -37,8 +37,13 @@ Sides = tuple[int, int, int]
 WINDOW, TEXT, PROMPT = "window", "text", "prompt"
 """Roles of the graphs."""
 POSITIONS, MEMORY = "pos_embed", ("key_", "value_")
-LINEAR = ("transformer_decoder.", "project_")
-"""In the names of all linear layers, and of no convolution."""
+LINEAR = (
+    "transformer_decoder.",
+    "project_to_decoder_channels.",
+    "project_text_embed.",
+    "project_bottleneck_embed.",
+)
+"""What the names of linear layers begin with, of all parts that have some, largest first."""
 SIDES = {2: "depth", 3: "height", 4: "width"}
 
 
@@ -99,11 +104,12 @@ class TextGraph(nn.Module):
 
     def __init__(self, network: VoxTell) -> None:
         super().__init__()
-        self.project = network.project_text_embed
+        # Named as in the network.
+        self.project_text_embed = network.project_text_embed
 
     def forward(self, text: Tensor) -> Tensor:
         """text (1, N, T) float32 -> (1, N, E)."""
-        found: Tensor = self.project(text)
+        found: Tensor = self.project_text_embed(text)
         return found
 
 

@@ -55,7 +55,12 @@ PROFILE = PROFILES / NAME / "profile"
 
 
 def convert_voxtell(
-    folder: Path, out: Path, options: Options, bank_file: Path | None = None, kept: str = WHOLE
+    folder: Path,
+    out: Path,
+    options: Options,
+    bank_file: Path | None = None,
+    kept: str = WHOLE,
+    int8: bool = True,
 ) -> dict[str, Any]:
     """Write a folder that the engine opens.
 
@@ -65,6 +70,7 @@ def convert_voxtell(
         options: see ``folder.Options``; sentences are not asked for.
         bank_file: text embeddings, where they do not lie as published.
         kept: one of ``BANKS``: which labels of it stay.
+        int8: whether linear layers may be stored in 8 bits, see ``voxtell_write.write_graphs``.
 
     Returns:
         the manifest.
@@ -86,7 +92,7 @@ def convert_voxtell(
             )
         window = read_window(files.plans, network.sizes)
         told_of_bank = _write_bank(bank, kept, work)
-        found = write_graphs(network, window, bank.embeddings, work, options)
+        found = write_graphs(network, window, bank.embeddings, work, options, int8)
         told = msgspec.structs.replace(PROVENANCE, files=sources)
         own = json.loads((PROFILE / "profile.json").read_text(encoding="utf-8"))
         return {
@@ -182,10 +188,18 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         default=WHOLE,
         help="labels of the bank that are kept: all, or those that this engine's vocabulary needs",
     )
+    command.add_argument(
+        "--int8",
+        choices=("auto", "off"),
+        default="auto",
+        help="auto: with --store auto, linear layers in 8 bits where that changes less than 0.1 %% of voxels",
+    )
 
 
 def _convert(parsed: argparse.Namespace, options: Options) -> list[str]:
-    manifest = convert_voxtell(parsed.folder, parsed.output, options, parsed.bank_file, parsed.bank)
+    manifest = convert_voxtell(
+        parsed.folder, parsed.output, options, parsed.bank_file, parsed.bank, parsed.int8 == "auto"
+    )
     facts = manifest["network"]
     return [
         f"{parsed.output / WEIGHTS}: {facts['parameters']:,} parameters, {facts['stored']}, agreement: "
