@@ -101,7 +101,7 @@ def write_graphs(model: Nano, out: Path, highest: int) -> list[str]:
     with torch.no_grad():
         graphs = {d: write_graph(model, d, scratch / f"{d}.onnx") for d in range(highest + 1)}
     named = {f"degree{degree}.onnx": graph for degree, graph in graphs.items()}
-    save_shared(named, out, WEIGHTS, True, lambda _, values: values.size >= SMALL)
+    save_shared(named.items(), out, WEIGHTS, True, lambda _, values: values.size >= SMALL)
     shutil.rmtree(scratch)
     return [*named, WEIGHTS]
 
