@@ -290,7 +290,7 @@ def _segment(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
     with record.step("write"):
         write_result(record, result, opened)
     if record.for_page:
-        record.shown = record.case, result.labels
+        record.shown = record.case, result.labels, result.presence_along_d()
     # Only now: what they count must be what the file holds.
     record.prompt_results = result.prompts
     record.finished = True

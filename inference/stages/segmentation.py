@@ -13,6 +13,7 @@ from vesal.inference.data.results import LadderStep, PromptResult, StageReport
 from vesal.inference.geometry.views import View
 from vesal.inference.stages.classes import ClassMasks
 from vesal.inference.stages.kept_class import KeptClass
+from vesal.inference.stages.slice_presence import SlicePresence, presence_along_d
 
 Save = Callable[[np.ndarray], None]
 """Writes a label map (D, H, W) as the case's output."""
@@ -49,6 +50,8 @@ class Segmentation:
     """the same of the edges of objects, where the family tells them"""
     classes: ClassMasks | None = None
     """the mask of each prompt, whoever has its voxels in ``labels``; reversed as ``probabilities`` are"""
+    presence: dict[int, list[SlicePresence]] = field(default_factory=dict)
+    """class -> presence per slice of its passes, where the family tells it, see ``slice_presence``"""
     notes: tuple[str, ...] = ()
     """what the report notes beside: user prompts that the weights do not take"""
 
@@ -57,6 +60,12 @@ class Segmentation:
         if self.classes is None:
             return np.zeros(self.labels.shape, bool)
         return self.classes.of(prompt_id)
+
+    def presence_along_d(self) -> dict[int, np.ndarray]:
+        """Of each prompt of which the network told presence, see ``slice_presence.presence_along_d``."""
+        own = self.classes.classes if self.classes else {}
+        classes = {id_: own.get(id_, (id_,)) for id_ in self.prompts}
+        return presence_along_d(self.presence, classes, self.labels.shape[0], self.orientation)
 
     @cached_property
     def prompts(self) -> dict[int, PromptResult]:
