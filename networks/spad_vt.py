@@ -24,8 +24,9 @@ PATCH_TIMES = 4
 STRIDES = (4, 2, 2)
 """Of the encoder; the decoder undoes them in reverse."""
 GROUPS, SLOPE = 8, 0.01
-FIRST_LOGITS = 2.0
-"""About the standard deviation of the logits of tokens, before training."""
+FIRST_BIAS, FIRST_LOGITS = 0.5, 2.0
+"""Standard deviation of biases in front of layer norms, and about that of the logits of tokens, before
+training."""
 SMOOTHED = 2
 """k3s1 convolutions of the decoder at each resolution."""
 
@@ -73,6 +74,8 @@ class Down(nn.Module):
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
         self.conv, self.norm = SpadConv(c_in, c_out, stride, stride), ChannelNorm(c_out)
+        # Without a bias the norm would hide how bright a patch is: all but its sign.
+        nn.init.normal_(cast(nn.Parameter, self.conv.bias), std=FIRST_BIAS)
 
     def forward(self, x: Tensor, at: Anisotropy) -> tuple[Tensor, Anisotropy]:
         """(B, C, D, H, W) -> (B, C', D / depth stride, H / stride, W / stride), and where that stands."""

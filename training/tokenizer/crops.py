@@ -84,20 +84,21 @@ class CropSource:
         Raises:
             ValueError: no volume is left.
         """
-        self._degrees = {v.name: own_degree(v.spacing_dhw_mm) for v in volumes}
-        self._by_set: dict[str, list[Volume]] = {}
+        self._by_set: dict[str, list[tuple[Volume, int]]] = {}
         for volume in volumes:
             if volume.dataset in rules and rules[volume.dataset].weight > 0:
-                self._by_set.setdefault(volume.dataset, []).append(volume)
+                drawn = volume, own_degree(volume.spacing_dhw_mm)
+                self._by_set.setdefault(volume.dataset, []).append(drawn)
         if not self._by_set:
             raise ValueError("no volume belongs to a set with a weight in training/sets.json; give others")
         self._seed = seed
+        self._lowest = min(own for known in self._by_set.values() for _, own in known)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, of the first degree from a drawn one on that a volume can be brought to."""
         rng = np.random.default_rng([self._seed, step])
         degree = int(rng.choice(len(DEGREE_SHARES), p=DEGREE_SHARES))
-        degree = max(degree, min(self._degrees.values()))
+        degree = max(degree, self._lowest)
         depth = max(SIDE // 2 >> degree, 1)
         count = min(MOST_CROPS, BATCH_VOXELS // (depth * SIDE * SIDE))
         crops = [self._crop(degree, depth, rng) for _ in range(count)]
@@ -106,14 +107,13 @@ class CropSource:
     def _crop(self, degree: int, depth: int, rng: np.random.Generator) -> np.ndarray:
         """One crop (depth, SIDE, SIDE) float32, -1..1."""
         known = {
-            name: [v for v in volumes if self._degrees[v.name] <= degree]
-            for name, volumes in self._by_set.items()
+            name: [(v, own) for v, own in volumes if own <= degree] for name, volumes in self._by_set.items()
         }
         names = [name for name, volumes in known.items() if volumes]
         weights = np.array([len(known[name]) ** EVEN for name in names])
         volumes = known[names[int(rng.choice(len(names), p=weights / weights.sum()))]]
-        volume = volumes[int(rng.integers(len(volumes)))]
-        return draw_crop(volume, self._degrees[volume.name], degree, depth, rng)
+        volume, own = volumes[int(rng.integers(len(volumes)))]
+        return draw_crop(volume, own, degree, depth, rng)
 
 
 def draw_crop(volume: Volume, own: int, degree: int, depth: int, rng: np.random.Generator) -> np.ndarray:

@@ -79,7 +79,7 @@ def at_degrees(image: np.ndarray, spacing_dhw_mm: Sequence[float]) -> Iterator[t
     moved = np.moveaxis(image, thick, 0)
     for degree in range(own, ALONE + 1):
         together = slices_together(own, degree)
-        depth = max(DEPTH >> degree, 1) * together
+        depth = 1 if degree == ALONE else (DEPTH >> degree) * together
         part = middle(moved, (depth, PLANE, PLANE))
         if len(part) >= together:
             yield degree, thickened(part, together)
