@@ -169,7 +169,7 @@ class VoxTellText:
             for part in parts:
                 label = self._label(part, prompt)
                 assert label is not None
-                queries.append(Query(prompt.id, label, part.concept, part.side, prompt.modality, part.kind))
+                queries.append(self._query(prompt, label, part))
         queries = list({query.name: query for query in queries}.values())
         told = [prompt.why] if prompt.why else []
         if queries:
