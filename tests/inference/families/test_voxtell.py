@@ -235,7 +235,7 @@ def test_presence_is_told_where_the_profile_has_a_threshold(engine: Opened, logi
         told.append(found.presence)
         return found
 
-    stage.decode = watched  # type: ignore[method-assign]
+    stage.decode = watched
     run(opened, ["liver"], made_image(WINDOW, ((slice(4, 9), slice(8, 20), slice(8, 20)), 200)))
     (presence,) = told
     wanted = [4 <= d < 9 and logit == 0 for d in range(WINDOW[0])]
