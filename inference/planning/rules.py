@@ -308,3 +308,5 @@ class IdentificationRule(Struct, frozen=True, forbid_unknown_fields=True):
     min_score: Share = 0.5
     """Agreement of the candidate with what was marked from which its name is given; below it is run as the
     candidate all the same, where the family needs a name."""
+    min_margin: Share = 0.03
+    """How far the best candidate is above the next for its name to be given."""

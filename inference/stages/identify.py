@@ -1,7 +1,8 @@
 """What did the user mark? Names for prompts without a sentence (SegVol, section 4).
 
 The targets that the weights know in the modality are searched by their names, in one pass of the first stage
-for all of them, and ranked by how well each agrees with what was marked (``agreement``).
+for all of them, and ranked by how well each agrees with what was marked (``agreement``). All marks of a case
+are told apart jointly (``assignment``).
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from vesal.inference.geometry.views import View
 from vesal.inference.planning.classes import separate_classes
 from vesal.inference.planning.plan import Plan
 from vesal.inference.planning.profile import Profile
+from vesal.inference.planning.rules import IdentificationRule
 from vesal.inference.prompts.vocabulary import load_vocabulary
-from vesal.inference.stages.agreement import agreement
+from vesal.inference.stages.agreement import ByName, agreement, highest
+from vesal.inference.stages.assignment import assigned
 from vesal.inference.stages.case_run import CaseRun
+from vesal.inference.stages.marks import SEVERAL, is_both_sides
 from vesal.inference.stages.segmentation import Segmentation
 from vesal.inference.stages.unnamed import is_placed
 
@@ -44,20 +48,23 @@ class Identified:
     candidates: Mapping[int, tuple[Candidate, ...]] = field(default_factory=dict)
     """by prompt id, the best first"""
     notes: tuple[str, ...] = ()
-    least: float = 0.0
-    """score from which the best candidate's name is given"""
+    unsure: Mapping[int, str] = field(default_factory=dict)
+    """why the best candidate's name is not given, of those that are not sure enough"""
 
     def named(self, result: Segmentation) -> Segmentation:
-        """A result that tells the candidates; a target whose score is too low for a name is none."""
+        """A result that tells the candidates; where that is not sure, the best one's name is not given."""
         if not self.candidates:
             return result
 
         def count() -> dict[int, PromptResult]:
             counted = result.count()
             for id_, candidates in self.candidates.items():
-                best = candidates[0]
-                name = best.target if best.score >= self.least else None
-                counted[id_] = replace(counted[id_], candidates=candidates, target=name)
+                why = self.unsure.get(id_)
+                name = candidates[0].target if why is None else None
+                told = replace(counted[id_], candidates=candidates, target=name)
+                if why and why not in told.why:
+                    told = replace(told, why=f"{told.why}; {why}")
+                counted[id_] = told
             return counted
 
         return replace(result, count=count)
@@ -89,11 +96,10 @@ def identify(
         profile: of its weights.
         begin: makes the run of the search.
     """
-    least = profile.identification.min_score
     wanted = [p for p in prompts if p.unnamed and not p.targets and is_placed(p.id, case.user)]
     if not wanted:
         return Identified(tuple(prompts))
-    ranked: dict[int, list[tuple[float, Target]]] = {}
+    ranked: dict[int, Ranking] = {}
     for modality in dict.fromkeys(p.modality for p in wanted):
         mine = [p for p in wanted if p.modality == modality]
         asked = _questions(targets_of(model, profile, modality), mine[0])
@@ -101,23 +107,91 @@ def identify(
         if found is None:
             note = "time ran short: it was not found out what the prompts without a sentence mark"
             return Identified(tuple(prompts), notes=(note,))
-        for prompt in mine:
-            scores = [
-                max((agreement(*each, case.user, prompt.id) for each in found.get(q.id, ())), default=0.0)
-                for q in asked
-            ]
-            order = np.argsort([-score for score in scores], kind="stable")
-            ranked[prompt.id] = [(scores[i], asked[i].targets[0]) for i in order if scores[i] > 0]
+        targets = [question.targets[0] for question in asked]
+        scores = _scores([p.id for p in mine], [found.get(q.id, []) for q in asked], case.user)
+        ranked |= rank([p.id for p in mine], targets, scores, case.instance)
+    ranked = {id_: best for id_, best in ranked.items() if best}
     candidates = {
-        id_: tuple(Candidate(target.name, round(score, 3)) for score, target in best[:SHOWN])
+        id_: tuple(Candidate(target.name, float(round(score, 3))) for score, target in best[:SHOWN])
         for id_, best in ranked.items()
-        if best
     }
+    unsure = why_unsure(ranked, profile.identification, case.instance)
+    least = profile.identification.min_score
     kept = set(ids_kept(case.user, candidates, least)) if not model.capabilities.unnamed else set(candidates)
     told = tuple(
-        p if p.id not in candidates or p.id in kept else _with(p, ranked[p.id][0], least) for p in prompts
+        p if p.id not in candidates or p.id in kept else _with(p, ranked[p.id][0], unsure.get(p.id))
+        for p in prompts
     )
-    return Identified(told, candidates, least=least)
+    return Identified(told, candidates, unsure=unsure)
+
+
+Ranking = list[tuple[float, Target]]
+"""Scores and targets: the one that a mark is run as first, the others by their score."""
+
+
+def _scores(ids: Sequence[int], found: Sequence[Sequence[ByName]], user: UserPrompts) -> np.ndarray:
+    """(n, m) float: agreement of n prompts with m targets, each as far as it was found."""
+    most = highest(each for of_target in found for each in of_target)
+    scores = np.zeros((len(ids), len(found)))
+    for column, of_target in enumerate(found):
+        for each in of_target:
+            here = replace(each)  # so that its components are not kept
+            for row, id_ in enumerate(ids):
+                score = agreement(here, user, id_, most[each.grid])
+                scores[row, column] = max(scores[row, column], score)
+    return scores
+
+
+def rank(
+    ids: Sequence[int], targets: Sequence[Target], scores: np.ndarray, instance: bool
+) -> dict[int, Ranking]:
+    """What each prompt is run as, and what else it may be; only targets that agree with it at all.
+
+    Args:
+        ids: of n prompts.
+        targets: m of them.
+        scores: (n, m) float.
+        instance: whether objects of one target are wanted.
+    """
+    chosen = assigned(scores, [None if instance else capacity_of(target) for target in targets])
+    ranked: dict[int, Ranking] = {}
+    for id_, of_prompt, first in zip(ids, scores, chosen, strict=True):
+        order = [first, *(int(i) for i in np.argsort(-of_prompt, kind="stable") if i != first)]
+        ranked[id_] = [(float(of_prompt[i]), targets[i]) for i in order if of_prompt[i] > 0]
+    return ranked
+
+
+def capacity_of(target: Target) -> int | None:
+    """How many marks of one case may be a target: lesions and cells any number, else one on each side."""
+    if target.kind in SEVERAL:
+        return None
+    return 2 if is_both_sides(target.concept, target.side) else 1
+
+
+def why_unsure(ranked: Mapping[int, Ranking], rule: IdentificationRule, instance: bool) -> dict[int, str]:
+    """Why prompts are not called by the name that they are run as, of those that are not."""
+    taken: dict[str, list[int]] = {}
+    for id_, best in sorted(ranked.items(), key=lambda item: -item[1][0][0]):
+        taken.setdefault(best[0][1].name, []).append(id_)
+    unsure = {}
+    for id_, ((score, target), *others) in ranked.items():
+        next_score, next_target = max(others, key=lambda each: each[0], default=(0.0, target))
+        capacity = None if instance else capacity_of(target)
+        better = [] if capacity is None else taken[target.name][:capacity]
+        why = None
+        if score < rule.min_score:
+            why = f"which is below {rule.min_score:g}"
+        elif score - next_score < rule.min_margin:
+            why = f"and {next_target.name} by {next_score:.2f}, which is too near to tell"
+        elif better and id_ not in better:
+            why = f"but what marks class {better[0]} agrees better"
+        if why is not None:
+            unsure[id_] = f"{_agrees(score, target)}, {why}: not called so"
+    return unsure
+
+
+def _agrees(score: float, target: Target) -> str:
+    return f"{target.name} agrees with what was marked, by {score:.2f}"
 
 
 def ids_kept(user: UserPrompts, candidates: Mapping[int, Sequence[Candidate]], least: float) -> list[int]:
@@ -147,17 +221,15 @@ def _questions(targets: Sequence[Target], like: Prompt) -> list[Prompt]:
     ]
 
 
-def _with(prompt: Prompt, best: tuple[float, Target], least: float) -> Prompt:
+def _with(prompt: Prompt, best: tuple[float, Target], unsure: str | None) -> Prompt:
     """A prompt with its best candidate as target, whether or not that is told as its name."""
     score, target = best
-    sure = f"agrees best with what was marked, by {score:.2f}"
-    if score < least:
-        sure += f", which is below {least:g}: run as that, and not called so"
-    return replace(prompt, targets=(target,), found_by="marks", why=f"{prompt.why}; {target.name} {sure}")
+    why = f"{unsure}, but run as that" if unsure else _agrees(score, target)
+    return replace(prompt, targets=(target,), found_by="marks", why=f"{prompt.why}; {why}")
 
 
-Found = dict[int, list[tuple[np.ndarray, float, View]]]
-"""For each question the probabilities (d, h, w) of its queries, their thresholds and views."""
+Found = dict[int, list[ByName]]
+"""For each question what was found of its queries."""
 
 
 def search(
@@ -178,7 +250,7 @@ def search(
     for batch, latest in zip(plan.batches, run.latest, strict=True):
         for query, each in zip(batch.queries, latest, strict=True):
             if each is not None:
-                mine = (each.probability, each.threshold, each.view)
+                mine = ByName(each.probability, each.threshold, each.view)
                 found.setdefault(query.prompt_id, []).append(mine)
     late = [p.id for p in asked if p.id in plan.covered and p.id not in found]
     if late and not run.ladder.steps:
@@ -187,5 +259,5 @@ def search(
         native = View((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (d, h, w), 0, 0)
         for id_ in late:
             mask = np.isin(run.result.labels, plan.classes_of(id_)).astype(np.float32)
-            found[id_] = [(mask, 0.5, native)]
+            found[id_] = [ByName(mask, 0.5, native)]
     return None if run.ladder.steps or run.fallbacks else found

@@ -249,8 +249,13 @@ def others_of(queries: Sequence[Query], goes_on: bool) -> Others:
         return Others.NONE
     if goes_on:
         return Others.ALL
-    concept = load_vocabulary().concepts.get(query.concept or "")
-    return Others.LARGE if concept and concept.sided and query.side is None else Others.JOINED
+    return Others.LARGE if is_both_sides(query.concept, query.side) else Others.JOINED
+
+
+def is_both_sides(concept: str | None, side: str | None) -> bool:
+    """Whether a target is the one of both sides of the body."""
+    known = load_vocabulary().concepts.get(concept or "")
+    return side is None and known is not None and known.sided
 
 
 def raise_in_box(here: np.ndarray, threshold: float, goes_on: bool, part: Part) -> bool:

@@ -19,6 +19,7 @@ from vesal.evaluation.metrics import mean_of
 from vesal.inference.api import Model, load
 from vesal.inference.call_arguments import NO_LIMIT
 from vesal.inference.data.user_prompts import Point, UserPrompts
+from vesal.inference.planning.rules import IdentificationRule
 from vesal.inference.timing.clock import Clock
 from vesal.training.measure.marked import box_of, deepest, objects_of
 from vesal.training.measure.results import Report, about, markdown_table
@@ -52,7 +53,7 @@ def measure(args: argparse.Namespace) -> Report:
     model = load(str(args.weights.resolve()))
     guesses = [g for labelled in read_cases(args.data, args.most) for g in guesses_of(model, labelled)]
     content: dict[str, Any] = {"most": args.most, "guesses": [asdict(guess) for guess in guesses]}
-    return Report(table(guesses, model.profile.identification.min_score), {**about(model), **content})
+    return Report(table(guesses, model.profile.identification), {**about(model), **content})
 
 
 def guesses_of(model: Model, labelled: Labelled) -> list[Guess]:
@@ -74,13 +75,13 @@ def guesses_of(model: Model, labelled: Labelled) -> list[Guess]:
             names = [c.target for c in candidates]
             place = names.index(p.target) + 1 if p.target in names else 0
             score = candidates[0].score if candidates else 0.0
-            named = bool(candidates) and score >= identified.least
+            named = bool(candidates) and p.id not in identified.unsure
             best = names[0] if names else ""
             found.append(Guess(labelled.dataset, case.name, p.target or "", by, place, named, best, score))
     return found
 
 
-def table(guesses: Sequence[Guess], least: float) -> str:
+def table(guesses: Sequence[Guess], rule: IdentificationRule) -> str:
     """Markdown: rates by set and mark."""
     by: dict[tuple[str, str], list[Guess]] = defaultdict(list)
     for guess in guesses:
@@ -105,7 +106,7 @@ def table(guesses: Sequence[Guess], least: float) -> str:
         "targets",
         "first",
         "among three",
-        f"named, from {least:g} on",
+        f"named, from {rule.min_score:g} on, {rule.min_margin:g} ahead",
         "of these right",
     )
     return markdown_table(header, lines)

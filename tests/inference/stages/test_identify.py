@@ -23,7 +23,6 @@ LIVER, SPLEEN = (slice(4, 14),) * 3, (slice(18, 28),) * 3
 IMAGE = made_image(SHAPE, (LIVER, 200), (SPLEEN, 120))
 BOX = UserPrompts(boxes={1: (VoxelBox((18, 18, 18), (28, 28, 28)),)})
 CLICK = UserPrompts(points={1: (Point((22, 22, 22), True),)})
-TARGETS = [("liver", None, "CT"), ("spleen", None, "CT")]
 
 
 def unnamed(id_: int = 1) -> Prompt:
@@ -42,12 +41,16 @@ def segment(
     now: float = 0.0,
     least: float = 0.5,
     prompts: tuple[Prompt, ...] = (unnamed(),),
+    margin: float = 0.03,
+    names: tuple[str, ...] = ("liver", "spleen"),
+    image: np.ndarray = IMAGE,
     **rules: Any,
 ) -> Segmentation:
-    profile = replace(make_profile(targets=TARGETS, **rules), identification=IdentificationRule(least))
+    profile = make_profile(targets=[(name, None, "CT") for name in names], **rules)
+    profile = replace(profile, identification=IdentificationRule(least, margin))
     family = (model or NanoModel)({i: Bright() for i in range(3)}, BANK, profile)
     engine = Engine(profile, SimpleNamespace(name="fake"), family)
-    case = replace(make_case(IMAGE, prompts), user=user)
+    case = replace(make_case(image, prompts), user=user)
     return engine.segment(case, prompts, Clock(600.0, 0.0, lambda: now), Saved())
 
 
@@ -67,6 +70,29 @@ def test_below_the_threshold_it_is_run_and_not_named() -> None:
     assert told.target is None and told.candidates[0].target == "spleen"
     assert 0 < told.candidates[0].score < 0.9 and "not called so" in told.why
     assert (result.labels[SPLEEN] == 1).all()
+
+
+def test_a_score_is_a_plain_number() -> None:
+    for user in (BOX, CLICK, mask()):
+        assert all(type(each.score) is float for each in segment(user).prompts[1].candidates)
+
+
+def test_a_candidate_that_is_hardly_better_than_the_next_is_run_and_not_named() -> None:
+    """A brightness between those of two targets, a little nearer to one of them."""
+    image = made_image(SHAPE, (SPLEEN, 142))
+    for margin, name in ((0.01, "kidney"), (0.5, None)):
+        told = segment(CLICK, image=image, names=("spleen", "kidney"), margin=margin, least=0.2).prompts[1]
+        assert [each.target for each in told.candidates] == ["kidney", "spleen"]
+        assert told.target == name and ("which is too near to tell" in told.why) == (name is None)
+
+
+def test_two_marks_on_one_thing_are_not_both_called_by_its_name() -> None:
+    """Nothing else is known there, so both are run as it."""
+    part = VoxelBox((18, 18, 18), (28, 28, 26))
+    told = segment(UserPrompts(boxes={1: BOX.boxes[1], 2: (part,)}), prompts=(unnamed(1), unnamed(2))).prompts
+    assert [told[i].candidates[0].target for i in (1, 2)] == ["spleen", "spleen"]
+    assert told[1].target == "spleen" and told[2].target is None
+    assert "what marks class 1 agrees better" in told[2].why
 
 
 def test_marks_where_nothing_known_is_leave_it_refused() -> None:
