@@ -236,7 +236,8 @@ def _axis_matrix(stored: int, side: int, like: Tensor) -> Tensor:
     # Beyond the middle of the outermost places their own value holds.
     middle = ((to.to(like.dtype) + 0.5) * stored / side - 0.5).clamp(0, stored - 1)
     linear = (1 - (middle - places).abs()).clamp(min=0)
-    return torch.where(torch.as_tensor(side < stored, device=like.device), area, linear)
+    # A comparison of tensors: an export would keep that of two numbers for every grid.
+    return torch.where(to[-1:] + 1 < stored, area, linear)
 
 
 def spad_vit_sizes_of(shapes: Mapping[str, tuple[int, ...]], heads: int | None = None) -> SpadVitSizes:

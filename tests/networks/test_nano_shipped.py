@@ -26,7 +26,7 @@ def test_an_export_of_the_shipped_weights_is_the_shipped_graph(
     assert warm_start(network, shipped) == []
     with torch.no_grad():
         graph = write_graph(network.eval(), degree, tmp_path / "traced")
-    save_shared({name: graph}, tmp_path, WEIGHTS, True, lambda _, values: values.size >= SMALL)
+    save_shared([(name, graph)], tmp_path, WEIGHTS, True, lambda _, values: values.size >= SMALL)
     ours, theirs = (onnx.load(str(folder / name)).graph for folder in (tmp_path, shipped))
     assert list(ours.node) == list(theirs.node)
     assert {t.name: t.raw_data for t in ours.initializer} == {t.name: t.raw_data for t in theirs.initializer}

@@ -19,9 +19,9 @@ from tests.weights.made import make  # noqa: E402
 from vesal.inference.planning.manifest import Provenance  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
 from vesal.weights.convert import __main__ as command  # noqa: E402
-from vesal.weights.convert.backbone import BackboneSystem  # noqa: E402
 from vesal.weights.convert.graphs import FREE_AXES, trace  # noqa: E402
 from vesal.weights.convert.keymap import Part, Shapes  # noqa: E402
+from vesal.weights.convert.one_file import OneFileSystem  # noqa: E402
 from vesal.weights.convert.parts import BIOLORD_TEXT  # noqa: E402
 from vesal.weights.convert.system import Geometry, StageFile, System  # noqa: E402
 from vesal.weights.convert.systems import SYSTEMS  # noqa: E402
@@ -162,7 +162,7 @@ def test_the_list_names_every_system_and_file(capsys: pytest.CaptureFixture) -> 
     for system in SYSTEMS.values():
         assert any(line.startswith(f"{system.name} ") for line in lines)
         assert system.provenance.paper in shown
-        assert all(f"--{file.argument} " in shown and file.published_as in shown for file in system.files)
+        assert all(f"--{file.argument} " in shown and file.published_as in shown for file in system.given)
     at = head.index("of weights")
     for line in lines:
         if not line.startswith(" "):
@@ -184,7 +184,7 @@ def test_the_rest_of_the_converter_imports_no_system(root: Path, name: str) -> N
     )
 
 
-SEGMENTING = {name: system for name, system in SYSTEMS.items() if not isinstance(system, BackboneSystem)}
+SEGMENTING = {name: system for name, system in SYSTEMS.items() if isinstance(system, System | OneFileSystem)}
 """A backbone is fine-tuned first, and has no rules of its own."""
 
 
