@@ -1,9 +1,9 @@
 """Converted graphs against the networks that they were made of: `python -m benchmarks.converted [--write]`.
 
 One table a profile, with the same columns for all; `--write` puts it into `weights/<profile>/README.md`. The
-networks of Medal S, SAT, BiomedParse-V and SegVol are the reduced ones of the fixtures, whose logits the
-published code recorded (`tests/networks` holds our torch modules to them); that of nano is rebuilt from its
-shipped graphs.
+networks of Medal S, SAT, BiomedParse-V, SegVol and VoxTell are the reduced ones of the fixtures, whose logits
+the published code recorded (`tests/networks` holds our torch modules to them); that of nano is rebuilt from
+its shipped graphs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.machine import available_threads, processor
 from vesal.inference.runtime.onnx import OnnxRuntime
 
-PROFILES = ("nano", "medal-s", "sat", "biomedparse-v", "segvol")
+PROFILES = ("nano", "medal-s", "sat", "biomedparse-v", "segvol", "voxtell")
 COLUMNS = (
     "network",
     "largest logit difference, fp32",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks.converted_slices import slice_subjects
 from benchmarks.converted_steps import Inputs, Step, Subject, fp16_of
+from benchmarks.converted_texts import text_subjects
 from benchmarks.converted_windows import window_subjects
 from vesal.inference.data.terms import MODALITIES
 from vesal.inference.planning.weights_folder import WEIGHTS
@@ -30,8 +31,8 @@ SATURATED = 8.0
 """Logits are compared up to this size where a graph gives probabilities: fp32 has no digits for more."""
 FIXTURES = {"medal-s": "medals", "sat": "sat"}
 """Folders with the reduced networks, of random weights, whose outputs the published code recorded."""
-ONE_FILE = {"biomedparse-v": slice_subjects, "segvol": window_subjects}
-"""What there is to compare of systems of one file."""
+OTHERS = {"biomedparse-v": slice_subjects, "segvol": window_subjects, "voxtell": text_subjects}
+"""What there is to compare of systems that have no networks by stage."""
 PLAIN_STEPS = {"encoder": ("image",), "embed": ("tokens", "positions", "text")}
 PROMPTED_STEPS = {PROMPTED: ("image", "text", "prompt")}
 """Graphs by role in the order in which they are run for a window, and their inputs."""
@@ -43,7 +44,7 @@ def subjects(profile: str, shared: Path, window_dhw: tuple[int, int, int] = WIND
         return [_nano(degree, window_dhw) for degree in range(3)]
     system = SYSTEMS[profile]
     if not isinstance(system, System):
-        return ONE_FILE[profile](system, shared / "fixtures" / system.name.replace("-", "_"))
+        return OTHERS[profile](system, shared / "fixtures" / system.name.replace("-", "_"))
     folder = shared / "fixtures" / FIXTURES[profile]
     tensors = read_safetensors((folder / "model_small.safetensors").read_bytes())
     names = system.network.our_names(tensors)
