@@ -24,7 +24,7 @@ from vesal.inference.stages.filters import filter_classes, filter_pass
 from vesal.inference.stages.kept_class import KeptClass
 from vesal.inference.stages.kept_edges import KeptEdges
 from vesal.inference.stages.label_map import LabelMap, Snapshot
-from vesal.inference.stages.marks import Marks
+from vesal.inference.stages.marks import DrawnPrompts
 from vesal.inference.stages.objects import cut_into_objects, split_into_objects
 from vesal.inference.stages.outside import outside_of
 from vesal.inference.stages.passes import locating_tasks, refining_task, run_locating, run_refining
@@ -90,7 +90,7 @@ class CaseRun:
         self.forecast = Forecast(clock, costs)
         self.ladder = Ladder(self.forecast, planned_stages(plan), progress)
         self.mask = StageMask(MaskPrompt.of(case.user), mask_stage)
-        self.marks = Marks.of(case, model.capabilities)
+        self.marks = DrawnPrompts.of(case, model.capabilities)
         self.prompts = encode_prompts(model, plan)
         self.latest: list[list[Latest | None]] = [[None] * len(batch.queries) for batch in plan.batches]
         # One for all stages: a second one would cost the memory of another volume.

@@ -62,7 +62,7 @@ Part = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
-class Marks:
+class DrawnPrompts:
     """Boxes and points of a case by prompt id, as far as they are drawn."""
 
     user: UserPrompts
@@ -73,7 +73,7 @@ class Marks:
     """Whether objects are wanted."""
 
     @classmethod
-    def of(cls, case: Case, can: Capabilities) -> Marks:
+    def of(cls, case: Case, can: Capabilities) -> DrawnPrompts:
         """What is drawn of a case's user prompts for a family."""
         drawn = can.draws()
         user = case.user.without([kind for kind in KINDS if kind not in drawn])

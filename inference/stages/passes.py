@@ -16,7 +16,7 @@ from vesal.inference.geometry.layouts import first_box
 from vesal.inference.geometry.resample import between
 from vesal.inference.geometry.views import View
 from vesal.inference.planning.rules import StageRule
-from vesal.inference.stages.marks import Marks
+from vesal.inference.stages.marks import DrawnPrompts
 from vesal.inference.stages.packed_probability import Probabilities, join_classes
 from vesal.inference.stages.regions import FineRegion
 from vesal.inference.stages.sliding_window import Blended
@@ -152,7 +152,7 @@ def refining_task(
     before: Sequence[Latest | None],
     mask: MaskPrompt | None = None,
     user: UserOnView | None = None,
-    marks: Marks | None = None,
+    marks: DrawnPrompts | None = None,
 ) -> ViewTask:
     """One view of a refining stage.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vesal.inference.data.case import Case
+from vesal.inference.data.orientation import STORED, Orientation
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.data.results import Candidate, PromptResult
 from vesal.inference.data.user_prompts import UserMask, UserPrompts
@@ -112,22 +113,22 @@ class KeptMask:
         kept = {id_: f"{plan.refused[id_]}; {KEPT}" for id_ in self.ids}
         return replace(plan, refused={**plan.refused, **kept})
 
-    def added(self, labels: np.ndarray) -> np.ndarray:
-        """Labels (D, H, W) with what is kept where they are 0; the same array where nothing is."""
+    def added(self, labels: np.ndarray, turned: Orientation = STORED) -> np.ndarray:
+        """Labels (D, H, W), turned as ``turned`` says, with what is kept where they are 0; the same array
+        where nothing is.
+        """
         if self.mask is None:
             return labels
-        mine = np.isin(self.mask.labels, self.ids)
-        mine &= labels == 0
-        return np.where(mine, self.mask.labels.astype(labels.dtype), labels)
+        given = turned.turn(self.mask.labels)
+        return np.where(np.isin(given, self.ids) & (labels == 0), given.astype(labels.dtype), labels)
 
     def in_result(self, result: Segmentation, case: Case) -> Segmentation:
         """A result with what is kept: in its labels, its masks and its counts."""
         if self.mask is None:
             return result
-        labels, turned = self.added(result.labels), result.orientation
+        labels = self.added(result.labels)
         masks = result.classes and ClassMasks(
-            KeptMask(replace(self.mask, labels=turned.turn(self.mask.labels))).added(result.classes.labels),
-            result.classes.classes,
+            self.added(result.classes.labels, result.orientation), result.classes.classes
         )
         voxel_ml = math.prod(case.spacing_dhw_mm) / 1000
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.inference.fake_models import made_image, make_case, make_engine, make_prompt
+from vesal.inference.data.orientation import Orientation
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.data.results import Candidate
 from vesal.inference.data.user_prompts import Point, UserMask, UserPrompts, VoxelBox
@@ -14,7 +15,7 @@ from vesal.inference.families.contract import Capabilities
 from vesal.inference.prompts.parser import parse_prompts
 from vesal.inference.stages.identify import Identified
 from vesal.inference.stages.segmentation import Segmentation
-from vesal.inference.stages.unnamed import Names, runnable
+from vesal.inference.stages.unnamed import KeptMask, runnable
 from vesal.inference.timing.clock import Clock
 
 LIVER, OTHER = (slice(4, 14),) * 3, (slice(18, 28),) * 3
@@ -139,4 +140,13 @@ def test_something_has_to_say_where_it_is(user: UserPrompts, runs: bool) -> None
     prompts = [make_prompt(1, "liver"), unnamed(2)]
     asked, refused = runnable(prompts, user, BOXES, "w")
     assert [prompt.id for prompt in asked] == ([1, 2] if runs else [1])
-    assert runs or refused[2].endswith("nothing that the weights w take (boxes, points) says where it is")
+    assert runs or refused[2].endswith("nothing that the weights w take says where it is")
+
+
+def test_what_is_kept_is_turned_as_the_result_is() -> None:
+    labels = np.zeros((2, 3, 4), np.uint16)
+    labels[0, 0, 1] = 2
+    kept = KeptMask(UserMask(labels, (2,), "here"))
+    turned = Orientation(reversed=(2,))
+    assert kept.added(np.zeros((2, 3, 4), np.uint16), turned)[0, 0, 2] == 2
+    assert np.array_equal(kept.added(np.zeros((2, 3, 4), np.uint16)), labels)
