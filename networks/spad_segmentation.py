@@ -171,7 +171,7 @@ class Blocks(nn.Module):
         self.blocks = nn.ModuleList([block])
 
     def forward(self, x: Tensor) -> Tensor:
-        """See ``TwoConvs``."""
+        """(B, C, D, H, W) -> (B, C', D, H / stride, W / stride), see ``TwoConvs``."""
         return self.blocks[0](x)
 
 

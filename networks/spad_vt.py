@@ -190,7 +190,7 @@ class SpadVt(nn.Module):
         return image
 
     def forward(self, image: Tensor, degree: int) -> Tokenized:
-        """image as in ``tokens`` -> its soft tokens and what can be seen of it in them."""
+        """image (B, C, D, H, W), see ``tokens`` -> its soft tokens and what can be seen of it in them."""
         probabilities = self.tokens(image, degree)
         return Tokenized(probabilities, self.reconstruct(probabilities, degree))
 

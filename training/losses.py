@@ -140,8 +140,8 @@ def adversarial_loss(made: Tensor) -> Tensor:
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last: Tensor) -> Tensor:
     """Weight of the adversarial loss, a scalar without gradient (VQGAN, Esser et al. 2021, section 3.1).
 
-    lambda = |grad L_rec| / (|grad L_GAN| + delta), gradients at ``last``, weights of the decoder's last layer
-    that both losses (scalars) come from.
+    lambda = |grad L_rec| / (|grad L_GAN| + delta), gradients at ``last``, weights (of any shape) of the
+    decoder's last layer, that both losses, scalars, come from.
     """
     wanted, pull = (
         torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)
