@@ -28,6 +28,7 @@ NOTATION = Notation(
     "whole numbers (d0, h0, w0, d1, h1, w1), the last three exclusive, or a dict with "
     f"{', '.join((*FIRST, *LAST))}",
     BoxError,
+    track=(*FIRST, *LAST),
     one_a_class=True,
 )
 SMALL_SHARE = 0.5

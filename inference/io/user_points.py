@@ -27,6 +27,7 @@ NOTATION = Notation(
     "whole numbers (d, h, w) or (d, h, w, label) with label 1 or 0, or a dict with the lists fg and bg",
     PointError,
     depth=2,
+    track=(FOREGROUND, BACKGROUND),
 )
 
 

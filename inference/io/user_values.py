@@ -58,6 +58,8 @@ class Notation:
     error: type[UserPromptError]
     depth: int = 0
     """Lists within one another that stand under such a key: with one more, it holds all classes."""
+    track: tuple[str, ...] = ()
+    """Those of ``keys`` by which a dict is the challenge's own, of which there is one a class."""
     one_a_class: bool = False
     """Whether, where no prompt has a name, the rows of a plain list are those of classes 1, 2, ..."""
 
@@ -71,7 +73,8 @@ class Notation:
         """The rows of each prompt, ids ascending.
 
         A list with an entry for each prompt goes by the order of their ids. One of another length goes by
-        classes 1, 2, ..., where the prompts are 1 to n, or where it reaches to the last one.
+        classes 1, 2, ..., where the prompts are 1 to n, or where it reaches to the last one. With a single
+        prompt all is its own, but for several of the challenge's dicts: it has one for each class.
 
         Args:
             values: dicts, lists, numbers and None in one of the two notations; None and [] are nothing.
@@ -88,7 +91,7 @@ class Notation:
             return {}
         if isinstance(values, dict) and not self._is_entry(values):
             named = self._by_id(values, known, source, problems)
-        elif len(known) == 1:
+        elif len(known) == 1 and not self._is_of_classes(values, known[0]):
             named = {known[0]: values}
         else:
             named = self._in_order(values, known, source, problems)
@@ -162,6 +165,13 @@ class Notation:
         if isinstance(value, (list, tuple)):
             return not any(isinstance(item, (int, float)) for item in value)
         return value is None or value == {} or self._is_entry(value)
+
+    def _is_of_classes(self, values: Any, last: int) -> bool:
+        """Whether a list is of classes 1, 2, ... as far as ``last`` at least, by the challenge's dicts."""
+        if not isinstance(values, (list, tuple)) or len(values) < max(2, last):
+            return False
+        of_track = [isinstance(value, dict) and any(key in value for key in self.track) for value in values]
+        return any(of_track) and all(map(self._is_of_a_class, values))
 
     def _by_class_of_columns(self, values: Any) -> Any:
         """One dict whose keys hold the values of all classes as a list with a dict for each; else as it

@@ -205,6 +205,29 @@ def test_lists_that_are_shorter_or_longer_than_the_prompts_go_by_classes(
     assert (list(found.user.boxes), len(found.fallbacks)) == (used, refused)
 
 
+@pytest.mark.parametrize(("id_", "entries", "used"), [(1, 2, [1]), (2, 2, [2]), (1, 3, [1]), (5, 2, [5])])
+def test_of_several_classes_a_single_prompt_has_its_own(
+    tmp_path: Path, id_: int, entries: int, used: list[int]
+) -> None:
+    """There is one dict for each class; where they do not reach to the prompt all are its own."""
+    text = np.array({str(id_): "Liver in CT", "instance_label": 0}, object)
+    clicks = _objects([{"fg": [[0, 0, n]], "bg": []} for n in range(entries)])
+    path = write(tmp_path, boxes=_objects([FIRST] * entries), clicks=clicks, text_prompts=text)
+    _, found, _ = read(path)
+    assert list(found.user.boxes) == used and list(found.user.points) == used
+    if id_ == 5:
+        assert len(found.user.boxes[5]) == len(found.user.points[5]) == 2 and not found.fallbacks
+        return
+    assert found.user.points[id_] == (Point((0, 0, id_ - 1), True),) and len(found.user.boxes[id_]) == 1
+    others = [n for n in range(1, entries + 1) if n != id_]
+    said = [
+        f"{kind}': {n} is no prompt's id; the case has [{id_}]"
+        for kind in ("boxes", "clicks")
+        for n in others
+    ]
+    assert all(each in told for each, told in zip(said, found.fallbacks, strict=True))
+
+
 @pytest.mark.parametrize("arrays", [{}, {"boxes": []}, {"prev_pred": labels(0)}, {"clicks": "none"}])
 def test_where_nothing_is_marked_sentences_are_wanted(tmp_path: Path, arrays: dict[str, Any]) -> None:
     path = write(tmp_path, **arrays)
