@@ -65,13 +65,16 @@ class SpadPrompted(Nano):
         """Begin from a pre-trained backbone, by its published names.
 
         Its patches saw a grey image in every channel: both channels of intensity begin with half of their
-        sum, the foreground prompt with nothing.
+        sum, the foreground prompt with nothing. One that was trained with the two channels of intensity keeps
+        them.
 
         Raises:
             RuntimeError: tensors are missing or of another size; the message names them.
         """
-        kernel = backbone[PATCH].sum(1, keepdim=True) / 2
-        patches = torch.cat([kernel, kernel, torch.zeros_like(kernel)], 1)
+        kernels = backbone[PATCH]
+        if kernels.shape[1] != IMAGE_CHANNELS - 1:
+            kernels = kernels.sum(1, keepdim=True).expand(-1, IMAGE_CHANNELS - 1, -1, -1, -1) / 2
+        patches = torch.cat([kernels, torch.zeros_like(kernels[:, :1])], 1)
         state = self.backbone.state_dict()
         own = {name: value for name, value in state.items() if name.startswith(("fpn.", "norms."))}
         self.backbone.load_state_dict({**backbone, PATCH: patches, **own})

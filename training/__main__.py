@@ -18,7 +18,7 @@ from vesal.inference.runtime.machine import available_threads
 from vesal.inference.timing.clock import process_start_monotonic
 from vesal.networks.nano import WIDTHS
 from vesal.training import recoloured, smoothed
-from vesal.training.backbone import begin_from
+from vesal.training.backbone import begin_from, begin_from_vit, read_vit
 from vesal.training.bank import build_bank
 from vesal.training.coverage import mark_turned
 from vesal.training.curves import plot_curves
@@ -32,6 +32,7 @@ from vesal.training.plan import Plan, ending_s
 from vesal.training.shelf import files, fill, read
 from vesal.training.store import find_volumes, learnt, of_patients, read_rules, without_patients
 from vesal.training.synthetic import synthetic_source
+from vesal.training.vit import export_vit
 
 
 def main() -> None:
@@ -52,7 +53,11 @@ def main() -> None:
     parser.add_argument(
         "--start", type=Path, help="folder of exported weights to begin from; narrower ones are widened"
     )
-    parser.add_argument("--backbone", type=Path, help="folder of a pre-trained encoder to begin from")
+    parser.add_argument(
+        "--backbone",
+        type=Path,
+        help="folder of a pre-trained encoder to begin from; with a SPAD-ViT in it the network is on that",
+    )
     parser.add_argument(
         "--widths", type=int, nargs=4, default=WIDTHS, metavar="CHANNELS", help="of the network's four levels"
     )
@@ -70,11 +75,13 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     ideas = Ideas().without(args.without)
     try:
+        vit = read_vit(args.backbone) if args.backbone else None
         plan = Plan(
             hours=1.25 if args.hours is None and args.steps is None else args.hours or 0.0,
             steps=args.steps or 0,
             seed=args.seed,
             widths=tuple(args.widths),
+            backbone=vit.sizes if vit else None,
             rate=args.rate,
             ideas=ideas,
         )
@@ -92,7 +99,9 @@ def main() -> None:
             parser.error(str(error))
     group, others = join(args.processes)
     trainer = Trainer(plan, bank, args.work, group, args.start)
-    if args.backbone and not trainer.step:
+    if vit and not trainer.step:
+        begin_from_vit(trainer, vit)
+    elif args.backbone and not trainer.step:
         begin_from(trainer, args.backbone)
     volumes = [v for shelf in shelves["train"] for v in read(shelf, rules)]
     volumes = volumes if args.patients is None else of_patients(volumes, args.patients)
@@ -114,7 +123,10 @@ def main() -> None:
     train(trainer, feeder, partial(look_at, volumes=held_out) if held_out else None)
     group.leave()
     if group.rank == 0:
-        export(args.work, args.out)
+        if vit:
+            export_vit(args.work, args.out, plan)
+        else:
+            export(args.work, args.out)
         mark_turned(args.out, volumes, rules)
         plot_curves(args.work, args.work / "curves.png")
     for other in others:

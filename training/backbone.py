@@ -1,21 +1,23 @@
-"""Begin from an encoder that was pre-trained without labels (``training/pretrain``)."""
+"""Begin from an encoder that was pre-trained without labels: here (``training/pretrain``), or a published one
+(``weights/convert/backbone.py``).
+"""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import cast
 from zipfile import is_zipfile
 
 import torch
 
-from vesal.inference.data.errors import VesalError
+from vesal.networks.spad_prompted import SpadPrompted
+from vesal.networks.spad_vit import SpadVit
 from vesal.training.loop import Trainer
 from vesal.training.pretrain.learn import ENCODER
-
-
-class BackboneError(VesalError, ValueError):
-    """A folder holds no encoder of the network that is to begin from it."""
+from vesal.training.vit import BackboneError, read_converted, vit_of
+from vesal.weights.convert.backbone import ABOUT
 
 
 def read_encoder(folder: Path) -> dict[str, torch.Tensor]:
@@ -23,7 +25,8 @@ def read_encoder(folder: Path) -> dict[str, torch.Tensor]:
     path = folder / ENCODER
     if not path.is_file():
         raise BackboneError(
-            f"{folder} holds no {ENCODER}; give the folder that `python -m vesal.training.pretrain` wrote"
+            f"{folder} holds no {ENCODER}; give the folder that `python -m vesal.training.pretrain` or "
+            "`python -m vesal.weights.convert pumit` wrote"
         )
     damaged = BackboneError(f"{path} is no file of an encoder; pre-train again, or copy it again")
     if not is_zipfile(path):  # torch would take it for an older format, and fail in many ways
@@ -33,6 +36,23 @@ def read_encoder(folder: Path) -> dict[str, torch.Tensor]:
     except (RuntimeError, UnpicklingError) as error:
         raise damaged from error
     return state
+
+
+def read_vit(folder: Path) -> SpadVit | None:
+    """The SPAD-ViT of a folder; None where it holds the default network's encoder.
+
+    Raises BackboneError, or CheckpointError, where it holds neither.
+    """
+    if (folder / ABOUT).exists():
+        return read_converted(folder)
+    return vit_of(read_encoder(folder))
+
+
+def begin_from_vit(trainer: Trainer, vit: SpadVit) -> None:
+    """Give a run that has not begun a SPAD-ViT of the sizes of its plan; other parts begin as they are."""
+    model = cast(SpadPrompted, trainer.model)
+    model.begin_from(vit.state_dict())
+    trainer.average = {name: value.clone() for name, value in model.state_dict().items()}
 
 
 def begin_from(trainer: Trainer, folder: Path) -> None:

@@ -18,7 +18,6 @@ from tqdm import tqdm
 from vesal.inference.data.terms import MODALITIES
 from vesal.inference.families.nano import SIDE_CODES
 from vesal.inference.geometry.views import SIDE_MULTIPLE
-from vesal.networks.nano import Nano, widths_of
 from vesal.training.bank import is_bank_of
 from vesal.training.export import CHECKPOINT
 from vesal.training.feeder import Feeder, ViewSchedule
@@ -28,6 +27,7 @@ from vesal.training.muon import Muon
 from vesal.training.parallel import Group
 from vesal.training.plan import Plan
 from vesal.training.views import Item, unpose
+from vesal.training.vit import check_resumed, network_of
 from vesal.training.warm import warm_start
 
 LOG_EVERY, SAVE_EVERY_S = 20, 60
@@ -59,8 +59,7 @@ class Trainer:
         torch.manual_seed(plan.seed)
         self.plan, self.bank, self.folder, self.group = plan, bank, folder, group
         self.precision = processor_precision()
-        ideas = plan.ideas
-        self.model = Nano(plan.widths, ideas.foreground, ideas.alignment, ideas.cutoff)
+        self.model = network_of(plan)
         self.warm = start is not None
         if start is not None and not (folder / CHECKPOINT).exists():
             anew = warm_start(self.model, start)
@@ -90,11 +89,7 @@ class Trainer:
         if not path.exists():
             return
         state = torch.load(path, weights_only=True)
-        if (found := widths_of(state["model"])) != self.plan.widths:
-            raise ValueError(
-                f"{path} holds a network of widths {found}, wanted {self.plan.widths}; give its --widths to "
-                "go on with it, or another --work"
-            )
+        check_resumed(path, state["model"], self.plan)
         self.model.load_state_dict(state["model"])
         self.average = state["average"]
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vesal.networks.nano import WIDTHS, Widths
+from vesal.networks.spad_vit import SpadVitSizes
 from vesal.training.ideas import Ideas
 
 
@@ -21,6 +22,8 @@ class Plan:
     """What of the hours is kept for the last look and the export."""
     seed: int = 0
     widths: Widths = WIDTHS
+    backbone: SpadVitSizes | None = None
+    """Sizes of the SPAD-ViT in the place of the encoder's lower levels; None: there is none."""
     rate: float = 2.5e-3
     """Peak rate of Muon from nothing, as in ``LOG.md``; AdamW runs at ``adamw_share`` of it."""
     adamw_share: float = 0.6
