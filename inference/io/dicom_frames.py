@@ -47,7 +47,8 @@ TAGS = (
 )
 """All that is read of a header."""
 SERIES_TAGS = ("SeriesInstanceUID", "Modality", "SeriesDescription")
-NO_SCANS = ("SEG", "RTDOSE")
+SEGMENTATION = "SEG"
+NO_SCANS = (SEGMENTATION, "RTDOSE")
 """Modalities whose files have pixels and are made of a scan: a label map beside a series is no series."""
 CENTIMETRES = 3
 """PhysicalUnitsXDirection of an ultrasound region (C.8.5.5)."""
@@ -126,7 +127,7 @@ def read_series(path: Path) -> list[Series]:
         try:
             with source.open() as file:
                 header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
-            frames = list(_frames(source, header))
+            frames = list(frames_of(source, header))
             uid, *said = (str(header.get(name) or "") for name in SERIES_TAGS)
         except Exception:  # no DICOM, or damaged: pydicom raises anything on foreign bytes
             others += 1
@@ -166,7 +167,7 @@ def _size(series: Series) -> int:
     return sum(frame.rows * frame.columns for frame in series.frames if not frame.localizer)
 
 
-def _frames(source: Source, header: Any) -> Iterator[Frame]:
+def frames_of(source: Source, header: Any) -> Iterator[Frame]:
     """The frames of a file; none where it is no image. Raises whatever pydicom does on damaged fields."""
     rows, columns = int(header.get("Rows", 0) or 0), int(header.get("Columns", 0) or 0)
     count = int(header.get("NumberOfFrames", 1) or 1)

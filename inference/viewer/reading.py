@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from vesal.inference.data.case import Case
-from vesal.inference.data.errors import LabelMapError, NoPromptsError, UnreadableFileError
+from vesal.inference.data.errors import LabelMapError, MissingKeyError, NoPromptsError, UnreadableFileError
 from vesal.inference.data.orientation import AxisCodes
+from vesal.inference.io.dicom_seg_labels import is_dicom_seg, read_dicom_seg
 from vesal.inference.io.file_axes import FileAxes
 from vesal.inference.io.formats import CaseReader, case_name, open_case, suffix_of, suffixes
 from vesal.inference.io.limits import MAX_VOXELS
@@ -52,12 +53,16 @@ def read_page(
     with open_case(path, options) as reader:
         try:
             case = _read_with(reader, prompts) if prompts else reader.read()
-        except NoPromptsError:
+        except (NoPromptsError, MissingKeyError):  # of an npz; one without a volume raises it once more
             case = replace(_read_with(reader, ["volume"]), sentences={})
-        header = reader.header
-        labels = None if result is None else _read_labels(result, header, case)
+        header, names = reader.header, dict[int, str]()
+        labels: np.ndarray | None = None
         codes = header.codes if isinstance(header, FileAxes) else None
-        return PageFiles(case, labels, codes, {} if result is None else _names_beside(result))
+        if result is not None and is_dicom_seg(result):
+            labels, names = _read_segments(result, header)
+        elif result is not None:
+            labels, names = _read_labels(result, header, case), _names_beside(result)
+        return PageFiles(case, labels, codes, names)
 
 
 def label_name(text: str) -> str:
@@ -68,6 +73,14 @@ def label_name(text: str) -> str:
 
 def _read_with(reader: CaseReader, prompts: Sequence[str]) -> Case:
     return reader.read(Prompts(dict(enumerate(prompts, 1)), False))
+
+
+def _read_segments(path: Path, header: object) -> tuple[np.ndarray, dict[int, str]]:
+    """(D, H, W) on the case's axes, and names, of a DICOM-SEG. Raises CaseError."""
+    if not isinstance(header, FileAxes):
+        raise LabelMapError(f"{path.name}: a DICOM-SEG lies on a series; this case does not say how it lies.")
+    found = read_dicom_seg(path, header)
+    return np.ascontiguousarray(header.orientation.turn(found.labels)), found.names
 
 
 def _read_labels(path: Path, header: object, case: Case) -> np.ndarray:
