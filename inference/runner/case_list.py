@@ -35,7 +35,8 @@ def find_all(settings: Settings) -> tuple[CasePaths, ...]:
         if not settings.dry_run:
             make_folder(found[0].output.parent)
         return tuple(with_asked(pair, settings) for pair in found)
-    from vesal.inference.runner.own_cases import check_asked, find_own_cases, make_folders, side_outputs
+    from vesal.inference.runner.own_cases import check_asked, find_own_cases, make_folders
+    from vesal.inference.runner.own_proof import side_outputs
 
     pairs = find_own_cases(settings)
     _check_report(pairs, settings, [path for pair in pairs for path in side_outputs(pair.output)])
@@ -82,7 +83,7 @@ def new_record(pair: CasePaths, settings: Settings, now: Callable[[], float]) ->
         return CaseRecord(pair, now)
     from vesal.inference.runner.own_output import OwnOutput, may_stay
 
-    record = CaseRecord(pair, now, OwnOutput(pair.output, settings, pair.input))
+    record = CaseRecord(pair, now, OwnOutput(pair, settings))
     record.skipped = may_stay(pair, settings)
     return record
 

@@ -148,6 +148,6 @@ def _refines(model: Model) -> bool:
 def _is_skipped(pair: CasePaths, settings: Settings) -> bool:
     if not (pair.is_own and settings.skip_existing):
         return False
-    from vesal.inference.runner.own_output import is_whole
+    from vesal.inference.runner.own_output import may_stay
 
-    return is_whole(pair.output, pair.asked, settings)
+    return may_stay(pair, settings)

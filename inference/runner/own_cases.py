@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -24,12 +23,19 @@ from vesal.inference.io.formats import (
 )
 from vesal.inference.runner.asked import with_asked
 from vesal.inference.runner.case_paths import CasePaths, list_cases, make_folder
+from vesal.inference.runner.own_proof import (
+    DICOM_SUFFIX,
+    check_foreign,
+    check_foreign_masks,
+    is_foreign,
+    proof_of,
+    side_outputs,
+)
 from vesal.inference.runner.settings import Settings
 from vesal.inference.runner.table import Row, read_table
 
 SEG = "_seg"
 """Between a scan's name and the suffix of its label map."""
-DICOM_SUFFIX = ".dcm"
 NO_LABELS = (".csv", ".gz", ".h5", ".html", ".jpg", ".json", ".mat", ".npy", ".pdf", ".png", ".tsv", ".txt")
 """Suffixes of files that no label map is; other names with a dot may be folders."""
 
@@ -97,7 +103,8 @@ def _of_folder(path: Path) -> list[Path]:
     """A folder that is a case by itself, such as a DICOM series; with scans of other formats in it these are
     cases as well, and series below it have their own folders.
     """
-    beside = [p for p in sorted(path.iterdir()) if p.is_file() and suffix_of(p) is not None and is_claimed(p)]
+    files = [p for p in sorted(path.iterdir()) if p.is_file() and suffix_of(p) is not None and is_claimed(p)]
+    beside = [p for p in files if proof_of(p) is None]  # what was written into it is no scan
     if suffix_of(path) is not None or not beside:
         return [path]
     below = any(is_case_folder(p) for p in path.iterdir())
@@ -197,35 +204,21 @@ def _check_outputs(pairs: Sequence[CasePaths], settings: Settings) -> None:
             raise UsageError(f"{pair.output} is a folder where the label map should go; remove or rename it.")
         if settings.dicom_seg and not _is_dicom(pair.input):
             raise UsageError(f"--dicom-seg needs a DICOM series, and {pair.input} is none; leave it out.")
-        _check_foreign(pair.output)
+        _check_own_files(pair, settings)
 
 
-def _check_foreign(output: Path) -> None:
-    """Raise UsageError where a file would be replaced that no run of ours has written."""
-    proof, *_ = files = side_outputs(output)
-    there = [path for path in (output, *files) if os.path.lexists(path)]
-    if not there:
+def _check_own_files(pair: CasePaths, settings: Settings) -> None:
+    """Raise UsageError where a file would be replaced that no run of ours has written.
+
+    Those that are left out (`--skip-existing`) are not replaced.
+    """
+    if settings.skip_existing and is_foreign(pair.output):
         return
-    try:
-        content = json.loads(proof.read_text(encoding="utf-8"))
-        ours = content["label_map"] == output.name and "sha256" in content
-    except (OSError, ValueError, KeyError, TypeError):
-        ours = False
-    if not ours:
-        raise UsageError(
-            f"{there[0]} is there and was not written by vesal; give another folder by -o, or remove it."
-        )
-
-
-def side_outputs(output: Path) -> tuple[Path, ...]:
-    """Files of names and colours beside a label map: `.json`, `.ctbl`, `.label`."""
-    name = output_name(output)
-    return tuple(output.with_name(name + suffix) for suffix in (".json", ".ctbl", ".label"))
-
-
-def output_name(output: Path) -> str:
-    """Name of a label map without its suffix."""
-    return output.stem if output.suffix.lower() == DICOM_SUFFIX else case_name(output)
+    check_foreign(pair.output)
+    if settings.separate or settings.probabilities is not None:
+        # Boxes and points may bring prompts of their own.
+        ids = None if pair.asked is None or settings.marks.by_key else pair.asked.sentences.keys()
+        check_foreign_masks(pair.output, ids)
 
 
 def _is_dicom(scan: Path) -> bool:

@@ -30,12 +30,21 @@ from vesal.inference.io.label_names import (
 )
 from vesal.inference.io.label_writer import write_label_map
 from vesal.inference.io.probability_writer import write_probability
-from vesal.inference.io.prompt_files import Prompts
 from vesal.inference.output.case_output import COARSE, CaseOutput
 from vesal.inference.output.report import to_json
 from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.inference.runner.case_paths import CasePaths
-from vesal.inference.runner.own_cases import DICOM_SUFFIX, output_name, side_outputs
+from vesal.inference.runner.own_inputs import inputs_of
+from vesal.inference.runner.own_proof import (
+    DICOM_SUFFIX,
+    PROBABILITY,
+    is_foreign,
+    mask_folder,
+    masks_of,
+    output_name,
+    proof_of,
+    side_outputs,
+)
 from vesal.inference.runner.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,22 +75,25 @@ class Found:
 class OwnOutput(CaseOutput):
     """The files of one scan; `written` describes what there is."""
 
-    def __init__(self, path: Path, settings: Settings, source: Path) -> None:
-        """`source` is the scan."""
-        super().__init__(path)
-        self.settings, self.source = settings, source
+    def __init__(self, pair: CasePaths, settings: Settings) -> None:
+        """Of one scan."""
+        super().__init__(pair.output)
+        self.pair, self.settings, self.source = pair, settings, pair.input
         self.header: object = None
+        self._inputs: dict[str, Any] = {}
+        self._masks: list[str] = []
 
     def write_zeros(self, shape: tuple[int, ...] | None, header: object = None) -> None:
-        """Keep shape and geometry; a scan that fails has no label map."""
+        """Keep shape and geometry, and what the result depends on; a scan that fails has no label map."""
         self.shape, self.header = shape, header
+        self._inputs = inputs_of(self.pair, self.settings)
 
     def write_so_far(self, labels: np.ndarray) -> None:
         """Write what is known so far, (D,H,W), only where there is a time limit that may end the case."""
         if self.settings.seconds is not None and self.path.suffix.lower() != DICOM_SUFFIX:
-            self._remove_proof()
             with self._writing:
                 self._check_open()
+                self._mark_unfinished()
                 write_label_map(self.path, self.checked(labels), self.header)
                 self.written = COARSE
 
@@ -91,9 +103,9 @@ class OwnOutput(CaseOutput):
     def write_found(self, found: Found) -> None:
         """Write the result and what goes with it; the JSON file, which proves that all is there, last."""
         names = label_names(_names(found))
-        self._remove_proof()
         with self._writing:
             self._check_open()
+            self._mark_unfinished(self._mask_names(found))
             if self.path.suffix.lower() == DICOM_SUFFIX:
                 self._write_dicom(found)
             else:
@@ -129,8 +141,12 @@ class OwnOutput(CaseOutput):
                 write_named_labels(folder / f"{name}{suffix}", mask, self.header, target)
             if self.settings.probabilities is not None:
                 values = self.checked(found.probability(prompt.id))
-                path = folder / f"{name}_probability{suffix}"
+                path = folder / f"{name}{PROBABILITY}{suffix}"
                 write_probability(path, values, self.header, self.settings.probabilities)
+
+    def _mask_names(self, found: Found) -> list[str]:
+        """Names without suffix of what `_write_masks` writes."""
+        return _wanted_masks([mask_name(prompt) for prompt in found.prompts], self.settings)
 
     def _told(self, found: Found, names: Sequence[LabelName]) -> str:
         """The JSON file beside a label map."""
@@ -139,6 +155,9 @@ class OwnOutput(CaseOutput):
             "image": os.path.basename(os.path.abspath(self.source)),
             "label_map": self.path.name,
             "sha256": hashed(self.path),
+            "whole": True,
+            "inputs": self._inputs,
+            "masks": self._masks,
             "weights": Path(self.settings.weights).name,
             "text_embeddings": _own_vectors(self.settings),
             "version": __version__,
@@ -153,57 +172,54 @@ class OwnOutput(CaseOutput):
         }
         return json.dumps(to_json(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
-    def _remove_proof(self) -> None:
-        """What is written from here on is not whole before there is a new JSON file."""
-        side_outputs(self.path)[0].unlink(missing_ok=True)
+    def _mark_unfinished(self, masks: Sequence[str] = ()) -> None:
+        """What is written from here on, and ``masks``, is ours and not whole before the JSON file says so."""
+        self._masks = sorted({*masks_of(proof_of(self.path)), *masks})
+        content = {"label_map": self.path.name, "sha256": None, "whole": False, "masks": self._masks}
+        write_text(side_outputs(self.path)[0], json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def may_stay(pair: CasePaths, settings: Settings) -> bool:
     """Whether a scan is left out (`--skip-existing`), which the log tells."""
-    if not settings.skip_existing or not is_whole(pair.output, pair.asked, settings):
+    if not settings.skip_existing:
+        return False
+    if is_foreign(pair.output):
+        log.warning(
+            "case %s: %s is there and was not written by vesal; it stays as it is", pair.name, pair.output
+        )
+        return True
+    if not is_whole(pair, settings):
         return False
     log.info("case %s: its label map %s is there, it is left out", pair.name, pair.output)
     return True
 
 
-def is_whole(output: Path, asked: Prompts | None, settings: Settings) -> bool:
-    """Whether a label map is there, unchanged since it was written, with all that is wanted beside it.
-
-    It is of the same weights, series, level and volume, and where prompts were `asked` for of the same ones.
-    Never raises.
+def is_whole(pair: CasePaths, settings: Settings) -> bool:
+    """Whether a label map is there, unchanged since it was written, with all that is wanted beside it, and
+    would be made of the same again (`own_inputs.inputs_of`). Never raises.
     """
-    proof, *others = side_outputs(output)
+    content = proof_of(pair.output)
+    if content is None or content.get("whole") is not True:
+        return False
     try:
-        content = json.loads(proof.read_text(encoding="utf-8"))
-        sentences = {prompt["id"]: prompt["text"] for prompt in content["prompts"]}
-        same = content["weights"] == Path(settings.weights).name and content["instances"] in (True, False)
-        same = same and content.get("text_embeddings") == _own_vectors(settings)
-        same = same and content["chosen"] == asdict(settings.reading)
-        if asked is not None:
-            same = same and sentences == asked.sentences and content["instances"] == asked.instance
-        files = [prompt["file"] for prompt in content["prompts"]]
-        wanted = [f"{name}" for name in files if settings.separate]
-        wanted += [f"{name}_probability" for name in files if settings.probabilities]
-        folder = mask_folder(output)
-        there = {path.name.split(".", 1)[0] for path in folder.iterdir()} if wanted else set()
+        wanted = _wanted_masks([str(prompt["file"]) for prompt in content["prompts"]], settings)
+        there = (
+            {path.name.split(".", 1)[0] for path in mask_folder(pair.output).iterdir()} if wanted else set()
+        )
         return (
-            same
-            and all(other.is_file() for other in others)
+            content["inputs"] == inputs_of(pair, settings)
+            and all(other.is_file() for other in side_outputs(pair.output))
             and there.issuperset(wanted)
-            and hashed(output) == content["sha256"]
+            and hashed(pair.output) == content["sha256"]
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _own_vectors(settings: Settings) -> str | None:
-    """SHA-256 of the user's text vectors, which a label map depends on. Raises OSError."""
-    return None if settings.text_embeddings is None else hashed(settings.text_embeddings)
-
-
-def mask_folder(output: Path) -> Path:
-    """Folder of the masks of a label map: `NAME_seg/`."""
-    return output.with_name(output_name(output))
+def _wanted_masks(names: Sequence[str], settings: Settings) -> list[str]:
+    """Names without suffix of the masks and probabilities that are wanted, by those of the masks."""
+    masks = list(names) if settings.separate else []
+    return masks + [f"{name}{PROBABILITY}" for name in names if settings.probabilities is not None]
 
 
 def mask_name(prompt: Prompt) -> str:
