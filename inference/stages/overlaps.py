@@ -19,6 +19,7 @@ from vesal.inference.data.results import PromptResult
 from vesal.inference.stages.classes import ClassMasks
 from vesal.inference.stages.grid_labels import Box
 from vesal.inference.stages.native_views import take_larger
+from vesal.inference.stages.prompt_results import said_of_lost
 from vesal.inference.stages.segmentation import Segmentation
 
 INSIDE = 0.5
@@ -107,7 +108,8 @@ def let_smaller_win(
 
     def count() -> dict[int, PromptResult]:
         results = found.count()
-        return results | {id_: _recounted(results[id_], *voxels[id_], means[id_], voxel_ml) for id_ in ids}
+        recounted = (_recounted(results[id_], *voxels[id_], means[id_], voxel_ml, prompts) for id_ in ids)
+        return results | {each.id: each for each in recounted}
 
     notes = tuple(_told(inner, outer) for inner, outer in nested)
     return replace(
@@ -154,17 +156,23 @@ def _mean(found: Segmentation, prompt_id: int, labels: np.ndarray) -> float | No
 
 
 def _recounted(
-    result: PromptResult, voxels: int, lost: Mapping[int, int], mean: float | None, voxel_ml: float
+    result: PromptResult,
+    voxels: int,
+    lost: Mapping[int, int],
+    mean: float | None,
+    voxel_ml: float,
+    prompts: Sequence[Prompt],
 ) -> PromptResult:
-    """A result with other voxels."""
-    told = "".join(f"; {n} of its voxels are written as prompt {id_}" for id_, n in lost.items())
+    """A result with other voxels; its reason tells these, and no longer those before."""
+    assert result.voxels is not None
+    why = result.why.removesuffix(said_of_lost(result.lost_to, result.voxels, prompts))
     return replace(
         result,
         voxels=voxels,
         volume_ml=voxels * voxel_ml,
         mean_probability=mean,
         lost_to=lost,
-        why=result.why if dict(lost) == dict(result.lost_to) else result.why + told,
+        why=why + said_of_lost(lost, voxels, prompts),
     )
 
 

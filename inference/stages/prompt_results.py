@@ -75,7 +75,8 @@ def prompt_results(
             target=prompt.target,
             modality=next((modalities[each] for each in classes if each in modalities), prompt.modality),
             found_by=prompt.found_by,
-            why=(plan.covered.get(prompt.id) or plan.refused[prompt.id]) + _said(lost, voxels, prompts),
+            why=(plan.covered.get(prompt.id) or plan.refused[prompt.id])
+            + said_of_lost(lost, voxels, prompts),
             covered=covered,
             voxels=voxels,
             volume_ml=voxels * voxel_ml,
@@ -107,8 +108,10 @@ def _lost(
     return lost
 
 
-def _said(lost: Mapping[int, int], kept: int, prompts: Sequence[Prompt]) -> str:
-    """The end of a prompt's reason: who has how many of its voxels."""
+def said_of_lost(lost: Mapping[int, int], kept: int, prompts: Sequence[Prompt]) -> str:
+    """The end of a prompt's reason: who has how many of its voxels, of which it ``kept`` the others; empty
+    where it lost none.
+    """
     if not lost:
         return ""
     names = {prompt.id: prompt.name for prompt in prompts}

@@ -12,6 +12,7 @@ from vesal.inference.geometry.views import View
 from vesal.inference.stages.classes import ClassMasks
 from vesal.inference.stages.kept_class import KeptClass
 from vesal.inference.stages.overlaps import let_smaller_win
+from vesal.inference.stages.prompt_results import said_of_lost
 from vesal.inference.stages.segmentation import Segmentation
 
 SHAPE = (8, 10, 12)
@@ -71,8 +72,26 @@ def test_a_tumor_wins_in_its_organ_and_both_keep_their_masks(tumor_first: bool) 
     assert result.prompts[tumor].voxels == lost
     assert result.prompts[tumor].volume_ml == pytest.approx(lost * 0.01)
     assert result.prompts[tumor].mean_probability == pytest.approx(0.7)
-    assert f"{lost} of its voxels are written as prompt {tumor}" in result.prompts[organ].why
+    kept, whole = int((mask(ORGAN) & ~mask(TUMOR)).sum()), int(mask(ORGAN).sum())
+    assert f"of its {whole} voxels {kept} have its id" in result.prompts[organ].why
+    assert f"written are {lost} as prompt {tumor} (liver tumor)" in result.prompts[organ].why
     assert "lies in" in result.notes[0]
+
+
+def test_the_reason_tells_one_count() -> None:
+    """Of the label map as it is written: what was counted before the smaller one won is no longer there."""
+    case = found({1: sure(ORGAN, 0.9), 2: sure(TUMOR, 0.7), 3: sure(BESIDE, 0.9)})
+    prompts = [prompt(1, "kidney"), prompt(2, "kidney tumor"), prompt(3, "left kidney")]
+
+    def count() -> dict[int, PromptResult]:
+        results, lost = case.count(), {3: 7}
+        why = "in the vocabulary" + said_of_lost(lost, results[1].voxels or 0, prompts)
+        return results | {1: replace(results[1], why=why, lost_to=lost)}
+
+    result = let_smaller_win(replace(case, count=count), prompts, 0.5, 1.0).prompts[1]
+    assert result.why.startswith("in the vocabulary; of its ") and result.why.count("voxels") == 1
+    numbers = [int(word) for word in result.why.split() if word.isdecimal()]
+    assert numbers[:2] == [result.voxels + sum(result.lost_to.values()), result.voxels]
 
 
 def test_three_one_in_the_other() -> None:
