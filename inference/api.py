@@ -33,7 +33,7 @@ from vesal.inference.data.terms import RUNTIMES
 from vesal.inference.engine import Engine, Watch
 from vesal.inference.families.contract import Capabilities
 from vesal.inference.io.file_axes import FileAxes
-from vesal.inference.io.formats import open_case
+from vesal.inference.io.formats import open_case, unused_choices
 from vesal.inference.io.read_options import ReadOptions
 from vesal.inference.output.report import to_json
 from vesal.inference.planning.profile import Profile
@@ -236,10 +236,10 @@ class Model:
         clock = Clock(time_limit(seconds), started)
         check_progress(progress)
         asked = None if prompts is None else checked_prompts(prompts, instances)
-        with open_case(Path(path), ReadOptions(series, level, volume)) as reader:
+        options = ReadOptions(series, level, volume)
+        with open_case(Path(path), options) as reader:
             case, header = reader.read(asked), reader.header
-            found = reader.read_user_prompts(case.sentences, case.image.shape, case.instance)
-        case = replace(case, user=found.user, notes=(*case.notes, *found.notes))
+        case = replace(case, notes=(*case.notes, *unused_choices(Path(path), options)))
         understood, choice = self.understand(case, modality)
         case = settle(case, understood, choice, self.capabilities.stored_numbers)
         segmentation = self.segment_case(

@@ -85,7 +85,8 @@ class CaseReport:
     """One case: where it came from, how it was understood, what ran, and how long it took.
 
     `state` is `ok`, `fell back`, `not run`, or `skipped` where the label map was there before.
-    `written` says in words what the output file holds;
+    `written` says in words what the output file holds; `warnings` are those of the `notes` that tell of
+    something that changes the result (`data.notes.Caution`);
     `seconds_of` holds the steps of the case beside the stages (read, prompts, engine, ...), `ladder` what was
     dropped to stay within the budget.
     """
@@ -103,6 +104,7 @@ class CaseReport:
     modality_source: str | None = None
     modality_why: str | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     prompts: tuple[PromptResult, ...] = ()
     stages: tuple[StageReport, ...] = ()
     ladder: tuple[LadderStep, ...] = ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vesal.inference.data.errors import SeriesError
+from vesal.inference.data.notes import Caution
 from vesal.inference.io.dicom_frames import Frame, Series
 from vesal.inference.io.file_axes import FileAxes, axes_of_affine, axes_of_lengths, ras_of_lps
 from vesal.inference.io.several_volumes import chosen_volume
@@ -37,11 +38,11 @@ def choose_series(name: str, series: Sequence[Series], uid: str | None) -> tuple
     """The series of this UID, else the largest; and notes of the others. Raises SeriesError."""
     names = series[0].damaged
     shown = ", ".join(names[:DAMAGED_TOLD]) + (", ..." if len(names) > DAMAGED_TOLD else "")
-    notes = (f"{len(names)} DICOM files are damaged and left out: {shown}",) if names else ()
+    notes = (Caution(f"{len(names)} DICOM files are damaged and left out: {shown}"),) if names else ()
     if uid is None:
         others = [str(each) for each in series[1:]]
         told = f"the largest of {len(series)} series is taken, {series[0]}; the others: {'; '.join(others)}"
-        return series[0], (*notes, told) if others else notes
+        return series[0], (*notes, Caution(told)) if others else notes
     for each in series:
         if each.uid == uid.strip():
             return each, notes
@@ -79,7 +80,7 @@ def stack(name: str, series: Series, volume: int | None = None) -> SliceStack:
 def _one_group(name: str, series: Series) -> tuple[list[Frame], tuple[str, ...]]:
     """Most frames that share size, direction and pixel spacing, without localizers; what is left is told."""
     frames = [frame for frame in series.frames if not frame.localizer]
-    notes = []
+    notes: list[str] = []
     if not frames:
         raise SeriesError(f"{name}: series {series} has localizers (scouts) only; choose another series.")
     if len(frames) < len(series.frames):
@@ -88,10 +89,10 @@ def _one_group(name: str, series: Series) -> tuple[list[Frame], tuple[str, ...]]
     taken = max(groups, key=lambda each: (len(each), each[0].rows * each[0].columns))
     if len(groups) > 1:
         sizes = ", ".join(_size_told(each) for each in groups if each is not taken)
-        notes.append(
+        told = (
             f"the series mixes images of several sizes or directions: {_size_told(taken)} make the volume, "
-            f"{sizes} are left out"
         )
+        notes.append(Caution(f"{told}{sizes} are left out"))
     return taken, tuple(notes)
 
 
@@ -120,7 +121,7 @@ def _without_places(name: str, frames: list[Frame], notes: tuple[str, ...]) -> S
     note = "the images have no place in the patient: stacked by their numbers, and no side is known"
     if ordered[0].pixel_mm is None:
         note += "; no pixel spacing is given, 1 mm is taken"
-    return SliceStack(axes, tuple(ordered), (*notes, note))
+    return SliceStack(axes, tuple(ordered), (*notes, Caution(note)))
 
 
 def _normal(frame: Frame) -> np.ndarray:
@@ -179,7 +180,7 @@ def _with_gaps(name: str, ordered: list[Frame], places: np.ndarray) -> tuple[lis
     filled: list[Frame | None] = [ordered[0]]
     for frame, step in zip(ordered[1:], steps, strict=True):
         filled += [*[None] * (int(step) - 1), frame]
-    return filled, f"{said}: interpolated between their neighbours"
+    return filled, Caution(f"{said}: interpolated between their neighbours")
 
 
 def _affine(ordered: list[Frame], filled: Sequence[Frame | None]) -> np.ndarray:

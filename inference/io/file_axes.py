@@ -12,6 +12,7 @@ from itertools import permutations
 import numpy as np
 
 from vesal.inference.data.errors import AffineError, SpacingError
+from vesal.inference.data.notes import Caution
 from vesal.inference.data.orientation import STORED, AxisCodes, Orientation, towards
 from vesal.inference.geometry.views import Sides
 
@@ -193,6 +194,8 @@ def _skew_notes(name: str, directions: np.ndarray) -> tuple[str, ...]:
         return ()
     degrees = 90 - np.degrees(np.arccos(skew))
     return (
-        f"the axes are sheared by {degrees:.0f} degrees, as by a tilted gantry: the volume is segmented as a "
-        "straight stack, and the labels are on the file's own grid",
+        Caution(
+            f"the axes are sheared by {degrees:.0f} degrees, as by a tilted gantry: the volume is segmented "
+            "as a straight stack, and the labels are on the file's own grid"
+        ),
     )

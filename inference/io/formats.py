@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any, Protocol, Self, runtime_checkable
 
@@ -106,6 +106,8 @@ class CaseFormat:
     claims: Callable[[Path], bool] | None = None
     """Whether a file or folder, of such a suffix if there are any, is one of its cases; None: the suffix says
     it. Never raises."""
+    choices: tuple[str, ...] = ("volume",)
+    """Fields of the `ReadOptions` that mean something to it, where it ``takes_options``."""
 
 
 def _later(module: str, name: str) -> Callable[..., Any]:
@@ -118,10 +120,10 @@ def _later(module: str, name: str) -> Callable[..., Any]:
 
 
 def _geometry(
-    suffixes: tuple[str, ...], reader: tuple[str, str], writer: tuple[str, str], **fields: Any
+    suffixes: tuple[str, ...], reader: tuple[str, str], writer: tuple[str, str], **more: Any
 ) -> CaseFormat:
     """A format whose reader and writer are imported when they are needed."""
-    return CaseFormat(suffixes, _later(*reader), _later(*writer), takes_options=True, **fields)
+    return CaseFormat(suffixes, _later(*reader), _later(*writer), takes_options=True, **more)
 
 
 NIFTI, NIFTI_GZ = ("nifti_labels", "write_nifti"), ("nifti_labels", "write_nifti_gz")
@@ -135,13 +137,28 @@ FORMATS: tuple[CaseFormat, ...] = (
     _geometry((".mha",), ("itk_case", "ItkReader"), ("itk_labels", "write_mha")),
     _geometry((".nhdr",), ("itk_case", "ItkReader"), ("itk_labels", "write_nrrd"), writes=".nrrd"),
     _geometry((".mhd",), ("itk_case", "ItkReader"), ("itk_labels", "write_mha"), writes=".mha"),
-    _geometry((".zip", ".dcm"), DICOM, NIFTI_GZ, writes=".nii.gz", claims=IS_SERIES),
+    _geometry(
+        (".zip", ".dcm"), DICOM, NIFTI_GZ, writes=".nii.gz", claims=IS_SERIES, choices=("series", "volume")
+    ),
     _geometry((".ome.tiff", ".ome.tif"), TIFF, ("tiff_labels", "write_ome_tiff")),
     _geometry((".tiff", ".tif"), TIFF, ("tiff_labels", "write_tiff")),
     _geometry(
-        (".ome.zarr", ".zarr"), ("zarr_case", "ZarrReader"), NIFTI_GZ, writes=".nii.gz", is_folder=True
+        (".ome.zarr", ".zarr"),
+        ("zarr_case", "ZarrReader"),
+        NIFTI_GZ,
+        writes=".nii.gz",
+        is_folder=True,
+        choices=("level", "volume"),
     ),
-    _geometry((), DICOM, NIFTI_GZ, writes=".nii.gz", claims=IS_SERIES, is_folder=True),
+    _geometry(
+        (),
+        DICOM,
+        NIFTI_GZ,
+        writes=".nii.gz",
+        claims=IS_SERIES,
+        is_folder=True,
+        choices=("series", "volume"),
+    ),
 )
 """The first one, the challenge's, also stands for names with an unknown suffix."""
 
@@ -210,6 +227,17 @@ def open_case(path: Path, options: ReadOptions = NO_OPTIONS) -> CaseReader:
     """The reader for a case; for a `with`."""
     format_ = format_of(Path(path))
     return format_.open(Path(path), options) if format_.takes_options else format_.open(Path(path))
+
+
+def unused_choices(path: Path, options: ReadOptions) -> tuple[str, ...]:
+    """Notes on what was chosen and means nothing for the format of a case."""
+    format_ = format_of(Path(path))
+    used = format_.choices if format_.takes_options else ()
+    return tuple(
+        f"`{field.name}` {value} was chosen, which means nothing for {Path(path).name}: it is ignored"
+        for field in fields(options)
+        if (value := getattr(options, field.name)) is not None and field.name not in used
+    )
 
 
 def read_case(path: Path, prompts_file: PromptSource | None = None, dataset: str | None = None) -> Case:

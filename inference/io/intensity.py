@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vesal.inference.data.errors import IntensityError
+from vesal.inference.data.notes import Caution
 from vesal.inference.io.hounsfield import SOFT_TISSUE, Window, hounsfield_offset, sampling_step
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _finite(name: str, image: np.ndarray) -> tuple[VolumeNumbers, tuple[str, ...
         return numbers, ()
     numbers.set_floor(numbers.facts.low)
     return numbers, (
-        f"the volume holds {nan + infinite} voxels that are NaN or infinite: taken as background",
+        Caution(f"the volume holds {nan + infinite} voxels that are NaN or infinite: taken as background"),
     )
 
 

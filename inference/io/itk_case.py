@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vesal.inference.data.errors import ColourError, FileFormatError, VolumeShapeError
+from vesal.inference.data.notes import Caution
 from vesal.inference.io.file_axes import FileAxes, axes_of_affine, axes_of_lengths, ras_of_lps
 from vesal.inference.io.files import open_regular_file
 from vesal.inference.io.nifti import MOST_PACKED
@@ -117,7 +118,7 @@ class ItkReader(VolumeReader):
         x, y, z = (float(s) for s in reader.GetSpacing()[:3])
         shape = (size[2], size[1], size[0])
         if not says_axes:
-            note = "the file does not say how it lies: it is segmented as stored"
+            note = Caution("the file does not say how it lies: it is segmented as stored")
             return axes_of_lengths(self.path.name, shape, (z, y, x)), (note,)
         directions = np.array(reader.GetDirection()).reshape(count, count)[:3, :3]
         affine = ras_of_lps(directions, np.array([x, y, z]), np.array(reader.GetOrigin()[:3]))

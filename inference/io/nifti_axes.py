@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vesal.inference.data.errors import MaskShapeError
+from vesal.inference.data.notes import Caution
 from vesal.inference.data.orientation import towards
 from vesal.inference.geometry.views import Sides
 from vesal.inference.io.file_axes import FileAxes, axes_of_affine, axes_of_lengths
@@ -34,9 +35,10 @@ def nifti_axes(name: str, header: NiftiHeader) -> tuple[FileAxes, tuple[str, ...
     in_micrometres = header.units & 7 == MICROMETRES
     if affine is None:
         _, i, j, k = np.abs(header.pixdim) * header.mm_per_unit
-        notes.append(
+        told = (
             "the header has no affine: it is not known which side is left; the volume is segmented as stored"
         )
+        notes.append(Caution(told))
         axes = axes_of_lengths(name, header.shape_dhw, (float(k), float(j), float(i)), in_micrometres)
         return FileAxes(axes.shape, axes.affine, None, in_micrometres, header), tuple(notes)
     if sform is not None and qform is not None:
@@ -53,7 +55,8 @@ def _conflict(shape: Sides, sform: np.ndarray, qform: np.ndarray) -> list[str]:
     shortest = float(np.linalg.norm(sform[:3, :3], axis=0).min())
     if apart <= CONFLICT_VOXELS * shortest:
         return []
-    return [f"sform and qform of the header differ by up to {apart:.1f} units of length: the sform counts"]
+    told = f"sform and qform of the header differ by up to {apart:.1f} units of length: the sform counts"
+    return [Caution(told)]
 
 
 def largest_distance(shape: Sides, one: np.ndarray, other: np.ndarray) -> float:

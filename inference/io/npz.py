@@ -11,6 +11,7 @@ import numpy as np
 from vesal.inference.data.case import Case, StoredNumbers
 from vesal.inference.data.errors import CaseError, MissingKeyError, PromptError, PromptFileError, SpacingError
 from vesal.inference.data.marks import NO_MARKS
+from vesal.inference.data.notes import Caution
 from vesal.inference.geometry.views import Sides
 from vesal.inference.io.files import open_regular_file
 from vesal.inference.io.intensity import check_dtype, prepare
@@ -183,7 +184,7 @@ class NpzReader:
 
 def _read_spacing(archive: NpzArchive) -> tuple[tuple[float, float, float], str | None]:
     """Return the spacing in array order, and a note. This is the one place that knows the file's order."""
-    absent = (1.0, 1.0, 1.0), "no spacing given: taken as 1 mm along every axis"
+    absent = (1.0, 1.0, 1.0), Caution("no spacing given: taken as 1 mm along every axis")
     if "spacing" not in archive:
         return absent
     header = archive.header("spacing")

@@ -20,6 +20,7 @@ from vesal.inference.data.errors import (
     UnreadableFileError,
     shown,
 )
+from vesal.inference.data.notes import Caution
 from vesal.inference.io.files import open_regular_file
 from vesal.inference.io.limits import MAX_FILE_BYTES, check_content
 from vesal.inference.io.prompt_text import WANTED, parse_prompts_json
@@ -172,7 +173,9 @@ def _parse_all(content: dict[Any, Any], source: str) -> tuple[dict[int, str], li
 
 def _told(problems: list[PromptError]) -> tuple[str, ...]:
     """Notes on prompts that are left out."""
-    notes = tuple(f"a prompt is left out: {type(error).__name__}: {error}" for error in problems[:MAX_TOLD])
+    notes = tuple(
+        Caution(f"a prompt is left out: {type(error).__name__}: {error}") for error in problems[:MAX_TOLD]
+    )
     more = len(problems) - MAX_TOLD
     return (*notes, f"{more} more prompts are left out") if more > 0 else notes
 

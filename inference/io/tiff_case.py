@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vesal.inference.data.errors import CaseError, ColourError, FileFormatError, VolumeShapeError
+from vesal.inference.data.notes import Caution
 from vesal.inference.io.file_axes import MM_PER_UNIT, axes_of_lengths
 from vesal.inference.io.files import open_regular_file
 from vesal.inference.io.optional import needed
@@ -53,15 +54,17 @@ class TiffReader(VolumeReader):
             series = tiff.series[0]
             shape = self._pages(series)[1]
             size = _ome_size(tiff) or _imagej_size(tiff) or _plain_size(tiff)
-            notes = [] if len(tiff.series) == 1 else [f"the first of {len(tiff.series)} images is taken"]
+            several = len(tiff.series) > 1
+            notes = [Caution(f"the first of {len(tiff.series)} images is taken")] if several else []
             dtype = series.dtype
         if size is None:
-            notes.append("the file gives no voxel size: 1 mm is taken along every axis")
+            notes.append(Caution("the file gives no voxel size: 1 mm is taken along every axis"))
             return StoredVolume(axes_of_lengths(self.path.name, shape, (1.0, 1.0, 1.0)), dtype, tuple(notes))
         z = size.z
         if z is None:
             z = size.x
-            notes.append(f"no distance between slices is given: that of pixels, {z:g} mm, is taken")
+            told = f"no distance between slices is given: that of pixels, {z:g} mm, is taken"
+            notes.append(Caution(told))
         is_microscopy = max(size.y, size.x) < SMALLEST_MM
         axes = axes_of_lengths(self.path.name, shape, (z, size.y, size.x), is_microscopy)
         said = ("Microscopy", f"the size of pixels in {size.source}") if is_microscopy else (None, None)

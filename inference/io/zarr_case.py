@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vesal.inference.data.errors import FileFormatError, VolumeSizeError
+from vesal.inference.data.notes import Caution
 from vesal.inference.geometry.views import Sides
 from vesal.inference.io.file_axes import axes_of_lengths
 from vesal.inference.io.limits import check_volume
@@ -52,7 +53,8 @@ class ZarrReader(VolumeReader):
                 refused = error
                 continue
             note = f"level {number} of {len(levels)} is taken, the finest that fits the memory"
-            return number, array, (note,) if len(levels) > 1 else ()
+            told = note if number == 0 else Caution(note)  # a coarser one than there is
+            return number, array, (told,) if len(levels) > 1 else ()
         assert refused is not None
         raise refused
 
@@ -125,7 +127,7 @@ class ZarrReader(VolumeReader):
         image, scale = self._image, self._image.levels[number].scale
         spatial = [image.axes.index(name) for name in "zyx" if name in image.axes]
         if scale is None or len(scale) != len(image.axes):
-            return (1.0, 1.0, 1.0), ("no scale is given: 1 mm is taken along every axis",), False
+            return (1.0, 1.0, 1.0), (Caution("no scale is given: 1 mm is taken along every axis"),), False
         units = [image.mm_per_unit[axis] for axis in spatial]
         told = () if all(units) else ("a length has no unit: micrometres are taken, as OME does",)
         lengths = [scale[axis] * (unit or 1e-3) for axis, unit in zip(spatial, units, strict=True)]

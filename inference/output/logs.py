@@ -3,13 +3,16 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from vesal.inference.data.results import StageReport
 
 log = logging.getLogger("vesal")
+
+FINE_MM = 0.01
+"""Voxels with a side below this are told in µm."""
 
 
 class Bar(Protocol):
@@ -73,12 +76,18 @@ def set_up(verbosity: int = 0) -> None:
         log.addHandler(handler)
 
 
+def spacing_text(spacing_mm: Sequence[float]) -> str:
+    """Voxel sides in mm, in µm where the shortest is below `FINE_MM`."""
+    if min(spacing_mm) >= FINE_MM:
+        return " x ".join(f"{mm:.2f}" for mm in spacing_mm) + " mm"
+    return " x ".join(f"{1000 * mm:.3g}" for mm in spacing_mm) + " µm"
+
+
 def log_stage(stage: StageReport) -> None:
     """One line for a finished stage: on which grid it ran, or why, its seconds and the peak memory in MB."""
     where = stage.why
     if stage.grid and stage.spacing_dhw_mm:
-        spacing = " x ".join(f"{value:.2f}" for value in stage.spacing_dhw_mm)
-        where = f"{'x'.join(map(str, stage.grid))} at {spacing} mm"
+        where = f"{'x'.join(map(str, stage.grid))} at {spacing_text(stage.spacing_dhw_mm)}"
     log.info(
         "  %-7s %s, %d windows (%d skipped), %.2f s, %.0f MB",
         *(stage.name, where, stage.windows, stage.skipped, stage.seconds, stage.peak_mb),

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from vesal.inference.data.case import Case
+from vesal.inference.data.notes import Caution
 from vesal.inference.data.prompt import ModalityChoice, Prompt
 from vesal.inference.io.hounsfield import SOFT_TISSUE, Window
 from vesal.inference.io.intensity import prepare
@@ -83,7 +84,7 @@ def _shown(case: Case, prompts: Sequence[Prompt], choice: ModalityChoice) -> Cas
     kept = tuple(note for note in case.notes if note not in stored.notes)
     if stored.hounsfield and not may_be_ct:
         looks = f"imgs looks like Hounsfield units of CT, but is taken as {choice.modality}: {choice.why}"
-        kept = (looks, *kept)
+        kept = (Caution(looks), *kept)
     return replace(let_go, image=image, notes=(*notes, *kept))
 
 
@@ -101,10 +102,10 @@ def _in_mm(case: Case, choice: ModalityChoice) -> Case:
         d, h, w = (mm * factor for mm in case.spacing_dhw_mm)
         fits = BODY_MM[0] <= max(sides) * factor <= BODY_MM[1]
         if fits and all(VOXEL_MM[0] <= mm <= VOXEL_MM[1] for mm in (d, h, w)):
-            note = f"{odd}: taken as {unit}, ({w:g}, {h:g}, {d:g}) mm along (x,y,z)"
+            note = Caution(f"{odd}: taken as {unit}, ({w:g}, {h:g}, {d:g}) mm along (x,y,z)")
             return replace(case, spacing_dhw_mm=(d, h, w), notes=(*case.notes, note))
     likely = "centimetres" if max(sides) < BODY_MM[0] else "micrometres"
-    return replace(case, notes=(*case.notes, f"{odd}: used as it is; is it in {likely}?"))
+    return replace(case, notes=(*case.notes, Caution(f"{odd}: used as it is; is it in {likely}?")))
 
 
 def _small_note(case: Case, prompts: Sequence[Prompt], choice: ModalityChoice) -> str | None:
@@ -120,7 +121,7 @@ def _small_note(case: Case, prompts: Sequence[Prompt], choice: ModalityChoice) -
         return None
     came = ", ".join(f"{mm:g}" for mm in case.spacing_dhw_mm[::-1])
     likely = ", ".join(f"{mm * 10:g}" for mm in case.spacing_dhw_mm[::-1])
-    return (
+    return Caution(
         f"spacing ({came}) mm makes a volume of {largest:g} mm, which is small for what is asked for: "
         f"used as it is; is it in centimetres? Then ({likely}) mm is wanted"
     )

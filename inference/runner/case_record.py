@@ -10,6 +10,7 @@ import numpy as np
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import CaseAbandoned
+from vesal.inference.data.notes import cautions
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.data.results import (
     FELL_BACK,
@@ -153,6 +154,7 @@ class CaseRecord:
             modality_source=modality.source if modality else None,
             modality_why=modality.why if modality else None,
             notes=case.notes if case else (),
+            warnings=cautions(case.notes) if case else (),
             prompts=tuple(
                 self.prompt_results.get(prompt.id) or _unfinished_result(prompt) for prompt in self.prompts
             ),

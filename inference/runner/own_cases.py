@@ -68,7 +68,8 @@ def check_asked(pairs: Sequence[CasePaths], settings: Settings) -> None:
     for pair in pairs:
         with open_case(pair.input, settings.reading) as reader:
             count = getattr(reader, "count_prompts", None)
-            if count is None or count():
+            # Of a scan that cannot be read its own error tells more.
+            if count is None or count() or reader.shape is None:
                 return
     raise UsageError(f"nothing says what to look for in {pairs[0].input}; give -p, such as -p liver.")
 

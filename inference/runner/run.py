@@ -17,7 +17,7 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.errors import CaseError
 from vesal.inference.data.results import GOOD, NOT_RUN, SKIPPED, CaseReport
 from vesal.inference.data.terms import OFF
-from vesal.inference.io.formats import CaseReader, CountsPrompts, open_case, read_shape
+from vesal.inference.io.formats import CaseReader, CountsPrompts, open_case, read_shape, unused_choices
 from vesal.inference.io.npz_labels import holds_npz_labels
 from vesal.inference.io.prompt_files import check_prompts_file
 from vesal.inference.io.temporary import sweep
@@ -242,7 +242,9 @@ def _stop_writing(records: Sequence[CaseRecord]) -> None:
 
 def _read(record: CaseRecord, reader: CaseReader, settings: Settings) -> None:
     """Read the case, with what the user gave beside the text, unless that is not wanted."""
-    record.case = reader.read(prompts_of(record.paths, settings), settings.dataset)
+    case = reader.read(prompts_of(record.paths, settings), settings.dataset)
+    unused = unused_choices(record.paths.input, settings.reading)
+    record.case = replace(case, notes=(*case.notes, *unused)) if unused else case
     if settings.hybrid != OFF:
         record.case = _with_user_prompts(record.case, record, reader)
 

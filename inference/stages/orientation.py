@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vesal.inference.data.notes import Caution
 from vesal.inference.data.orientation import STORED, Orientation
 from vesal.inference.data.terms import LOCATE
 from vesal.inference.families.contract import EncodedPrompts, Family
@@ -133,8 +134,9 @@ def turning_notes(orientation: Orientation, plan: Plan) -> tuple[str, ...]:
     queries = [query for batch in plan.batches for query in batch.queries]
     sided = [query.name for query in queries if query.side and not query.any_orientation]
     if not sided:
-        return (told,)
-    return (f"{told}; a mirror image looks the same, so left and right may be exchanged: {', '.join(sided)}",)
+        return (Caution(told),)
+    sides = f"a mirror image looks the same, so left and right may be exchanged: {', '.join(sided)}"
+    return (Caution(f"{told}; {sides}"),)
 
 
 def _is_exchanged(search: _Search, oriented: bool, as_stored: float) -> bool:

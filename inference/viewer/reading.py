@@ -14,7 +14,7 @@ from vesal.inference.data.errors import LabelMapError, MissingKeyError, NoPrompt
 from vesal.inference.data.orientation import AxisCodes
 from vesal.inference.io.dicom_seg_labels import is_dicom_seg, read_dicom_seg
 from vesal.inference.io.file_axes import FileAxes
-from vesal.inference.io.formats import CaseReader, case_name, open_case, suffix_of, suffixes
+from vesal.inference.io.formats import CaseReader, case_name, open_case, suffix_of, suffixes, unused_choices
 from vesal.inference.io.limits import MAX_VOXELS
 from vesal.inference.io.nifti import SUFFIXES, read_nifti
 from vesal.inference.io.nifti_axes import read_nifti_mask
@@ -55,6 +55,7 @@ def read_page(
             case = _read_with(reader, prompts) if prompts else reader.read()
         except (NoPromptsError, MissingKeyError):  # of an npz; one without a volume raises it once more
             case = replace(_read_with(reader, ["volume"]), sentences={})
+        case = replace(case, notes=(*case.notes, *unused_choices(path, options)))
         header, names = reader.header, dict[int, str]()
         labels: np.ndarray | None = None
         codes = header.codes if isinstance(header, FileAxes) else None

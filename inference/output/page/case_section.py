@@ -14,6 +14,7 @@ from vesal.inference.output.page.markup import (
     plural,
     seconds,
     share,
+    spacing,
     swatch,
     table,
     text_of,
@@ -22,7 +23,7 @@ from vesal.inference.output.page.markup import (
 )
 from vesal.inference.output.page.montage import counted_towards, figures, shared_slices_svg
 from vesal.inference.output.page.pictures import ALL_TARGETS, NO_TARGET, CasePictures
-from vesal.inference.output.page.warnings import warnings_of
+from vesal.inference.output.page.warnings import notes_of, warnings_of
 
 YES, NO = "yes", "no"
 
@@ -45,7 +46,7 @@ def case_section(case: CaseReport, pictures: CasePictures | None, number_: int, 
     parts = [
         f"<h2>{text_of(case.name)} {state_of(case)}</h2>",
         _warning_list(case),
-        note_list(case.notes),
+        note_list(notes_of(case)),
         _facts(case),
         _prompts(case),
         _montages(case, pictures, key) if pictures else "",
@@ -79,7 +80,7 @@ def _facts(case: CaseReport) -> str:
     rows = (
         ("Input", case.input),
         ("Output", f"{case.output}: {case.written}"),
-        ("Volume (D × H × W)", f"{triple(case.shape)} voxels of {triple(case.spacing_dhw_mm)} mm"),
+        ("Volume (D × H × W)", f"{triple(case.shape)} voxels of {spacing(case.spacing_dhw_mm)}"),
         ("Modality", f"{modality}{why}"),
         ("Labels", "one for each object" if case.instance else "one for each prompt"),
     )

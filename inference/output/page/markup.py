@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from vesal.inference.data.colours import colour_of, hex_of
-from vesal.inference.output.logs import one_line
+from vesal.inference.output.logs import FINE_MM, one_line
 from vesal.inference.output.report import shortened
 
 UNKNOWN = "–"
@@ -63,6 +63,13 @@ def share(value: float | None) -> str:
 def triple(values: Sequence[float] | None, digits: int = 3) -> str:
     """Three numbers, of a grid or a spacing."""
     return UNKNOWN if values is None else " × ".join(number(value, digits) for value in values)
+
+
+def spacing(values_mm: Sequence[float] | None) -> str:
+    """Voxel sides in mm, in µm where the shortest is below `logs.FINE_MM`."""
+    if values_mm is None or min(values_mm) >= FINE_MM:
+        return f"{triple(values_mm)} mm"
+    return f"{triple([1000 * mm for mm in values_mm])} µm"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, kind: str = "") -> str:

@@ -11,7 +11,7 @@ from vesal.inference.output.page.curves import histogram
 from vesal.inference.output.page.markup import UNKNOWN, cell_of, number, seconds, text_of
 from vesal.inference.output.page.pictures import CasePictures
 from vesal.inference.output.page.volumes import MAX_Z, RULE, TargetVolumes, volumes_of
-from vesal.inference.output.page.warnings import warnings_of
+from vesal.inference.output.page.warnings import notes_of, warnings_of
 
 MAX_LINES = 20
 """Cases with warnings that are named at the top; each case has its own in its section."""
@@ -55,7 +55,7 @@ def run_warnings(cases: Sequence[CaseReport]) -> str:
 
 def run_notes(cases: Sequence[CaseReport]) -> str:
     """Notes of the cases, each once with the number of cases that have it."""
-    counts = Counter(note for case in cases for note in dict.fromkeys(case.notes))
+    counts = Counter(note for case in cases for note in dict.fromkeys(notes_of(case)))
     lines = [f"{note} ({count} of {len(cases)} cases)" for note, count in counts.most_common(MAX_LINES)]
     more = [f"and {len(counts) - MAX_LINES} more, in the cases' sections"] if len(counts) > MAX_LINES else []
     return note_list([*lines, *more])

@@ -12,9 +12,14 @@ from vesal.inference.output.prompt_warnings import prompt_warning
 def warnings_of(case: CaseReport) -> tuple[str, ...]:
     """Warnings of a case as plain sentences, the worst first; none where all went as asked for.
 
-    Its notes are no warnings: what a reader did with a file, mostly.
+    Its notes are no warnings: what a reader did with a file, mostly. Those of what changes the result are.
     """
     return tuple(_warnings(case))
+
+
+def notes_of(case: CaseReport) -> tuple[str, ...]:
+    """Notes of a case that are no warnings."""
+    return tuple(note for note in case.notes if note not in case.warnings)
 
 
 def _warnings(case: CaseReport) -> Iterator[str]:
@@ -22,6 +27,7 @@ def _warnings(case: CaseReport) -> Iterator[str]:
         yield f"Error: {case.error}"
     if case.state not in GOOD:
         yield f"The case {case.state}; its output holds {case.written}."
+    yield from (f"{line[:1].upper()}{line[1:]}." for line in case.warnings)
     yield from (f"Fallback: {fallback}" for fallback in case.fallbacks)
     if case.budget_s is not None and case.seconds > case.budget_s:
         yield f"It took {seconds(case.seconds)}, more than its budget of {seconds(case.budget_s)}."
