@@ -133,6 +133,7 @@ FORMATS: tuple[CaseFormat, ...] = (
     CaseFormat((".npz",), NpzReader, write_npz_labels),
     _geometry((".nii.gz",), ("nifti_case", "NiftiReader"), NIFTI_GZ),
     _geometry((".nii",), ("nifti_case", "NiftiReader"), NIFTI),
+    _geometry((".hdr",), ("nifti_pair", "NiftiPairReader"), NIFTI_GZ, writes=".nii.gz"),
     _geometry((".nrrd",), ("itk_case", "ItkReader"), ("itk_labels", "write_nrrd")),
     _geometry((".mha",), ("itk_case", "ItkReader"), ("itk_labels", "write_mha")),
     _geometry((".nhdr",), ("itk_case", "ItkReader"), ("itk_labels", "write_nrrd"), writes=".nrrd"),

@@ -24,22 +24,16 @@ MOST_PACKED = 1032
 PORTION = 1 << 24
 
 
-class OpenNifti:
-    """A file that is open, its header read; the voxels come next."""
+class OpenVoxels:
+    """Voxels of a file that is open, after what stands in front of them."""
 
-    def __init__(self, path: Path, raw: IO[bytes]) -> None:
-        """Raises NiftiError."""
-        self._name = path.name
-        packed = raw.read(2) == GZIP_MAGIC
-        raw.seek(0)
-        file_bytes = os.fstat(raw.fileno()).st_size
-        self.most_bytes = file_bytes * MOST_PACKED if packed else file_bytes
+    def __init__(
+        self, name: str, header: NiftiHeader, stream: IO[bytes], most_bytes: int, ahead: bytes = b""
+    ) -> None:
+        """``ahead`` is what was read of them already."""
+        self._name, self.header, self._stream, self._ahead = name, header, stream, ahead
+        self.most_bytes = most_bytes
         """More than this the file cannot hold, unpacked."""
-        self._stream = _unpacked(raw) if packed else raw
-        head = self._stream.read(BYTES_2)
-        self.header: NiftiHeader = parse_header(path.name, head)
-        self._ahead = head[self.header.offset :]
-        self._stream.read(max(0, self.header.offset - len(head)))
 
     def read(self, volume: int = 0) -> np.ndarray:
         """(D,H,W) of one volume, C-contiguous, native, slope and intercept applied. Raises NiftiError."""
@@ -73,6 +67,42 @@ class OpenNifti:
             filled += len(part)
 
 
+class OpenNifti(OpenVoxels):
+    """A file that is open, its header read; the voxels come next."""
+
+    def __init__(self, path: Path, raw: IO[bytes]) -> None:
+        """Raises NiftiError."""
+        stream, most_bytes = open_stream(raw)
+        head = stream.read(BYTES_2)
+        header = parse_header(path.name, head)
+        super().__init__(path.name, header, stream, most_bytes, head[header.offset :])
+        stream.read(max(0, header.offset - len(head)))
+
+
+def open_stream(raw: IO[bytes]) -> tuple[IO[bytes], int]:
+    """What a file that is open holds, unpacked where it is packed, and how many bytes that are at most."""
+    packed = raw.read(2) == GZIP_MAGIC
+    raw.seek(0)
+    file_bytes = os.fstat(raw.fileno()).st_size
+    return (_unpacked(raw), file_bytes * MOST_PACKED) if packed else (raw, file_bytes)
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """What is wrong with a file is raised as NiftiError or UnreadableFileError inside of the `with`."""
+    import zlib
+    from gzip import BadGzipFile
+
+    from isal import isal_zlib
+
+    try:
+        yield
+    except (EOFError, zlib.error, BadGzipFile, isal_zlib.IsalError) as error:  # type: ignore[misc]  # its stub
+        raise NiftiError(f"{path.name}: cut short or damaged ({error}). Copy or save it again.") from error
+    except OSError as error:
+        raise UnreadableFileError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
 @contextmanager
 def open_nifti(path: Path) -> Iterator[OpenNifti]:
     """Open `path` (.nii or .nii.gz); what is wrong inside of the `with` too is raised as named errors.
@@ -81,19 +111,9 @@ def open_nifti(path: Path) -> Iterator[OpenNifti]:
         UnreadableFileError: it cannot be opened.
         NiftiError: no NIfTI volume of real numbers in one file, or cut short.
     """
-    import zlib
-    from gzip import BadGzipFile
-
-    from isal import isal_zlib
-
     path = Path(path)
-    try:
-        with open_regular_file(path) as raw:
-            yield OpenNifti(path, raw)
-    except (EOFError, zlib.error, BadGzipFile, isal_zlib.IsalError) as error:  # type: ignore[misc]  # its stub
-        raise NiftiError(f"{path.name}: cut short or damaged ({error}). Copy or save it again.") from error
-    except OSError as error:
-        raise UnreadableFileError(f"{path} cannot be read: {error.strerror or error}.") from error
+    with named_errors(path), open_regular_file(path) as raw:
+        yield OpenNifti(path, raw)
 
 
 def read_nifti(path: Path, wanted_dhw: Sides | None = None) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +32,9 @@ def nifti_axes(name: str, header: NiftiHeader) -> tuple[FileAxes, tuple[str, ...
     """
     sform, qform, notes = header.sform(), header.qform(), list[str]()
     if header.sform_code > 0 and sform is None:
-        notes.append("the sform is all 0 and is ignored")
+        notes.append("the sform is all 0 and is ignored; the labels have none either")
     affine = qform if sform is None else sform
+    own = _repaired(header, affine)
     in_micrometres = header.units & 7 == MICROMETRES
     if affine is None:
         _, i, j, k = np.abs(header.pixdim) * header.mm_per_unit
@@ -40,13 +43,26 @@ def nifti_axes(name: str, header: NiftiHeader) -> tuple[FileAxes, tuple[str, ...
         )
         notes.append(Caution(told))
         axes = axes_of_lengths(name, header.shape_dhw, (float(k), float(j), float(i)), in_micrometres)
-        return FileAxes(axes.shape, axes.affine, None, in_micrometres, header), tuple(notes)
+        return FileAxes(axes.shape, axes.affine, None, in_micrometres, own), tuple(notes)
     if sform is not None and qform is not None:
         notes += _conflict(header.shape_dhw, sform, qform)
     affine = affine.copy()
     affine[:3] *= header.mm_per_unit
     axes, skewed = axes_of_affine(name, header.shape_dhw, affine)
-    return FileAxes(axes.shape, axes.affine, axes.codes, in_micrometres, header), (*notes, *skewed)
+    return FileAxes(axes.shape, axes.affine, axes.codes, in_micrometres, own), (*notes, *skewed)
+
+
+def _repaired(header: NiftiHeader, affine: np.ndarray | None) -> NiftiHeader:
+    """The header for labels: without a form that is all 0, and with the lengths of the one that counts."""
+    if header.sform_code > 0 and header.sform() is None:
+        header = replace(header, sform_code=0)
+    lengths = header.pixdim[1:4]
+    if affine is None or all(math.isfinite(length) and length > 0 for length in lengths):
+        return header
+    if header.qform_code > 0:
+        header = replace(header, qform_code=0)  # it has these lengths
+    i, j, k = (float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
+    return replace(header, pixdim=(header.pixdim[0], i, j, k))
 
 
 def _conflict(shape: Sides, sform: np.ndarray, qform: np.ndarray) -> list[str]:

@@ -15,6 +15,7 @@ BYTES_1, BYTES_2 = 348, 540
 MAX_HEADER_BYTES = 1 << 24
 """Header and extensions; those that are known have kilobytes."""
 SINGLE_FILE_1, SINGLE_FILE_2 = b"n+1\0", b"n+2\0\r\n\x1a\n"
+PAIR_1, PAIR_2 = b"ni1\0", b"ni2\0\r\n\x1a\n"
 # Codes of `datatype` that hold one real number a voxel.
 TYPES = {
     2: "u1",
@@ -31,7 +32,7 @@ TYPES = {
 COLOURS = {32: "complex", 1792: "complex", 128: "RGB", 2304: "RGBA"}
 MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 """By the code of `xyzt_units`, its lowest three bits; all others are mm."""
-MICROMETRES = 3
+MM, MICROMETRES = 2, 3
 
 
 @dataclass(frozen=True)
@@ -108,21 +109,47 @@ def parse_header(name: str, data: bytes) -> NiftiHeader:
         NiftiError: no NIfTI in one file, fields that make no volume of three axes or more, or voxels
             that are no real numbers.
     """
-    if len(data) < BYTES_1:
-        raise NiftiError(f"{name}: {len(data)} bytes; a NIfTI-1 header alone has {BYTES_1}.")
-    for order in "<>":
-        size = struct.unpack_from(order + "i", data)[0]
+    for order, size in _orders(name, data):
         if size == BYTES_1 and data[344:348] == SINGLE_FILE_1:
-            return _first(name, data, order)
+            return _first(name, data, order, BYTES_1)
         if size == BYTES_2 and data[4:12] == SINGLE_FILE_2 and len(data) >= BYTES_2:
-            return _second(name, data, order)
+            return _second(name, data, order, BYTES_2)
     raise NiftiError(
         f"{name}: no NIfTI-1 volume in one file, and no NIfTI-2 (it begins {data[:4]!r}); save it as .nii or "
         ".nii.gz."
     )
 
 
-def _first(name: str, data: bytes, order: str) -> NiftiHeader:
+def parse_pair_header(name: str, data: bytes) -> NiftiHeader:
+    """The same of a file `.hdr` beside one with voxels; Analyze 7.5 has sizes and lengths alone.
+
+    Raises:
+        NiftiError: no such header, or as ``parse_header``.
+    """
+    for order, size in _orders(name, data):
+        if size == BYTES_2 and data[4:12] == PAIR_2 and len(data) >= BYTES_2:
+            return _second(name, data, order, 0)
+        if size == BYTES_1 and data[344:348] == PAIR_1:
+            return _first(name, data, order, 0)
+        if size == BYTES_1 and data[344:348] not in (SINGLE_FILE_1, PAIR_1):
+            # Analyze has a history of the subject where NIfTI has its forms, slope and unit.
+            plain = data[:112] + bytes(11) + bytes([MM]) + bytes(BYTES_1 - 124)
+            return _first(name, plain, order, 0)
+    raise NiftiError(
+        f"{name}: no header of NIfTI or Analyze (it begins {data[:4]!r}); save the volume as .nii.gz."
+    )
+
+
+def _orders(name: str, data: bytes) -> list[tuple[str, int]]:
+    """Either byte order, and the size of the header in it. Raises NiftiError where it is cut short."""
+    if len(data) < BYTES_1:
+        raise NiftiError(f"{name}: {len(data)} bytes; a NIfTI-1 header alone has {BYTES_1}.")
+    return [(order, struct.unpack_from(order + "i", data)[0]) for order in "<>"]
+
+
+def _first(name: str, data: bytes, order: str, least: int) -> NiftiHeader:
+    """``least``: where the voxels begin at the earliest."""
+
     def get(fields: str, at: int) -> tuple:
         return struct.unpack_from(order + fields, data, at)
 
@@ -133,7 +160,7 @@ def _first(name: str, data: bytes, order: str) -> NiftiHeader:
         shape,
         volumes,
         _dtype(name, get("h", 70)[0], order),
-        _offset(name, offset, BYTES_1),
+        _offset(name, offset, least),
         slope,
         intercept,
         get("4f", 76),
@@ -145,7 +172,9 @@ def _first(name: str, data: bytes, order: str) -> NiftiHeader:
     )
 
 
-def _second(name: str, data: bytes, order: str) -> NiftiHeader:
+def _second(name: str, data: bytes, order: str, least: int) -> NiftiHeader:
+    """See ``_first``."""
+
     def get(fields: str, at: int) -> tuple:
         return struct.unpack_from(order + fields, data, at)
 
@@ -156,7 +185,7 @@ def _second(name: str, data: bytes, order: str) -> NiftiHeader:
         shape,
         volumes,
         _dtype(name, get("h", 12)[0], order),
-        _offset(name, get("q", 168)[0], BYTES_2),
+        _offset(name, get("q", 168)[0], least),
         slope,
         intercept,
         get("4d", 104),

@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from vesal.inference.data.errors import CaseError, ColourError, FileFormatError, VolumeShapeError
+from vesal.inference.data.errors import (
+    CaseError,
+    ColourError,
+    FileFormatError,
+    MissingPackageError,
+    VolumeShapeError,
+)
 from vesal.inference.data.notes import Caution
 from vesal.inference.io.file_axes import MM_PER_UNIT, axes_of_lengths
 from vesal.inference.io.files import open_regular_file
@@ -23,6 +29,8 @@ from vesal.inference.io.volume_reader import StoredVolume, VolumeReader
 SLICES = "ZQI"
 """Letters of tifffile for the axis of slices: of depth, or of pages that nobody named. Others are volumes."""
 SAMPLES = "S"
+CODECS = "imagecodecs"
+"""Package of codecs, 60 MB, which tifffile uses where it is installed; without it LZW is not read."""
 PIXELS = re.compile(r"<(?:\w+:)?Pixels\b([^>]*)>")
 ATTRIBUTE = re.compile(r"""\bPhysicalSize([XYZ])(Unit)?\s*=\s*["']([^"']*)["']""")
 INCH, CENTIMETRE = 2, 3
@@ -98,6 +106,12 @@ class TiffReader(VolumeReader):
                 raise
             except Exception as error:  # tifffile raises anything on foreign bytes
                 said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+                if CODECS in said:
+                    raise MissingPackageError(
+                        f"{self.path.name}: its compression is read by the package {CODECS} ({said}). "
+                        f"Install it, pip install {CODECS}, or save the file without compression, or with "
+                        "deflate."
+                    ) from error
                 raise FileFormatError(
                     f"{self.path.name}: no TIFF that is read here ({said}). Copy it again, or save it "
                     "without compression."

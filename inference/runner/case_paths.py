@@ -117,6 +117,8 @@ def _tell_others(entries: Sequence[Path]) -> None:
     """Warn of files that look like volumes and are no cases here."""
     volumes = [p for p in entries if p.name.lower().endswith(OTHER_VOLUMES)]
     others = [p.name for p in volumes if suffix_of(p) is None or not is_claimed(p)]
+    headers = {p.stem for p in volumes if p.suffix.lower() == ".hdr"}
+    others = [n for n in others if not (n.lower().endswith(".img") and n[: -len(".img")] in headers)]
     others = [name for name in others if name[0] not in ".~" and f"{MARK}." not in name]
     if others:
         shown_names = ", ".join(ascii(name)[1:-1] for name in others[:OTHERS_TOLD])

@@ -1,5 +1,6 @@
 """TIFF stacks of several programs, with their voxel size in and out."""
 
+import importlib.util
 import struct
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,13 @@ import tifffile
 
 from tests.inference.fakes import Opener
 from tests.inference.io.written import SHAPE, made_volume, with_prompts
-from vesal.inference.data.errors import CaseError, ColourError, FileFormatError, SeveralVolumesError
+from vesal.inference.data.errors import (
+    CaseError,
+    ColourError,
+    FileFormatError,
+    MissingPackageError,
+    SeveralVolumesError,
+)
 from vesal.inference.io.formats import open_case, read_case
 from vesal.inference.io.label_writer import write_label_map
 from vesal.inference.io.read_options import ReadOptions
@@ -159,3 +166,19 @@ def test_broken_files_have_a_named_error(
     with pytest.raises(error, match=said), open_case(path) as reader:
         assert reader.shape is None or len(reader.shape) == 3
         reader.read()
+
+
+def test_a_compression_that_is_not_read_here_names_the_package(tmp_path: Path) -> None:
+    """LZW, written without it: only the tag counts."""
+    if importlib.util.find_spec("imagecodecs"):
+        pytest.skip("imagecodecs is installed, which reads it")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((3, 4, 5), np.uint16), photometric="minisblack")
+    raw = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tiff:
+        for page in tiff.pages:
+            raw[page.tags["Compression"].valueoffset] = 5
+    path.write_bytes(bytes(raw))
+    with_prompts(path)
+    with pytest.raises(MissingPackageError, match=r"a\.tif: .*pip install imagecodecs, or save"):
+        read_case(path)
