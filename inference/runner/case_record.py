@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -64,9 +64,9 @@ class CaseRecord:
         self._min_clock: Clock | None = None
         self._seconds: float | None = None
         self._seconds_of: dict[str, float] = {}
-        # Where a page of the run is wanted: the case and its labels (D,H,W), which it shows.
+        # Where a page of the run is wanted: the case, its labels (D,H,W) and presence (D,), which it shows.
         self.for_page = False
-        self.shown: tuple[Case, np.ndarray] | None = None
+        self.shown: tuple[Case, np.ndarray, Mapping[int, np.ndarray]] | None = None
         self._closed: CaseReport | None = None
 
     def begin(self, started: float, seconds: float | None) -> None:

@@ -185,8 +185,8 @@ def _run_all(
             if not run_until(partial(_run_case, record, settings, model), record.deadline, record.now):
                 _abandon(record, model)
             if page is not None:
-                case, labels = record.shown or (None, None)
-                page.add(case, labels, record.close())
+                case, labels, presence = record.shown or (None, None, {})
+                page.add(case, labels, record.close(), presence)
                 record.shown = None
             progress_bar.update()
             if settings.stop_at_error and record.error is not None:

@@ -32,6 +32,7 @@ from vesal.inference.stages.planned import encode_prompts, planned_stages
 from vesal.inference.stages.prompt_results import prompt_results, stage_report
 from vesal.inference.stages.regions import find_regions
 from vesal.inference.stages.segmentation import Progress, Save, Segmentation, ViewProbability
+from vesal.inference.stages.slice_presence import SlicePresence, add_presence
 from vesal.inference.stages.spatial_prompt import MaskPrompt, StageMask
 from vesal.inference.stages.stage_result import Latest, StageResult
 from vesal.inference.stages.view_task import ViewTask, Volume
@@ -98,6 +99,7 @@ class CaseRun:
         self.stages: list[StageReport] = []
         self.fallbacks: list[str] = []
         self.probabilities: dict[int, list[ViewProbability]] = {}
+        self.presence: dict[int, list[SlicePresence]] = {}
         self.edges = KeptEdges.of(plan.rules, case.instance, keep_probabilities)
         self._located: list[StageResult] = []
         self._labels: np.ndarray | None = None
@@ -347,6 +349,7 @@ class CaseRun:
         report = stage_report(stage, targets, result, self.case.spacing_dhw_mm, peak_mb())
         log_stage(report)
         self.stages.append(report)
+        add_presence(self.presence, result, queries, self.model.capabilities)
         if result.note:
             self.fallbacks.append(f"{report.name}: {result.note}")
         if result.dropped:
@@ -382,6 +385,7 @@ class CaseRun:
             self.plan.of_prompts(self.probabilities),
             edges=self.plan.of_prompts(self.edges.for_caller()),
             classes=ClassMasks(self.result.labels, self.plan.classes),
+            presence=self.presence,
         )
 
     def _final_labels(self) -> np.ndarray:

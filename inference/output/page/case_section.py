@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from vesal.inference.data.colours import colour_of, hex_of
 from vesal.inference.data.results import GOOD, CaseReport, PromptResult
-from vesal.inference.output.page.curves import area_curve
+from vesal.inference.output.page.curves import slice_curve
 from vesal.inference.output.page.markup import (
     UNKNOWN,
     list_of,
@@ -171,18 +171,19 @@ def _target(prompt: PromptResult, pictures: CasePictures, key: str) -> str:
     d, h, w = pictures.spacing_dhw_mm
     shown = next((pictures.slices[part] for part, _ in views if pictures.slices[part].plane.axis == 0), None)
     towards = pictures.axis_codes[0] if pictures.axis_codes else None
-    curve = area_curve(
+    curve, told = slice_curve(
         pictures.areas[prompt.id],
         h * w,
         hex_of(colour_of(prompt.id)),
         shown.index if shown else None,
         counted_towards(towards),
+        pictures.presence.get(prompt.id),
     )
     size = volume(prompt.volume_ml)
     probability = "" if prompt.mean_probability is None else f", probability {share(prompt.mean_probability)}"
     return (
         f'<div class="target"><h3>{swatch(prompt.id)} {text_of(name)} <small>{size}{probability}</small></h3>'
-        f'<div class="montage">{drawn}<figure class="curve">{curve}<figcaption>area per slice along D'
+        f'<div class="montage">{drawn}<figure class="curve">{curve}<figcaption>{told} per slice along D'
         "</figcaption></figure></div></div>"
     )
 

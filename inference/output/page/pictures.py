@@ -7,7 +7,7 @@ above it. Sizes are lowered until a case's pictures take no more than its share 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,7 +25,7 @@ CONTOUR_SIDE = 320
 """At most; contours have twice the pixels of the slices below them, as they are cheap and show the result."""
 MAX_TARGETS = 40
 """Largest targets of a case that are shown; of the others the tables tell."""
-PROMPT_BYTES, TARGET_BYTES = 500, 2600
+PROMPT_BYTES, TARGET_BYTES = 500, 3600
 """Characters of a prompt's row in the table, and of a target's figures without the pictures."""
 MIN_BYTES = 12_000
 """Of a case's pictures, however much text it has."""
@@ -64,6 +64,8 @@ class CasePictures:
     thumbnail: str
     spacing_dhw_mm: tuple[float, float, float]
     axis_codes: tuple[str, str, str] | None
+    presence: Mapping[int, np.ndarray] = field(default_factory=dict)
+    """(D,) 0..1 or NaN by prompt id: what the network tells of each slice, where it does."""
     left_out: int = 0
     """Targets found that are not shown, as there are too many."""
 

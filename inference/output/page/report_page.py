@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,7 +35,13 @@ class ReportPage:
         self._pictures: dict[tuple[str, str], CasePictures] = {}
         self._reasons: dict[tuple[str, str], str] = {}
 
-    def add(self, case: Case | None, labels: np.ndarray | None, report: CaseReport) -> None:
+    def add(
+        self,
+        case: Case | None,
+        labels: np.ndarray | None,
+        report: CaseReport,
+        presence: Mapping[int, np.ndarray] | None = None,
+    ) -> None:
         """Keep the pictures of a case that has ended; nothing of the arrays is kept.
 
         Never raises an error: it is logged with its traceback, and the page says why there is no picture.
@@ -43,6 +50,7 @@ class ReportPage:
             case: None where it was not read.
             labels: (D, H, W) whole numbers as ``case.image`` lies; None where there is no result.
             report: of the case.
+            presence: (D,) 0..1 or NaN by prompt id, where the network tells it.
         """
         key = _key(report)
         if case is None or labels is None:
@@ -50,7 +58,8 @@ class ReportPage:
             return
         try:
             ids = [prompt.id for prompt in report.prompts]
-            self._pictures[key] = pictures_of(case, labels.reshape(case.image.shape), ids, self._max_bytes)
+            pictures = pictures_of(case, labels.reshape(case.image.shape), ids, self._max_bytes)
+            self._pictures[key] = replace(pictures, presence=dict(presence or {}))
         except Exception as error:
             log.exception("case %s: no pictures for the report", report.name)
             self._reasons[key] = f"Its pictures could not be made: {type(error).__name__}: {error}"
