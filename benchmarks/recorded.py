@@ -225,10 +225,13 @@ def float64_runtime(weights: Path, system: str) -> Any:
     from benchmarks.torch_runtime import TorchRuntime
     from vesal.weights.convert.checkpoint import Checkpoint
     from vesal.weights.convert.keymap import load
+    from vesal.weights.convert.system import System
     from vesal.weights.convert.systems import SYSTEMS
 
     name = next(iter(FILES[system].values()))  # all stages have the same network
-    network = load(Checkpoint(weights.parent / name), SYSTEMS[system].network)
+    of_stages = SYSTEMS[system]
+    assert isinstance(of_stages, System)
+    network = load(Checkpoint(weights.parent / name), of_stages.network)
     return TorchRuntime(network, torch.float64, choose_runtime("onnxruntime", None))
 
 

@@ -10,7 +10,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -128,12 +128,9 @@ def network(narrow: int, window: int) -> VoxTell:
         return max(width // narrow, LEAST_WIDTH)
 
     widths = ("width", "inner", "text", "text_inner", "head_inner", "maps")
-    sizes = replace(
-        VOXTELL,
-        features=tuple(map(thinner, VOXTELL.features)),
-        tokens=(window // VOXTELL.token_stride) ** 3,
-        **{name: thinner(getattr(VOXTELL, name)) for name in widths},
-    )
+    thin: dict[str, Any] = {name: thinner(getattr(VOXTELL, name)) for name in widths}
+    thin |= {"features": tuple(map(thinner, VOXTELL.features))}
+    sizes = replace(VOXTELL, tokens=(window // VOXTELL.token_stride) ** 3, **thin)
     return random_network(sizes, SEED)
 
 

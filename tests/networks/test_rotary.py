@@ -26,7 +26,7 @@ def vectors() -> tuple[Tensor, Tensor]:
 def at(place: tuple[int, int, int]) -> Tensor:
     """Angles (1, d / 2) of one place, in float64 of what is computed in float32."""
     grid = tuple(n + 1 for n in place)
-    return Rotary().angles(grid, HEAD)[-1:].double()  # type: ignore[arg-type]
+    return Rotary().angles(grid, HEAD)[-1:].double()
 
 
 def test_every_recorded_rotation(shared: Path) -> None:

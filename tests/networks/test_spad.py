@@ -209,7 +209,7 @@ def test_the_two_middle_slices_share_a_kernel() -> None:
     kernel = inflated(torch.ones(1, 1, 1, 1), 4, "center")
     assert kernel.flatten().tolist() == [0, 0.5, 0.5, 0]
     with pytest.raises(ValueError, match="average or center"):
-        inflated(torch.ones(1, 1, 1, 1), 4, "centre")  # type: ignore[arg-type]
+        inflated(torch.ones(1, 1, 1, 1), 4, "centre")
 
 
 @torch.no_grad()

@@ -88,7 +88,7 @@ def test_every_recorded_tensor_of_the_plain_way(recorded: Recorded) -> None:
             assert np.abs(found - recorded.stored[name]).max() <= LIMIT * np.ptp(recorded.stored[name])
             recorded.checked.add(name)
             continue
-        prompt, part, number = re.fullmatch(r"p(\d)_dec_(up|conv|fused)_(\d)", name).groups()  # type: ignore[union-attr]
+        prompt, part, number = re.fullmatch(r"p(\d)_dec_(up|conv|fused)_(\d)", name).groups()
         # What is fused is what the next convolution is given.
         source = f"dec_up_{int(number) + 1}" if part == "fused" else f"dec_{part}_{number}"
         recorded.check(name, seen[source][int(prompt)][part != "fused"])

@@ -152,7 +152,7 @@ def test_a_folder_that_is_damaged_is_told(
 ) -> None:
     for path in converted.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    spoil(tmp_path)  # type: ignore[operator]
+    spoil(tmp_path)
     with pytest.raises(BackboneError, match=message):
         read_vit(tmp_path)
 

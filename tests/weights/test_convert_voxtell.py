@@ -178,7 +178,7 @@ PLANS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown": (made_plans(squeeze_excitation=True), r"squeeze_excitation"),
     "empty": ({}, r"is no plans.json of VoxTell \(KeyError: 'configurations'\)"),
     "another configuration": ({"configurations": {"2d": {}}}, r"KeyError: '3d_fullres'"),
-    "a list": ([], r"is no plans.json of VoxTell"),  # type: ignore[dict-item]
+    "a list": ([], r"is no plans.json of VoxTell"),
 }
 
 

@@ -133,7 +133,7 @@ def draw_crop(volume: Volume, own: int, degree: int, depth: int, rng: np.random.
     part = np.moveaxis(np.asarray(volume.image[at[0], at[1], at[2]]), thick, 0)
     part = padded(part, (depth * together, SIDE, SIDE))
     crop = scaled(thickened(part, together))
-    crop = np.flip(crop, [axis for axis in range(3) if rng.random() < 0.5])
+    crop = np.flip(crop, tuple(axis for axis in range(3) if rng.random() < 0.5))
     return np.ascontiguousarray(crop.swapaxes(1, 2) if rng.random() < 0.5 else crop)
 
 

@@ -65,6 +65,7 @@ def grey_form(network: SpadVit) -> SpadVit:
         return network
     grey = copy.deepcopy(network)
     proj = grey.patch_embed.proj
+    assert proj.bias is not None
     weight = proj.weight / torch.tensor(STD).reshape(1, -1, 1, 1, 1)
     shift = (weight.sum((2, 3, 4)) * torch.tensor(MEAN)).sum(1)
     proj.weight, proj.bias = nn.Parameter(weight.sum(1, keepdim=True)), nn.Parameter(proj.bias - shift)

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from torch import Tensor  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
 from tests.training.made import write_volume  # noqa: E402
 from vesal.networks.spad_vt import Tokenized, patch_dhw  # noqa: E402
@@ -35,7 +35,7 @@ ABOUT = {
 }
 
 
-class Darker(torch.nn.Module):
+class Darker(nn.Module):
     """Gives the volume back, 0.2 of -1..1 darker; every token is the first of four."""
 
     def forward(self, image: Tensor, degree: int) -> Tokenized:
