@@ -105,7 +105,7 @@ def with_marks(prompts: Prompts | None, case: MarkedCase) -> Prompts | None:
     base = prompts or Prompts({}, False)
     instance = base.instance if named or written.instance is None else written.instance
     if written.instance not in (instance, None):
-        notes = (*notes, f"{_setting(written)} is not used: that of the case's prompts counts, {int(instance)}")
+        notes = (*notes, f"{_setting(written)} is not used: that of the prompts counts, {int(instance)}")
     interactive = not named and not any(added.values()) and _is_of_track(case.archive)
     return replace(
         base,

@@ -49,7 +49,7 @@ def test_it_counts_for_what_is_marked(tmp_path: Path, files: dict[str, Any], tex
 def test_that_of_marks_does_not_change_what_sentences_say(tmp_path: Path) -> None:
     case = read(tmp_path, {".prompt.json": OBJECTS}, TEXT)
     assert case.sentences == {1: "Liver in CT"} and not case.instance
-    assert "some.prompt.json: instance_label 1 is not used: that of the case's prompts counts, 0" in case.notes
+    assert "some.prompt.json: instance_label 1 is not used: that of the prompts counts, 0" in case.notes
     same = read(tmp_path, {".prompt.json": {"instance_label": 0}}, TEXT)
     assert not any("not used" in note for note in same.notes)
 
