@@ -80,6 +80,20 @@ def check_settings(settings: Settings) -> None:
     check_runtime(settings.runtime, settings.threads)
 
 
+def takes_stored_numbers(weights: str) -> bool:
+    """Whether weights take the numbers of a file as it stores them, without opening them; no if they cannot
+    be read.
+    """
+    from vesal.inference.families.registry import check_profile
+    from vesal.inference.planning.profile import read_profile
+    from vesal.inference.planning.weights_folder import weights_folder
+
+    try:
+        return check_profile(read_profile(weights_folder(weights), check_digests=False)).stored_numbers
+    except ProfileError:
+        return False
+
+
 def load_model(settings: Settings) -> "Model":
     """Load the model; imported here so that a wrong command line fails fast."""
     from vesal.inference.api import load

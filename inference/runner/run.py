@@ -39,7 +39,7 @@ from vesal.inference.runner.case_list import (
 )
 from vesal.inference.runner.case_record import CaseRecord
 from vesal.inference.runner.deadline import run_until
-from vesal.inference.runner.lazy_model import LazyModel, check_settings
+from vesal.inference.runner.lazy_model import LazyModel, check_settings, takes_stored_numbers
 from vesal.inference.runner.lazy_model import load_model as _open_model
 from vesal.inference.runner.run_report import run_report
 from vesal.inference.runner.settings import Settings
@@ -257,7 +257,7 @@ def _segment(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
             record.case, lambda: model().text_encoder, record.paths.modality
         )
         # The numbers as they are stored are let go here, so nothing else holds the case meanwhile.
-        keep = record.case.stored is not None and model().capabilities.stored_numbers
+        keep = record.case.stored is not None and takes_stored_numbers(settings.weights)
         case = record.case = settle(record.case, record.prompts, record.modality, keep)
     assert record.started is not None
     clock = record.clock = Clock(
