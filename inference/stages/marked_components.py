@@ -1,9 +1,10 @@
 """What a user's boxes and points choose of one probability map: arrays alone, axes (d, h, w).
 
 Points snap to connected components. A foreground point keeps the component that holds it: of the foreground,
-with what faint voxels join to it, else of what has a low probability, else the nearest. A background point
-corrects the component that holds it around itself (``around``), no further than half way to a foreground
-point; or removes it, where others remain and neither a foreground point nor a box holds it.
+with what faint voxels join to it, else of what has a low probability, else the nearest, to which it adds what
+was missed around the point (``missed``). A background point corrects the component that holds it around
+itself (``around``), no further than half way to a foreground point; or removes it, where others remain and
+neither a foreground point nor a box holds it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ REACH = 2.0
 """Radii around a background point within which less probable voxels go. With 3 more is taken than was wrong:
 in 5 % of the targets of `val` Dice falls by more than 0.02, with 2 in none."""
 
+ADDS = 1.5
+"""The same around a foreground point beside the foreground. On `val` a click in the middle of the largest
+part that was missed gains 0.010 of Dice, and costs no target more than 0.003; with 2 it costs some 0.04."""
+BALL_VOXELS = 3
+"""Radius in voxels of what a point marks by itself, where the network has next to nothing."""
 JOINED_GAP = 0.25
 """Share of the extent of the smaller of two components up to which the gap between them parts one thing. On
 `val`, what is wrong beside an organ is 0.3 of its own extent away from it, or more."""
@@ -107,8 +113,10 @@ def chosen(
         low = components(probability > LOW_PROBABILITY) if probability[at] > LOW_PROBABILITY else None
         if low is not None and not (low == low[at])[found].any():
             raised |= low == low[at]
-        elif found.any() and not any(_holds(box, at) for box in boxes):
-            held.add(int(labels[_nearest(found, grid, at)]))
+        elif found.any():
+            raised |= missed(found, probability, grid, at, outside)
+            if not any(_holds(box, at) for box in boxes):
+                held.add(int(labels[_nearest(found, grid, at)]))
     keep = np.ones(grid.shape, bool)
     if held or raised.any():
         held |= {int(each) for box in boxes for each in np.unique(labels[box])} - {0}
@@ -236,6 +244,33 @@ def around(mine: np.ndarray, probability: np.ndarray, grid: Grid, at: Voxel) -> 
     taken = faint | (mine & (squared <= radius**2))
     parts = components(taken)
     return np.asarray(parts == parts[at])
+
+
+def missed(
+    found: np.ndarray, probability: np.ndarray, grid: Grid, at: Voxel, outside: Sequence[Voxel]
+) -> np.ndarray:
+    """(d, h, w) bool: what a foreground point beside the foreground adds to it.
+
+    As in ``around``, the size of what was missed is told by the distance from its middle to what was found:
+    within ``ADDS`` of that, what hangs together and is no less probable than the point's place; nothing
+    beyond half way to a background point.
+
+    Args:
+        found: (d, h, w) bool, the foreground, with a voxel at least.
+        probability: (d, h, w) float32 0..1.
+        grid: of both.
+        at: the point, not in ``found``.
+        outside: background points.
+    """
+    squared = grid.squared_mm(at)
+    radius = float(np.sqrt(squared[found].min()))
+    if probability[at] < LOW_PROBABILITY:
+        radius = min(radius, BALL_VOXELS * max(grid.step_mm))
+    taken = ~found & (probability >= probability[at]) & (squared <= (ADDS * radius) ** 2)
+    for place in outside:
+        taken &= squared < grid.squared_mm(place)
+    parts = components(taken)
+    return np.asarray((parts == parts[at]) & taken)
 
 
 def _holds(box: tuple[slice, slice, slice], at: Voxel) -> bool:

@@ -29,6 +29,7 @@ from vesal.inference.planning.plan import Batch
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.inference.stages.marked_components import (
+    BALL_VOXELS,
     LOW_PROBABILITY,
     Grid,
     Others,
@@ -49,8 +50,6 @@ REACHES = 0.5
 """Share of a box along each axis that a result before has to reach to tell the region better than the box."""
 EMPTY_SHARE = 0.03
 """A box of which less is foreground holds nothing of its target: the thinnest targets fill some 0.1."""
-BALL_VOXELS = 3
-"""Radius in voxels of the view of the spatial prompt that a point is where the network found nothing."""
 
 SEVERAL = ("lesion", "cell", "")
 """Kinds of targets that have any number of objects; of an unknown one it is not known."""

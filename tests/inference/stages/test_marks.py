@@ -253,6 +253,18 @@ def test_a_background_point_leaves_most_of_a_ring_whose_box_is_marked() -> None:
     assert not kept[2, 15, 26] and kept.sum() > 0.9 * ring.sum()
 
 
+def test_a_foreground_point_beside_what_was_found_adds_what_was_missed() -> None:
+    probability = np.full(GRID.shape, 0.02, np.float32)
+    probability[ORGAN], probability[BULGE] = 0.9, 0.3
+    keep, raised = chosen(probability, 0.5, GRID, [(8, 8, 15)], [])
+    assert raised[BULGE].mean() > 0.9 and raised.sum() == raised[BULGE].sum() and keep[ORGAN].all()
+    _, halved = chosen(probability, 0.5, GRID, [(8, 8, 14)], [(8, 8, 16)])
+    assert halved[8, 8, 14] and not halved[8, 8, 16]
+    # Where the network has next to nothing it is a small ball, however far that is.
+    _, far = chosen(probability, 0.5, GRID, [(8, 8, 30)], [])
+    assert 0 < far.sum() < 400
+
+
 LINE = Grid((40, 9, 9), (1.0, 1.0, 1.0))
 PIECES = [(slice(0, 12), slice(3, 6), slice(3, 6)), (slice(14, 26), slice(3, 6), slice(3, 6))]
 FAR = (slice(37, 40), slice(0, 3), slice(0, 3))
