@@ -185,13 +185,12 @@ def _cross_slice(heads: int, *offsets: int) -> CrossSlice:
 
 def _of_one_file(system: OneFileSystem | ClosedListSystem, parsed: argparse.Namespace) -> list[str]:
     """Convert one file; returns what to tell of it."""
-    whole, cross = parsed.window == "published", NO_CROSS_SLICE
-    has_text = isinstance(system, OneFileSystem)
-    if has_text and system.sees_slices and parsed.cross_slice:
+    cross = NO_CROSS_SLICE
+    if isinstance(system, OneFileSystem) and system.sees_slices and parsed.cross_slice:
         cross = _cross_slice(*parsed.cross_slice)
     options = replace(_options(parsed), cross_slice=cross)
     checkpoint = getattr(parsed, system.files[0].argument)
-    if has_text:
+    if isinstance(system, OneFileSystem):
         manifest = convert_one_file(system, checkpoint, parsed.tokenizer, parsed.output, options)
     else:
         manifest = convert_closed_list(system, checkpoint, parsed.output, options)
