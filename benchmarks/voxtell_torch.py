@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ class Ours:
             role: runtime.load(folder / f"{role}.onnx", "fp32" if role == "text" else precision, "always")
             for role in ("window", "text", "prompt")
         }
+        self.first: Callable[[], object] = self.decoder
+        """the decoder of one prompt as released, once it is loaded"""
         self.memory: dict[str, np.ndarray] = {}
         self.queries: np.ndarray = self.graphs["text"]({"text": texts(1, self.text)})["queries"]
 
@@ -52,6 +55,20 @@ class Ours:
         asked = {**self.memory, "queries": self.queries[:, number : number + 1]}
         return self.graphs["prompt"](asked)["logits"]
 
+    def load_first(self, folder: Path, precision: str, options: argparse.Namespace) -> None:
+        """Read the decoder as released, for ``first``."""
+        runtime = choose_runtime(options.runtime, options.threads)
+        graph = runtime.load(folder / "decoder.onnx", precision, "always")
+        rng = np.random.default_rng(SEED)
+        features = json.loads((folder / "sizes.json").read_text())["features"]
+        side = self.image.shape[2]
+        levels = {
+            f"level_{n}": rng.standard_normal((1, count, *(side // 2**n,) * 3), np.float32)
+            for n, count in enumerate(features)
+        }
+        memory = {name: self.memory[name] for name in self.memory if name.startswith(("key_", "value_"))}
+        self.first = lambda: graph({**levels, **memory, "queries": self.queries[:, :1]})
+
 
 class Plain:
     """The network in torch, fp32, as the released code runs it: all of the decoder for each prompt."""
@@ -65,9 +82,6 @@ class Plain:
         state = torch.load(folder / "network.pt", mmap=True, weights_only=True)
         self.network.load_state_dict(state, assign=True)
         self.image, self.text = torch.from_numpy(image(facts["window"])), facts["text"]
-        self.levels: list[torch.Tensor] = []
-        self.heads: list[torch.Tensor] = []
-        self.shared: tuple[torch.Tensor, tuple[torch.Tensor, ...]] | None = None
 
     def window(self, prompts: int) -> np.ndarray:
         """Logits (1, N, d, h, w) of all voxels."""
@@ -76,35 +90,6 @@ class Plain:
         with torch.inference_mode():
             logits: np.ndarray = self.network(self.image, torch.from_numpy(texts(prompts, self.text))).numpy()
         return logits
-
-    def decoder(self) -> None:
-        """Logits of one prompt from the encoder's features, the plain way."""
-        import torch
-
-        with torch.inference_mode():
-            self._seen()
-            self.network.decoder(self.levels, self.heads)
-
-    def more(self) -> None:
-        """The same with what all prompts share, which was computed before."""
-        import torch
-
-        with torch.inference_mode():
-            self._seen()
-            assert self.shared is not None
-            self.network.decoder.decode(*self.shared, self.heads)
-
-    def _seen(self) -> None:
-        """Features of the window and heads of a prompt, computed once."""
-        import torch
-
-        if self.levels:
-            return
-        self.levels = self.network.encoder(self.image)
-        queries = self.network.queries(torch.from_numpy(texts(1, self.text)))
-        found = self.network.transformer_decoder(queries, self.network.keys_values(self.levels))
-        self.heads = [head[:, 0] for head in self.network.heads(found)]
-        self.shared = self.network.decoder.shared(self.levels)
 
 
 def image(window: int) -> np.ndarray:
@@ -138,6 +123,7 @@ def make(folder: Path, narrow: int, window: int) -> None:
     """Write a random network and its graphs, stored in fp16."""
     import torch
 
+    from benchmarks.voxtell_decoder import decoder_graph
     from vesal.weights.convert.graphs import save_graphs
     from vesal.weights.convert.voxtell_graphs import LINEAR, each_graph
 
@@ -146,8 +132,12 @@ def make(folder: Path, narrow: int, window: int) -> None:
     torch.save(made.state_dict(), folder / "network.pt")
     traced = each_graph(made, (window, window, window), folder / "exported.onnx")
     save_graphs(((f"{role}.onnx", graph) for role, graph in traced), folder, WEIGHTS, True, LINEAR)
+    decoder = {"decoder.onnx": decoder_graph(made, (window, window, window), folder / "exported.onnx")}
+    save_graphs(decoder, folder, "decoder.bin", True, LINEAR)
     (folder / "exported.onnx").unlink()
-    (folder / "sizes.json").write_text(json.dumps({"window": window, "text": made.sizes.text}))
+    (folder / "sizes.json").write_text(
+        json.dumps({"window": window, "text": made.sizes.text, "features": made.sizes.features})
+    )
 
 
 def main() -> None:
