@@ -6,9 +6,12 @@ degree. Beside the tokenizer stand the means of its patches: what a token shows 
 
 from __future__ import annotations
 
+import logging
 import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,8 @@ from vesal.training.tokenizer.crops import (
     thickened,
     whole_patches,
 )
+
+log = logging.getLogger("vesal")
 
 DEPTH, PLANE = 64, 160
 """Most voxels that are looked at in the middle of a volume: along depth at degree 0, and in plane."""
@@ -113,10 +118,29 @@ def _unscaled(image: Tensor, shape: Sequence[int]) -> np.ndarray:
     return grey
 
 
-def measure(model: SpadVt, paths: Iterable[Path]) -> tuple[list[Seen], list[Picture]]:
-    """All cases at all degrees, and a picture of the first case of each set at each of its degrees."""
-    found, pictures, known = [], [], set()
+def in_turns(paths: Iterable[Path]) -> list[Path]:
+    """The first case of each set, then the second of each, and so on; sets are folders."""
+    by_set: dict[str, list[Path]] = {}
     for path in paths:
+        by_set.setdefault(path.parent.name, []).append(path)
+    rounds = zip_longest(*by_set.values())
+    return [path for each in rounds for path in each if path is not None]
+
+
+def measure(
+    model: SpadVt, paths: Iterable[Path], until_s: float = math.inf
+) -> tuple[list[Seen], list[Picture]]:
+    """Cases at all degrees, and a picture of the first case of each set at each of its degrees.
+
+    From ``until_s`` of the monotonic clock on no further case is begun, but for the first.
+    """
+    found: list[Seen] = []
+    pictures: list[Picture] = []
+    known: set[str] = set()
+    for path in in_turns(paths):
+        if found and time.monotonic() >= until_s:
+            log.warning("the hours are over: %d cases are measured", len({s.case for s in found}))
+            break
         case = read_case(path)
         first = path.parent.name not in known
         known.add(path.parent.name)

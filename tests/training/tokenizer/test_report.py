@@ -17,6 +17,7 @@ from vesal.training.tokenizer.report import (  # noqa: E402
     Seen,
     at_degrees,
     content_of,
+    in_turns,
     measure,
     middle,
     plot_psnr,
@@ -80,6 +81,16 @@ def test_cases_are_measured_at_every_degree(tmp_path: Path) -> None:
     assert len(pictures) == len(seen)
     plot_reconstructions(pictures, tmp_path / "r.png")
     assert (tmp_path / "r.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_where_the_time_is_over_every_set_still_had_its_turn(tmp_path: Path) -> None:
+    names = ("A/1", "A/2", "A/3", "B/1", "C/1", "C/2")
+    paths = [tmp_path / f"{name}.npz" for name in names]
+    turns = [f"{path.parent.name}/{path.stem}" for path in in_turns(paths)]
+    assert turns == ["A/1", "B/1", "C/1", "A/2", "C/2", "A/3"]
+    cases = [write_volume(tmp_path / f"val/CT_Made/CT_Made_{n}.npz") for n in range(2)]
+    seen, _ = measure(Darker(), cases, until_s=0.0)
+    assert {s.case for s in seen} == {"CT_Made_0"}
 
 
 def made(dataset: str, degree: int, psnr: float) -> Seen:
