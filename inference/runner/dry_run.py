@@ -23,6 +23,7 @@ from vesal.inference.prompts.case_meaning import settle
 from vesal.inference.prompts.parser import parse_case
 from vesal.inference.runner.asked import prompts_of
 from vesal.inference.runner.case_paths import CasePaths
+from vesal.inference.runner.lazy_model import takes_stored_numbers
 from vesal.inference.runner.settings import Settings
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.timing.clock import Clock
@@ -100,7 +101,7 @@ def _case(pair: CasePaths, settings: Settings, model: Model) -> tuple[tuple[str,
             reader.marks = settings.marks
         case = reader.read(prompts_of(pair, settings), settings.dataset)
     prompts, choice = parse_case(case, lambda: model.text_encoder, pair.modality)
-    case = settle(case, prompts, choice, model.capabilities.stored_numbers)
+    case = settle(case, prompts, choice, takes_stored_numbers(settings.weights))
     estimate = _estimate(case, prompts, model)
     told = [f"{pair.name}: prompt {id_} will be empty: {why}" for id_, why in _refused(case, prompts, model)]
     if not estimate.whole:

@@ -33,13 +33,13 @@ class GraphNetwork:
         self._window, self._text, self._prompt = window, text, prompt
 
     def encode(self, image: np.ndarray) -> Encoded:
-        """See ``PromptNetwork``."""
+        """(1, d, h, w) -> all that ``Encoded`` holds."""
         return self._window({"image": image[None]})
 
     def queries(self, text: np.ndarray) -> np.ndarray:
-        """See ``PromptNetwork``."""
+        """(N, T) -> (N, E)."""
         return self._text({"text": text[None]})["queries"][0]
 
     def logits(self, encoded: Encoded, query: np.ndarray) -> np.ndarray:
-        """See ``PromptNetwork``."""
+        """(E,) on an encoded window -> (d, h, w)."""
         return self._prompt({**encoded, "queries": query[None, None]})["logits"][0]
