@@ -24,8 +24,8 @@ def to_probabilities(logits: np.ndarray) -> np.ndarray:
 def to_ordered_probabilities(logits: np.ndarray) -> np.ndarray:
     """As ``to_probabilities``, but float32 numbers near 1 do not run together.
 
-    Float32 in any shape, in place. From ``STEEP`` on they grow in proportion to the logit, so that the larger of two logits up to ``LARGEST``
-    stays the larger one where they differ by 0.0005 or more.
+    Float32 in any shape, in place. From ``STEEP`` on they grow in proportion to the logit, so that the larger
+    of two logits up to ``LARGEST`` stays the larger one where they differ by 0.0005 or more.
     """
     high = logits > STEEP
     above = (logits[high] - STEEP) / np.float32(LARGEST - STEEP)
