@@ -32,7 +32,11 @@ SATURATED = 8.0
 """Logits are compared up to this size where a graph gives probabilities: fp32 has no digits for more."""
 FIXTURES = {"medal-s": "medals", "sat": "sat"}
 """Folders with the reduced networks, of random weights, whose outputs the published code recorded."""
-OTHERS: dict[str, Callable[[Any, Path], list[Subject]]] = {"biomedparse-v": slice_subjects, "segvol": window_subjects, "voxtell": text_subjects}
+OTHERS: dict[str, Callable[[Any, Path], list[Subject]]] = {
+    "biomedparse-v": slice_subjects,
+    "segvol": window_subjects,
+    "voxtell": text_subjects,
+}
 """What there is to compare of systems that have no networks by stage."""
 PLAIN_STEPS = {"encoder": ("image",), "embed": ("tokens", "positions", "text")}
 PROMPTED_STEPS = {PROMPTED: ("image", "text", "prompt")}

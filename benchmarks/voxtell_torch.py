@@ -112,10 +112,18 @@ def network(narrow: int, window: int) -> VoxTell:
     def thinner(width: int) -> int:
         return max(width // narrow, LEAST_WIDTH)
 
-    widths = ("width", "inner", "text", "text_inner", "head_inner", "maps")
-    thin: dict[str, Any] = {name: thinner(getattr(VOXTELL, name)) for name in widths}
-    thin |= {"features": tuple(map(thinner, VOXTELL.features))}
-    sizes = replace(VOXTELL, tokens=(window // VOXTELL.token_stride) ** 3, **thin)
+    known = VOXTELL
+    sizes = replace(
+        known,
+        features=tuple(map(thinner, known.features)),
+        maps=thinner(known.maps),
+        width=thinner(known.width),
+        inner=thinner(known.inner),
+        text=thinner(known.text),
+        text_inner=thinner(known.text_inner),
+        head_inner=thinner(known.head_inner),
+        tokens=(window // known.token_stride) ** 3,
+    )
     return random_network(sizes, SEED)
 
 
