@@ -170,3 +170,26 @@ def test_points_and_a_box_are_where_they_were_put(
     assert tab.drawn("marked").any()
     assert tab.problems == []
     page.close()
+
+
+@pytest.mark.slow
+def test_in_a_sagittal_plane_the_front_is_on_the_left_and_the_head_above(
+    browser: object, niivue: Path, make_page: Callable[..., Page]
+) -> None:
+    """As in the report: radiologists' convention."""
+    case = made_case(axis_codes=CANONICAL)
+    served = make_page(case, assets=read_assets())
+    depth, rows, columns = case.image.shape
+    parts = {"front": np.zeros(case.image.shape, bool), "head": np.zeros(case.image.shape, bool)}
+    parts["front"][: depth // 2, : rows // 3] = True
+    parts["head"][-(depth // 3) :, rows // 2 :] = True
+    for name, mask in parts.items():
+        served.session.labels.add(name, "", mask)
+    tab = Tab(browser.new_page(viewport={"width": 1000, "height": 700}))  # type: ignore[attr-defined]
+    tab.open(served.server.url)
+    tab.page.click("[data-view=sagittal]")
+    (front_y, front_x), (head_y, head_x) = (np.argwhere(tab.drawn(name)).mean(0) for name in parts)
+    assert columns > 1 and front_x < head_x and head_y < front_y
+    assert front_x < tab.canvas().shape[1] / 2 < head_x
+    assert tab.problems == []
+    tab.page.close()
