@@ -26,9 +26,7 @@ from vesal.inference.planning.weights_folder import WEIGHTS, weights_folder
 from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.case_run import CaseRun
-from vesal.inference.stages.identify import Identified, found_masks, identify
-from vesal.inference.stages.orientation import find_orientation, looks_first, turning_notes
-from vesal.inference.stages.overlaps import let_smaller_win
+from vesal.inference.stages.orientation import find_orientation, turning_notes
 from vesal.inference.stages.segmentation import Progress, Save, Segmentation
 from vesal.inference.stages.unnamed import KeptMask, Names, runnable
 from vesal.inference.stages.user_prompts import told_unused, usable
@@ -38,7 +36,7 @@ from vesal.inference.timing.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from vesal.inference.prompts.sentence_encoder import SentenceEncoder
-    from vesal.inference.prompts.text_bank import TextBank
+    from vesal.inference.stages.identify import Identified
 
 TEXT_WEIGHTS = WEIGHTS / "text"
 
@@ -138,16 +136,12 @@ class Engine:
         """
         user = usable(case.user, self.user_prompts)
         given, case = case, replace(case, user=user)
-        identified = Identified(tuple(prompts))
-        if not self.model.capabilities.unnamed:
+        # Most cases have sentences alone: what names the others is imported where there are some.
+        unnamed, identified = any(prompt.unnamed for prompt in prompts), None
+        if unnamed and not self.model.capabilities.unnamed:
             identified = self.identify(prompts, case, clock)
-        prompts = identified.prompts
-        names = Names(
-            identified.candidates, self.profile.identification.min_score, "; ".join(identified.notes)
-        )
-        asked, refused = runnable(
-            prompts, user, self.model.capabilities, self.profile.name, self.user_prompts, names
-        )
+            prompts = identified.prompts
+        asked, refused = runnable(prompts, user, self.model.capabilities, self.profile.name)
         plan = self.model.plan(asked, self.profile, case)
         plan = replace(plan, refused={**plan.refused, **refused})
         kept = KeptMask.of(given, prompts, plan)
@@ -189,20 +183,26 @@ class Engine:
             run.locate(lambda labels: save_all(turned.back(labels)))
         run.refine(lambda labels: save_all(turned.back(labels)))
         result = run.finish(prompts)
-        if self.model.capabilities.unnamed:
-            found = found_masks(prompts, result, turned, case)
-            identified = self.identify(prompts, found, clock)
-        notes = (*notes, *identified.notes, *plan.notes, *overlap_notes(plan, prompts))
-        if turned != plan.orientation:
+        if unnamed and self.model.capabilities.unnamed:
+            from vesal.inference.stages.identify import found_masks
+
+            identified = self.identify(prompts, found_masks(prompts, result, turned, case), clock)
+        told = () if identified is None else identified.notes
+        notes = (*notes, *told, *plan.notes, *overlap_notes(plan, prompts))
+        if plan.orientation.is_stored and not turned.is_stored:
             notes = (*notes, *turning_notes(turned, plan))
         result = replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)
-        if smaller_wins and plan.nests and not case.instance:
+        if smaller_wins and not case.instance:
+            from vesal.inference.stages.overlaps import let_smaller_win  # of own scans alone
+
             voxel_ml = math.prod(case.spacing_dhw_mm) / 1000
             result = let_smaller_win(result, prompts, self.profile.stages[-1].threshold, voxel_ml)
-        return identified.named(kept.in_result(result, given))
+        result = kept.in_result(result, given)
+        return result if identified is None else identified.named(result)
 
     def identify(self, prompts: Sequence[Prompt], case: Case, clock: Clock) -> Identified:
         """What the prompts without a sentence mark, see ``stages.identify``."""
+        from vesal.inference.stages.identify import identify
 
         def begin(plain: Case, plan: Plan, share: float) -> CaseRun:
             own = Clock(share * clock.usable_s(), clock.now(), clock.now, clock.write_s)

@@ -182,6 +182,24 @@ def test_start_imports_nothing_heavy(tmp_path: Path, code: str, more: tuple[str,
     assert done.stdout == "[]\n"
 
 
+OF_OWN_SCANS = ("identify", "agreement", "overlaps")
+"""Modules of `stages` that a challenge case with sentences has no use for."""
+
+
+def test_a_case_with_sentences_imports_nothing_of_marks_without_names(tmp_path: Path) -> None:
+    """What the engine needs for them, and for masks that overlap, is imported where it is used."""
+    code = (
+        "from tests.inference.fake_models import made_image, make_engine, make_prompt, segment\n"
+        "image = made_image((32, 32, 32), ((slice(8, 20),) * 3, 200))\n"
+        "assert segment(make_engine(), image, [make_prompt(1, 'liver')]).labels.any()\n"
+        f"import sys; print([n for n in {OF_OWN_SCANS} if f'vesal.inference.stages.{{n}}' in sys.modules])"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 class Terminal(io.StringIO):
     """Standard error as a terminal."""
 
