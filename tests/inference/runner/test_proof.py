@@ -74,6 +74,24 @@ def test_a_series_is_compared_by_all_its_images(tmp_path: Path) -> None:
     assert [runs(*line), runs(*line)] == [1, 0]
 
 
+def test_of_large_scans_sizes_and_blocks_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one file blocks all over it, of many each one's first."""
+    monkeypatch.setattr(own_inputs, "WHOLE_BYTES", 300)
+    monkeypatch.setattr(own_inputs, "BLOCK_BYTES", 8)
+    scan = write_scan(tmp_path / "a.nii")
+    folder = write_series(tmp_path / "ct", np.full((5, 6, 7), 60, np.int16), canonical_axes())
+    for case in (scan, folder):
+        line = ("-i", case, "-p", "liver")
+        assert vesal(*line) == 0
+        assert runs(*line) == 0
+    raw = bytearray(scan.read_bytes())
+    raw[-3] ^= 1
+    scan.write_bytes(bytes(raw))
+    assert runs("-i", scan, "-p", "liver") == 1
+    changed(folder, 5, SeriesDescription="another length")
+    assert runs("-i", folder, "-p", "liver") == 1
+
+
 def test_a_label_map_without_its_json_stays_where_results_are_skipped(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
