@@ -52,7 +52,7 @@ def plan_case(
         notes=(*plan.notes, *_notes(case, turned, fields)),
         orientation=turned,
         assumed=case.axis_codes is None,
-        nests=fields.overlaps == "largest",
+        nests=fields.overlaps == "nested",
     )
 
 

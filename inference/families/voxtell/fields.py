@@ -55,9 +55,9 @@ class VoxTellFields(Struct, frozen=True, forbid_unknown_fields=True):
     """Cosine of a sentence and the nearest label of the bank from which that label is asked instead."""
     presence_logit: float | None = None
     """A slice whose largest logit is at most this does not show the target; None: off, as released."""
-    overlaps: Literal["largest", "later"] = "largest"
-    """Who has a voxel that several prompts claim: the largest logit, or the later prompt as the released code
-    has it."""
+    overlaps: Literal["largest", "nested", "later"] = "largest"
+    """Who has a voxel that several prompts claim: the largest logit; with `nested` in scans of one's own the
+    smaller of two prompts of which one lies in the other; or the later prompt as the released code has it."""
     half_weights: bool = False
     """Whether the windows' weights are rounded to 16 bits, as released; sums have 32 bits either way."""
     rung_mm: Annotated[float, Meta(ge=0)] = 1.5

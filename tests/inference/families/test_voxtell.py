@@ -171,6 +171,15 @@ def test_the_later_one_has_it_where_the_profile_says_so(engine: Opened) -> None:
         assert any("later" in note for note in found.notes)
 
 
+@pytest.mark.parametrize(("overlaps", "wins"), [("largest", "liver"), ("nested", "left kidney")])
+def test_nested_prompts_of_own_scans_go_by_the_profile_too(engine: Opened, overlaps: str, wins: str) -> None:
+    """The left kidney is bright on one side, so it lies in what is called liver, with the same logits."""
+    names = ["liver", "left kidney"]
+    found = run(engine(overlaps=overlaps), names, smaller_wins=True, keep_probabilities=True)
+    assert share_of(found.labels, ONE, 1) == 1
+    assert share_of(found.labels, OTHER, 1 + names.index(wins)) == 1
+
+
 def test_larger_logits_are_larger_probabilities() -> None:
     logits = np.arange(-40, 100, 0.01, dtype=np.float32)
     found = to_ordered_probabilities(logits.copy())
@@ -224,7 +233,7 @@ def test_a_sentence_that_nothing_stands_for_is_refused_and_the_others_run(engine
 
 @pytest.mark.parametrize("logit", [0.0, 1e4])
 def test_presence_is_told_where_the_profile_has_a_threshold(engine: Opened, logit: float) -> None:
-    opened = engine(presence_logit=logit)
+    opened = engine(presence_logit=logit, postprocess=[{"rule": "presence"}])
     assert opened.model.capabilities.presence and not engine().model.capabilities.presence
     stage = opened.model.stage("whole")
     told: list[np.ndarray] = []
