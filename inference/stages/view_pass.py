@@ -180,9 +180,20 @@ class ViewPass:
         self._n_run = 0
         self._to_run: list[Corner] | None = None
         self._approval = Approval()
+        self._began: tuple[float, float, int] | None = None
 
     def _may_begin_window(self) -> bool:
-        """Whether the next window may be run on this grid; the ladder may take steps."""
+        """Whether the next window may be run on this grid; measures what the one before took in all."""
+        forecast = self._ladder.forecast
+        if self._began is not None and self._n_run > self._began[2]:
+            seconds = forecast.now() - self._began[0] - (forecast.calls_s - self._began[1])
+            forecast.record_beside(*self._key(), len(self._task.queries), max(0.0, seconds))
+        may = self._fits()
+        self._began = forecast.now(), forecast.calls_s, self._n_run
+        return may
+
+    def _fits(self) -> bool:
+        """Whether the next window fits on this grid; the ladder may take steps."""
         ladder = self._ladder
         if ladder.forecast.now() < self._approval.until:
             return True

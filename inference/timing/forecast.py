@@ -80,8 +80,8 @@ class KeptPlaces:
 
 
 NEVER = float("-inf")
-ENCODING, DECODING = "encoding ", "decoding "
-"""The two kinds of calls, which are measured apart."""
+ENCODING, DECODING, BESIDE = "encoding ", "decoding ", "beside "
+"""The two kinds of calls, and what a window takes beside them, which are measured apart."""
 
 
 class Approval:
@@ -135,7 +135,7 @@ class Forecast:
         self._save_s: float | None = None
         self._kept = KeptPlaces()
         self.calls_s = 0.0
-        """Seconds in calls of the network so far."""
+        """Seconds in calls of the network so far, and in what is measured beside them window by window."""
 
     def anew(self) -> Forecast:
         """Another one on the same clock, without this case's measurements."""
@@ -161,6 +161,10 @@ class Forecast:
     def record_decoding(self, key: str, voxels: int, prompts: int, seconds: float) -> None:
         """Record that so many ``prompts`` were decoded in a window of ``voxels`` voxels."""
         self._record(DECODING + key, voxels, prompts, seconds)
+
+    def record_beside(self, key: str, voxels: int, prompts: int, seconds: float) -> None:
+        """Record what one of several windows took beside its calls: cutting it out, blending, packing."""
+        self._record(BESIDE + key, voxels, prompts, seconds)
 
     def _record(self, key: str, voxels: int, prompts: int, seconds: float) -> None:
         self.calls_s += seconds
@@ -230,7 +234,8 @@ class Forecast:
         view_s = sum(self._views_s) / len(self._views_s) if self._views_s else 0.0
         kept = self._kept.copy()
         calls = (
-            self._encodings(n, kept) * self._encoding_s(n) + n.windows * n.times * self._decodings_s(n)
+            self._encodings(n, kept) * self._encoding_s(n)
+            + n.windows * n.times * (self._decodings_s(n) + self._beside_s(n))
             for n in estimates
         )
         return sum(calls) + view_s * sum(n.views for n in estimates)
@@ -250,6 +255,10 @@ class Forecast:
     def _decodings_s(self, estimate: CostEstimate) -> float:
         n = estimate
         return n.decodings * self._costs.mean_s(DECODING + n.key, n.voxels, n.prompts)
+
+    def _beside_s(self, estimate: CostEstimate) -> float:
+        n = estimate
+        return self._costs.mean_s(BESIDE + n.key, n.voxels, n.prompts)
 
     def _least_s(self, estimate: CostEstimate) -> float:
         """Mean seconds of one window; where it may be kept encoded, of its decodings alone."""

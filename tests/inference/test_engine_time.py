@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from msgspec import structs
@@ -9,7 +11,7 @@ from msgspec import structs
 from tests.inference.fake_models import Bright, Saved, made_image, make_engine, make_prompt, segment
 from vesal.inference.engine import Segmentation
 from vesal.inference.planning.rules import StageRule
-from vesal.inference.stages import case_run
+from vesal.inference.stages import case_run, sliding_window
 from vesal.inference.timing.clock import Clock
 
 CUBE = (slice(70, 90), slice(40, 60), slice(100, 120))
@@ -158,6 +160,20 @@ def test_windows_share_less_where_time_is_short(budget_s: float, calls: int, ove
     assert {step.at_s for step in result.ladder} <= {20.0}
     assert (result.labels[CORNER == 200] == 1).all()
     assert result.stages[0].windows == (calls if calls == 27 else 8)
+
+
+def test_what_a_window_takes_beside_the_network_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 s of the network and 9 s of blending; after two windows that is known."""
+    slow, add = Slow(1.0), sliding_window._Slabs.add
+
+    def slow_add(self: sliding_window._Slabs, *given: Any) -> None:
+        slow.at += 9.0
+        add(self, *given)
+
+    monkeypatch.setattr(sliding_window._Slabs, "add", slow_add)
+    result = run_windows_of(slow, 250.0)
+    assert (len(slow.calls), steps(result)) == (2 + 8, ["overlap 0.25", "overlap 0"])
+    assert slow.at <= 250.0 and (result.labels[CORNER == 200] == 1).all()
 
 
 def test_below_no_overlap_the_whole_volume_is_seen_with_fewer_voxels() -> None:

@@ -1,5 +1,7 @@
 """Whether what is to come fits: sums with a clock that is set by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from vesal.inference.timing.call_costs import CallCosts
@@ -209,3 +211,30 @@ def test_an_approval_ends_with_a_window_slower_than_expected() -> None:
     assert approval.until == NEVER
     approval.ran(1.0)
     assert approval.until == NEVER
+
+
+def test_windows_that_are_kept_encoded_count_once(watch: Watch) -> None:
+    """Encodings of 4 s, decodings of 1 s: four windows of two places are two encodings at most."""
+    forecast = pace_after(watch, 1.0, 1.0)
+    for _ in range(2):
+        forecast.record_encoding(KEY, 4096, 4.0)
+    twice = CostEstimate(KEY, 4096, 1, 2, places=("a", "b"), most_kept=2)
+    assert forecast.needs_s([twice, twice]) == 2 * 4.0 + 4 * 1.0
+    assert forecast.needs_s([replace(twice, most_kept=1)] * 2) == 4 * 4.0 + 4 * 1.0, "too few are kept"
+    forecast.record_encoding(KEY, 4096, 4.0, "b", 2)
+    assert forecast.needs_s([twice, twice]) == 1 * 4.0 + 4 * 1.0
+    assert forecast.next_s([replace(twice, places=("b", "a"))]) == 1.0
+
+
+def test_what_was_kept_says_nothing_of_an_encoding(watch: Watch) -> None:
+    forecast = pace_after(watch, 1.0, 1.0)
+    for place, seconds in (("a", 4.0), ("b", 4.0), ("a", 0.0), ("b", 0.0)):
+        forecast.record_encoding(KEY, 4096, seconds, place, 2)
+    assert forecast.needs_s([CostEstimate(KEY, 4096, 1, 1)]) == 4.0 + 1.0
+
+
+def test_what_windows_take_beside_their_calls_counts(watch: Watch) -> None:
+    forecast = pace_after(watch, 1.0, 1.0)
+    for _ in range(2):
+        forecast.record_beside(KEY, 4096, 1, 0.5)
+    assert forecast.needs_s([CostEstimate(KEY, 4096, 1, 4)]) == 4 * 1.5
