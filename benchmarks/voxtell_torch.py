@@ -17,6 +17,7 @@ import numpy as np
 
 from vesal.inference.runtime.choice import choose_runtime
 from vesal.inference.runtime.machine import peak_mb
+from vesal.inference.runtime.openvino import IN_TURNS
 
 if TYPE_CHECKING:
     from vesal.networks.voxtell import VoxTell
@@ -35,7 +36,7 @@ class Ours:
         facts = json.loads((folder / "sizes.json").read_text())
         self.image, self.text = image(facts["window"]), facts["text"]
         self.graphs = {
-            role: runtime.load(folder / f"{role}.onnx", "fp32" if role == "text" else precision, "always")
+            role: runtime.load(folder / f"{role}.onnx", "fp32" if role == "text" else precision, IN_TURNS)
             for role in ("window", "text", "prompt")
         }
         self.first: Callable[[], object] = self.decoder

@@ -51,7 +51,8 @@ class Runtime(Protocol):
 
         `precision` overrides the runtime's for this graph. `one_shape` says that nearly all runs have the
         same shapes, which may take less time and memory then; `always` that this holds in fp32 too, where
-        it changes the last bits. Raises ProfileError where the file is no graph that this runtime can run.
+        it changes the last bits; `in turns` besides, that graphs loaded so may give back memory when another
+        of them runs. Raises ProfileError where the file is no graph that this runtime can run.
         """
         ...
 

@@ -17,7 +17,7 @@ from vesal.inference.data.errors import OutOfDeviceMemoryError, ProfileError, Ru
 from vesal.inference.runtime import choice as runtime
 from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.onnx import OnnxGraph
-from vesal.inference.runtime.openvino import OpenVino
+from vesal.inference.runtime.openvino import IN_TURNS, OpenVino, OpenVinoGraph
 
 onnx = pytest.importorskip("onnx", reason="the graphs of these tests are made with onnx")
 ROOT = Path(__file__).resolve().parents[3]
@@ -108,6 +108,27 @@ def test_openvino_compiles_for_a_shape_in_fp32_where_last_bits_may_change(volume
             found = graph({"image": image, "embedding": embedding})["probability"]
             assert found.shape == (1, 1, *shape)
             assert found[0, 0, 1, 1, 1] == pytest.approx(2)
+
+
+@pytest.mark.skipif("openvino" not in INSTALLED, reason="OpenVINO is not installed here")
+def test_graphs_in_turns_give_back_memory_when_another_runs(
+    volume_graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one that runs again and again, nor one that was loaded otherwise; results stay the same bytes."""
+    given_back: list[OpenVinoGraph] = []
+    freed = OpenVinoGraph.give_back
+    monkeypatch.setattr(OpenVinoGraph, "give_back", lambda graph: (given_back.append(graph), freed(graph)))
+    opened = OpenVino(1, "a test")
+    first, second = (opened.load(volume_graph, "fp32", IN_TURNS) for _ in range(2))
+    other = opened.load(volume_graph, "fp32", "always")
+    inputs = {
+        "image": np.random.default_rng(1).random((1, 1, 6, 5, 4), np.float32),
+        "embedding": np.ones((1, 1), np.float32),
+    }
+    found = [graph(inputs)["probability"] for graph in (first, second, second, first, other, first)]
+    assert all(np.array_equal(each, found[0]) for each in found)
+    # The second is there, and has not run, when the first runs.
+    assert given_back == [second, first, first, second, second]
 
 
 def test_results_belong_to_the_caller(opened: Runtime, volume_graph: Path) -> None:
