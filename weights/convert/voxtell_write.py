@@ -69,7 +69,8 @@ def write_graphs(
     if stored == "fp32":
         verify.check(TITLE, found["fp32"])
     rounded: dict[str, Any] = {}
-    if int8 and options.store == "auto" and made.large:
+    # Where 16 bits change too much, 8 would.
+    if int8 and options.store == "auto" and stored == "fp16" and made.large:
         rounded, found = made.round_layers(stored, found)
     precision, why = verify.choose_precision(options.precision, found)
     log.info("%s; %s", precision or "precision left to the runtime", why)

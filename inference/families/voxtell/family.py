@@ -43,9 +43,9 @@ class VoxTellModel:
         """Open a converted folder; a graph is read when it is first run. Raises ProfileError."""
         fields = profile.read_family(VoxTellFields)
         graphs, precision = fields.graphs, fields.network.precision
-        # All windows have one size.
-        window = LazyGraph(profile.file(graphs.window), runtime, precision, "always")
-        prompt = LazyGraph(profile.file(graphs.prompt), runtime, precision, "always")
+        # All windows have one size, and many prompts run between two of them.
+        window = LazyGraph(profile.file(graphs.window), runtime, precision, "in turns")
+        prompt = LazyGraph(profile.file(graphs.prompt), runtime, precision, "in turns")
         # Texts are projected once a case: fp32 costs nothing there.
         text = LazyGraph(profile.file(graphs.text), runtime, "fp32")
         return cls(GraphNetwork(window, text, prompt), VoxTellText(profile, fields, runtime), fields)
