@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="the networks' definitions need torc
 
 from torch import Tensor, nn  # noqa: E402
 
+from vesal.networks.spad import Anisotropy  # noqa: E402
 from vesal.networks.spad_vt import (  # noqa: E402
     Discriminator,
     SoftCodebook,
@@ -68,6 +69,15 @@ def test_a_soft_token_is_the_mean_of_its_embeddings() -> None:
     token = torch.tensor([0.5, 0.25, 0.25]).reshape(1, 3, 1, 1, 1)
     # 0.5 (1, 0) + 0.25 (0, 4) + 0.25 (8, 8)
     torch.testing.assert_close(codebook(token).flatten(), torch.tensor([2.5, 3.0]))
+
+
+@torch.no_grad()
+def test_brightness_is_seen_before_training(network: SpadVt) -> None:
+    """Layer norms behind convolutions without bias would show the sign of a patch alone."""
+    dark, dim = (
+        network.encoder.down[0](torch.full((1, 1, 4, 4, 4), v), Anisotropy(0))[0] for v in (-0.9, -0.3)
+    )
+    assert float((dark - dim).abs().max()) > 0.05
 
 
 def test_the_loss_reaches_encoder_codebook_and_decoder(network: SpadVt) -> None:
