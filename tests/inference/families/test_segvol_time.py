@@ -66,7 +66,7 @@ def run(
     """The case on a clock that goes on by what its calls take; when it ends, and how often it called."""
     profile, runtime = read_profile(weights), choose_runtime("onnxruntime", 1)
     engine, told = Engine(profile, runtime, open_model(profile, runtime)), SimpleNamespace(at=0.0, calls={})
-    network = engine.model.stage("zoom-in")._network  # type: ignore[attr-defined]
+    network = engine.model.stage("zoom-in")._network
 
     def slow(name: str, graph: Any, seconds: float) -> Any:
         def called(inputs: dict[str, np.ndarray]) -> Any:
@@ -84,7 +84,7 @@ def run(
         told.at += measure_s
         return measure(image)
 
-    engine.model.measure = slow_measure  # type: ignore[method-assign]
+    engine.model.measure = slow_measure
     unnamed: dict[str, Any] = {} if named else {"text": ""}
     prompts = [make_prompt(id_, "liver" if named else None, **unnamed) for id_ in BOXES]
     case = replace(make_case(made_volume(), prompts), user=UserPrompts(boxes=BOXES))
