@@ -193,11 +193,15 @@ def test_windows_that_show_nothing_are_not_run_and_hold_nothing(engine: Opened) 
     volume[OTHER] = 200
     wide = engine()
     seen = seen_by(wide)
-    found = run(wide, ["liver", "spleen"], volume)
+    found = run(wide, ["liver", "spleen"], volume, keep_probabilities=True)
     (stage,) = found.stages
     assert stage.skipped and stage.windows == len(seen)
     assert share_of(found.labels, OTHER) == 1
     assert not found.labels[..., 120:].any(), "a window that is not run has no logit above 0"
+    ((values, view),) = found.probabilities[2]
+    empty = found.orientation.turn(np.arange(volume.size).reshape(volume.shape) % 160 >= 120)
+    own = tuple(slice(*side) for side in view.tiling.inside)  # type: ignore[attr-defined]
+    assert np.asarray(values)[own][empty].max() < 1e-3, "and none at it"
     stages = [
         {
             "name": "whole",
@@ -287,6 +291,23 @@ def test_a_volume_that_is_coarse_already_has_no_rung_of_15_mm(engine: Opened) ->
     volume = np.random.default_rng(0).integers(1, 255, (40, 90, 90)).astype(np.uint8)
     found = run(opened, ["liver"], volume, clock=Clock(12, 0.0, lambda: slow.now), spacing_dhw_mm=(2.0,) * 3)
     assert not any("1.5" in step.step for step in found.ladder) and found.ladder
+
+
+def test_on_a_coarser_grid_nothing_is_lost_at_the_edge_of_the_volume(engine: Opened) -> None:
+    """Its windows are filled up there: what fills them up must not cut off half a voxel."""
+    stage = {
+        "name": "whole",
+        "role": "locate",
+        "window_voxels": 16 * 32 * 32,
+        "max_windows": 4096,
+        "min_spacing_mm": 3.0,
+        "layout": {"kind": "window", "window_dhw": WINDOW},
+    }
+    # Just above the level of the liver, so that half a voxel of nothing would make it background.
+    at = (slice(0, 30), slice(0, 18), slice(0, 42))
+    volume = made_image((30, 40, 42), (at, 200), background=20)
+    found = run(engine(stages=[stage]), ["liver"], volume)
+    assert share_of(found.labels, (at[0], slice(0, 15), at[2])) == 1
 
 
 def test_every_window_is_encoded_once_for_all_prompts(engine: Opened) -> None:
