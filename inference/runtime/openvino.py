@@ -70,6 +70,8 @@ class OpenVino:
             "INFERENCE_PRECISION_HINT": _PRECISIONS[wanted],
             # Two containers on one host would pin to the same processors; alone, pinning is no faster.
             "ENABLE_CPU_PINNING": False,
+            # Weights may be stored in 8 bits; what is multiplied with them is not rounded to as many.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
         }
         for_shape = one_shape in (ALWAYS, IN_TURNS) or (bool(one_shape) and wanted != "fp32")
         graph = OpenVinoGraph(self._package, self._core, Path(path), options, for_shape)

@@ -38,7 +38,7 @@ from vesal.weights.convert.errors import (  # noqa: E402
     UnsafeCheckpointError,
 )
 from vesal.weights.convert.formats import open_weights  # noqa: E402
-from vesal.weights.convert.graphs import save_graphs  # noqa: E402
+from vesal.weights.convert.graphs import save_graphs, trace  # noqa: E402
 from vesal.weights.convert.keymap import load  # noqa: E402
 from vesal.weights.convert.systems.voxtell import convert_voxtell  # noqa: E402
 from vesal.weights.convert.voxtell_graphs import LINEAR, voxtell_graphs  # noqa: E402
@@ -399,3 +399,21 @@ def test_layers_in_8_bits_give_what_their_rounded_weights_give(tmp_path: Path, k
 def test_a_row_of_zeros_stays_one() -> None:
     whole, scales = rounded_rows(np.array([[0, 0], [-2, 1]], np.float32))
     assert whole.tolist() == [[0, 0], [-127, 64]] and np.allclose(scales, [1, 2 / 127])
+
+
+@pytest.mark.parametrize("kind", [OnnxRuntime, OpenVino])
+def test_what_is_multiplied_with_8_bits_keeps_its_own(tmp_path: Path, kind: Any) -> None:
+    """OpenVINO would round it to as many, by groups of channels, where layers are wide enough."""
+    rng = np.random.default_rng(2)
+    weight = rng.standard_normal((256, 256)).astype(np.float32)
+    layer = torch.nn.Linear(256, 256)
+    layer.weight.data, layer.bias.data = torch.from_numpy(weight), torch.zeros(256)
+    traced = trace(layer, [torch.ones(1, 3, 256)], ["x"], ["y"], {}, tmp_path / "exported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs, "MIN_INT8_ELEMENTS", 0)
+        save_graphs({"layer.onnx": traced}, tmp_path, "weights.bin", False, ("weight",))
+    x = rng.standard_normal((1, 3, 256)).astype(np.float32)
+    found = kind(1, "a test").load(tmp_path / "layer.onnx", "fp32", "always")({"x": x})["y"]
+    whole, scales = rounded_rows(weight)
+    wanted = x @ (whole * scales[:, None]).T
+    assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
