@@ -10,14 +10,17 @@ from typing import Any
 
 from torch import Tensor
 
+from vesal.inference.geometry.fit import DEGREE_RATIOS as TRAINED_RATIOS
 from vesal.inference.planning.manifest import MANIFEST
 from vesal.networks.spad_prompted import HIGHEST_DEGREE, PromptedSizes, SpadPrompted
 from vesal.training.export import write_graphs
 from vesal.weights.digest import sha256
 
 BANK = "bank.npz"
-DEGREE_RATIOS = tuple(float(1 << degree) for degree in range(1, HIGHEST_DEGREE + 1))
-"""Degrees of anisotropy by the ratio of thick to thin spacing (SPAD-Nets, section 4.2)."""
+PAPER_RATIOS = tuple(float(1 << degree) for degree in range(1, HIGHEST_DEGREE + 1))
+"""From these ratios of thick to thin spacing on each degree of anisotropy holds (SPAD-Nets, section 4.2)."""
+DEGREE_RATIOS = (*TRAINED_RATIOS, *PAPER_RATIOS[len(TRAINED_RATIOS) :])
+"""Those of views in training as far as there are, so that a view has the degree that it was learnt at."""
 WINDOW_VOXELS = {"coarse": 60**3, "fine": 60**3}
 """As many as nano's windows have."""
 

@@ -70,7 +70,7 @@ def test_the_folder_is_one_of_the_family(exported: tuple[SpadPrompted, Path]) ->
     _, folder = exported
     profile = read_profile(folder)
     assert check_profile(profile).highest_degree == HIGHEST_DEGREE
-    assert [stage.layout.degree_ratios for stage in profile.stages] == [(2.0, 4.0, 8.0, 16.0)] * 2
+    assert [stage.layout.degree_ratios for stage in profile.stages] == [(1.7, 3.0, 8.0, 16.0)] * 2
     files = json.loads((folder / "manifest.json").read_text())["files"]
     assert sorted(files) == sorted(
         p.name for p in folder.iterdir() if p.name[0] != "." and p.name != "manifest.json"
