@@ -22,18 +22,20 @@ def image() -> np.ndarray:
 
 @pytest.fixture
 def model() -> Model:
-    return make_model(Bright())
+    """It knows no two targets of one brightness: no mark could tell them apart."""
+    return make_model(Bright(), targets=[("liver", None, "CT"), ("spleen", None, "CT")])
 
 
 BOX, IN_SPLEEN = (4, 4, 4, 14, 14, 14), (20, 20, 10)
+SPLEEN_BOX = (18, 18, 6, 26, 28, 16)
 
 
 @pytest.mark.parametrize(
     ("given", "ids", "target"),
     [
-        ({"prompts": None, "boxes": {3: [BOX], 1: BOX}}, [1, 3], "liver"),
+        ({"prompts": None, "boxes": {3: [BOX], 1: SPLEEN_BOX}}, [1, 3], "liver"),
         ({"prompts": [], "points": {2: IN_SPLEEN}}, [2], "spleen"),
-        ({"prompts": {}, "boxes": [BOX, BOX]}, [1, 2], "liver"),
+        ({"prompts": {}, "boxes": [SPLEEN_BOX, BOX]}, [1, 2], "liver"),
         ({"boxes": BOX, "points": [IN_SPLEEN]}, [1], "liver"),
         ({"points": {1: {"fg": [IN_SPLEEN], "bg": []}}, "boxes": [None, BOX]}, [1, 2], "liver"),
         ({"mask": np.full((32, 32, 32), 5, np.uint8)}, [5], None),
