@@ -123,7 +123,7 @@ def convert_backbone(
 def distance(features: list[np.ndarray], wanted: list[np.ndarray]) -> float:
     """The largest difference of features (any shape) from wanted ones, as a share of the length of these."""
     return max(
-        float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-9))
+        float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), 1e-9)
         for a, b in zip(features, wanted, strict=True)
     )
 
