@@ -16,15 +16,15 @@ def assigned(scores: np.ndarray, capacity: Sequence[int | None]) -> list[int]:
     """The target of each mark, so that the sum of their scores is highest and no target is taken too often.
 
     Args:
-        scores: (n, m) float of n marks and m targets, 0..1.
+        scores: (n, m) float of n marks and m targets, one at least, 0..1.
         capacity: of each target how many marks it may be; None: any number.
 
     Returns:
         n numbers of targets. A mark that gets none that is ``CLOSE`` keeps its best.
     """
     n, m = scores.shape
-    if not n or not m:
-        return [0] * n
+    if not n:
+        return []
     best = scores.max(1)
     close = np.where(scores >= CLOSE * best[:, None], scores, EXCLUDED)
     columns = [j for j in range(m) for _ in range(min(n, capacity[j] or 0))]

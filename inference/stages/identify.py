@@ -153,6 +153,8 @@ def rank(
         scores: (n, m) float.
         instance: whether objects of one target are wanted.
     """
+    if not targets:
+        return {}
     chosen = assigned(scores, [None if instance else capacity_of(target) for target in targets])
     ranked: dict[int, Ranking] = {}
     for id_, of_prompt, first in zip(ids, scores, chosen, strict=True):

@@ -37,5 +37,5 @@ def test_two_marks_are_not_one_target_where_they_need_not_be(
     assert assigned(np.array(scores), capacity) == wanted
 
 
-def test_without_marks_or_targets_there_is_nothing_to_tell() -> None:
-    assert assigned(np.zeros((0, 3)), [1, 1, 1]) == [] and assigned(np.zeros((2, 0)), []) == [0, 0]
+def test_without_marks_there_is_nothing_to_tell() -> None:
+    assert assigned(np.zeros((0, 3)), [1, 1, 1]) == []

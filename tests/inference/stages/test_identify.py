@@ -77,6 +77,10 @@ def test_a_score_is_a_plain_number() -> None:
         assert all(type(each.score) is float for each in segment(user).prompts[1].candidates)
 
 
+def test_weights_that_know_nothing_in_the_modality_give_no_candidates() -> None:
+    assert segment(BOX, names=()).prompts[1].candidates == ()
+
+
 def test_a_candidate_that_is_hardly_better_than_the_next_is_run_and_not_named() -> None:
     """A brightness between those of two targets, a little nearer to one of them."""
     image = made_image(SHAPE, (SPLEEN, 142))
