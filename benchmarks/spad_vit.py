@@ -21,6 +21,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def beside_torch(folder: Path, precision: str, options: argparse.Namespace) -> l
     rows = []
     for degree, shape in VOLUMES.items():
         ours = Ours(folder, "backbone", degree, precision, options)
-        calls: list[Callable[[], Any]] = [ours.run, lambda d=degree: plain.run(d)]
+        calls: list[Callable[[], Any]] = [ours.run, partial(plain.run, degree)]
         for call in calls:
             call()  # compiles, and fills the caches
         mine, theirs = (ms / 1e3 for ms in side_by_side(calls, options.times))
