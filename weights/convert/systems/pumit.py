@@ -73,7 +73,7 @@ def other_file(published: Shapes) -> str | None:
     ):
         return (
             "holds a network that was fine-tuned on the backbone, with a decoder or a head of its own, as "
-            f"those for BTCV and CHAOS are; {wanted} --list tells what else can be converted."
+            f"those for BTCV and CHAOS are, which convert as pumit-btcv and pumit-chaos; {wanted}"
         )
     is_flat = len(shapes.get(PATCH, ())) == 4 or len(shapes.get("pos_embed", ())) == 3
     if is_flat or any(".rope." in name or ".inner_attn_ln." in name for name in shapes):
