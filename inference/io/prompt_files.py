@@ -173,9 +173,7 @@ def _parse_all(content: dict[Any, Any], source: str) -> tuple[dict[int, str], li
 
 def _told(problems: list[PromptError]) -> tuple[str, ...]:
     """Notes on prompts that are left out."""
-    notes = tuple(
-        Caution(f"a prompt is left out: {type(error).__name__}: {error}") for error in problems[:MAX_TOLD]
-    )
+    notes = tuple(Caution(f"a prompt is left out: {type(e).__name__}: {e}") for e in problems[:MAX_TOLD])
     more = len(problems) - MAX_TOLD
     return (*notes, f"{more} more prompts are left out") if more > 0 else notes
 

@@ -84,10 +84,7 @@ class CaseRun:
             keep_probabilities: of the last stage, for ``Segmentation.probabilities``.
         """
         self.case, self.plan, self.model = case, plan, model
-        image = case.image
-        if model.capabilities.stored_numbers and case.numbers is not None:
-            image = case.numbers
-        self.volume = Volume(image, case.spacing_dhw_mm, model.measure(image))
+        self.volume = Volume.of(case, model)
         self.forecast = Forecast(clock, costs)
         self.ladder = Ladder(self.forecast, planned_stages(plan), progress)
         self.mask = StageMask(MaskPrompt.of(case.user), mask_stage)
@@ -392,16 +389,13 @@ class CaseRun:
         """As ``_output_labels``, with objects that touch separated as far as there is time for it."""
         if not self.case.instance:
             return written_labels(self.result.labels, self.plan)
-        left_s = self.forecast.usable_s() - self.forecast.end_s()
-        until = self.forecast.now() + left_s
-        spacing = self.case.spacing_dhw_mm
-        labels, whole = cut_into_objects(
-            self.result,
-            self.plan.rules,
-            spacing,
-            lambda s: self.forecast.now() + s < until,
-            self.edges.by_class,
-        )
+        until = self.forecast.now() + self.forecast.usable_s() - self.forecast.end_s()
+
+        def in_time(more_s: float) -> bool:
+            return self.forecast.now() + more_s < until
+
+        rules, spacing = self.plan.rules, self.case.spacing_dhw_mm
+        labels, whole = cut_into_objects(self.result, rules, spacing, in_time, self.edges.by_class)
         if whole:
             self.ladder.omit_cuts(whole)
         return labels

@@ -48,6 +48,13 @@ class Volume:
     measured: Any = None
     """see ``families.contract.Family.measure``"""
 
+    @classmethod
+    def of(cls, case: Case, model: Family) -> Volume:
+        """The volume of a case as its family takes it: the file's own numbers, if these are wanted and there."""
+        stored = model.capabilities.stored_numbers and case.numbers is not None
+        image = case.numbers if stored else case.image
+        return cls(image, case.spacing_dhw_mm, model.measure(image))
+
     @property
     def grid(self) -> VolumeGrid:
         """Its shape and spacing."""

@@ -39,7 +39,7 @@ class PixelTarget:
     outputs = PIXELS[0] * PIXELS[1] * PIXELS[2]
 
     def loss(self, told: Tensor, image: Tensor, mask: Tensor, degree: int) -> Tensor:
-        """See ``PatchTarget``: mean squared error."""
+        """Mean squared error; arguments as in ``PatchTarget``, what is told (B, d, h, w, outputs)."""
         wanted = patches_of(image[:, :1], degree)
         std, mean = torch.std_mean(wanted, -1, keepdim=True)
         wanted = (wanted - mean) / std.clamp_min(FLAT)
@@ -65,7 +65,9 @@ class TokenTarget:
         return self.tokenizer(image[:, :1], degree).movedim(1, -1)
 
     def loss(self, told: Tensor, image: Tensor, mask: Tensor, degree: int) -> Tensor:
-        """See ``PatchTarget``: cross-entropy of what is told relative to the tokenizer's distribution."""
+        """Cross-entropy of what is told (B, d, h, w, V) relative to the tokenizer's distribution; arguments as in
+        ``PatchTarget``.
+        """
         wanted = self._tokens(image, degree)
         return -(wanted[mask] * F.log_softmax(told[mask].float(), -1)).sum(-1).mean()
 
