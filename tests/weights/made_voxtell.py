@@ -103,3 +103,14 @@ def write_folder(
     rows = np.random.default_rng(5).standard_normal((len(labels), width)).astype(np.float16)
     np.savez(bank, labels=np.array(labels), embeddings=rows)
     return root
+
+
+def run_graphs(folder: Path, runtime: Any, image: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """Logits (1, N, d, h, w) of a folder's graphs."""
+    graphs = {role: runtime.load(folder / f"{role}.onnx", "fp32") for role in ("window", "text", "prompt")}
+    queries = graphs["text"]({"text": text})["queries"]
+    memory = graphs["window"]({"image": image})
+    each = [
+        graphs["prompt"]({**memory, "queries": queries[:, n : n + 1]})["logits"] for n in range(text.shape[1])
+    ]
+    return np.stack(each, 1)

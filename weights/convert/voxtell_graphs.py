@@ -65,7 +65,7 @@ class SplitAttention(MaskedAttention):
             self.parts.append(layer)
 
     def project(self, part: int, x: Tensor) -> Tensor:
-        """See ``MaskedAttention``."""
+        """x (B, T, E) -> (B, T, E), see ``MaskedAttention``."""
         projected: Tensor = self.parts[part](x)
         return projected
 
