@@ -181,10 +181,16 @@ def canonical_numbers(stored: np.ndarray, orientation: Orientation) -> np.ndarra
     return stored.transpose(orientation.order)
 
 
+def skew_of(affine: np.ndarray) -> float:
+    """The largest cosine between two axes of an affine (3, 3) or (4, 4); 0 at right angles."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = directions.T @ directions
+    return float(max(abs(cosines[0, 1]), abs(cosines[0, 2]), abs(cosines[1, 2])))
+
+
 def _skew_notes(name: str, directions: np.ndarray) -> tuple[str, ...]:
     """A note where axes are not at right angles. Raises AffineError where they do not span space."""
-    cosines = directions.T @ directions
-    skew = float(max(abs(cosines[0, 1]), abs(cosines[0, 2]), abs(cosines[1, 2])))
+    skew = skew_of(directions)
     if skew > MAX_SKEWED or abs(np.linalg.det(directions)) < 1 - MAX_SKEWED:
         raise AffineError(
             f"{name}: the axes of the affine are sheared, with a cosine of {skew:.2f} between two of them, "

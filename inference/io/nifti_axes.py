@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vesal.inference.data.errors import MaskShapeError
+from vesal.inference.data.errors import AffineError, MaskShapeError
 from vesal.inference.data.notes import Caution
 from vesal.inference.data.orientation import towards
 from vesal.inference.geometry.views import Sides
-from vesal.inference.io.file_axes import FileAxes, axes_of_affine, axes_of_lengths
+from vesal.inference.io.file_axes import FileAxes, axes_of_affine, axes_of_lengths, skew_of
 from vesal.inference.io.limits import check_mask_size
 from vesal.inference.io.nifti import open_nifti, read_nifti
 from vesal.inference.io.nifti_header import MICROMETRES, NiftiHeader
@@ -21,6 +21,8 @@ CONFLICT_VOXELS = 0.5
 """By how much of its shortest side a voxel may lie elsewhere by the qform before that is told."""
 GRID_VOXELS = 0.1
 """The same of a mask's voxels."""
+SCAN_SHEAR = 0.1
+"""Cosine of two axes beyond which a scan is refused; what rounding and registrations leave is told."""
 
 
 def nifti_axes(name: str, header: NiftiHeader) -> tuple[FileAxes, tuple[str, ...]]:
@@ -50,6 +52,31 @@ def nifti_axes(name: str, header: NiftiHeader) -> tuple[FileAxes, tuple[str, ...
     affine[:3] *= header.mm_per_unit
     axes, skewed = axes_of_affine(name, header.shape_dhw, affine)
     return FileAxes(axes.shape, axes.affine, axes.codes, in_micrometres, own), (*notes, *skewed)
+
+
+def scan_axes(name: str, header: NiftiHeader) -> tuple[FileAxes, tuple[str, ...]]:
+    """As ``nifti_axes``, of a scan that is to be segmented: it has to say how it lies.
+
+    Left and right would be a guess without an affine, and other programs refuse a sheared one (ITK does).
+
+    Raises:
+        SpacingError: a voxel has no length along an axis.
+        AffineError: there is no affine, or its axes are not at right angles.
+    """
+    axes, notes = nifti_axes(name, header)
+    if axes.codes is None:
+        raise AffineError(
+            f"{name}: the header has no affine, neither a sform nor a qform, so nothing says which side is "
+            "left; one is wanted. Save the volume with it (nibabel: Nifti1Image(data, affine)), or as npz, "
+            "which is segmented as it is stored."
+        )
+    if (skew := skew_of(axes.affine)) > SCAN_SHEAR:
+        raise AffineError(
+            f"{name}: the axes of the affine are sheared, with a cosine of {skew:.2f} between two of them; "
+            "axes at right angles are wanted. Resample the volume, or give the DICOM series that it was made "
+            "of, in which a tilted gantry is taken."
+        )
+    return axes, notes
 
 
 def _repaired(header: NiftiHeader, affine: np.ndarray | None) -> NiftiHeader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vesal.inference.io.nifti import SUFFIXES, open_nifti, values_dtype
-from vesal.inference.io.nifti_axes import nifti_axes
+from vesal.inference.io.nifti_axes import scan_axes
 from vesal.inference.io.several_volumes import chosen_volume
 from vesal.inference.io.volume_reader import StoredVolume, VolumeReader
 
@@ -18,7 +18,7 @@ class NiftiReader(VolumeReader):
     def _describe(self) -> StoredVolume:
         with open_nifti(self.path) as opened:
             header = opened.header
-            axes, notes = nifti_axes(self.path.name, header)
+            axes, notes = scan_axes(self.path.name, header)
             believed = header.offset + header.volumes * header.data_bytes <= 2 * opened.most_bytes
         return StoredVolume(axes, values_dtype(header), notes, believed=believed)
 

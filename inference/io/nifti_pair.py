@@ -14,7 +14,7 @@ import numpy as np
 from vesal.inference.data.errors import NiftiError
 from vesal.inference.io.files import open_regular_file
 from vesal.inference.io.nifti import OpenVoxels, named_errors, open_stream, values_dtype
-from vesal.inference.io.nifti_axes import nifti_axes
+from vesal.inference.io.nifti_axes import scan_axes
 from vesal.inference.io.nifti_header import BYTES_2, NiftiHeader, parse_pair_header
 from vesal.inference.io.several_volumes import chosen_volume
 from vesal.inference.io.volume_reader import StoredVolume, VolumeReader
@@ -31,7 +31,7 @@ class NiftiPairReader(VolumeReader):
 
     def _describe(self) -> StoredVolume:
         header = self._header()
-        axes, notes = nifti_axes(self.path.name, header)
+        axes, notes = scan_axes(self.path.name, header)
         with self._opened(header) as voxels:
             believed = header.offset + header.volumes * header.data_bytes <= 2 * voxels.most_bytes
         return StoredVolume(axes, values_dtype(header), notes, believed=believed)

@@ -389,13 +389,10 @@ class CaseRun:
         """As ``_output_labels``, with objects that touch separated as far as there is time for it."""
         if not self.case.instance:
             return written_labels(self.result.labels, self.plan)
-        until = self.forecast.now() + self.forecast.usable_s() - self.forecast.end_s()
-
-        def in_time(more_s: float) -> bool:
-            return self.forecast.now() + more_s < until
-
+        now, edges = self.forecast.now, self.edges.by_class
+        until = now() + self.forecast.usable_s() - self.forecast.end_s()
         rules, spacing = self.plan.rules, self.case.spacing_dhw_mm
-        labels, whole = cut_into_objects(self.result, rules, spacing, in_time, self.edges.by_class)
+        labels, whole = cut_into_objects(self.result, rules, spacing, lambda s: now() + s < until, edges)
         if whole:
             self.ladder.omit_cuts(whole)
         return labels

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from vesal.inference.data.case import Case
 from vesal.inference.data.prompt import Query
-from vesal.inference.families.contract import EncodedPrompts, StageModel, UserInput
+from vesal.inference.families.contract import EncodedPrompts, Family, StageModel, UserInput
 from vesal.inference.geometry.resample import to_view
 from vesal.inference.geometry.views import Box, Sides, View, VolumeGrid
 from vesal.inference.planning.rules import KeptWindows, StageRule
@@ -50,9 +51,9 @@ class Volume:
 
     @classmethod
     def of(cls, case: Case, model: Family) -> Volume:
-        """The volume of a case as its family takes it: the file's own numbers, if these are wanted and there."""
-        stored = model.capabilities.stored_numbers and case.numbers is not None
-        image = case.numbers if stored else case.image
+        """The volume of a case as its family takes it: of the file's own numbers, if wanted and there."""
+        numbers = case.numbers if model.capabilities.stored_numbers else None
+        image = case.image if numbers is None else numbers
         return cls(image, case.spacing_dhw_mm, model.measure(image))
 
     @property

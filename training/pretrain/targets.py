@@ -65,8 +65,8 @@ class TokenTarget:
         return self.tokenizer(image[:, :1], degree).movedim(1, -1)
 
     def loss(self, told: Tensor, image: Tensor, mask: Tensor, degree: int) -> Tensor:
-        """Cross-entropy of what is told (B, d, h, w, V) relative to the tokenizer's distribution; arguments as in
-        ``PatchTarget``.
+        """Cross-entropy of what is told (B, d, h, w, V) relative to the tokenizer's distribution; arguments
+        as in ``PatchTarget``.
         """
         wanted = self._tokens(image, degree)
         return -(wanted[mask] * F.log_softmax(told[mask].float(), -1)).sum(-1).mean()
