@@ -144,6 +144,9 @@ class ClosedModel:
         """A target that the weights list."""
         return listed_target(prompt, self._profile, self.knows)
 
+    def candidates(self, modality: str) -> None:
+        """Those that the weights list."""
+
     def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
         """See ``contract.Family``; the case makes no difference."""
         return make_plan(prompts, profile, lambda prompt: listed_target(prompt, profile, self.knows))

@@ -58,6 +58,9 @@ class VoxTellModel:
         """The labels of the bank that a prompt is run for, see ``text``."""
         return self._text.understands(prompt)
 
+    def candidates(self, modality: str) -> None:
+        """Those that the weights list."""
+
     def plan(self, prompts: Sequence[Prompt], profile: Profile, case: Case) -> Plan:
         """See ``contract.Family``; the volume decides what is looked at."""
         return plan_case(prompts, profile, case, self._fields, self.understands)

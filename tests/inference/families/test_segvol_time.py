@@ -66,7 +66,8 @@ def run(
     """The case on a clock that goes on by what its calls take; when it ends, and how often it called."""
     profile, runtime = read_profile(weights), choose_runtime("onnxruntime", 1)
     engine, told = Engine(profile, runtime, open_model(profile, runtime)), SimpleNamespace(at=0.0, calls={})
-    network = engine.model.stage("zoom-in")._network
+    stage: Any = engine.model.stage("zoom-in")
+    network = stage._network
 
     def slow(name: str, graph: Any, seconds: float) -> Any:
         def called(inputs: dict[str, np.ndarray]) -> Any:
