@@ -22,7 +22,6 @@ from vesal.weights.convert.voxtell_graphs import Sides
 MODEL, OLD_MODEL = "voxtell_v1.1", "voxtell_v1.0"
 PLANS, WEIGHTS, BANK = "plans.json", "fold_0/checkpoint_final.pth", "text_embeddings.npz"
 CONFIGURATION = "3d_fullres"
-CLASS = "ResidualEncoderUNet"
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,9 @@ def find_files(folder: Path, bank: Path | None = None) -> PublishedFiles:
         CheckpointError: a file is not there; the message says where it was looked for.
     """
     model = _model_folder(folder)
-    checkpoint = model / WEIGHTS
-    if not checkpoint.is_file():
+    # As published, or all files in one folder.
+    checkpoint = next((path for path in _weights_places(model) if path.is_file()), None)
+    if checkpoint is None:
         raise CheckpointError(
             f"{model} holds no {WEIGHTS}, the published weights (1.7 GB), beside its {PLANS}. Fetch them."
         )
@@ -81,10 +81,16 @@ def _model_folder(folder: Path) -> Path:
     )
 
 
+def _weights_places(model: Path) -> list[Path]:
+    return [model / WEIGHTS, model / Path(WEIGHTS).name]
+
+
 def _bank_places(model: Path) -> list[Path]:
-    """Where the bank of a model may lie, as published first."""
+    """Where the bank of a model may lie: as published, then in it, beside its files, and above it."""
     names = dict.fromkeys((model.name, MODEL))
-    return [*(model.parent / "embeddings" / name / BANK for name in names), model / BANK]
+    published = [Path("embeddings", name, BANK) for name in names]
+    above = model.parent
+    return [folder / path for folder in (above, model) for path in published] + [model / BANK, above / BANK]
 
 
 def read_window(path: Path, sizes: VoxTellSizes) -> Sides:
@@ -102,9 +108,10 @@ def read_window(path: Path, sizes: VoxTellSizes) -> Sides:
         about = plans["configurations"][CONFIGURATION]
         sides, architecture = about["patch_size"], about["architecture"]
         given = dict(architecture["arch_kwargs"])
-        kind = str(architecture.get("network_class_name", CLASS)).rsplit(".", 1)[-1]
         if not (len(sides) == 3 and all(type(side) is int and side > 0 for side in sides)):
             raise ValueError(f"`patch_size` is {sides}")
+        if not isinstance(given.get("nonlin_kwargs"), Mapping | None):
+            raise ValueError(f"`nonlin_kwargs` is {shown(given['nonlin_kwargs'])}")
         d, h, w = sides
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
@@ -112,8 +119,8 @@ def read_window(path: Path, sizes: VoxTellSizes) -> Sides:
             f"`configurations.{CONFIGURATION}` with `patch_size` and `architecture.arch_kwargs`. Fetch it "
             "again."
         ) from None
-    wrong = [] if kind == CLASS else [f"`network_class_name` is {kind}, wanted is {CLASS}"]
-    wrong += _differences(given, sizes) + _wrong_window((d, h, w), sizes)
+    # As released, of the architecture its arguments count, and not the name of its class.
+    wrong = _differences(given, sizes) + _wrong_window((d, h, w), sizes)
     if wrong:
         raise CheckpointError(
             f"{path} does not describe the network of VoxTell's checkpoint beside it: {'; '.join(wrong)}. "
@@ -152,7 +159,7 @@ def _differences(given: Mapping[str, Any], sizes: VoxTellSizes) -> list[str]:
     found = [
         f"`{name}` is {shown(given[name]) if name in given else 'missing'}, wanted is {value}"
         for name, value in wanted.items()
-        if name not in given or given[name] != value
+        if name not in given or _spread(given[name], value) != value
     ]
     found += [
         f"`{name}` is {shown(given.get(name))}, wanted is {value}"
@@ -163,3 +170,14 @@ def _differences(given: Mapping[str, Any], sizes: VoxTellSizes) -> list[str]:
     found += [] if slope == SLOPE else [f"`nonlin_kwargs.negative_slope` is {slope}, wanted is {SLOPE}"]
     unknown: Sequence[str] = sorted(set(given) - set(wanted) - set(operations) - free)
     return found + [f"`{name}` is not known" for name in unknown]
+
+
+def _spread(given: Any, like: Any) -> Any:
+    """One number that stands for all, of stages or of axes, as the released encoder takes it."""
+    if not isinstance(like, list):
+        return given
+    if type(given) is int:
+        given = [given] * len(like)
+    if not isinstance(given, list) or len(given) != len(like):
+        return given
+    return [_spread(one, other) for one, other in zip(given, like, strict=True)]
