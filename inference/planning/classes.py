@@ -98,10 +98,12 @@ def _notes_of_twins(plan: Plan, called: Mapping[int, str]) -> list[str]:
     """What two prompts ask for and is run for each by itself: by published rules, or as a user marked one."""
     first: dict[Query, int] = {}
     notes = []
+    rule = "a voxel has the id of the more probable one, of equal ones of the first"
+    if any(getattr(each.label_maker, "later_wins", False) for batch in plan.batches for each in batch.stages):
+        rule = "a voxel has the id of the later one"
     for query in (query for batch in plan.batches for query in batch.queries):
         same = first.setdefault(replace(query, prompt_id=0, own_class=None), query.prompt_id)
         if same != query.prompt_id:
             mine, other = called[query.prompt_id], called[same]
-            rule = "a voxel has the id of the more probable one, of equal ones of the first"
             notes.append(f"{mine} asks for {query.name} as {other} does, each run by itself: {rule}")
     return notes

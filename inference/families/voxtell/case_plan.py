@@ -11,12 +11,12 @@ from msgspec import structs
 
 from vesal.inference.data.case import Case
 from vesal.inference.data.orientation import CANONICAL, AxisCodes, Orientation, towards
-from vesal.inference.data.prompt import Prompt
+from vesal.inference.data.prompt import Prompt, Query
 from vesal.inference.families.voxtell.fields import VoxTellFields
 from vesal.inference.families.voxtell.later_wins import LaterWins
 from vesal.inference.families.voxtell.layouts import Cropped, window_starts
 from vesal.inference.families.voxtell.preprocess import nonzero_box
-from vesal.inference.planning.plan import Plan, Understands, make_plan
+from vesal.inference.planning.plan import Batch, Plan, Understands, make_plan
 from vesal.inference.planning.profile import Profile
 from vesal.inference.planning.rules import CaseStageRule, StageRule
 
@@ -45,7 +45,9 @@ def plan_case(
         return plan
     turned = towards(case.axis_codes or CANONICAL, RAS)
     rules = {rule: _rule(rule, case, turned, fields) for batch in plan.batches for rule in batch.stages}
-    batches = tuple(replace(b, stages=tuple(rules[rule] for rule in b.stages)) for b in plan.batches)
+    batches = tuple(
+        Batch(_queries(b.queries, fields), tuple(rules[rule] for rule in b.stages)) for b in plan.batches
+    )
     return replace(
         plan,
         batches=batches,
@@ -54,6 +56,13 @@ def plan_case(
         assumed=case.axis_codes is None,
         nests=fields.overlaps == "nested",
     )
+
+
+def _queries(queries: Sequence[Query], fields: VoxTellFields) -> tuple[Query, ...]:
+    """Where the later prompt wins, equal ones are not run as one: each has its own place in the order."""
+    if fields.overlaps == "largest":
+        return tuple(queries)
+    return tuple(replace(query, own_class=query.prompt_id) for query in queries)
 
 
 def _notes(case: Case, turned: Orientation, fields: VoxTellFields) -> list[str]:

@@ -16,7 +16,7 @@ from vesal.inference.planning.rules import NativeLabels
 class LaterWins:
     """Makes the labels of a stage; a ``planning.rules.LabelMaker``."""
 
-    by_slices = False
+    by_slices, later_wins = False, True
 
     def native_labels(
         self, classes: Iterable[tuple[int, np.ndarray]], view: View, threshold: float
