@@ -60,7 +60,7 @@ def plan_case(
 
 def _queries(queries: Sequence[Query], fields: VoxTellFields) -> tuple[Query, ...]:
     """Where the later prompt wins, equal ones are not run as one: each has its own place in the order."""
-    if fields.overlaps == "largest":
+    if fields.overlaps != "later":
         return tuple(queries)
     return tuple(replace(query, own_class=query.prompt_id) for query in queries)
 
