@@ -218,7 +218,7 @@ def test_an_unknown_field_of_the_whole_is_named_when_the_model_is_opened(tmp_pat
 
 @pytest.mark.parametrize("family", ["slice", "volume", "Nano"])
 def test_a_family_that_there_is_not_is_named(tmp_path: Path, family: str) -> None:
-    known = "nano, query, biomedparse-v, segvol, voxtell"
+    known = "nano, query, biomedparse-v, segvol, voxtell, spad, closed"
     said = rf"manifest.json .*one of {known} - at `\$.family`, which is '{family}'"
     with pytest.raises(ProfileError, match=said):
         open_model(read_profile(write(tmp_path, manifest() | {"family": family})), SimpleNamespace())
