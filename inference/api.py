@@ -239,7 +239,9 @@ class Model:
         options = ReadOptions(series, level, volume)
         with open_case(Path(path), options) as reader:
             case, header = reader.read(asked), reader.header
-        case = replace(case, notes=(*case.notes, *unused_choices(Path(path), options)))
+            found = reader.read_user_prompts(case.sentences, case.image.shape, case.instance)
+        notes = (*case.notes, *unused_choices(Path(path), options), *found.notes)
+        case = replace(case, user=found.user, notes=notes)
         understood, choice = self.understand(case, modality)
         case = settle(case, understood, choice, self.capabilities.stored_numbers)
         segmentation = self.segment_case(

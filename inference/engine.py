@@ -26,7 +26,7 @@ from vesal.inference.planning.weights_folder import WEIGHTS, weights_folder
 from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.case_run import CaseRun
-from vesal.inference.stages.orientation import find_orientation, turning_notes
+from vesal.inference.stages.orientation import find_orientation, looks_first, turning_notes
 from vesal.inference.stages.segmentation import Progress, Save, Segmentation
 from vesal.inference.stages.unnamed import KeptMask, Names, runnable
 from vesal.inference.stages.user_prompts import told_unused, usable
@@ -36,6 +36,7 @@ from vesal.inference.timing.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from vesal.inference.prompts.sentence_encoder import SentenceEncoder
+    from vesal.inference.prompts.text_bank import TextBank
     from vesal.inference.stages.identify import Identified
 
 TEXT_WEIGHTS = WEIGHTS / "text"
@@ -141,11 +142,15 @@ class Engine:
         user = usable(case.user, self.user_prompts)
         given, case = case, replace(case, user=user)
         # Most cases have sentences alone: what names the others is imported where there are some.
-        unnamed, identified = any(prompt.unnamed for prompt in prompts), None
+        unnamed, identified, names = any(prompt.unnamed for prompt in prompts), None, None
         if unnamed and not self.model.capabilities.unnamed:
             identified = self.identify(prompts, case, clock)
             prompts = identified.prompts
-        asked, refused = runnable(prompts, user, self.model.capabilities, self.profile.name)
+            least = self.profile.identification.min_score
+            names = Names(identified.candidates, least, "; ".join(identified.notes))
+        asked, refused = runnable(
+            prompts, user, self.model.capabilities, self.profile.name, self.user_prompts, names
+        )
         plan = self.model.plan(asked, self.profile, case)
         plan = replace(plan, refused={**plan.refused, **refused})
         kept = KeptMask.of(given, prompts, plan)
@@ -176,26 +181,32 @@ class Engine:
 
         turned, began = plan.orientation, clock.now()
         run = begin(turned.turn_case(case))
-        run.locate(lambda labels: save_all(turned.back(labels)))
-        search_s = clock.now() - began
-        if plan.orientation.is_stored and not (turned := self._orientation(run, plan)).is_stored:
+        looks = plan.assumed and looks_first(plan)
+        if not looks:
+            run.locate(lambda labels: save_all(turned.back(labels)))
+        if turned.is_stored or plan.assumed:
+            turned = plan.orientation.then(self._orientation(run, plan))
+        if turned != plan.orientation:
             run = begin(turned.turn_case(case), run.stages)
         if looks or turned != plan.orientation:
             run.locate(lambda labels: save_all(turned.back(labels)))
+        search_s = clock.now() - began
         run.refine(lambda labels: save_all(turned.back(labels)))
         result = run.finish(prompts)
         if self.model.capabilities.unnamed and any(p.unnamed and not p.targets for p in asked):
+            from vesal.inference.stages.identify import Identified, found_masks
+
             # Names must not cost the result: what is kept for the end is the time to write it.
             if clock.usable_s() - run.forecast.end_s() < SEARCH_MARGIN * search_s:
                 identified = Identified(tuple(prompts), notes=(NOT_SEARCHED,))
             else:
-                found = found_masks(prompts, result, turned, case)
-                identified = self.identify(prompts, found, clock)
-        notes = (*notes, *identified.notes, *plan.notes, *overlap_notes(plan, prompts))
-        if plan.orientation.is_stored and not turned.is_stored:
+                identified = self.identify(prompts, found_masks(prompts, result, turned, case), clock)
+        told = () if identified is None else identified.notes
+        notes = (*notes, *told, *plan.notes, *overlap_notes(plan, prompts))
+        if turned != plan.orientation:
             notes = (*notes, *turning_notes(turned, plan))
         result = replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)
-        if smaller_wins and not case.instance:
+        if smaller_wins and plan.nests and not case.instance:
             from vesal.inference.stages.overlaps import let_smaller_win  # of own scans alone
 
             voxel_ml = math.prod(case.spacing_dhw_mm) / 1000

@@ -16,13 +16,14 @@ from vesal.inference.planning.profile import Profile
 from vesal.inference.planning.rules import StageRule
 
 NANO, QUERY, BIOMEDPARSE_V, SEGVOL = "nano", "query", "biomedparse-v", "segvol"
-SPAD, CLOSED = "spad", "closed"
+VOXTELL, SPAD, CLOSED = "voxtell", "spad", "closed"
 
 FAMILIES: dict[str, str] = {
     NANO: "vesal.inference.families.nano:NanoModel",
     QUERY: "vesal.inference.families.query:QueryModel",
     BIOMEDPARSE_V: "vesal.inference.families.biomedparse.family:BiomedParseModel",
     SEGVOL: "vesal.inference.families.segvol.family:SegVolModel",
+    VOXTELL: "vesal.inference.families.voxtell.family:VoxTellModel",
     SPAD: "vesal.inference.families.spad:SpadModel",
     CLOSED: "vesal.inference.families.closed:ClosedModel",
 }

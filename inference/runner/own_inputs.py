@@ -45,6 +45,7 @@ def inputs_of(pair: CasePaths, settings: Settings) -> dict[str, Any]:
         "chosen": asdict(settings.reading),
         "marks": {str(key): repr(mark) for key, mark in settings.marks.by_key.items()},
         "hybrid": settings.hybrid,
+        "text_embeddings": settings.text_embeddings and _digest(settings.text_embeddings),
     }
     plain: dict[str, Any] = json.loads(json.dumps(told))
     return plain

@@ -159,7 +159,6 @@ class OwnOutput(CaseOutput):
             "inputs": self._inputs,
             "masks": self._masks,
             "weights": Path(self.settings.weights).name,
-            "text_embeddings": _own_vectors(self.settings),
             "version": __version__,
             "modality": found.modality,
             "chosen": asdict(self.settings.reading),

@@ -15,7 +15,7 @@ from vesal.inference.families.contract import Capabilities
 from vesal.inference.prompts.parser import parse_prompts
 from vesal.inference.stages.identify import Identified
 from vesal.inference.stages.segmentation import Segmentation
-from vesal.inference.stages.unnamed import KeptMask, runnable
+from vesal.inference.stages.unnamed import KeptMask, Names, runnable
 from vesal.inference.timing.clock import Clock
 
 LIVER, OTHER = (slice(4, 14),) * 3, (slice(18, 28),) * 3
@@ -140,7 +140,7 @@ def test_something_has_to_say_where_it_is(user: UserPrompts, runs: bool) -> None
     prompts = [make_prompt(1, "liver"), unnamed(2)]
     asked, refused = runnable(prompts, user, BOXES, "w")
     assert [prompt.id for prompt in asked] == ([1, 2] if runs else [1])
-    assert runs or refused[2].endswith("nothing that the weights w take says where it is")
+    assert runs or refused[2].endswith("nothing that the weights w take (boxes, points) says where it is")
 
 
 def test_what_is_kept_is_turned_as_the_result_is() -> None:

@@ -10,6 +10,7 @@
         --tokenizer clip-vit-base-patch32 -o weights/biomedparse-v
     python -m vesal.weights.convert segvol --checkpoint SegVol_v1.pth \\
         --tokenizer config/clip -o weights/segvol
+    python -m vesal.weights.convert voxtell --folder voxtell_v1.1 -o weights/voxtell
     python -m vesal.weights.convert pumit --checkpoint pumit-b.ckpt -o backbone
     python -m vesal.weights.convert pumit-btcv --checkpoint last.ckpt -o weights/pumit-btcv
     python -m vesal.weights.convert --list
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import msgspec
 
-from vesal.inference.data.cross_slice import NO_CROSS_SLICE, CrossSlice
+from vesal.inference.data.cross_slice import CrossSlice
 from vesal.inference.data.errors import UsageError, VesalError
 from vesal.inference.output.text_table import aligned
 from vesal.weights.convert.backbone import WEIGHTS as BACKBONE
@@ -59,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
         if isinstance(known, System):
             system.add_argument("--sentences", type=Path, help="JSON with more sentences for the bank")
             system.add_argument("--no-text", action="store_true", help="leave the text encoder out")
+        elif isinstance(known, FolderSystem):
+            known.add_options(system)
         elif isinstance(known, OneFileSystem) and known.sees_slices:
             system.add_argument(
                 "--cross-slice",
@@ -125,7 +128,9 @@ def main(arguments: list[str] | None = None) -> int:
     system = SYSTEMS[parsed.system]
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        if isinstance(system, BackboneSystem):
+        if isinstance(system, FolderSystem):
+            told = system.convert(parsed, _options(parsed))
+        elif isinstance(system, BackboneSystem):
             told = _of_backbone(system, parsed)
         elif isinstance(system, OneFileSystem | ClosedListSystem):
             told = _of_one_file(system, parsed)
@@ -185,15 +190,14 @@ def _cross_slice(heads: int, *offsets: int) -> CrossSlice:
 
 def _of_one_file(system: OneFileSystem | ClosedListSystem, parsed: argparse.Namespace) -> list[str]:
     """Convert one file; returns what to tell of it."""
-    cross = NO_CROSS_SLICE
-    if isinstance(system, OneFileSystem) and system.sees_slices and parsed.cross_slice:
-        cross = _cross_slice(*parsed.cross_slice)
-    options = replace(_options(parsed), cross_slice=cross)
+    options = _options(parsed)
     checkpoint = getattr(parsed, system.files[0].argument)
-    if isinstance(system, OneFileSystem):
-        manifest = convert_one_file(system, checkpoint, parsed.tokenizer, parsed.output, options)
-    else:
+    if isinstance(system, ClosedListSystem):
         manifest = convert_closed_list(system, checkpoint, parsed.output, options)
+    else:
+        if system.sees_slices and parsed.cross_slice:
+            options = replace(options, cross_slice=_cross_slice(*parsed.cross_slice))
+        manifest = convert_one_file(system, checkpoint, parsed.tokenizer, parsed.output, options)
     facts = manifest["network"]
     return [
         f"{parsed.output / WEIGHTS}: {facts['parameters']:,} parameters, {facts['stored']}, agreement: "

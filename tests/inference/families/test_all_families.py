@@ -121,6 +121,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "biomedparse-v": write_biomedparse_weights,
     "segvol": write_segvol_weights,
     "spad": write_spad,
+    "voxtell": write_voxtell_weights,
     "closed": write_closed_weights,
     **{name: write for name, (_, write) in SAMPLES.items()},
 }

@@ -180,6 +180,15 @@ def test_what_is_asked_for_again_has_the_voxels_again(engine: Opened) -> None:
     assert share_of(found.labels, BRIGHTER, 2) == 1 and not (found.labels == 3).any()
 
 
+@pytest.mark.parametrize(("overlaps", "wins"), [("largest", "liver"), ("nested", "left kidney")])
+def test_nested_prompts_of_own_scans_go_by_the_profile_too(engine: Opened, overlaps: str, wins: str) -> None:
+    """The left kidney is bright on one side, so it lies in what is called liver, with the same logits."""
+    names = ["liver", "left kidney"]
+    found = run(engine(overlaps=overlaps), names, smaller_wins=True, keep_probabilities=True)
+    assert share_of(found.labels, ONE, 1) == 1
+    assert share_of(found.labels, OTHER, 1 + names.index(wins)) == 1
+
+
 def test_larger_logits_are_larger_probabilities() -> None:
     logits = np.arange(-40, 100, 0.01, dtype=np.float32)
     found = to_ordered_probabilities(logits.copy())

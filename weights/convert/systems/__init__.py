@@ -13,11 +13,12 @@ from vesal.weights.convert.systems.sat import SAT
 from vesal.weights.convert.systems.segvol import SEGVOL
 from vesal.weights.convert.systems.voxtell import VOXTELL
 
-SYSTEMS: dict[str, System | OneFileSystem | BackboneSystem | ClosedListSystem] = {
+SYSTEMS: dict[str, System | OneFileSystem | FolderSystem | BackboneSystem | ClosedListSystem] = {
     MEDAL_S.name: MEDAL_S,
     SAT.name: SAT,
     BIOMEDPARSE.name: BIOMEDPARSE,
     SEGVOL.name: SEGVOL,
+    VOXTELL.name: VOXTELL,
     PUMIT.name: PUMIT,
     PUMIT_BTCV.name: PUMIT_BTCV,
     PUMIT_CHAOS.name: PUMIT_CHAOS,
