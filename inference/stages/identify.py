@@ -62,7 +62,8 @@ class Identified:
                 why = self.unsure.get(id_)
                 name = candidates[0].target if why is None else None
                 told = replace(counted[id_], candidates=candidates, target=name)
-                if why and why not in told.why:
+                # One that was not run has its reason already, in which the candidates are told.
+                if why and told.covered is not False and why not in told.why:
                     told = replace(told, why=f"{told.why}; {why}")
                 counted[id_] = told
             return counted
