@@ -21,8 +21,9 @@ from vesal.training.curves import plot_curves
 from vesal.training.parallel import join
 from vesal.training.pretrain.learn import Pretrainer, PretrainPlan, pretrain, write_encoder
 from vesal.training.pretrain.source import CropSource, read_unlabelled
-from vesal.training.pretrain.targets import PixelTarget
+from vesal.training.pretrain.targets import PatchTarget, PixelTarget, TokenTarget
 from vesal.training.store import read_rules
+from vesal.training.tokenizer.learn import TokenizerError, load_tokenizer
 
 NANO, VIT = "nano", "vit"
 
@@ -40,6 +41,9 @@ def main() -> None:
     parser.add_argument(
         "--network", choices=(NANO, VIT), default=NANO, help="a small SPAD-ViT in place of nano's encoder"
     )
+    parser.add_argument(
+        "--tokenizer", type=Path, help="folder of a visual tokenizer, whose tokens are told; default: voxels"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=PretrainPlan.rate, help="peak learning rate")
     parser.add_argument(
@@ -49,14 +53,14 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         plan = PretrainPlan(hours=args.hours, steps=args.steps, seed=args.seed, rate=args.rate)
-    except ValueError as error:
+        target = make_target(args.tokenizer)
+    except (ValueError, TokenizerError) as error:
         parser.error(str(error))
     args.out.mkdir(parents=True, exist_ok=True)
     rules = read_rules()
     volumes = read_unlabelled(args.data, args.store or args.out / "store", rules)
     group, others = join(args.processes, "vesal.training.pretrain")
     torch.manual_seed(args.seed)
-    target = PixelTarget()
     trainer = Pretrainer(
         make_model(args.network, tuple(args.widths), target.outputs), target, plan, args.out, group
     )
@@ -65,14 +69,23 @@ def main() -> None:
     group.leave()
     if group.rank == 0:
         sets = sorted({v.dataset for v in volumes})
+        told = "tokens" if args.tokenizer else "pixels"
         write_encoder(
             trainer,
             args.out,
-            {"network": args.network, "target": "pixels", "volumes": len(volumes), "sets": sets},
+            {"network": args.network, "target": told, "volumes": len(volumes), "sets": sets},
         )
         plot_curves(args.out, args.out / "curves.png")
     for other in others:
         other.wait()
+
+
+def make_target(tokenizer: Path | None) -> PatchTarget:
+    """What hidden patches are compared with. Raises TokenizerError."""
+    if tokenizer is None:
+        return PixelTarget()
+    model = load_tokenizer(tokenizer)
+    return TokenTarget(model.tokens, model.sizes.codebook)
 
 
 def make_model(network: str, widths: Widths, outputs: int) -> MaskedModel:

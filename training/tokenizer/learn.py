@@ -8,12 +8,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from vesal.inference.data.errors import VesalError
 from vesal.networks.spad_vt import Discriminator, SpadVt, VtSizes
 from vesal.training.log import Log
 from vesal.training.loop import LOG_EVERY, SAVE_EVERY_S
@@ -31,6 +34,10 @@ CHECKPOINT = "checkpoint.pt"
 TOKENIZER = "tokenizer.pt"
 """Averaged weights and sizes: what ``load_tokenizer`` reads."""
 MOVING = 0.97
+
+
+class TokenizerError(VesalError):
+    """A folder holds no tokenizer that can be read."""
 
 
 @dataclass(frozen=True)
@@ -221,11 +228,22 @@ def train(trainer: TokenizerTrainer, source: CropSource) -> None:
 
 
 def load_tokenizer(folder: Path) -> SpadVt:
-    """The tokenizer that a run left in ``folder``, with averaged weights."""
-    state = torch.load(folder / TOKENIZER, weights_only=True)
-    sizes: dict[str, Any] = state["sizes"]
-    model = SpadVt(VtSizes(**sizes | {"widths": tuple(sizes["widths"])}))
-    model.load_state_dict(state["state_dict"])
+    """The tokenizer that a run left in ``folder``, with averaged weights. Raises TokenizerError."""
+    path = folder / TOKENIZER
+    if not path.is_file():
+        raise TokenizerError(
+            f"{folder} holds no {TOKENIZER}; give the --output of a run of vesal.training.tokenizer"
+        )
+    damaged = TokenizerError(f"{path} is no file of a tokenizer; train it again, or copy it again")
+    if not is_zipfile(path):  # torch would take it for an older format, and fail in many ways
+        raise damaged
+    try:
+        state = torch.load(path, weights_only=True)
+        sizes: dict[str, Any] = state["sizes"]
+        model = SpadVt(VtSizes(**sizes | {"widths": tuple(sizes["widths"])}))
+        model.load_state_dict(state["state_dict"])
+    except (UnpicklingError, KeyError, RuntimeError, TypeError) as error:
+        raise damaged from error
     return model.eval()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 
 from tests.training.made import THIN, write_volume  # noqa: E402
 from tests.training.trainers import same, trainer  # noqa: E402
+from vesal.networks.spad_vt import SpadVt, VtSizes  # noqa: E402
 from vesal.training.backbone import BackboneError, begin_from  # noqa: E402
 from vesal.training.pretrain.__main__ import main  # noqa: E402
 from vesal.training.pretrain.learn import ABOUT, CHECKPOINT, ENCODER  # noqa: E402
+from vesal.training.tokenizer.learn import TOKENIZER  # noqa: E402
 
 UNNAMED = {"1": "Something of no name", "3": "Nor this", "instance_label": 0}
 
@@ -60,6 +63,25 @@ def test_an_encoder_is_learnt_from_all_volumes_and_taken_over(
     assert torch.load(halted / CHECKPOINT, weights_only=True)["step"] == 2
     run(monkeypatch, data, halted, "--steps", 4)
     assert json.loads((halted / ABOUT).read_text())["steps"] == 4
+
+
+def test_tokens_of_a_tokenizer_are_told(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = VtSizes(widths=(16, 16, 16), embedding=4, codebook=8)
+    state = {"sizes": asdict(sizes), "state_dict": SpadVt(sizes).state_dict()}
+    torch.save(state, tmp_path / TOKENIZER)
+    run(monkeypatch, data, tmp_path / "out", "--steps", 2, "--tokenizer", tmp_path)
+    assert json.loads((tmp_path / "out" / ABOUT).read_text())["target"] == "tokens"
+    told = torch.load(tmp_path / "out" / CHECKPOINT, weights_only=True)["model"]["head.2.weight"]
+    assert len(told) == sizes.codebook
+    for content, message in ((b"junk", "is no file of a tokenizer"), (None, "holds no tokenizer.pt")):
+        (tmp_path / TOKENIZER).unlink()
+        if content:
+            (tmp_path / TOKENIZER).write_bytes(content)
+        with pytest.raises(SystemExit):
+            run(monkeypatch, data, tmp_path / "none", "--steps", 1, "--tokenizer", tmp_path)
+        assert message in capsys.readouterr().err
 
 
 def test_an_encoder_of_other_widths_is_named(
