@@ -100,6 +100,7 @@ class SetRule:
     turn_rad: float = TURN_RAD
     finest_mm: float = 0.0
     flipped: float = 1.0
+    contrast: float = 0.0
 
 
 def read_rules(path: Path = SETS) -> dict[str, SetRule]:

@@ -25,6 +25,7 @@ from vesal.training.augment import (
     warp,
     warp_grid,
 )
+from vesal.training.contrast import moved_statistics, randomised
 from vesal.training.ideas import Ideas
 from vesal.training.simulate import spoil
 from vesal.training.store import SetRule, Target, Volume
@@ -120,7 +121,11 @@ def build(
     labels = torch.from_numpy(_labels_on(volume, view).astype(np.float32))
     flips: tuple[int, ...] = ()
     turned, knots = (0, 0.0), None
+    statistics = volume.statistics
     if rng is not None:
+        given, image = image, randomised(image, labels, rule.contrast, rng, view.thick_axis)
+        if image is not given:
+            statistics = moved_statistics(statistics, given, image)
         image = intensity(image, rng)
         flips = draw_flips(rule.flips if ideas.flips else "none", rng, rule.flipped)
         turned = draw_turn(view.degree, rng, rule.turn_rad)
@@ -137,7 +142,7 @@ def build(
         volume,
         view,
         stage,
-        torch.from_numpy(image_channels(laid[0].numpy(), volume.statistics))[None],
+        torch.from_numpy(image_channels(laid[0].numpy(), statistics))[None],
         hints[None],
         truth[None],
         targets,
