@@ -22,6 +22,7 @@ from vesal.inference.output.logs import log_stage
 from vesal.inference.planning.classes import overlap_notes, separate_classes
 from vesal.inference.planning.plan import Plan
 from vesal.inference.planning.profile import Profile, read_profile
+from vesal.inference.planning.seen_together import with_companions
 from vesal.inference.planning.weights_folder import WEIGHTS, weights_folder
 from vesal.inference.runtime.choice import Runtime, choose_runtime
 from vesal.inference.runtime.machine import peak_mb
@@ -158,6 +159,8 @@ class Engine:
             given.user, self.user_prompts, self.profile.name, case.interactive, kept.ids
         )
         plan = separate_classes(kept.told(plan), prompts, user.marked())
+        if not case.instance and not user.marked():
+            plan = with_companions(plan, self.profile)
 
         def begin(oriented: Case, before: Sequence[StageReport] = ()) -> CaseRun:
             run = CaseRun(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,11 @@ class Query:
     """Whether it is found in any orientation of the case (``CoveredTarget.any_orientation``)."""
     own_class: int | None = None
     """Its value in the label map while the case runs, where that is not the prompt's id."""
+    seen_with: Mapping[int, int] = field(default_factory=dict, hash=False)
+    """Groups of targets that it may share its views with, by number, and its place in each
+    (``planning.seen_together``)."""
+    companion: bool = False
+    """Whether no prompt asks for it: it is run as others are seen with it, and is not written."""
 
     @property
     def class_id(self) -> int:

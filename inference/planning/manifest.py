@@ -32,6 +32,19 @@ class CoveredTarget(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether it was trained with half turns about any axis; if not, it needs the orientation of its
     training set (``inference/stages/orientation.py``)."""
 
+    @property
+    def name(self) -> str:
+        """With its side: `left kidney`."""
+        return f"{self.side} {self.concept}" if self.side else self.concept
+
+
+class SeenTogether(Struct, frozen=True, forbid_unknown_fields=True):
+    """Targets that are run together, whichever of them are asked for (``planning.seen_together``)."""
+
+    modality: Modality
+    targets: Annotated[tuple[str, ...], Meta(min_length=2)]
+    """By their names with sides; those that the weights do not cover are left out."""
+
 
 class OverrideEntry(Struct, frozen=True, forbid_unknown_fields=True):
     """Changes of the stage rules for some targets."""
@@ -96,6 +109,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """Stage that takes a user's mask, by name, or `off`."""
     orientation: OrientationRule | None = None
     identification: IdentificationRule = IdentificationRule()
+    seen_together: tuple[SeenTogether, ...] = ()
     provenance: Provenance = Provenance()
     # The rest is for people and for training only.
     version: int = 1

@@ -25,6 +25,7 @@ from vesal.inference.planning.manifest import (
     Manifest,
     OverrideEntry,
     Provenance,
+    SeenTogether,
 )
 from vesal.inference.planning.rules import IdentificationRule, OrientationRule, StageRule
 from vesal.inference.prompts.text_bank import TextBank
@@ -66,6 +67,8 @@ class Profile:
     """When other orientations are tried; None: never."""
     identification: IdentificationRule = IdentificationRule()
     """When a prompt without a sentence is given a name."""
+    seen_together: tuple[SeenTogether, ...] = ()
+    """Targets that are run together; a target is in the first group that names it."""
     provenance: Provenance = Provenance()
     """Where the weights come from."""
     files: Collection[str] = ()
@@ -164,6 +167,7 @@ def read_profile(folder: Path, check_digests: bool = True) -> Profile:
         hybrid=manifest.hybrid,
         orientation=manifest.orientation,
         identification=manifest.identification,
+        seen_together=manifest.seen_together,
         provenance=manifest.provenance,
         files=frozenset(manifest.files),
         family_fields={name: value for name, value in content.items() if name not in COMMON},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,7 +15,6 @@ from vesal.inference.families.contract import Family
 from vesal.inference.geometry.tilings import unpadded
 from vesal.inference.output.logs import bar, log_stage
 from vesal.inference.planning.plan import Batch, Plan
-from vesal.inference.planning.rules import StageRule
 from vesal.inference.runtime.machine import peak_mb
 from vesal.inference.stages.add_results import add_results
 from vesal.inference.stages.classes import ClassMasks, written_labels
@@ -30,6 +28,7 @@ from vesal.inference.stages.outside import outside_of
 from vesal.inference.stages.passes import locating_tasks, refining_task, run_locating, run_refining
 from vesal.inference.stages.planned import encode_prompts, planned_stages
 from vesal.inference.stages.prompt_results import prompt_results, stage_report
+from vesal.inference.stages.refining_view import RefiningView
 from vesal.inference.stages.regions import find_regions
 from vesal.inference.stages.segmentation import Progress, Save, Segmentation, ViewProbability
 from vesal.inference.stages.slice_presence import SlicePresence, add_presence
@@ -41,19 +40,6 @@ from vesal.inference.timing.clock import Clock
 from vesal.inference.timing.forecast import Forecast
 from vesal.inference.timing.ladder import Ladder
 from vesal.inference.timing.progress import ProgressCallback
-
-
-@dataclass(frozen=True)
-class _RefiningView:
-    """One view of a refining stage: which rows of which batch, and how they are run."""
-
-    batch: int
-    """number of the batch in the plan"""
-    index: Sequence[int]
-    queries: Sequence[Query]
-    task: ViewTask
-    why: str
-    rule: StageRule
 
 
 class CaseRun:
@@ -187,7 +173,7 @@ class CaseRun:
         if self._late:
             self.fallbacks.append(f"time ran short, not refined: {', '.join(self._late)}")
 
-    def _refining_views(self, place: int) -> list[_RefiningView]:
+    def _refining_views(self, place: int) -> list[RefiningView]:
         """The views of the stage at a place in the profile that have a region."""
         views = []
         for number, (batch, latest) in enumerate(zip(self.plan.batches, self.latest, strict=True)):
@@ -214,16 +200,16 @@ class CaseRun:
                     self.marks,
                 )
                 task.edges = self.edges.any_wanted
-                views.append(_RefiningView(number, index, queries, task, region.why, rule))
+                views.append(RefiningView(number, index, queries, task, region.why, rule))
         return views
 
-    def _run_last(self, views: Sequence[_RefiningView], save: Save) -> None:
+    def _run_last(self, views: Sequence[RefiningView], save: Save) -> None:
         """Run the last stage, whose results go to the label map at once, and add what it did not refine."""
         saved = self.result.snapshot() if len(views) > 1 and any(map(any, self.latest)) else None
         self.result.clear()
         left = len(views)
 
-        def take(view: _RefiningView, result: StageResult) -> None:
+        def take(view: RefiningView, result: StageResult) -> None:
             nonlocal left
             left -= 1
             self._finish_view(view, result)
@@ -235,10 +221,10 @@ class CaseRun:
         if not refined:
             self._remove_specks()  # a label region runs all queries in one view, so none has a refined result
 
-    def _run_middle(self, views: Sequence[_RefiningView], save: Save) -> None:
+    def _run_middle(self, views: Sequence[RefiningView], save: Save) -> None:
         """Run a stage before the last; after each view there is a better result to write."""
 
-        def take(view: _RefiningView, result: StageResult) -> None:
+        def take(view: RefiningView, result: StageResult) -> None:
             self._keep_view(view, result)
             if self.ladder.may_save():
                 with self.forecast.saving():
@@ -248,8 +234,8 @@ class CaseRun:
 
     def _run_views(
         self,
-        views: Sequence[_RefiningView],
-        take: Callable[[_RefiningView, StageResult], None],
+        views: Sequence[RefiningView],
+        take: Callable[[RefiningView, StageResult], None],
     ) -> int:
         """Run the views of one refining stage while there is time; ``take`` gets each result.
 
@@ -262,7 +248,7 @@ class CaseRun:
             for view in views:
                 if not self._may_begin(view):
                     self.ladder.begin(view.task)
-                    self._late += [q.name for q in view.queries]
+                    self._late += view.names
                 elif (result := self._run_view(view)) is not None:
                     refined += 1
                     added += view.task.added
@@ -271,28 +257,28 @@ class CaseRun:
         self.ladder.tell_added(added, len(views))
         return refined
 
-    def _may_begin(self, view: _RefiningView) -> bool:
+    def _may_begin(self, view: RefiningView) -> bool:
         """Whether to run the next view; the ladder may take steps for all, and there may be time for one."""
         self.ladder.fits()
         if not view.task.is_wanted(self.ladder.effort, 0):
             view.task.added = self.ladder.may_add(view.task)
         return view.task.is_wanted(self.ladder.effort, 0)
 
-    def _run_view(self, view: _RefiningView) -> StageResult | None:
+    def _run_view(self, view: RefiningView) -> StageResult | None:
         """Run one view; None where it was not completed, and there is a result before."""
         result = run_refining(view.task, view.why, self.ladder)
-        self._report(view.rule.name, result, view.queries, [q.name for q in view.queries])
+        self._report(view.rule.name, result, view.queries, view.names)
         if result.dropped and not view.task.first:
             return None
         result = self.marks.guide(result, view.queries, self.plan.batches[view.batch], view.rule)
         return filter_pass(result, view.queries, self.plan.rules)
 
-    def _keep_view(self, view: _RefiningView, result: StageResult) -> None:
+    def _keep_view(self, view: RefiningView, result: StageResult) -> None:
         """Make the result of a view the latest of its queries, for the stage after."""
         for i, latest in zip(view.index, Latest.all_of(result, view.rule), strict=True):
             self.latest[view.batch][i] = latest
 
-    def _finish_view(self, view: _RefiningView, result: StageResult) -> None:
+    def _finish_view(self, view: RefiningView, result: StageResult) -> None:
         """Add the result of a view to the label map, and what the stage before found outside where it
         counts.
         """
@@ -306,7 +292,7 @@ class CaseRun:
         for i in view.index:
             latest[i] = None  # it is in the label map
 
-    def _save_so_far(self, saved: Snapshot, view: _RefiningView, save: Save) -> None:
+    def _save_so_far(self, saved: Snapshot, view: RefiningView, save: Save) -> None:
         """Write the labels of before with those of a view, as the next may hang: not if it costs that one."""
         batch, latest = self.plan.batches[view.batch], self.latest[view.batch]
         # Of a prompt that is run as two sides the other one may still be coarse.
@@ -318,12 +304,12 @@ class CaseRun:
                 save(self._output_labels(saved.labels))
 
     def _add_all(self, final: bool = False) -> None:
-        """Add the latest results of all queries that have one."""
+        """Add the latest results of all queries that have one; companions count in the views they share."""
         pairs = [
             (each, query)
             for batch, latest in zip(self.plan.batches, self.latest, strict=True)
             for query, each in zip(batch.queries, latest, strict=True)
-            if each is not None
+            if each is not None and not query.companion
         ]
         self._add(pairs, final)
 
@@ -335,6 +321,8 @@ class CaseRun:
                 self._keep(latest, query)
 
     def _keep(self, latest: Latest, query: Query) -> None:
+        if query.companion:
+            return
         self.edges.add(latest, query.class_id)
         if self._keep_probabilities:
             mine = KeptClass.of(latest.result.probability, latest.row, latest.view)
@@ -350,7 +338,7 @@ class CaseRun:
         if result.note:
             self.fallbacks.append(f"{report.name}: {result.note}")
         if result.dropped:
-            names = ", ".join(q.name for q in queries)
+            names = ", ".join(q.name for q in queries if not q.companion)
             self.fallbacks.append(
                 f"time ran short, {result.dropped} windows left out and {result.windows} run for {names}"
             )

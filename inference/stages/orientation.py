@@ -27,6 +27,7 @@ from vesal.inference.geometry.region import FOREGROUND_THRESHOLD
 from vesal.inference.geometry.views import View
 from vesal.inference.planning.plan import AppliedRule, Batch, Plan
 from vesal.inference.planning.rules import OrientationRule
+from vesal.inference.planning.seen_together import asked_alone
 from vesal.inference.stages.filters import filter_pass
 from vesal.inference.stages.passes import locating_tasks, run_locating
 from vesal.inference.stages.stage_result import StageResult
@@ -112,6 +113,7 @@ def find_orientation(
     Returns:
         the orientation found; None where none was tried, or time was too short for all of them.
     """
+    plan, prompts, stored = _without_companions(plan, prompts, stored)
     if not stored and not (looks_first(plan) and depends_on_orientation(plan)):
         return None
     search = _Search(volume, model, plan, prompts, rule, stored, ladder)
@@ -126,12 +128,30 @@ def find_orientation(
     return search.found() if search.windows else None
 
 
+def _without_companions(
+    plan: Plan, prompts: Sequence[EncodedPrompts], stored: Sequence[StageResult]
+) -> tuple[Plan, Sequence[EncodedPrompts], Sequence[StageResult]]:
+    """What is asked for alone: that others are absent says nothing of how the case lies."""
+    if not any(query.companion for batch in plan.batches for query in batch.queries):
+        return plan, prompts, stored
+    alone = asked_alone(plan)
+    counts = [len(batch.queries) for batch in alone.batches]
+    prompts = [part.part(range(n)) for part, n in zip(prompts, counts, strict=True)]
+    located = [n for batch, n in zip(alone.batches, counts, strict=True) if _locates(batch)]
+    results = zip(stored, located[: len(stored)], strict=True)
+    firsts = [
+        replace(result, probability=result.probability[list(range(n))], presence=result.presence[:n])
+        for result, n in results
+    ]
+    return alone, prompts, firsts
+
+
 def turning_notes(orientation: Orientation, plan: Plan) -> tuple[str, ...]:
     """What the report says of a case that was turned: also that its mirror image would look the same."""
     told = (
         f"the case was segmented with {orientation}, as it was found best so; the labels lie as it is stored"
     )
-    queries = [query for batch in plan.batches for query in batch.queries]
+    queries = [query for batch in plan.batches for query in batch.queries if not query.companion]
     sided = [query.name for query in queries if query.side and not query.any_orientation]
     if not sided:
         return (Caution(told),)

@@ -73,15 +73,48 @@ def find_regions(
         if box is not None:
             known[i] = given[i] = box
     known = [whole(shape) if box is None and b is None else box for box, b in zip(known, before, strict=True)]
+    return [
+        (index, _grouped_region(volume, rule, before, index, known, given))
+        for rows in _seen_together(queries, known)
+        for index in _groups_of(rows, known, volume, rule)
+        if not all(queries[row].companion for row in index)
+    ]
+
+
+def _seen_together(queries: Sequence[Query], known: Sequence[Box | None]) -> list[list[int]]:
+    """Rows of the queries that may share a view: those of none of the groups, and those of one, in its order:
+    which of them share a view may hang on it.
+
+    A query that is in several groups counts to that of which most is found. Companions that were not found
+    are left out.
+    """
+    found: dict[int, list[bool]] = {}
+    for query, box in zip(queries, known, strict=True):
+        if len(query.seen_with) == 1:
+            (number,) = query.seen_with
+            found.setdefault(number, []).append(box is not None)
+    rows: dict[int | None, list[tuple[int, int]]] = {}
+    for row, query in enumerate(queries):
+        if query.companion and known[row] is None:
+            continue
+        best = max(query.seen_with, key=lambda n: np.mean(found.get(n, [False])), default=None)
+        rows.setdefault(best, []).append((row if best is None else query.seen_with[best], row))
+    return [[row for _, row in sorted(mine)] for mine in rows.values()]
+
+
+def _groups_of(
+    rows: Sequence[int], known: Sequence[Box | None], volume: Volume, rule: StageRule
+) -> list[tuple[int, ...]]:
+    """The rows that share a view, of some rows."""
     groups = group(
-        known,
+        [known[row] for row in rows],
         volume.spacing_dhw_mm,
         rule.view_voxels,
         rule.max_targets_per_view,
         rule.max_spacing_ratio,
         rule.min_spacing_mm,
     )
-    return [(index, _grouped_region(volume, rule, before, index, known, given)) for index in groups]
+    return [tuple(rows[place] for place in places) for places in groups]
 
 
 def _own_regions(own: QueryRegion, before: Sequence[Latest | None], most: int) -> Grouped:
