@@ -15,6 +15,7 @@ from vesal.training.measure import (
     orientation,
     paraphrases,
     presence,
+    robustness,
     stages,
     swaps,
     thickness,
@@ -34,6 +35,7 @@ MEASUREMENTS = {
     "marked": marked,
     "identified": identified,
     "thickness": thickness,
+    "robustness": robustness,
 }
 
 
@@ -77,6 +79,7 @@ def flags_of_all(args: argparse.Namespace) -> dict[str, list[str]]:
         "marked": [*val, *weights, *most],
         "identified": [*val, *weights, *most],
         "thickness": [*val, *weights, *most],
+        "robustness": [*val, *weights, *most],
     }
 
 
