@@ -100,8 +100,8 @@ def synthetic_volumes(folder: Path, seed: int = 0) -> Iterator[Volume]:
 def make_abdomen(given: LabelMap, name: str, rng: np.random.Generator) -> Volume:
     """A CT image of the abdomen of ``given``, and the labels of its AMOS structures."""
     at, spacing = thinned(given.spacing_dhw_mm)
-    labels = bent(bend_knots(rng), _around_the_liver(given.labels[at], spacing, given.structures, rng))
-    hu = _draw_ct(labels, spacing, given.structures, rng)
+    labels = bent(bend_knots(rng), around_the_liver(given.labels[at], spacing, given.structures, rng))
+    hu = draw_ct(labels, spacing, given.structures, rng)
     return abdomen_of(name, hu, labels, spacing, given.structures)
 
 
@@ -124,25 +124,25 @@ def abdomen_of(
     image = np.clip((hu - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     ids = {i: s for i, s in structures.items() if s in AMOS and (labels == i).any()}
     kept = np.where(np.isin(labels, list(ids)), labels, 0).astype(np.uint8)
-    sentences = {i: f"{_spoken(s)} in CT" for i, s in ids.items()}
-    return _volume(name, DATASET, image, kept, spacing_dhw_mm, sentences)
+    sentences = {i: f"{spoken(s)} in CT" for i, s in ids.items()}
+    return volume_of(name, DATASET, image, kept, spacing_dhw_mm, sentences)
 
 
 def make_head(given: LabelMap, name: str, rng: np.random.Generator) -> Volume:
     """An MR image of the head of ``given``, and the labels of its deep grey matter, both sides together."""
     heads = TISSUES["heads"]
     brain = (given.labels > 0) & (given.labels < heads["outside_from"])
-    at = tuple(slice(max(0, lo - 12), hi + 12) for lo, hi in _extent(brain))
+    at = tuple(slice(max(0, lo - 12), hi + 12) for lo, hi in extent_of(brain))
     labels = bent(bend_knots(rng), given.labels[at])
     image = _draw_head(labels, rng)
     kept = np.zeros(labels.shape, np.uint8)
     for number, codes in enumerate(heads["targets"].values(), 1):
         kept[np.isin(labels, codes)] = number
     sentences = {n: f"{target} in brain MRI" for n, target in enumerate(heads["targets"], 1)}
-    return _volume(name, "MR_Synthetic", image, kept, given.spacing_dhw_mm, sentences)
+    return volume_of(name, "MR_Synthetic", image, kept, given.spacing_dhw_mm, sentences)
 
 
-def _volume(
+def volume_of(
     name: str,
     dataset: str,
     image: np.ndarray,
@@ -157,30 +157,30 @@ def _volume(
     return labelled(name, dataset, image, labels, spacing, targets)
 
 
-def _spoken(structure: str) -> str:
+def spoken(structure: str) -> str:
     """``kidney_left`` -> ``left kidney``."""
     words = CALLED.get(structure, structure).split("_")
     return " ".join(words[-1:] + words[:-1] if words[-1] in ("left", "right") else words)
 
 
-def _extent(mask: np.ndarray) -> list[tuple[int, int]]:
+def extent_of(mask: np.ndarray) -> list[tuple[int, int]]:
     found = [np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     return [(int(i[0]), int(i[-1]) + 1) for i in found]
 
 
-def _around_the_liver(
+def around_the_liver(
     labels: np.ndarray, spacing: Triple, structures: dict[int, str], rng: np.random.Generator
 ) -> np.ndarray:
     """A stretch of slices as long as an abdominal scan, with the body cut out loosely in plane."""
     liver = next(i for i, s in structures.items() if s == "liver")
-    first, last = _extent(labels == liver)[0]
+    first, last = extent_of(labels == liver)[0]
     middle = (first + last) / 2  # NIfTI counts slices from the feet on
     down = rng.uniform(*(PELVIS_MM if rng.random() < 0.5 else DOWN_MM))
     part = labels[max(0, int(middle - down / spacing[0])) : int(middle + rng.uniform(*UP_MM) / spacing[0])]
     margin = rng.uniform(35, 70)
     at = [
         slice(max(0, int(lo - margin / s)), int(hi + margin / s))
-        for (lo, hi), s in zip(_extent(part > 0), spacing, strict=True)
+        for (lo, hi), s in zip(extent_of(part > 0), spacing, strict=True)
     ]
     return part[:, at[1], at[2]]
 
@@ -196,7 +196,7 @@ def bent(knots: torch.Tensor, values: np.ndarray, mode: str = "nearest") -> np.n
     return moved[0].numpy().astype(values.dtype)
 
 
-def _noise(shape: tuple[int, ...], smooth_voxels: float, rng: np.random.Generator) -> np.ndarray:
+def smooth_noise(shape: tuple[int, ...], smooth_voxels: float, rng: np.random.Generator) -> np.ndarray:
     """Smooth noise of mean 0 and standard deviation 1; made on a coarse grid where it is very smooth."""
     step = max(1, int(smooth_voxels))
     small = [-(-n // step) + 1 for n in shape]
@@ -206,21 +206,19 @@ def _noise(shape: tuple[int, ...], smooth_voxels: float, rng: np.random.Generato
     return ((grown - grown.mean()) / (grown.std() + 1e-9)).astype(np.float32)
 
 
-def _add_spine(
-    hu: np.ndarray,
-    labels: np.ndarray,
-    spacing: Triple,
-    structures: dict[int, str],
-    rng: np.random.Generator,
-) -> None:
-    """A column of bone behind the aorta, with the muscles of the back beside it; in place."""
+def spine_of(
+    labels: np.ndarray, spacing: Triple, structures: dict[int, str], rng: np.random.Generator
+) -> list[tuple[str, np.ndarray, float]]:
+    """A column of bone behind the aorta, with the muscles of the back beside it, where nothing is labelled:
+    tissue, (D, H, W) bool and HU, in the order in which they are drawn over each other.
+    """
     at = {
         s: np.argwhere(labels == i).mean(0)[1:] * spacing[1:]
         for i, s in structures.items()
         if (labels == i).any()
     }
     if not {"kidney_left", "kidney_right", "stomach", "aorta"} <= set(at):
-        return
+        return []
     middle = (at["kidney_left"] + at["kidney_right"]) / 2
     back = middle - at["stomach"]
     back = back / (np.linalg.norm(back) + 1e-9)
@@ -231,13 +229,18 @@ def _add_spine(
     across = np.abs(away @ np.array([-back[1], back[0]]))
     free = labels == 0
     muscle = (np.hypot(behind - 22, (across - 32) * 0.8) < rng.uniform(18, 26)) & free
-    hu[muscle] = rng.uniform(40, 65)
+    muscle_hu = rng.uniform(40, 65)
     bone = (np.hypot(behind, across) < rng.uniform(17, 23)) | ((behind > 14) & (behind < 50) & (across < 6))
-    hu[bone & free] = rng.uniform(160, 330)
-    hu[(np.hypot(behind - 26, across) < 8) & free] = rng.uniform(15, 45)
+    bone_hu = rng.uniform(160, 330)
+    cord = (np.hypot(behind - 26, across) < 8) & free
+    return [
+        ("muscle", muscle, muscle_hu),
+        ("bone", bone & free, bone_hu),
+        ("spinal_cord", cord, rng.uniform(15, 45)),
+    ]
 
 
-def _body(
+def body_of(
     organs: np.ndarray, spacing: tuple[float, ...], rng: np.random.Generator, more_mm: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The body around its organs, and its depth below the skin in mm, slice by slice."""
@@ -260,7 +263,7 @@ def _body(
     return filled, depth
 
 
-def _draw_ct(
+def draw_ct(
     labels: np.ndarray, spacing: Triple, structures: dict[int, str], rng: np.random.Generator
 ) -> np.ndarray:
     """(D, H, W) float32 HU."""
@@ -269,18 +272,19 @@ def _draw_ct(
     sparse = len(structures) <= len(AMOS)
     if sparse:  # neither ribs nor muscles: one outline for all slices, with room for them
         organs = np.broadcast_to(organs.any(0), organs.shape)
-    body, depth = _body(organs, spacing, rng, rng.uniform(20, 45) if sparse else 0.0)
+    body, depth = body_of(organs, spacing, rng, rng.uniform(20, 45) if sparse else 0.0)
     hu = np.full(labels.shape, -1000, np.float32)
     fat, soft = rng.uniform(*rules["fat_hu"]), rng.uniform(*rules["soft_hu"])
     wall = (depth > rng.uniform(6, 22)) & (depth < rng.uniform(24, 45))  # muscle below the fat of the skin
-    mesentery = _noise(labels.shape, 4, rng) > rng.uniform(0.8, 1.8)
+    mesentery = smooth_noise(labels.shape, 4, rng) > rng.uniform(0.8, 1.8)
     hu[body] = fat
     hu[body & (wall | (mesentery & (depth > 20)))] = soft
-    hu += np.where(body, 8 * _noise(labels.shape, 2, rng), 0)
+    hu += np.where(body, 8 * smooth_noise(labels.shape, 2, rng), 0)
     if sparse:
-        _add_spine(hu, labels, spacing, structures, rng)
+        for _, mask, value in spine_of(labels, spacing, structures, rng):
+            hu[mask] = value
     values = draw_values(rng)
-    texture = _noise(labels.shape, 2.5, rng)
+    texture = smooth_noise(labels.shape, 2.5, rng)
     for i, structure in sorted(structures.items()):
         mask = labels == i
         if not mask.any():
@@ -313,9 +317,9 @@ def draw_values(rng: np.random.Generator) -> dict[str, float]:
 
 def _fill(hu: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> None:
     """Food, fluid, contrast and gas inside a hollow organ, in place."""
-    at = tuple(slice(lo, hi) for lo, hi in _extent(mask))
+    at = tuple(slice(lo, hi) for lo, hi in extent_of(mask))
     part, inside = hu[at], binary_erosion(mask[at])
-    kind = _noise(inside.shape, 3, rng)
+    kind = smooth_noise(inside.shape, 3, rng)
     part[inside] = rng.choice(
         [rng.uniform(0, 35), rng.uniform(20, 80), rng.uniform(120, 350)], p=[0.5, 0.3, 0.2]
     )
@@ -341,7 +345,9 @@ def _draw_head(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         table[heads["outside_from"] :] = 0  # the skull taken away
     image = table[labels]
     image = image * (
-        1 + 0.06 * _noise(labels.shape, 2, rng) + rng.uniform(0, 0.15) * _noise(labels.shape, 40, rng)
+        1
+        + 0.06 * smooth_noise(labels.shape, 2, rng)
+        + rng.uniform(0, 0.15) * smooth_noise(labels.shape, 40, rng)
     )
     image = gaussian_filter(image, rng.uniform(0.5, 1.0)) + rng.normal(0, rng.uniform(2, 9), labels.shape)
     image[table[labels] == 0] *= 0.3
