@@ -16,13 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 from benchmarks.measure import side_by_side
-from benchmarks.sides import apart, precisions, prepare, side_parser, with_avx2
-from benchmarks.tables import Row, finish, markdown
-from vesal.inference.runtime.machine import processor
+from benchmarks.sides import apart, precisions, run_sides, side_parser
+from benchmarks.tables import Row
 
 TORCH = "benchmarks.segvol_torch"
 LIMITS = {"bf16": {1: 0.40, 15: 1 / 10}, "fp32": {1: 0.85, 15: 1 / 6}}
@@ -34,21 +32,13 @@ RELEASED_MB, MEMORY_LIMIT = 1900, 0.8
 def main(arguments: list[str] | None = None) -> int:
     """Make the network, run both ways, print the table; return 1 where a limit is not kept."""
     parser = side_parser("benchmarks.segvol", __doc__.split("\n")[0], tuple(LIMITS))
-    options = parser.parse_args(arguments)
-    ended = with_avx2("benchmarks.segvol", options, arguments or sys.argv[1:])
-    if ended is not None:
-        return ended
-    prepare(options)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.folder or Path(scratch)
-        if not (folder / "sizes.json").is_file():
-            apart(TORCH, "make", folder, options)
-        rows = [row for precision in precisions(options) for row in measured(folder, precision, options)]
-    bound = ", AVX2 alone" if options.avx2 else ""
-    title = "SegVol, one window of zoom-out"
-    print(f"{processor()}{bound}\n")
-    print(markdown(title, rows))
-    return finish({title: rows}, options.json)
+    return run_sides(parser, "sizes.json", tables, arguments)
+
+
+def tables(folder: Path, options: argparse.Namespace) -> dict[str, list[Row]]:
+    """Rows of every precision."""
+    rows = [row for precision in precisions(options) for row in measured(folder, precision, options)]
+    return {"SegVol, one window of zoom-out": rows}
 
 
 def measured(folder: Path, precision: str, options: argparse.Namespace) -> list[Row]:

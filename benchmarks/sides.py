@@ -6,11 +6,13 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.biomedparse_v import AVX2
 from benchmarks.measure import ROOT, as_in_a_container, count_processor_time
+from benchmarks.tables import Row, finish, markdown
 from vesal.inference.runtime.machine import processor
 
 
@@ -61,3 +63,34 @@ def apart(module: str, what: str, folder: Path, options: argparse.Namespace, *mo
         if hasattr(options, name):
             command += [f"--{name}", str(getattr(options, name))]
     return subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE).stdout
+
+
+def run_sides(
+    parser: argparse.ArgumentParser,
+    made: str,
+    tables: Callable[[Path, argparse.Namespace], dict[str, list[Row]]],
+    arguments: list[str] | None = None,
+) -> int:
+    """Make the networks, run both ways, print the tables; returns 1 where a limit is not kept.
+
+    Args:
+        parser: of ``side_parser``; its program is `python -m MODULE`, and MODULE_torch makes the networks.
+        made: a file that is in their folder when they are made.
+        tables: titles and rows, of the networks in a folder.
+        arguments: of the command line; None for this process's.
+    """
+    module = parser.prog.rpartition(" ")[2]
+    options = parser.parse_args(arguments)
+    ended = with_avx2(module, options, arguments or sys.argv[1:])
+    if ended is not None:
+        return ended
+    prepare(options)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.folder or Path(scratch)
+        if not (folder / made).is_file():
+            apart(f"{module}_torch", "make", folder, options)
+        found = tables(folder, options)
+    print(f"{processor()}{', AVX2 alone' if options.avx2 else ''}\n")
+    for title, rows in found.items():
+        print(markdown(title, rows))
+    return finish(found, options.json)

@@ -19,18 +19,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import side_by_side
-from benchmarks.sides import apart, precisions, prepare, side_parser, with_avx2
-from benchmarks.tables import Row, finish, markdown
-from vesal.inference.runtime.machine import processor
+from benchmarks.sides import apart, precisions, run_sides, side_parser
+from benchmarks.tables import Row
 
-MODULE, TORCH = "benchmarks.spad_vit", "benchmarks.spad_vit_torch"
+TORCH = "benchmarks.spad_vit_torch"
 LIMITS = {"bf16": 0.45, "fp32": 0.90}
 """Largest ratio to the plain way; that of fp32 is meant for AVX2 alone."""
 THICK_LIMIT = 1 / 8
@@ -39,26 +37,22 @@ THICK = {"backbone": "SPAD-ViT-B", "prompted": "text-prompted network on a small
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make the networks, run both ways, print the table; return 1 where a limit is not kept."""
-    parser = side_parser(MODULE, __doc__.split("\n")[0], tuple(LIMITS))
-    options = parser.parse_args(arguments)
-    ended = with_avx2(MODULE, options, arguments or sys.argv[1:])
-    if ended is not None:
-        return ended
-    prepare(options)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.folder or Path(scratch)
-        if not (folder / "made").is_file():
-            apart(TORCH, "make", folder, options)
-        asked = precisions(options)
-        plain = [row for precision in asked for row in beside_torch(folder, precision, options)]
-        thick = [row for network in THICK for row in beside_isotropic(folder, network, asked[-1], options)]
-    bound = ", AVX2 alone" if options.avx2 else ""
-    tables = {"SPAD-ViT-B beside torch": plain, "Five thick slices beside an isotropic volume": thick}
-    print(f"{processor()}{bound}\n")
-    for title, rows in tables.items():
-        print(markdown(title, rows))
-    return finish(tables, options.json)
+    """Make the networks, run both ways, print the tables; return 1 where a limit is not kept."""
+    parser = side_parser("benchmarks.spad_vit", __doc__.split("\n")[0], tuple(LIMITS))
+    return run_sides(parser, "made", tables, arguments)
+
+
+def tables(folder: Path, options: argparse.Namespace) -> dict[str, list[Row]]:
+    """Rows beside torch, and beside an isotropic volume."""
+    asked = precisions(options)
+    return {
+        "SPAD-ViT-B beside torch": [
+            row for precision in asked for row in beside_torch(folder, precision, options)
+        ],
+        "Five thick slices beside an isotropic volume": [
+            row for network in THICK for row in beside_isotropic(folder, network, asked[-1], options)
+        ],
+    }
 
 
 def beside_torch(folder: Path, precision: str, options: argparse.Namespace) -> list[Row]:

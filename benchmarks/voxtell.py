@@ -17,13 +17,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 from benchmarks.measure import side_by_side
-from benchmarks.sides import apart, precisions, prepare, side_parser, with_avx2
-from benchmarks.tables import Row, finish, markdown
-from vesal.inference.runtime.machine import processor
+from benchmarks.sides import apart, precisions, run_sides, side_parser
+from benchmarks.tables import Row
 
 TORCH = "benchmarks.voxtell_torch"
 LIMITS = {"bf16": {1: 0.40, 15: 0.25}, "fp32": {1: 0.90, 15: 0.55}}
@@ -39,23 +37,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--window", type=int, default=PUBLISHED, help="voxels a side, a multiple of 32")
     parser.add_argument("--runtime", default="openvino", help="of the graphs: openvino or onnxruntime")
     parser.add_argument("--only", choices=("time", "memory", "marginal"), nargs="+", help="parts to run")
-    options = parser.parse_args(arguments)
-    ended = with_avx2("benchmarks.voxtell", options, arguments or sys.argv[1:])
-    if ended is not None:
-        return ended
-    prepare(options)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.folder or Path(scratch)
-        if not (folder / "sizes.json").is_file():
-            apart(TORCH, "make", folder, options)
-        rows = [row for precision in precisions(options) for row in measured(folder, precision, options)]
-    bound = ", AVX2 alone" if options.avx2 else ""
+    return run_sides(parser, "sizes.json", tables, arguments)
+
+
+def tables(folder: Path, options: argparse.Namespace) -> dict[str, list[Row]]:
+    """Rows of every precision."""
     title = f"VoxTell, one window of {options.window}^3 voxels"
     if options.window != PUBLISHED:
         title += f", 1/{PUBLISHED**3 / options.window**3:.3g} of the published one"
-    print(f"{processor()}{bound}\n")
-    print(markdown(title, rows))
-    return finish({title: rows}, options.json)
+    return {title: [r for precision in precisions(options) for r in measured(folder, precision, options)]}
 
 
 def measured(folder: Path, precision: str, options: argparse.Namespace) -> list[Row]:
