@@ -104,7 +104,4 @@ def test_pins_and_command_are_in_its_metadata(wheel: zipfile.ZipFile, root: Path
     groups = groups_of(tomllib.loads((root / "pyproject.toml").read_text())["project"])
     assert sorted(needed) == sorted(resolve(groups, RUNTIME))
     assert set(metadata.get_all("Provides-Extra", [])) == groups.keys() - {RUNTIME}
-    assert (
-        "vesal = vesal.inference.runner.command:run_and_leave"
-        in wheel.read(f"{folder}/entry_points.txt").decode()
-    )
+    assert "vesal = vesal.__main__:main" in wheel.read(f"{folder}/entry_points.txt").decode()

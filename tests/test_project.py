@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tools.pins import RUNTIME, groups_of, resolve
+from vesal.cluster.places import PACKAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ("inference", "postprocess")
@@ -33,6 +34,7 @@ NEEDS = {
     "vesal": (RUNTIME,),
     "inference": (RUNTIME, "gpu", "formats", "dicom-seg", "notebook"),
     "postprocess": (RUNTIME,),
+    "cluster": (RUNTIME, "cluster"),
     "evaluation": (RUNTIME, "evaluation"),
     "demo": (RUNTIME, "evaluation"),
     "networks": (RUNTIME, "convert"),
@@ -78,6 +80,7 @@ def test_every_pin_is_imported(group: str) -> None:
     """What the code has stopped using goes; the packages of CUDA are loaded by ONNX Runtime."""
     folders = [folder for folder, groups in NEEDS.items() if group in groups]
     used = set().union(*(imported(path) for folder in folders for path in (ROOT / folder).rglob("*.py")))
+    used |= set(PACKAGES.values())  # which are imported by the scheme of a URL
     pins = [pin.partition("==")[0] for pin in GROUPS[group] if "==" in pin and not pin.startswith("nvidia-")]
     assert not {pin for pin in pins if MODULES.get(pin, pin) not in used}
 

@@ -87,7 +87,7 @@ def _limit_libraries(threads: int) -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
-def _leave(code: int) -> None:
+def leave(code: int) -> None:
     """End the process at once: an abandoned case may still hang in a network's library."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -97,4 +97,4 @@ def _leave(code: int) -> None:
 
 def run_and_leave() -> None:
     """Run the command line of this process and end it with the exit code."""
-    _leave(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -193,21 +193,30 @@ def may_stay(pair: CasePaths, settings: Settings) -> bool:
     return True
 
 
-def is_whole(pair: CasePaths, settings: Settings) -> bool:
+def is_whole(
+    pair: CasePaths, settings: Settings, *, scan_is_known: bool = False, map_is_known: bool = False
+) -> bool:
     """Whether a label map is there, unchanged since it was written, with all that is wanted beside it, and
     would be made of the same again (`own_inputs.inputs_of`). Never raises.
+
+    ``scan_is_known``, ``map_is_known``: the scan with what lies beside it, or the label map with its, is not
+    here and known to be as it was then; of the label map the proof is here.
     """
     content = proof_of(pair.output)
     if content is None or content.get("whole") is not True:
         return False
     try:
+        inputs = inputs_of(pair, settings)
+        if scan_is_known:
+            inputs |= {name: content["inputs"][name] for name in ("scan", "beside")}
+        if content["inputs"] != inputs or map_is_known:
+            return bool(content["inputs"] == inputs)
         wanted = _wanted_masks([str(prompt["file"]) for prompt in content["prompts"]], settings)
         there = (
             {path.name.split(".", 1)[0] for path in mask_folder(pair.output).iterdir()} if wanted else set()
         )
         return (
-            content["inputs"] == inputs_of(pair, settings)
-            and all(other.is_file() for other in side_outputs(pair.output))
+            all(other.is_file() for other in side_outputs(pair.output))
             and there.issuperset(wanted)
             and hashed(pair.output) == content["sha256"]
         )

@@ -1,0 +1,261 @@
+"""Local paths and URLs of stores (``fsspec``), told apart here and nowhere else.
+
+What a store asks for (keys, tokens, an address of its own) comes from the environment and the machine alone:
+a URL with a password is refused, and what is written or logged anywhere is `shown` or `redacted` before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from vesal.inference.data.errors import MissingPackageError, UnreadableFileError, UsageError
+from vesal.inference.io.temporary import replacing
+
+PACKAGES = {
+    "s3": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "http": "aiohttp",
+    "https": "aiohttp",
+}
+"""Schemes of URLs, each with the package that fsspec loads for it. No other scheme is read: some run what
+they find, as ``reference`` does, and ``::`` joins several."""
+READ_ONLY = ("http", "https")
+WITH_CONTAINER = ("az", "abfs", "abfss")
+"""Schemes that name a container before the `@`, which is no password."""
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s/'\"?#]*@)?([^\s'\"?#]*)([?#][^\s'\"]*)?")
+SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|KEY|SAS|CONNECTION_STRING")
+"""Of variables of the environment whose values are hidden."""
+MIN_SECRET = 8
+"""Characters: shorter values would hide words."""
+STRONG = ("etag", "content_md5", "md5", "md5hash", "crc32c", "content-md5")
+"""What stores call a digest of the content, in small letters; times and sizes prove nothing."""
+TALKATIVE = ("fsspec", "s3fs", "aiobotocore", "botocore", "aiohttp", "urllib3", "gcsfs", "azure", "asyncio")
+"""Loggers of packages whose messages hold addresses with signatures."""
+
+
+class PlaceError(UsageError):
+    """A path or URL cannot be used as it is given."""
+
+
+class PasswordInUrlError(PlaceError):
+    """A URL holds a password; its message does not repeat it."""
+
+
+def scheme_of(place: str) -> str | None:
+    """The scheme of a URL, in small letters; None for a path. A file URL is a path."""
+    found = SCHEME.match(place)
+    scheme = found[1].lower() if found else None
+    return None if scheme == "file" else scheme
+
+
+def check_place(place: str, writes: bool = False) -> str:
+    """A path or URL as it came. Raises PlaceError where it cannot be read, or not be written (``writes``)."""
+    scheme = scheme_of(place)
+    if "\0" in place or not place.strip():
+        raise PlaceError(f"{place!r} is no path; give a path or a URL.")
+    if scheme is None:
+        return place
+    address = place.partition("://")[2].split("/", 1)[0]
+    account, at, host = address.rpartition("@")
+    port = host.rpartition(":")[2] if ":" in host and not host.endswith("]") else ""
+    if (at and (scheme not in WITH_CONTAINER or ":" in account)) or (port and not port.isdecimal()):
+        raise PasswordInUrlError(
+            f"a URL of {scheme}:// holds a user or a password, which would be written into records and logs. "
+            "Leave it out, and give what the store asks for in the environment (docs/cluster.md)."
+        )
+    if "::" in place or scheme not in PACKAGES:
+        raise PlaceError(
+            f"{shown(place)} is not read; give a path, or a URL of {', '.join(PACKAGES)} without '::'."
+        )
+    if writes and scheme in READ_ONLY:
+        raise PlaceError(f"{shown(place)} cannot be written to; give a folder, or a URL of s3, gs or az.")
+    return place
+
+
+def local_path(place: str) -> Path | None:
+    """The path of what is on this machine; None for a URL of a store."""
+    if scheme_of(place) is not None:
+        return None
+    return Path(unquote(urlsplit(place).path) if SCHEME.match(place) else place)
+
+
+def shown(place: str) -> str:
+    """A place as it may be written down: a URL without user, password and query."""
+    return _hidden(place) if SCHEME.match(place) else place
+
+
+def redacted(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """A message without passwords and queries of URLs, and without values of the environment's secrets."""
+    for name, value in environment.items():
+        if len(value) >= MIN_SECRET and SECRET_NAME.search(name.upper()):
+            text = text.replace(value, "***")
+    return _hidden(text)
+
+
+def _hidden(text: str) -> str:
+    def plain(found: re.Match[str]) -> str:
+        container = (
+            found[2] if found[1].lower()[:-3] in WITH_CONTAINER and ":" not in (found[2] or "") else ""
+        )
+        return f"{found[1]}{container or ''}{found[3]}{'?...' if found[4] else ''}"
+
+    return URL.sub(plain, text)
+
+
+def joined(folder: str, name: str) -> str:
+    """A place below a folder; ``name`` has slashes and is none of ``..``."""
+    if scheme_of(folder) is None:
+        return str(Path(local_path(folder) or folder, name))
+    return f"{folder.rstrip('/')}/{name}"
+
+
+def base_name(place: str) -> str:
+    """The last part of a path or URL, without a query."""
+    if scheme_of(place) is None:
+        return Path(os.path.abspath(local_path(place) or place)).name
+    path = urlsplit(place).path if scheme_of(place) in READ_ONLY else place.partition("://")[2].split("?")[0]
+    last = path.rstrip("/").rpartition("/")[2]
+    return unquote(last) if scheme_of(place) in READ_ONLY else last
+
+
+def beside(place: str, name: str) -> str:
+    """Another file of the same folder, with the same query: a signature may hold for both."""
+    path, mark, query = place.rstrip("/").partition("?")
+    return f"{path.rpartition('/')[0]}/{name}{mark}{query}"
+
+
+@cache
+def _quiet() -> None:
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def opened(place: str) -> tuple[Any, str]:
+    """The file system of a URL and the path in it. Raises PlaceError, MissingPackageError."""
+    scheme = scheme_of(check_place(place))
+    assert scheme is not None
+    try:
+        importlib.import_module(PACKAGES[scheme])
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise MissingPackageError(
+            f'{scheme}:// needs the package {error.name}; run `pip install "vesal[cluster]"`.'
+        ) from error
+    _quiet()
+    system, path = url_to_fs(place)
+    return system, path
+
+
+def read_bytes(place: str) -> bytes | None:
+    """The content of a small file; None where there is none. Raises what the system or the store raises."""
+    if (path := local_path(place)) is not None:
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+    system, inside = opened(place)
+    try:
+        content: bytes = system.cat_file(inside)
+    except FileNotFoundError:
+        return None
+    return content
+
+
+def write_bytes(place: str, content: bytes) -> None:
+    """Write a small file whole: under another name first, or as one object of a store."""
+    if (path := local_path(place)) is not None:
+        with replacing(path) as file:
+            file.write(content)
+        return
+    system, inside = opened(place)
+    system.pipe_file(inside, content)
+
+
+def fetch(place: str, target: Path) -> None:
+    """Bring a remote file, or all of a folder of a store, here.
+
+    Raises UnreadableFileError where there is nothing; what the store raises otherwise.
+    """
+    system, inside = opened(place)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if place.endswith("/"):
+            for path in system.find(inside):
+                below = target / path[len(inside.rstrip("/")) :].lstrip("/")
+                below.parent.mkdir(parents=True, exist_ok=True)
+                system.get_file(path, str(below))
+        else:
+            system.get_file(inside, str(target))
+    except FileNotFoundError:
+        raise UnreadableFileError(f"{shown(place)} does not exist; give the URL of a scan.") from None
+    if not os.path.lexists(target):
+        raise UnreadableFileError(f"{shown(place)} does not exist, or holds nothing; give the URL of a scan.")
+
+
+def put(source: Path, place: str) -> None:
+    """Put a file into a store, whole."""
+    system, inside = opened(place)
+    system.put_file(str(source), inside)
+
+
+def facts_of(place: str) -> Mapping[str, Any] | None:
+    """What a store tells of a file now, and not from a listing that it keeps; None where there is none."""
+    system, inside = opened(place)
+    with suppress(Exception):
+        system.invalidate_cache()
+    try:
+        facts: Mapping[str, Any] = system.info(inside)
+    except FileNotFoundError:
+        return None
+    return facts
+
+
+def mark_of(facts: Mapping[str, Any]) -> str | None:
+    """What proves the content of a remote file without fetching it; None where its store tells no digest."""
+    by_name = {str(name).lower(): value for name, value in facts.items()}
+    told = [f"{name} {by_name[name]}" for name in STRONG if by_name.get(name)]
+    if not told:
+        return None
+    return hashlib.sha256(f"{by_name.get('size')} {told}".encode()).hexdigest()
+
+
+def size_of(place: str) -> int:
+    """Bytes of a file; 0 where they are not told."""
+    if (path := local_path(place)) is not None:
+        return path.stat().st_size
+    return int((facts_of(place) or {}).get("size") or 0)
+
+
+def find(folder: str) -> Iterator[tuple[str, int]]:
+    """All files below a folder of a store, sorted, as URLs with their sizes in bytes."""
+    system, inside = opened(folder)
+    yield from _urls(system, folder, system.find(inside, detail=True))
+
+
+def match(pattern: str) -> Iterator[tuple[str, int]]:
+    """All files of a store that fit a pattern (``*``, ``**``, ``?``, ``[]``), as `find`."""
+    system, inside = opened(pattern)
+    yield from _urls(system, pattern, system.glob(inside, detail=True))
+
+
+def _urls(system: Any, like: str, found: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, int]]:
+    scheme = like.partition("://")[0]
+    for path, facts in sorted(found.items()):
+        if facts.get("type") != "directory":
+            plain = system.unstrip_protocol(path).partition("://")[2]
+            yield f"{scheme}://{plain}", int(facts.get("size") or 0)

@@ -1,0 +1,94 @@
+"""What became of one case: one JSON file a case, `OUT/batch/cases/NAME.json`, all that a run knows of it.
+
+Table, page, `--merge` and progress are made of these alone, so that a driver that is killed loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from vesal.cluster.places import joined
+from vesal.inference.data.results import FELL_BACK, NOT_RUN, OK, SKIPPED
+
+FAILED = "failed"
+"""Of a case without a label map."""
+STATES = (OK, SKIPPED, FELL_BACK, FAILED, NOT_RUN)
+"""``skipped`` is a case's state in a run that found it done before: its file keeps the state it had.
+``not run`` is told of by ``--merge`` alone."""
+HAVE_RESULT = (OK, SKIPPED, FELL_BACK)
+FOLDER = "batch"
+"""Of the records and of what is made of them, below the folder of the label maps."""
+CASES = f"{FOLDER}/cases"
+
+
+@dataclass(frozen=True)
+class TargetRow:
+    """What is told of one prompt of a case."""
+
+    id: int
+    text: str
+    target: str | None = None
+    voxels: int | None = None
+    volume_ml: float | None = None
+    mean_probability: float | None = None
+    reason: str | None = None
+    """Why it was read, covered or refused as it was."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One case of a run."""
+
+    name: str
+    source: str
+    """As it may be shown (``places.shown``): without passwords and without the query of a signed URL."""
+    output: str
+    state: str
+    """One of ``STATES``."""
+    targets: tuple[TargetRow, ...] = ()
+    seconds: float | None = None
+    """Of the attempt that gave the result; None: not known."""
+    worker: str = ""
+    attempts: int = 1
+    reason: str | None = None
+    """What went wrong, or worse than planned."""
+    sha256: str | None = None
+    """Of the label map."""
+    marks: Mapping[str, str] = field(default_factory=dict)
+    """What a store says of the content of the remote files that were read and written (their ETags, hashed),
+    so that a rerun need not fetch them; see ``remote_proof``."""
+
+    @property
+    def has_result(self) -> bool:
+        """Whether there is a label map."""
+        return self.state in HAVE_RESULT
+
+    def to_json(self) -> str:
+        """As the file holds it."""
+        return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Record:
+        """As ``to_json`` wrote it; fields of later versions are left out.
+
+        Raises:
+            ValueError: it is no record.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            known = {each.name for each in fields(cls)}
+            targets = tuple(TargetRow(**row) for row in values.pop("targets", ()))
+            record = cls(**{name: value for name, value in values.items() if name in known}, targets=targets)
+        except (TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"no record of a case: {error}") from error
+        if record.state not in STATES or not isinstance(record.name, str):
+            raise ValueError(f"no record of a case: its state is {record.state!r}")
+        return record
+
+
+def record_place(output_folder: str, name: str) -> str:
+    """Path or URL of a case's record, below the folder of the label maps."""
+    return joined(output_folder, f"{CASES}/{name}.json")

@@ -1,0 +1,51 @@
+"""The folder of a worker for scans that are brought here; what workers left that were killed is swept."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import secrets
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+log = logging.getLogger("vesal")
+
+PREFIX = "vesal-batch-"
+LOCK = "lock"
+
+
+class Scratch:
+    """A folder that is this process's as long as it lives; the system then lets go of its lock."""
+
+    def __init__(self, parent: Path | None = None) -> None:
+        """Below ``parent``, by default the system's folder of temporary files."""
+        parent = Path(tempfile.gettempdir()) if parent is None else parent
+        parent.mkdir(parents=True, exist_ok=True)
+        sweep(parent)
+        self.path = parent / f"{PREFIX}{secrets.token_hex(8)}"
+        self.path.mkdir(mode=0o700)
+        self._lock = (self.path / LOCK).open("wb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def new_folder(self) -> Path:
+        """An empty folder for one case; the caller removes it."""
+        folder = self.path / secrets.token_hex(8)
+        folder.mkdir()
+        return folder
+
+    def close(self) -> None:
+        """Remove it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+
+def sweep(parent: Path) -> None:
+    """Remove the folders whose process is gone. Never raises."""
+    with suppress(OSError):
+        for folder in parent.glob(f"{PREFIX}*"):
+            with suppress(OSError), (folder / LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+                log.debug("%s, left by a worker that was killed, is removed", folder)
