@@ -150,4 +150,4 @@ def is_input_closed(seconds: float) -> bool:
 
 if __name__ == "__main__":
     Hang(sys.argv[1], sys.argv[2] == "late", is_input_closed).put_into_the_command()
-    program._leave(program.main(sys.argv[3:]))
+    program.leave(program.main(sys.argv[3:]))
