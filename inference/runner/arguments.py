@@ -48,8 +48,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="vesal",
         description="Segment 3D biomedical volumes from text prompts. In the container: sh predict.sh.",
-        epilog="`vesal view SCAN [RESULT]` shows a case, `vesal batch` runs thousands. Exit code: 0 all good, "
-        "1 a case fell back, 2 wrong usage, 130 stopped from the keyboard, 143 SIGTERM. Environment: "
+        epilog="`vesal view SCAN [RESULT]` shows a case, `vesal batch` runs thousands. Exit code: 0 all "
+        "good, 1 a case fell back, 2 wrong usage, 130 stopped from the keyboard, 143 SIGTERM. Environment: "
         + ", ".join("VESAL_" + name.upper() for name in FROM_ENVIRONMENT),
         allow_abbrev=False,
     )
