@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from vesal.cluster.places import joined
 from vesal.inference.data.results import FELL_BACK, NOT_RUN, OK, SKIPPED
+from vesal.inference.output.report import to_json
 
 FAILED = "failed"
 """Of a case without a label map."""
@@ -68,7 +69,7 @@ class Record:
 
     def to_json(self) -> str:
         """As the file holds it."""
-        return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+        return json.dumps(to_json(self), indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Record:

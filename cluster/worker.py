@@ -77,7 +77,7 @@ class CaseWorker:
 
     def close(self) -> None:
         """Remove what was brought."""
-        self._reader.shutdown(wait=True, cancel_futures=True)
+        self._reader.shutdown(wait=False, cancel_futures=True)
         self._scratch.close()
 
     def _run(self, case: Brought, attempt: int) -> Record:

@@ -93,7 +93,7 @@ def list_cases(inputs: Path) -> list[Path]:
         return [inputs]
     try:
         entries = sorted(inputs.iterdir())
-        found = [path for path in entries if _is_case(path)]
+        found = [path for path in entries if is_case(path)]
     except FileNotFoundError:
         raise UsageError(
             f"{inputs} does not exist; give a folder of {_wanted()} cases, or mount one there."
@@ -141,7 +141,7 @@ def _label_maps(cases: Sequence[Path]) -> list[str]:
     return given
 
 
-def _is_case(path: Path) -> bool:
+def is_case(path: Path) -> bool:
     """Whether an entry is a case: a file or a link, also one that leads nowhere, which is then reported.
 
     What is named like a case and is none is told.

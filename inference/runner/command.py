@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         settings = read_settings(arguments)
         logs.set_up(settings.verbosity)
         limit_threads(settings.threads)
-        _limit_libraries(threads_allowed())
+        limit_libraries(threads_allowed())
         # Imported late: it loads numpy, which reads its limits of threads only then.
         from vesal.inference.runner.run import run
 
@@ -77,7 +77,7 @@ def open_standard_streams() -> None:
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
 
 
-def _limit_libraries(threads: int) -> None:
+def limit_libraries(threads: int) -> None:
     """Limit every library to the threads of this process; by default they count the host's processors.
 
     OpenBLAS gets one: arrays are split over our own threads, and each of them calls it.

@@ -80,7 +80,7 @@ def _scans(given: Sequence[Path]) -> list[Path]:
     for path in given:
         found += _expanded(path)
     # Once more over all: a shell that expands a pattern hands over the results of an earlier run as well.
-    cases = _without_results(found)
+    cases = without_results(found)
     return list({os.path.realpath(path): path for path in reversed(cases)}.values())[::-1]
 
 
@@ -88,12 +88,12 @@ def _expanded(path: Path) -> list[Path]:
     if path.name in ("", ".."):
         path = Path(os.path.abspath(path))  # a name is wanted for the label map
     if os.path.lexists(path):
-        return _of_folder(path) if is_case_folder(path) else _without_results(list_cases(path))
+        return _of_folder(path) if is_case_folder(path) else without_results(list_cases(path))
     if glob.has_magic(str(path)):
         matching = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
         cases = [p for p in matching if suffix_of(p) is not None or is_case_folder(p)]
         if cases:
-            return _without_results(cases)
+            return without_results(cases)
         raise UsageError(
             f"{path}: no scan has such a name; put the pattern in quotes and see where it begins."
         )
@@ -109,10 +109,10 @@ def _of_folder(path: Path) -> list[Path]:
     if suffix_of(path) is not None or not beside:
         return [path]
     below = any(is_case_folder(p) for p in path.iterdir())
-    return _without_results(list_cases(path) if below else [path, *beside])
+    return without_results(list_cases(path) if below else [path, *beside])
 
 
-def _without_results(cases: Sequence[Path]) -> list[Path]:
+def without_results(cases: Sequence[Path]) -> list[Path]:
     """Cases without label maps and masks of an earlier run: `NAME_seg` beside `NAME`, and what lies in the
     folder `NAME_seg`, unless they are given alone.
     """

@@ -41,7 +41,7 @@ def page_of(
         case_section(case, pictures.get(number), number, reasons.get(number, ""))
         for number, case in enumerate(cases)
     )
-    return _document(_title(report), "".join([*parts, "</main>", _footer()]))
+    return document(_title(report), "".join([*parts, "</main>", _footer()]))
 
 
 def _title(report: RunReport) -> str:
@@ -50,7 +50,8 @@ def _title(report: RunReport) -> str:
     return f"Segmentation of {len(report.cases)} cases"
 
 
-def _document(title: str, body: str) -> str:
+def document(title: str, body: str) -> str:
+    """A page of HTML around ``title`` and ``body``, which are HTML already."""
     style, script = _part("style.css"), _part("sort.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Nothing may be fetched and no other script may run, whatever a sentence or a file name holds.

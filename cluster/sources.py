@@ -1,0 +1,248 @@
+"""What `-i` names, a folder tree, a pattern, a table or a scan, here or in a store, as jobs."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from vesal.cluster.job import Job
+from vesal.cluster.places import (
+    READ_ONLY,
+    check_place,
+    find,
+    joined,
+    local_path,
+    match,
+    redacted,
+    scheme_of,
+    shown,
+)
+from vesal.cluster.record import CASES
+from vesal.cluster.table_input import InputRow, is_table, read_rows
+from vesal.inference.data.errors import ModalityError, UsageError, VesalError
+from vesal.inference.io.formats import (
+    case_name,
+    format_of,
+    is_case_folder,
+    label_suffix,
+    suffix_of,
+    written_suffixes,
+)
+from vesal.inference.io.user_prompts import MARK
+from vesal.inference.prompts.modality import modality_of
+from vesal.inference.runner.case_paths import is_case
+from vesal.inference.runner.own_cases import SEG, without_results
+from vesal.inference.runner.own_proof import output_name
+
+FOLDER_SUFFIX = ".nii.gz"
+"""Of the label map of a scan whose name does not tell its format."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for in all scans, where a table does not say it."""
+
+    prompts: tuple[str, ...] = ()
+    modality: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A scan, and what it is called below the folder of the label maps."""
+
+    source: str
+    path: str
+    """With its suffix, and slashes between folders."""
+    size: int = 0
+    """Bytes, where they are told with the listing."""
+    row: InputRow | None = None
+
+
+def read_jobs(inputs: Sequence[str], output: str, asked: Asked) -> list[Job]:
+    """All scans of the inputs, sorted by name; nothing of them is read but their names.
+
+    Raises UsageError where an input is not there or holds no scan, a table is wrong, or two scans would have
+    one label map. The error of a table names its row.
+    """
+    check_place(output, writes=True)
+    found = [each for place in inputs for each in _scans(check_place(place), output)]
+    taken: dict[tuple[str, str], Job] = {}
+    for each in found:
+        job = _job(each, output, asked)
+        # Also where only the suffixes differ: what proves a label map has its name and ends in .json.
+        for key in (("case", job.name), ("map", _map_name(job, output))):
+            other = taken.setdefault(key, job)
+            if other != job:
+                raise UsageError(
+                    f"{shown(other.source)} and {shown(job.source)} would both be called {key[1]!r}; give "
+                    "each a name of its own in a table's column output, or run them into different folders. "
+                    "All prompts of a scan go into one row."
+                )
+    return sorted({job.name: job for job in taken.values()}.values(), key=lambda job: job.name)
+
+
+def _map_name(job: Job, output: str) -> str:
+    """Of the label map, below the folder and without its suffix."""
+    path = Path(job.output[len(joined(output, "x")) - 1 :])
+    return str(path.with_name(output_name(path)))
+
+
+def _scans(place: str, output: str) -> Iterator[Found]:
+    """The scans of one input. Raises UsageError."""
+    if is_table(place):
+        yield from map(_of_row(place), read_rows(place))
+        return
+    try:
+        found = _far(place) if scheme_of(place) else _near(place, output)
+    except VesalError:
+        raise
+    except Exception as error:  # whatever a store has against it
+        raise UsageError(
+            redacted(f"{shown(place)} cannot be listed: {type(error).__name__}: {error}")
+        ) from None
+    if not found:
+        raise UsageError(f"{shown(place)}: there is no scan; give a scan, a folder, a pattern or a table.")
+    kept = {str(path) for path in without_results([Path(each.path) for each in found])}
+    yield from (each for each in found if str(Path(each.path)) in kept)
+
+
+def _near(place: str, output: str) -> list[Found]:
+    path = local_path(place)
+    assert path is not None
+    if not os.path.lexists(path):
+        if not glob.has_magic(str(path)):
+            raise UsageError(f"{place} does not exist; give a scan, a folder, a pattern or a table.")
+        top = _before_magic(str(path))
+        matching = (Path(name) for name in sorted(glob.glob(str(path), recursive=True)))
+        cases = [each for each in matching if is_case_folder(each) or (each.is_file() and is_case(each))]
+        return [Found(str(each), os.path.relpath(each, top)) for each in cases]
+    if path.is_dir() and not is_case_folder(path):
+        ours = local_path(output)
+        return [Found(str(each), str(each.relative_to(path))) for each in _tree(path, ours)]
+    return [Found(str(path), Path(os.path.abspath(path)).name)]
+
+
+def _tree(folder: Path, output: Path | None) -> Iterator[Path]:
+    """Cases of a folder and of those below it, without hidden ones, links to folders, and what lies in
+    ``output`` where that is a folder below.
+    """
+    for entry in sorted(folder.iterdir()):
+        if entry.name[0] in ".~" or (output is not None and _is_same(entry, output)):
+            continue
+        if entry.is_dir() and not is_case_folder(entry):
+            if not entry.is_symlink():
+                yield from _tree(entry, output)
+        elif is_case(entry):
+            yield entry
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
+def _before_magic(pattern: str) -> str:
+    """The folder of a pattern that holds all it can find."""
+    parts = Path(pattern).parts
+    first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    return str(Path(*parts[:first])) if first else "."
+
+
+def _far(place: str) -> list[Found]:
+    """Scans of a store: one by its name, those that fit a pattern, or all below a folder."""
+    plain = place.partition("?")[0] if scheme_of(place) in ("http", "https") else place
+    if glob.has_magic(plain):
+        top = plain[: min(plain.index(sign) for sign in "*?[" if sign in plain)].rpartition("/")[0]
+        listed = list(match(place))
+    elif suffix_of(Path(plain)) is not None:
+        return [Found(place, PurePosixPath(plain).name)]
+    else:
+        top, listed = plain.rstrip("/"), list(find(place))
+    below = [(url, url[len(top) :].lstrip("/"), size) for url, size in listed]
+    return [Found(url, path, size) for url, path, size in below if _is_scan(path)]
+
+
+def _is_scan(path: str) -> bool:
+    """Whether a file of a store is a scan by its name; folders of the format Zarr are given in a table."""
+    hidden = any(part[:1] in (".", "~") or part.lower().endswith(".zarr") for part in path.split("/"))
+    named = suffix_of(Path(path)) is not None and not case_name(Path(path)).endswith(MARK)
+    return named and not hidden and not path.startswith(f"{CASES}/")
+
+
+def _of_row(table: str) -> Callable[[InputRow], Found]:
+    """From a row of a table to a scan: relative paths begin at its folder, and are the scan's name."""
+    folder = table.partition("?")[0].rpartition("/")[0] if scheme_of(table) else None
+    here = os.path.abspath(os.path.dirname(local_path(table) or "")) if folder is None else ""
+
+    def found(row: InputRow) -> Found:
+        try:
+            source = check_place(row.path)
+        except UsageError as error:
+            raise type(error)(f"{shown(table)}, row {row.number}: {error}") from None
+        if scheme_of(source) is not None:
+            plain = source.partition("://")[2]
+            is_web = scheme_of(source) in READ_ONLY
+            return Found(source, unquote(plain.partition("?")[0]) if is_web else plain, row=row)
+        if folder is not None:
+            if os.path.isabs(source) or ".." in source.split("/"):
+                raise UsageError(
+                    f"{shown(table)}, row {row.number}: {source} is not below the table's folder."
+                )
+            return Found(joined(folder, source), source, row=row)
+        path = os.path.normpath(os.path.join(here, str(local_path(source))))
+        below = os.path.relpath(path, here)
+        named = path.lstrip("/") if below.split("/")[0] == ".." else below
+        # A folder that is a scan keeps its slash: in a store it says that all below is wanted.
+        return Found(path, named, row=row)
+
+    return found
+
+
+def _job(found: Found, output: str, asked: Asked) -> Job:
+    row = found.row
+    path = Path(found.path.rstrip("/"))
+    suffix = label_suffix(path) if suffix_of(path) else FOLDER_SUFFIX
+    if local_path(found.source) is not None and suffix_of(path) is None:
+        suffix = format_of(Path(found.source)).writes or FOLDER_SUFFIX
+    name = str(path.with_name(case_name(path))) if suffix_of(path) else str(path)
+    target = f"{name}{SEG}{suffix}"
+    if row is not None and row.output is not None:
+        name, target = _own_name(row, suffix)
+    _check_name(name, found)
+    prompts = (row.prompts if row else ()) or asked.prompts
+    modality = (row.modality if row else None) or asked.modality
+    _check_modality(modality, row)
+    cost = float(found.size * max(1, len(prompts)))
+    return Job(name, found.source, joined(output, target), prompts, modality, cost)
+
+
+def _own_name(row: InputRow, suffix: str) -> tuple[str, str]:
+    """Name and label map as the column `output` says: with the label map's suffix or without."""
+    wanted = row.output or ""
+    given = suffix_of(Path(wanted))
+    if given is not None and given in written_suffixes():
+        return wanted[: -len(given)], wanted
+    return wanted, f"{wanted}{suffix}"
+
+
+def _check_name(name: str, found: Found) -> None:
+    """Raise UsageError where a name would leave the folder of the label maps, or take a record's place."""
+    parts = name.split("/")
+    wrong = any(part in ("", ".", "..") for part in parts) or scheme_of(name) or "\0" in name
+    if wrong or f"{name}/".startswith(f"{CASES}/"):
+        where = f"row {found.row.number}: " if found.row else ""
+        raise UsageError(
+            f"{where}{shown(found.source)} would be called {shown(name)!r}; give a name below the folder of "
+            f"the label maps, without '..', and not in {CASES}."
+        )
+
+
+def _check_modality(word: str | None, row: InputRow | None) -> None:
+    try:
+        if word is not None:
+            modality_of(word)
+    except ModalityError as error:
+        raise UsageError(f"{f'row {row.number}: ' if row and row.modality else ''}{error}") from None
