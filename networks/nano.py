@@ -62,7 +62,9 @@ class SliceConv(SpadConv):
         if within_slices:
             x = x.movedim(2, 1).flatten(0, 1).contiguous(memory_format=torch.channels_last)
             weight = weight.sum(2)
-        if torch.is_autocast_enabled("cpu"):
+        if x.device.type != "cpu":  # what follows mends one-sided faults of the processor's library
+            y = (F.conv2d if within_slices else F.conv3d)(x, weight, None, self.stride, 1)
+        elif torch.is_autocast_enabled("cpu"):
             y = MixedConv.apply(x, weight, self.stride)
         elif within_slices:
             y = F.conv2d(x, weight, None, self.stride, 1)

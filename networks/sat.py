@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vesal.networks.names import count_names as count_names
 from vesal.networks.query_decoder import GridPositions, QueryDecoder, pool_to_tokens
 from vesal.networks.unet import UNet
 
@@ -126,11 +127,3 @@ def sizes_of(shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
         feedforward=shapes["transformer_decoder.layers.0.linear1.weight"][0],
         layers=count_names(shapes, "transformer_decoder.layers.{}.linear1.weight"),
     )
-
-
-def count_names(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
-    """How many names of ``pattern`` there are, counted from 0 without a gap."""
-    count = 0
-    while pattern.format(count) in shapes:
-        count += 1
-    return count

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vesal.networks.names import count_names
 from vesal.networks.rotary import Grid, Rotary, turned_pairs
-from vesal.networks.sat import count_names
 from vesal.networks.spad import Anisotropy, SpadConv
 
 NORM_EPS = 1e-5

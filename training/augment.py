@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter
 
+from vesal.training.blur import gaussian_filter
 from vesal.training.store import TURN_RAD
 
 FLIP, TURN = 0.5, 0.4
@@ -50,7 +51,7 @@ def draw_turn(degree: int, rng: np.random.Generator, most_rad: float = TURN_RAD)
 
 def turn(values: torch.Tensor, axis: int, angle: float, mode: str = "bilinear") -> torch.Tensor:
     """Turn (C, D, H, W) float about ``axis`` by ``angle`` (rad) in voxel units; 0 comes in from outside."""
-    return warp(values, warp_grid(values.shape[1:], axis, angle, None), mode)
+    return warp(values, warp_grid(values.shape[1:], axis, angle, None, values.device), mode)
 
 
 def draw_bend(rng: np.random.Generator) -> torch.Tensor | None:
@@ -67,11 +68,15 @@ def bend(values: torch.Tensor, knots: torch.Tensor | None, mode: str = "bilinear
 
     The same with ``-knots`` undoes it, but for what is of second order in the displacement.
     """
-    return warp(values, warp_grid(values.shape[1:], 0, 0.0, knots), mode)
+    return warp(values, warp_grid(values.shape[1:], 0, 0.0, knots, values.device), mode)
 
 
 def warp_grid(
-    shape: Sequence[int], axis: int, angle: float, knots: torch.Tensor | None
+    shape: Sequence[int],
+    axis: int,
+    angle: float,
+    knots: torch.Tensor | None,
+    device: torch.device | None = None,
 ) -> torch.Tensor | None:
     """Where each voxel of a turned, then bent view is read, None where it stays: one interpolation for both.
 
@@ -79,14 +84,14 @@ def warp_grid(
         shape: (D, H, W).
         axis: of the turn.
         angle: of the turn, rad.
-        knots: see ``draw_bend``.
+        knots: see ``draw_bend``; on ``device``, where the places shall be (None: the processor).
 
     Returns:
         (1, D, H, W, 3) float32 as ``grid_sample`` wants it: (x, y, z), -1..1 from edge to edge.
     """
     if angle == 0.0 and knots is None:
         return None
-    at = [torch.linspace(1 / n - 1, 1 - 1 / n, n) for n in shape]
+    at = [torch.linspace(1 / n - 1, 1 - 1 / n, n, device=device) for n in shape]
     parts = [x.reshape([-1 if a == b else 1 for b in range(3)]) for a, x in enumerate(at)]
     if knots is not None:
         shift = F.interpolate(knots, tuple(shape), mode="trilinear", align_corners=True)[0]
@@ -109,39 +114,71 @@ def warp(values: torch.Tensor, grid: torch.Tensor | None, mode: str = "bilinear"
     return F.grid_sample(values[None], grid, mode, "zeros", align_corners=False)[0]
 
 
-def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """A smooth random field of ``shape``, within -1..1."""
-    knots = torch.from_numpy(rng.uniform(-1, 1, (1, 1, 3, 3, 3)).astype(np.float32))
-    return F.interpolate(knots, shape, mode="trilinear", align_corners=True)[0, 0].numpy()
+@dataclass(frozen=True)
+class Recolouring:
+    """What is done to the values of one view; None where it is not. Noise comes on top, see ``noise``."""
+
+    gamma: float | None
+    contrast: tuple[float, float] | None
+    """factor around the mean, and shift, in 0..1"""
+    uneven: tuple[float, np.ndarray] | None
+    """amount, and knots (1, 1, 3, 3, 3) float32 of a smooth field, -1..1"""
+    blur: float | None
+    """standard deviation in voxels"""
+    coarser: float | None
+    """share of the voxels on each axis"""
+    noise: float | None
+    """standard deviation, in 0..1"""
+
+
+def draw_recolouring(rng: np.random.Generator) -> Recolouring:
+    """Gamma, contrast, uneven brightness, blur or lower resolution, and noise, each with its probability."""
+    gamma = np.exp(rng.uniform(-0.35, 0.35)) if rng.random() < 0.4 else None
+    contrast = (rng.uniform(0.75, 1.3), rng.uniform(-0.08, 0.08)) if rng.random() < 0.4 else None
+    uneven = None
+    if rng.random() < 0.2:
+        uneven = rng.uniform(0.1, 0.35), rng.uniform(-1, 1, (1, 1, 3, 3, 3)).astype(np.float32)
+    blur = coarser = None
+    if rng.random() < 0.2:
+        blur = rng.uniform(0.3, 0.9)
+    elif rng.random() < 0.15:
+        coarser = rng.uniform(0.5, 0.85)
+    noise = rng.uniform(0.01, 0.05) if rng.random() < 0.3 else None
+    return Recolouring(gamma, contrast, uneven, blur, coarser, noise)
 
 
 def intensity(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gamma, contrast, uneven brightness, blur, lower resolution and noise on ``image`` (D, H, W) float32
-    0..255.
+    """``draw_recolouring`` done to ``image`` (D, H, W) float32 0..255.
 
     The result stays in that range, and 0 stays 0.
     """
+    drawn = draw_recolouring(rng)
     outside = image == 0
     x = image / 255.0
-    if rng.random() < 0.4:
-        x = x ** np.exp(rng.uniform(-0.35, 0.35))
-    if rng.random() < 0.4:
-        x = (x - x.mean()) * rng.uniform(0.75, 1.3) + x.mean() + rng.uniform(-0.08, 0.08)
-    if rng.random() < 0.2:
-        x = x * (1 + rng.uniform(0.1, 0.35) * _smooth_field(x.shape, rng))
-    if rng.random() < 0.2:
-        x = gaussian_filter(x, rng.uniform(0.3, 0.9))
-    elif rng.random() < 0.15:
-        x = _coarser(x, float(rng.uniform(0.5, 0.85)))
-    if rng.random() < 0.3:
-        x = x + rng.normal(0, rng.uniform(0.01, 0.05), x.shape)
+    if drawn.gamma is not None:
+        x = x**drawn.gamma
+    if drawn.contrast is not None:
+        x = (x - x.mean()) * drawn.contrast[0] + x.mean() + drawn.contrast[1]
+    if drawn.uneven is not None:
+        x = x * (1 + drawn.uneven[0] * smooth_field(torch.from_numpy(drawn.uneven[1]), x.shape).numpy())
+    if drawn.blur is not None:
+        x = gaussian_filter(x, drawn.blur)
+    if drawn.coarser is not None:
+        x = made_coarser(torch.from_numpy(x.astype(np.float32)), drawn.coarser).numpy()
+    if drawn.noise is not None:
+        x = x + rng.normal(0, drawn.noise, x.shape)
     x = np.clip(x, 0, 1) * 255.0
     x[outside] = 0
     return x.astype(np.float32)
 
 
-def _coarser(x: np.ndarray, share: float) -> np.ndarray:
-    """(D, H, W) brought to a grid with ``share`` of the voxels on each axis and back, linearly."""
+def smooth_field(knots: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """A smooth field of ``shape`` (D, H, W) through knots (1, 1, 3, 3, 3), float32."""
+    return F.interpolate(knots, tuple(shape), mode="trilinear", align_corners=True)[0, 0]
+
+
+def made_coarser(x: torch.Tensor, share: float) -> torch.Tensor:
+    """(D, H, W) float32 brought to a grid with ``share`` of the voxels on each axis and back, linearly."""
     small = [max(2, round(n * share)) for n in x.shape]
-    y = F.interpolate(torch.from_numpy(x.astype(np.float32))[None, None], small, mode="trilinear")
-    return F.interpolate(y, x.shape, mode="trilinear")[0, 0].numpy()
+    y = F.interpolate(x[None, None], small, mode="trilinear")
+    return F.interpolate(y, tuple(x.shape), mode="trilinear")[0, 0]

@@ -17,7 +17,6 @@ from vesal.networks.spad_vit import SpadVit
 from vesal.training.loop import Trainer
 from vesal.training.pretrain.learn import ENCODER
 from vesal.training.vit import BackboneError, read_converted, vit_of
-from vesal.weights.convert.backbone import ABOUT
 
 
 def read_encoder(folder: Path) -> dict[str, torch.Tensor]:
@@ -43,6 +42,8 @@ def read_vit(folder: Path) -> SpadVit | None:
 
     Raises BackboneError, or CheckpointError, where it holds neither.
     """
+    from vesal.weights.convert.backbone import ABOUT  # imported here: conversion needs more than training
+
     if (folder / ABOUT).exists():
         return read_converted(folder)
     return vit_of(read_encoder(folder))

@@ -18,10 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vesal.inference.prompts.sentence_encoder import SentenceEncoder
-from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.networks.nano import TEXT
 
+BANK = "bank.npz"
 TEXT_WEIGHTS = Path(__file__).parent.parent / "weights" / "text"
 FLOOR = 1e-3
 """Share of the largest variance below which a direction is the encoder's rounding and not blown up."""
@@ -62,18 +61,23 @@ def concept_vectors(
     return {name: found[name] for name in names}
 
 
-def build_bank(folder: Path, start: Path | None = None) -> dict[str, np.ndarray]:
+def build_bank(folder: Path, start: Path | None = None, carried: Path | None = None) -> dict[str, np.ndarray]:
     """The bank of the whole vocabulary; kept in ``folder``, where a resumed run finds it again.
 
-    ``start``: weights that the run begins from.
+    ``start``: weights that the run begins from. ``carried``: a bank that was made elsewhere, if it is there.
     """
-    path = folder / "bank.npz"
+    path = folder / BANK
+    if not path.exists() and carried is not None and carried.exists():
+        path.write_bytes(carried.read_bytes())
     if not path.exists():
+        # Imported here: where a bank was brought along, nothing encodes.
+        from vesal.inference.prompts.sentence_encoder import SentenceEncoder
+        from vesal.inference.prompts.vocabulary import load_vocabulary
         from vesal.weights.text.export import OrtRuntime
 
         encoder = SentenceEncoder(TEXT_WEIGHTS, OrtRuntime())
         names = sorted(load_vocabulary().concepts)
-        bank = concept_vectors(names, encoder.encode, read_bank(start / "bank.npz") if start else None)
+        bank = concept_vectors(names, encoder.encode, read_bank(start / BANK) if start else None)
         np.savez(path, names=np.array(names), vectors=np.stack([bank[n] for n in names]).astype(np.float16))
     return read_bank(path)
 

@@ -6,16 +6,18 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vesal.inference.data.terms import SIDES
-from vesal.inference.planning.manifest import MANIFEST
+from vesal.inference.planning.weights_folder import MANIFEST
 from vesal.training.augment import TURNED
-from vesal.training.measure.runs import TargetKey
-from vesal.training.scores import Row
 from vesal.training.store import SetRule, Volume
+
+if TYPE_CHECKING:  # what measures needs the engine, which a training does not
+    from vesal.training.measure.runs import TargetKey
+    from vesal.training.scores import Row
 
 
 def known_targets(folder: Path) -> list[TargetKey]:

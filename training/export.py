@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from vesal.inference.planning.manifest import MANIFEST
+from vesal.inference.planning.weights_folder import MANIFEST
 from vesal.inference.planning.weights_folder import WEIGHTS as SHIPPED
 from vesal.networks.nano import TEXT, Nano, widths_of
 from vesal.weights.digest import sha256

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from vesal.inference.geometry.fit import DEGREE_RATIOS as TRAINED_RATIOS
-from vesal.inference.planning.manifest import MANIFEST
+from vesal.inference.planning.weights_folder import MANIFEST
 from vesal.networks.spad_prompted import HIGHEST_DEGREE, PromptedSizes, SpadPrompted
 from vesal.training.export import write_graphs
 from vesal.weights.digest import sha256

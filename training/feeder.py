@@ -14,9 +14,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from vesal.inference.geometry.fit import fit_view
 from vesal.training.anatomy import Anatomy
+from vesal.training.device import CPU
 from vesal.training.ideas import Ideas
 from vesal.training.store import SetRule, Target, Volume
 from vesal.training.views import ABSENT, ALL, NEGATIVE, Item, coarse_item, fine_item
@@ -39,7 +41,7 @@ class ViewSchedule(NamedTuple):
     """Share of them that are not augmented."""
 
 
-class _Draws(NamedTuple):
+class Draws(NamedTuple):
     """What is drawn before a view; the first two are the same in all processes."""
 
     voxels: int
@@ -49,6 +51,10 @@ class _Draws(NamedTuple):
     """Whether it is left as it is."""
     rng: np.random.Generator
     """Draws the rest."""
+
+
+Probability = np.ndarray | torch.Tensor
+"""A tensor as the network left it, on whatever device: the thread that wants the numbers waits for them."""
 
 
 class Feeder:
@@ -67,8 +73,10 @@ class Feeder:
         ideas: Ideas = ALL,
         schedule: Callable[[int], ViewSchedule] = lambda n: ViewSchedule(),
         first: int = 0,
+        device: torch.device = CPU,
     ) -> None:
         """``schedule`` tells how the n-th view of a stage is prepared; that from which to begin is ``first``.
+        Views come on ``device``.
 
         Processes of a run have the same ``seed`` and each its own ``rank``: views of one step are as large in
         each of them, and of thick slices in all or in none, as these take half as long again; so none waits
@@ -84,10 +92,14 @@ class Feeder:
         self._schedule, self._next = schedule, dict.fromkeys(VIEW_SHARES, first)
         self._ideas = ideas
         self._strangers = self._strangers_by_set()
-        self._seed, self._rank = seed, rank
+        self._seed, self._rank, self._device = seed, rank, device
+        self._start()
+
+    def _start(self) -> None:
+        """Begin to prepare views."""
         self._coarse: queue.Queue[Item] = queue.Queue(AHEAD)
         self._fine: queue.Queue[Item] = queue.Queue()
-        self._results: queue.Queue[tuple[Item, np.ndarray]] = queue.Queue()
+        self._results: queue.Queue[tuple[Item, Probability]] = queue.Queue()
         self._failure: BaseException | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -97,7 +109,7 @@ class Feeder:
         """The next view of a whole volume."""
         return self._take(self._coarse)
 
-    def give_back(self, item: Item, probability: np.ndarray) -> None:
+    def give_back(self, item: Item, probability: Probability) -> None:
         """Hand over the coarse result (N, D, H, W) on ``item.view``; a fine view of the case follows."""
         self._results.put((item, probability))
 
@@ -131,14 +143,11 @@ class Feeder:
             item, probability = self._results.get(timeout=0.002 if not self._coarse.full() else 0.05)
         except queue.Empty:
             if not self._coarse.full():
-                self._coarse.put(self._draw())
+                self._coarse.put(self._coarse_item(self._draws("coarse")))
             return
-        drawn = self._draws("fine")
-        rule = self._rules[item.volume.dataset]
-        size, plain = drawn.voxels, drawn.plain
-        self._fine.put(fine_item(item, probability, rule, size, drawn.rng, self._ideas, plain))
+        self._fine.put(self._fine_item(item, probability, self._draws("fine")))
 
-    def _draws(self, stage: str) -> _Draws:
+    def _draws(self, stage: str) -> Draws:
         """What is drawn for the next view of a stage, and what draws the rest of it."""
         n = self._next[stage]
         self._next[stage] += 1
@@ -148,7 +157,7 @@ class Feeder:
         schedule = self._schedule(n)
         share = schedule.scale * shared.uniform(*VIEW_SHARES[stage])
         voxels = max(16**3, int(self._voxels[stage] * share))
-        return _Draws(
+        return Draws(
             voxels, bool(shared.random() < self._share_thick), bool(rng.random() < schedule.plain), rng
         )
 
@@ -165,8 +174,14 @@ class Feeder:
             kinds[kind] = names, drawn / drawn.sum()
         return kinds, sum(weights[n] for n in kinds[True][0]) / sum(weights.values())
 
-    def _draw(self) -> Item:
-        drawn = self._draws("coarse")
+    def _fine_item(self, item: Item, probability: Probability, drawn: Draws) -> Item:
+        """The fine view that follows a coarse one and its result."""
+        found = probability.cpu().numpy() if isinstance(probability, torch.Tensor) else probability
+        rule, ideas = self._rules[item.volume.dataset], self._ideas
+        return fine_item(item, found, rule, drawn.voxels, drawn.rng, ideas, drawn.plain, self._device)
+
+    def _coarse_item(self, drawn: Draws) -> Item:
+        """A coarse view of a volume that is drawn."""
         rng = drawn.rng
         names, weights = self._kinds[drawn.thick]
         name = names[int(rng.choice(len(names), p=weights))]
@@ -180,7 +195,7 @@ class Feeder:
             )
         negative = self._ideas.negatives and rng.random() < NEGATIVE
         absent = self._absent(name, volume.targets[0].modality, rng) if negative else ()
-        return coarse_item(volume, rule, drawn.voxels, rng, absent, self._ideas, drawn.plain)
+        return coarse_item(volume, rule, drawn.voxels, rng, absent, self._ideas, drawn.plain, self._device)
 
     def _absent(self, name: str, modality: str, rng: np.random.Generator) -> tuple[Target, ...]:
         """Some targets that lie in no part of the body that the set ``name`` shows, each another one."""

@@ -42,7 +42,7 @@ def look_at(trainer: Trainer, volumes: Sequence[Volume]) -> dict[str, float]:
 def _case(trainer: Trainer, volume: Volume) -> list[tuple[str, float]]:
     targets = volume.targets[:MOST_TARGETS]
     view = fit_view(volume.body, volume.spacing_dhw_mm, trainer.plan.coarse_voxels)
-    item = build(volume, view, "coarse", targets, None, PLAIN, None)
+    item = build(volume, view, "coarse", targets, None, PLAIN, None, device=trainer.device)
     coarse = _probability(trainer, item)
     found = [("coarse", value) for value in _dice(coarse, item)]
     boxes = [region_of(p[None], view, volume.image.shape) for p in coarse]
@@ -55,7 +55,16 @@ def _case(trainer: Trainer, volume: Volume) -> list[tuple[str, float]]:
         box = grown_region(box, GROW, view.step, volume.image.shape)
         near = fit_view(box, volume.spacing_dhw_mm, trainer.plan.fine_voxels)
         prompt = np.stack([between(coarse[i], view, near) for i in members])
-        item = build(volume, near, "fine", tuple(targets[i] for i in members), prompt, PLAIN, None)
+        item = build(
+            volume,
+            near,
+            "fine",
+            tuple(targets[i] for i in members),
+            prompt,
+            PLAIN,
+            None,
+            device=trainer.device,
+        )
         found += [("fine", value) for value in _dice(_probability(trainer, item), item)]
     return found
 

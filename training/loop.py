@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
-from vesal.inference.data.terms import MODALITIES
-from vesal.inference.families.nano import SIDE_CODES
+from vesal.inference.data.terms import MODALITIES, SIDES
 from vesal.inference.geometry.views import SIDE_MULTIPLE
 from vesal.training.bank import is_bank_of
+from vesal.training.bar import tqdm
+from vesal.training.device import CPU, moved, on_cpu, precision_of, processor_precision
 from vesal.training.export import CHECKPOINT
 from vesal.training.feeder import Feeder, ViewSchedule
 from vesal.training.log import Log
@@ -26,7 +25,8 @@ from vesal.training.losses import segmentation_loss
 from vesal.training.muon import Muon
 from vesal.training.parallel import Group
 from vesal.training.plan import Plan
-from vesal.training.views import Item, unpose
+from vesal.training.times import Times
+from vesal.training.views import Item, unposed
 from vesal.training.vit import check_resumed, network_of
 from vesal.training.warm import warm_start
 
@@ -36,12 +36,8 @@ SAVE_EVERY_STEPS = 25
 bits: another number gives others."""
 LENGTH = ("hours", "steps", "ending_s")
 """What of a plan may be another when a run goes on: it is then given more time."""
-
-
-def processor_precision() -> torch.dtype:
-    """bf16 where the processor computes it natively, else fp32: emulated bf16 is a hundred times slower."""
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    return torch.bfloat16 if "avx512_bf16" in flags or "amx_bf16" in flags else torch.float32
+Number = float | torch.Tensor
+"""A tensor while a GPU has not been asked for it."""
 
 
 class Trainer:
@@ -54,12 +50,13 @@ class Trainer:
         folder: Path,
         group: Group,
         start: Path | None = None,
+        device: torch.device = CPU,
     ) -> None:
         """``start``: exported weights to begin from, unless ``folder`` has a checkpoint to go on from."""
         torch.manual_seed(plan.seed)
-        self.plan, self.bank, self.folder, self.group = plan, bank, folder, group
-        self.precision = processor_precision()
-        self.model = network_of(plan)
+        self.plan, self.bank, self.folder, self.group, self.device = plan, bank, folder, group, device
+        self.precision = processor_precision() if device.type == "cpu" else precision_of(device)
+        self.model = network_of(plan)  # on the processor, so that every device begins from the same weights
         self.warm = start is not None
         if start is not None and not (folder / CHECKPOINT).exists():
             anew = warm_start(self.model, start)
@@ -70,7 +67,7 @@ class Trainer:
                     start,
                 )
         # torch's stubs do not know this way to call it.
-        self.model = self.model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.model = self.model.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.times = Times()
         kernels = [p for p in self.model.parameters() if p.ndim == 5 and p.shape[0] > 1]
         chosen = {id(p) for p in kernels}
@@ -82,16 +79,18 @@ class Trainer:
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
         self.step = 0
         self.begun_s = self.spent_s = 0.0  # how much of the hours had gone before the first step, and by now
+        self.leave_s = math.inf
+        """Seconds from the run's beginning after which this command ends, with a checkpoint."""
         self._resume()
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
         if not path.exists():
             return
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=CPU)
         check_resumed(path, state["model"], self.plan)
         self.model.load_state_dict(state["model"])
-        self.average = state["average"]
+        self.average = {name: value.to(self.device) for name, value in state["average"].items()}
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.begun_s, self.spent_s = state["step"], state["begun_s"], state["spent_s"]
@@ -128,7 +127,7 @@ class Trainer:
             "plan": asdict(self.plan),
             "processes": self.group.size,
         }
-        torch.save(state, path.with_suffix(".tmp"))
+        torch.save(on_cpu(state), path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
 
     def run_view(self, item: Item) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -146,16 +145,17 @@ class Trainer:
 
     def look(self, item: Item) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (1, N, d, h, w) and presence logits (1, N, d) of one view."""
-        text = torch.from_numpy(np.stack([self.bank[t.concept] for t in item.asked]))[None]
-        side = torch.tensor([[SIDE_CODES.index(t.side) for t in item.asked]])
-        modality = torch.tensor([[MODALITIES.index(t.modality) for t in item.asked]])
+        vectors = torch.from_numpy(np.stack([self.bank[t.concept] for t in item.asked]))[None]
+        sides = torch.tensor([[(None, *SIDES).index(t.side) for t in item.asked]])
+        modalities = torch.tensor([[MODALITIES.index(t.modality) for t in item.asked]])
+        text, side, modality = (moved(x, self.device) for x in (vectors, sides, modalities))
         image, prompt, degree, depth = item.image, item.prompt, item.view.degree, item.image.shape[2]
         if not self.plan.ideas.spad and degree:
             # Without collapsed strides the thick axis is halved as often as the others.
             padding = (0, 0, 0, 0, 0, -depth % SIDE_MULTIPLE)
             image, prompt, degree = F.pad(image, padding), F.pad(prompt, padding), 0
         image = image.contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32):
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             logits, presence = self.model(image, prompt, text, side, modality, degree)
         return logits[:, :, :depth], presence[:, :, :depth]
 
@@ -163,6 +163,11 @@ class Trainer:
     def taken(self) -> int:
         """Steps whose views were all learnt from, with the one whose gradients are on their way."""
         return self.step + self.group.has_sent
+
+    def leaves(self) -> bool:
+        """Whether this command ends here although the run does not: by steps, where checkpoints are taken."""
+        ends = not self.plan.steps or self.taken % SAVE_EVERY_STEPS == 0
+        return ends and self.spent_s >= self.leave_s
 
     def share(self) -> float:
         """How much of the run is behind, 0 to 1, by its steps or by the clock; the same in all processes."""
@@ -216,6 +221,7 @@ class Trainer:
         the first step after a checkpoint of a run by steps): so no process stands still until the other is
         ready. ``spent_s``: this process's own clock.
         """
+        seen = []
         for n in range(self.plan.pairs):
             with self.times("data"):
                 item = feeder.coarse()
@@ -223,13 +229,17 @@ class Trainer:
             if n == 0:
                 self.settle()
             with self.times("data"):
-                feeder.give_back(item, unpose(logits.detach()[0].float().sigmoid(), item))
-            log.add(item, loss, dice)
+                feeder.give_back(item, unposed(logits.detach()[0].float().sigmoid(), item))
+            seen.append((item, loss, dice))
         # The feeder has built the first of them while the network was at the last coarse view.
         for _ in range(self.plan.pairs):
             with self.times("data"):
                 item = feeder.fine()
             loss, dice, _ = self._one_view(item)
+            seen.append((item, loss, dice))
+        with self.times("forward and backward"):
+            told = self._told(seen)
+        for item, loss, dice in told:
             log.add(item, loss, dice)
         with self.times("exchange"):
             self.group.send(self.model, spent_s)
@@ -248,52 +258,52 @@ class Trainer:
         for parameter, gradient in zip(self.model.parameters(), since, strict=True):
             parameter.grad = gradient
 
-    def _one_view(self, item: Item) -> tuple[float, float, torch.Tensor]:
+    def _one_view(self, item: Item) -> tuple[Number, Number, torch.Tensor]:
         with self.times("forward and backward"):
             return self._learn(item)
 
-    def _learn(self, item: Item) -> tuple[float, float, torch.Tensor]:
+    def _learn(self, item: Item) -> tuple[Number, Number, torch.Tensor]:
         loss, dice, logits = self.run_view(item)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss of a {item.stage} view of {item.volume.name} is {float(loss.detach())}: image "
-                f"{float(item.image.abs().max())}, prompt {float(item.prompt.max())}, logits finite: "
-                f"{bool(torch.isfinite(logits).all())}; view {item.view}"
-            )
-        (loss / (2 * self.plan.pairs)).backward()
+        whole = loss / (2 * self.plan.pairs)
+        if self.device.type != "cpu":
+            # A GPU is asked once a step: whoever waits for an answer queues nothing meanwhile.
+            whole.backward()
+            return loss.detach(), torch.nanmean(dice), logits
+        _require_finite(float(loss.detach()), item, logits)
+        whole.backward()
         return float(loss.detach()), float(torch.nanmean(dice)), logits
 
+    def _told(self, seen: Sequence[tuple[Item, Number, Number]]) -> list[tuple[Item, float, float]]:
+        """Loss and Dice of a step's views as numbers; a GPU's loss that is not finite ends the run here."""
+        if self.device.type == "cpu":
+            return [(item, float(loss), float(dice)) for item, loss, dice in seen]
+        pairs = torch.stack([torch.stack([torch.as_tensor(n) for n in row[1:]]) for row in seen]).tolist()
+        for (item, _, _), (loss, _) in zip(seen, pairs, strict=True):
+            _require_finite(loss, item)
+        return [(item, loss, dice) for (item, _, _), (loss, dice) in zip(seen, pairs, strict=True)]
 
-class Times:
-    """Wall time by what it went to, in seconds."""
 
-    def __init__(self) -> None:
-        self.spent_s: dict[str, float] = {}
-        self.since: float | None = None
-
-    @contextmanager
-    def __call__(self, what: str) -> Iterator[None]:
-        """Count the time of the block as ``what``."""
-        started = time.perf_counter()
-        self.since = started if self.since is None else self.since
-        yield
-        self.spent_s[what] = self.spent_s.get(what, 0.0) + time.perf_counter() - started
-
-    def shares(self) -> dict[str, float]:
-        """The share of each of the time since the first block began, largest first; ``other`` is between."""
-        now = time.perf_counter()
-        total = max(now - (now if self.since is None else self.since), 1e-9)
-        spent = self.spent_s | {"other": max(0.0, total - sum(self.spent_s.values()))}
-        return {what: s / total for what, s in sorted(spent.items(), key=lambda item: -item[1])}
+def _require_finite(loss: float, item: Item, logits: torch.Tensor | None = None) -> None:
+    """Raise FloatingPointError where the loss of a view is not a finite number."""
+    if math.isfinite(loss):
+        return
+    finite = "not kept" if logits is None else f"finite: {bool(torch.isfinite(logits).all())}"
+    image, prompt = float(item.image.abs().max()), float(item.prompt.max())
+    raise FloatingPointError(
+        f"the loss of a {item.stage} view of {item.volume.name} is {loss}: image {image}, prompt {prompt}, "
+        f"logits {finite}; view {item.view}"
+    )
 
 
 Validate = Callable[[Trainer], dict[str, float]]
 """Log keys and Dice of the averaged weights on volumes that are not trained on."""
 
 
-def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) -> None:
+def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) -> bool:
     """Run until the plan's steps are made or its hours over but for their ending; saves on the way and at
     the end.
+
+    Returns whether it is at its end: not where it left before, at ``leave_s``, with its checkpoint.
     """
     log = Log(trainer.folder / f"log{trainer.group.rank or ''}.csv")
     plan = trainer.plan
@@ -307,7 +317,7 @@ def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) ->
 
     rate = trainer.set_rate()
     with tqdm(total=total, initial=round(behind()), unit=unit, disable=quiet) as bar:
-        while behind() < (plan.steps or plan.limit_s):
+        while behind() < (plan.steps or plan.limit_s) and not trainer.leaves():
             rate = trainer.set_rate()
             trainer.one_step(feeder, log, time.monotonic() - begun)
             if trainer.step and trainer.step % LOG_EVERY == 0:
@@ -325,14 +335,18 @@ def train(trainer: Trainer, feeder: Feeder, validate: Validate | None = None) ->
             if validate and time.monotonic() - looked > plan.validate_s:
                 _look(trainer, validate, log)
                 looked = time.monotonic()
+    done = behind() >= (plan.steps or plan.limit_s)
     trainer.settle()
     trainer.save()
-    if validate:
+    if validate and done:
         _look(trainer, validate, log)
     log.write(trainer.step, trainer.spent_s, rate)
     shares = ", ".join(f"{what} {100 * share:.1f} %" for what, share in trainer.times.shares().items())
     logging.info("%d steps; wall time: %s", trainer.step, shares)
+    if not done:
+        logging.info("%.0f of %d %s are behind; the same command goes on", behind(), total, unit)
     feeder.close()
+    return done
 
 
 def _look(trainer: Trainer, validate: Validate, log: Log) -> None:

@@ -51,15 +51,26 @@ def segmentation_loss(
     bce = F.binary_cross_entropy_with_logits(logits, truth)
     dice = soft_dice(logits, truth)
     loss = BCE_WEIGHT * bce
-    if dice_weight and present.any():
-        loss = loss - dice_weight * torch.log(dice[present] + LEAST_DICE).mean()
-    if not present.all():
-        # Cross-entropy is a mean over voxels: painting a wrong organ under an absent name costs little of it.
-        false = logits[~present].sigmoid().flatten(1).mean(1)
-        loss = loss + ABSENT_WEIGHT * torch.log1p(false / ABSENT_SHARE).mean()
+    if logits.device.type == "cpu":
+        if dice_weight and present.any():
+            loss = loss - dice_weight * torch.log(dice[present] + LEAST_DICE).mean()
+        if not present.all():
+            # Cross-entropy is a mean over voxels: painting a wrong organ under an absent name costs little.
+            false = logits[~present].sigmoid().flatten(1).mean(1)
+            loss = loss + ABSENT_WEIGHT * torch.log1p(false / ABSENT_SHARE).mean()
+    else:  # the same sums of everything: to choose some, the processor would wait for the GPU
+        if dice_weight:
+            loss = loss - dice_weight * mean_where(torch.log(dice + LEAST_DICE), present)
+        false = logits.sigmoid().flatten(2).mean(2)
+        loss = loss + ABSENT_WEIGHT * mean_where(torch.log1p(false / ABSENT_SHARE), ~present)
     slices = truth.amax((3, 4))
     loss = loss + presence_weight * F.binary_cross_entropy_with_logits(presence.float(), slices)
     return loss, torch.where(present, dice.detach(), torch.full_like(dice, float("nan")))
+
+
+def mean_where(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean of the ``values`` where ``chosen`` (bool, the same shape), a scalar; 0 where none is."""
+    return (values * chosen).sum() / chosen.sum().clamp_min(1)
 
 
 def alignment_loss(pathways: Sequence[Tensor], text: Tensor) -> Tensor:

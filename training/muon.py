@@ -26,7 +26,7 @@ def orthogonal(update: Tensor, steps: int = 5) -> Tensor:
     if turned:
         x = x.T
     gram = x @ x.T
-    total = unit = torch.eye(len(gram), dtype=x.dtype)
+    total = unit = torch.eye(len(gram), dtype=x.dtype, device=x.device)
     for _ in range(steps):
         factor = a * unit + b * gram + c * gram @ gram
         total, gram = factor @ total, factor @ gram @ factor

@@ -32,7 +32,8 @@ class Group:
         """Begin to average the gradients of all processes, and leave the model without any."""
         trained = [p for p in model.parameters() if p.requires_grad]
         parts = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in trained]
-        flat = torch.cat([*parts, torch.tensor([number if self.rank == 0 else 0.0])])
+        said = torch.tensor([number if self.rank == 0 else 0.0], device=parts[0].device)
+        flat = torch.cat([*parts, said])
         work = distributed.all_reduce(flat, async_op=True) if self.size > 1 else None
         self._sent = trained, flat, work
         for p in trained:

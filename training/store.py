@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from vesal.inference.families.network_input import intensity_statistics
 from vesal.inference.geometry.foreground import foreground_box
 from vesal.inference.geometry.views import Box
-from vesal.inference.io.formats import read_case
-from vesal.inference.prompts.parser import parse_prompts
 from vesal.training.anatomy import SETS
+from vesal.training.bar import tqdm
 
 PATIENT = re.compile(r"STS-\d+|obs\d+|ACDC_patient\d+")
 """Of a file's name, where several files show one patient: sarcomas in CT, MR and PET, prostates in MR and
@@ -158,6 +156,10 @@ def read_volume(path: Path, skip: tuple[str, ...] = ()) -> Volume:
     Left out are classes whose sentence has no known target, that have no voxel, or whose concept begins with
     ``skip``.
     """
+    # Imported here: unpacked volumes are read where the parser's libraries may not be.
+    from vesal.inference.io.formats import read_case
+    from vesal.inference.prompts.parser import parse_prompts
+
     case = read_case(path)
     with np.load(path) as archive:
         labels = archive["gts"]

@@ -25,7 +25,8 @@ from vesal.training.augment import (
     warp,
     warp_grid,
 )
-from vesal.training.contrast import moved_statistics, randomised
+from vesal.training.augment_device import channels_on, intensity_on
+from vesal.training.device import CPU, moved
 from vesal.training.ideas import Ideas
 from vesal.training.simulate import spoil
 from vesal.training.store import SetRule, Target, Volume
@@ -57,7 +58,7 @@ FOREIGN_BOX = 0.25
 
 @dataclass
 class Item:
-    """One view, ready for the network; arrays have the thick axis first."""
+    """One view, ready for the network and on its device; arrays have the thick axis first."""
 
     volume: Volume
     view: View
@@ -82,12 +83,17 @@ class _Pose:
     """How the arrays of one view are laid before the network."""
 
     def __init__(
-        self, view: View, flips: tuple[int, ...], turned: tuple[int, float], knots: torch.Tensor | None
+        self,
+        view: View,
+        flips: tuple[int, ...],
+        turned: tuple[int, float],
+        knots: torch.Tensor | None,
+        device: torch.device,
     ) -> None:
         """``flips``: axes as in the volume; turn and bend as in ``augment``, the thick axis first."""
         self._thick_axis, self._flips = view.thick_axis, flips
         rest = (n for a, n in enumerate(view.shape) if a != view.thick_axis)
-        self._grid = warp_grid((view.shape[view.thick_axis], *rest), *turned, knots)
+        self._grid = warp_grid((view.shape[view.thick_axis], *rest), *turned, knots, device)
 
     def lay(self, arrays: torch.Tensor, mode: str) -> torch.Tensor:
         """(C, D, H, W) of a view -> mirrored, thick axis first, turned and bent."""
@@ -97,13 +103,16 @@ class _Pose:
 
 
 def unpose(values: torch.Tensor, item: Item) -> np.ndarray:
+    """``unposed`` as an array."""
+    return unposed(values, item).cpu().numpy()
+
+
+def unposed(values: torch.Tensor, item: Item) -> torch.Tensor:
     """Undo bending, turn, axis order and mirror of ``values`` (N, d, h, w): back onto ``item.view``."""
     axis, angle = item.turned
     x = turn(bend(values, None if item.knots is None else -item.knots), axis, -angle)
     x = x.movedim(1, 1 + item.view.thick_axis)
-    if item.flips:
-        x = x.flip([1 + a for a in item.flips])
-    return x.numpy()
+    return x.flip([1 + a for a in item.flips]) if item.flips else x
 
 
 def build(
@@ -115,34 +124,38 @@ def build(
     rule: SetRule,
     rng: np.random.Generator | None,
     ideas: Ideas = ALL,
+    device: torch.device = CPU,
 ) -> Item:
-    """Sample image, truth and prompt (N, d, h, w) on ``view``; augment them together if there is ``rng``."""
+    """Sample image, truth and prompt (N, d, h, w) on ``view``; augment them together if there is ``rng``.
+
+    They are sampled by the processor and augmented where they are used, on ``device``.
+    """
     image = to_view(cast(np.ndarray, volume.image), view)  # which slices it, as `Voxels` can be
-    labels = torch.from_numpy(_labels_on(volume, view).astype(np.float32))
+    labels = moved(torch.from_numpy(_labels_on(volume, view).astype(np.float32)), device)
     flips: tuple[int, ...] = ()
     turned, knots = (0, 0.0), None
-    statistics = volume.statistics
-    if rng is not None:
-        given, image = image, randomised(image, labels, rule.contrast, rng, view.thick_axis)
-        if image is not given:
-            statistics = moved_statistics(statistics, given, image)
+    if rng is not None and device.type == "cpu":
         image = intensity(image, rng)
+    shown = moved(torch.from_numpy(image), device)
+    if rng is not None:
+        shown = shown if device.type == "cpu" else intensity_on(shown, rng)
         flips = draw_flips(rule.flips if ideas.flips else "none", rng, rule.flipped)
         turned = draw_turn(view.degree, rng, rule.turn_rad)
         knots = draw_bend(rng) if ideas.elastic else None
-    pose = _Pose(view, flips, turned, knots)
+    knots = None if knots is None else moved(knots, device)
+    pose = _Pose(view, flips, turned, knots, device)
     # Labels as numbers and hints with the image: one pass each, however many targets there are.
     numbers = pose.lay(labels[None], "nearest")
     truth = torch.stack([(numbers[0] == t.label) & (t.label > 0) for t in targets]).float()
-    shown = torch.from_numpy(image)[None]
-    laid = pose.lay(shown if prompt is None else torch.cat([shown, torch.from_numpy(prompt)]), "bilinear")
-    hints = torch.zeros_like(truth) if prompt is None else laid[1:].clamp(0, 1)
+    hints = None if prompt is None else moved(torch.from_numpy(prompt), device)
+    laid = pose.lay(shown[None] if hints is None else torch.cat([shown[None], hints]), "bilinear")
+    hints = torch.zeros_like(truth) if hints is None else laid[1:].clamp(0, 1)
     mirrored = bool(flips) and rule.flips.startswith(MIRROR)
     return Item(
         volume,
         view,
         stage,
-        torch.from_numpy(image_channels(laid[0].numpy(), statistics))[None],
+        _channels(laid[0], volume.statistics)[None],
         hints[None],
         truth[None],
         targets,
@@ -151,6 +164,13 @@ def build(
         turned,
         knots,
     )
+
+
+def _channels(image: torch.Tensor, statistics: tuple[float, float]) -> torch.Tensor:
+    """A view (d, h, w) as the network's channels (2, d, h, w), on its device."""
+    if image.device.type == "cpu":
+        return torch.from_numpy(image_channels(image.numpy(), statistics))
+    return channels_on(image, statistics)
 
 
 def _other_side(target: Target) -> Target:
@@ -204,6 +224,7 @@ def coarse_item(
     absent: tuple[Target, ...] = (),
     ideas: Ideas = ALL,
     plain: bool = False,
+    device: torch.device = CPU,
 ) -> Item:
     """The whole volume in one view, a little scaled and shifted; ``absent`` must come out empty.
 
@@ -214,7 +235,8 @@ def coarse_item(
     box = Box(*(triple(e + d for e, d in zip(edge, shift, strict=True)) for edge in (box.start, box.stop)))
     view = _laid(box, _jittered(volume.spacing_dhw_mm, rng, ideas), voxels, rng, ideas)
     targets = _some(volume, MOST_TARGETS, rng)
-    return build(volume, view, "coarse", (*targets, *absent), None, rule, None if plain else rng, ideas)
+    asked, draws = (*targets, *absent), None if plain else rng
+    return build(volume, view, "coarse", asked, None, rule, draws, ideas, device)
 
 
 def _labels_on(volume: Volume, view: View) -> np.ndarray:
@@ -242,6 +264,7 @@ def fine_item(
     rng: np.random.Generator,
     ideas: Ideas = ALL,
     plain: bool = False,
+    device: torch.device = CPU,
 ) -> Item:
     """A view around targets that lie together, prompted by the coarse ``probability`` (N, D, H, W).
 
@@ -274,7 +297,7 @@ def fine_item(
         prompt = np.stack([(labels == t.label) & (t.label > 0) for t in targets]).astype(np.float32)
     if ideas.simulation:
         prompt = spoil(prompt, rng)
-    return build(volume, view, "fine", targets, prompt, rule, None if plain else rng, ideas)
+    return build(volume, view, "fine", targets, prompt, rule, None if plain else rng, ideas, device)
 
 
 def _box_of(

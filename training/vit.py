@@ -15,15 +15,13 @@ import torch
 from torch import Tensor
 
 from vesal.inference.data.errors import VesalError
-from vesal.inference.planning.manifest import MANIFEST
+from vesal.inference.planning.weights_folder import MANIFEST
 from vesal.networks.nano import IMAGE_CHANNELS, Nano, Widths, widths_of
 from vesal.networks.spad_prompted import PromptedSizes, SpadPrompted
 from vesal.networks.spad_vit import SpadVit, SpadVitSizes, spad_vit_sizes_of
 from vesal.training.export import CHECKPOINT, DEFAULT
 from vesal.training.export_spad import BANK, export_prompted, manifest_of, rounded
 from vesal.training.plan import Plan
-from vesal.weights.convert.backbone import ABOUT, WEIGHTS, read_backbone
-from vesal.weights.convert.systems.pumit import PUMIT
 from vesal.weights.digest import sha256
 
 PRETRAINED = "network."
@@ -42,6 +40,10 @@ def read_converted(folder: Path) -> SpadVit:
         BackboneError: its weights are not those that ``backbone.json`` tells of.
         CheckpointError: the weights cannot be read, or lack tensors.
     """
+    # Imported here: conversion needs more than numpy, torch and onnx, which are enough for training.
+    from vesal.weights.convert.backbone import ABOUT, WEIGHTS, read_backbone
+    from vesal.weights.convert.systems.pumit import PUMIT
+
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         digest = about["files"][WEIGHTS]["sha256"]

@@ -9,8 +9,7 @@ from msgspec import Meta, Struct, structs
 from vesal.inference.data.terms import FINE, MODALITIES, SIDES
 from vesal.inference.planning.checked import one_of
 from vesal.inference.planning.rules import IdentificationRule, OrientationRule, Share, StageRule
-
-MANIFEST = "manifest.json"
+from vesal.inference.planning.weights_folder import MANIFEST as MANIFEST
 
 Modality = Annotated[str, one_of(MODALITIES)]
 Side = Annotated[str, one_of(SIDES)]

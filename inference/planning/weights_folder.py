@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+MANIFEST = "manifest.json"
+"""In every folder of weights; what it holds is in `manifest.py`."""
 WEIGHTS = Path(__file__).parents[2] / "weights"
 """Our own, one folder a profile; in a checkout and in an installed package they lie beside `inference`."""
 

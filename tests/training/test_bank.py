@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
+from vesal.inference.prompts import sentence_encoder  # noqa: E402
 from vesal.networks.nano import TEXT  # noqa: E402
-from vesal.training import bank  # noqa: E402
 from vesal.training.bank import build_bank, concept_vectors, is_bank_of, read_bank, whiten  # noqa: E402
 
 NAMES = [f"target {i:03d}" for i in range(TEXT + 40)]
@@ -80,7 +80,7 @@ def test_a_bank_that_is_there_is_read_and_not_made_again(
     def never(*_: object) -> None:
         raise AssertionError("encoded again")
 
-    monkeypatch.setattr(bank, "SentenceEncoder", never)
+    monkeypatch.setattr(sentence_encoder, "SentenceEncoder", never)
     vectors = np.arange(6, dtype=np.float16).reshape(2, 3)
     np.savez(tmp_path / "bank.npz", names=np.array(["liver", "spleen"]), vectors=vectors)
     found = build_bank(tmp_path)
@@ -103,7 +103,7 @@ def test_a_new_bank_holds_every_concept_and_survives_the_file(
         def encode(self, texts: Sequence[str]) -> np.ndarray:
             return encode([number[t] for t in texts])
 
-    monkeypatch.setattr(bank, "SentenceEncoder", Fake)
+    monkeypatch.setattr(sentence_encoder, "SentenceEncoder", Fake)
     made = build_bank(tmp_path)
     assert list(made) == concepts
     assert all(np.array_equal(made[n], v) for n, v in read_bank(tmp_path / "bank.npz").items())

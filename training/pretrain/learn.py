@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from vesal.networks.masked import MaskedModel
+from vesal.training.bar import tqdm
 from vesal.training.log import Log
 from vesal.training.loop import LOG_EVERY, SAVE_EVERY_S, processor_precision
 from vesal.training.parallel import Group
