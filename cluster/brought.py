@@ -82,8 +82,9 @@ def bring(job: Job, options: WorkerOptions, scratch: Scratch) -> Brought:
     try:
         there = _there(_scan_files(job.source)) if far_scan else {}
         case.marks = _marks(there, SCAN)
+        scan_is_known = _is_as_recorded(case.old, case.marks, SCAN)
         map_is_known = far_map and _bring_map(case)
-        if not far_scan or _is_as_recorded(case.old, case.marks, SCAN):
+        if not far_scan or scan_is_known:
             case.done = _is_done(case, options, scan_is_known=far_scan, map_is_known=map_is_known)
         if far_scan and not case.done:
             for place in (job.source, *(place for place in there if place != job.source)):

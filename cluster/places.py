@@ -125,12 +125,13 @@ def joined(folder: str, name: str) -> str:
 
 
 def base_name(place: str) -> str:
-    """The last part of a path or URL, without a query."""
-    if scheme_of(place) is None:
+    """The last part of a path or URL, without a query: a file's name, which leads nowhere else."""
+    scheme = scheme_of(place)
+    if scheme is None:
         return Path(os.path.abspath(local_path(place) or place)).name
-    path = urlsplit(place).path if scheme_of(place) in READ_ONLY else place.partition("://")[2].split("?")[0]
+    path = unquote(urlsplit(place).path) if scheme in READ_ONLY else place.partition("://")[2]
     last = path.rstrip("/").rpartition("/")[2]
-    return unquote(last) if scheme_of(place) in READ_ONLY else last
+    return last if last not in ("", ".", "..") else "scan"
 
 
 def beside(place: str, name: str) -> str:
@@ -196,7 +197,10 @@ def fetch(place: str, target: Path) -> None:
     try:
         if place.endswith("/"):
             for path in system.find(inside):
-                below = target / path[len(inside.rstrip("/")) :].lstrip("/")
+                parts = path[len(inside.rstrip("/")) :].strip("/").split("/")
+                if ".." in parts:
+                    raise PlaceError(f"{shown(place)} holds a file named {parts}, which leads out of it.")
+                below = target.joinpath(*parts)
                 below.parent.mkdir(parents=True, exist_ok=True)
                 system.get_file(path, str(below))
         else:

@@ -153,7 +153,7 @@ def _before_magic(pattern: str) -> str:
 
 def _far(place: str) -> list[Found]:
     """Scans of a store: one by its name, those that fit a pattern, or all below a folder."""
-    plain = place.partition("?")[0] if scheme_of(place) in ("http", "https") else place
+    plain = place.partition("?")[0] if scheme_of(place) in READ_ONLY else place
     if glob.has_magic(plain):
         top = plain[: min(plain.index(sign) for sign in "*?[" if sign in plain)].rpartition("/")[0]
         listed = list(match(place))
@@ -161,7 +161,8 @@ def _far(place: str) -> list[Found]:
         return [Found(place, PurePosixPath(plain).name)]
     else:
         top, listed = plain.rstrip("/"), list(find(place))
-    below = [(url, url[len(top) :].lstrip("/"), size) for url, size in listed]
+    name = unquote if scheme_of(place) in READ_ONLY else str
+    below = [(url, name(url[len(top) :].lstrip("/")), size) for url, size in listed]
     return [Found(url, path, size) for url, path, size in below if _is_scan(path)]
 
 
