@@ -8,6 +8,7 @@ from vesal.postprocess.merging import merge_classes
 from vesal.postprocess.presence import Presence, present_slices
 from vesal.postprocess.registry import RULES
 from vesal.postprocess.round_objects import RoundObjects, cut_round_objects
+from vesal.postprocess.seeded_watershed import SeededWatershed, cut_by_seeds
 from vesal.postprocess.slice_nms import SliceNms, slice_nms
 from vesal.postprocess.slices import Slices, kept_slices
 from vesal.postprocess.smooth import Smooth, smooth
@@ -22,11 +23,13 @@ __all__ = [
     "Instances",
     "Presence",
     "RoundObjects",
+    "SeededWatershed",
     "SliceNms",
     "Slices",
     "Smooth",
     "Specks",
     "cut_along_edges",
+    "cut_by_seeds",
     "cut_round_objects",
     "fill_holes",
     "filter_class",

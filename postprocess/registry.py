@@ -9,6 +9,7 @@ from vesal.postprocess.instances import Instances
 from vesal.postprocess.presence import Presence
 from vesal.postprocess.round_objects import RoundObjects
 from vesal.postprocess.rule import Rule
+from vesal.postprocess.seeded_watershed import SeededWatershed
 from vesal.postprocess.slice_nms import SliceNms
 from vesal.postprocess.slices import Slices
 from vesal.postprocess.smooth import Smooth
@@ -24,5 +25,6 @@ RULES: dict[str, type[Rule]] = {
     "specks": Specks,
     "round_objects": RoundObjects,
     "edges": Edges,
+    "seeded_watershed": SeededWatershed,
     "instances": Instances,
 }
