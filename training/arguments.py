@@ -54,9 +54,7 @@ def _add_length(parser: argparse.ArgumentParser) -> None:
 def _add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=NAMES, default="cpu", help="what to compute on")
     parser.add_argument("--processes", type=int, help="default: one per core; on a GPU one")
-    parser.add_argument(
-        "--loaders", type=int, help="threads that prepare views for a GPU; default: its cores"
-    )
+    parser.add_argument("--loaders", type=int, help="threads that prepare views for a GPU; default: up to 4")
     parser.add_argument(
         "--pairs", type=int, help="coarse and fine views of a process in one step; default: by the device"
     )

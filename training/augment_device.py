@@ -5,6 +5,8 @@ Noise is drawn there too, so that a view on a GPU is not the processor's bit for
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -31,9 +33,14 @@ def intensity_on(image: Tensor, rng: np.random.Generator) -> Tensor:
     if drawn.coarser is not None:
         x = made_coarser(x, drawn.coarser)
     if drawn.noise is not None:
-        source = torch.Generator(x.device).manual_seed(int(rng.integers(2**62)))
-        x = x + drawn.noise * torch.randn(x.shape, generator=source, device=x.device)
+        x = x + drawn.noise * noise_on(x.shape, int(rng.integers(2**62)), x.device)
     return torch.where(image == 0, 0.0, x.clamp(0, 1) * 255.0)
+
+
+def noise_on(shape: Sequence[int], seed: int, device: torch.device) -> Tensor:
+    """Normal noise of ``shape``, float32, drawn on a device: each kind of device has numbers of its own."""
+    source = torch.Generator(device).manual_seed(seed)
+    return torch.randn(tuple(shape), generator=source, device=device)
 
 
 def channels_on(image: Tensor, statistics: tuple[float, float]) -> Tensor:

@@ -7,6 +7,7 @@ make a step, and how many threads prepare them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,17 @@ from vesal.inference.runtime.machine import available_threads
 
 CPU = torch.device("cpu")
 NAMES = ("cpu", "cuda", "mps")
+
+
+def is_processor(device: torch.device) -> bool:
+    """Whether a device is the processor: what is done otherwise on a GPU asks here."""
+    return device.type == "cpu"
+
+
+MOST_LOADERS = 4
+"""To sample a coarse and a fine view takes one thread 15 to 20 ms (AVX512): four give 200 pairs a second,
+more than is learnt from. More of them wait for each other, and the network for them, at the interpreter's
+lock."""
 
 
 class DeviceError(VesalError, ValueError):
@@ -38,16 +50,15 @@ class Work:
 
 
 def work_of(device: torch.device) -> Work:
-    """One process for each core of a processor; one in all on a GPU, where the cores prepare views.
+    """One process for each core of a processor; one in all on a GPU, where other cores prepare views.
 
-    A GPU's step has more views than those of two cores together (12): one view at a time leaves most of it
-    idle, and with more of them fewer updates are made, which a small network's kernels do not fill it with
-    either. Not tuned on a GPU.
+    A GPU's step has 16 views, where that of two cores has 12: an update is many small kernels, which leave a
+    GPU idle. Not tuned on a GPU.
     """
     cores = available_threads()
-    if device.type == "cpu":
+    if is_processor(device):
         return Work(cores, 3, 0)
-    return Work(1, 8 if device.type == "cuda" else 6, max(1, cores - 1))
+    return Work(1, 8 if device.type == "cuda" else 6, min(MOST_LOADERS, max(1, cores - 1)))
 
 
 def find_device(name: str) -> torch.device:
@@ -84,6 +95,11 @@ def processor_precision() -> torch.dtype:
     """bf16 where the processor computes it natively, else fp32: emulated bf16 is a hundred times slower."""
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     return torch.bfloat16 if "avx512_bf16" in flags or "amx_bf16" in flags else torch.float32
+
+
+def lowered(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
+    """What computes in ``precision`` on a device; nothing in fp32."""
+    return nullcontext() if precision == torch.float32 else torch.autocast(device.type, precision)
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:

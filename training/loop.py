@@ -15,9 +15,10 @@ import torch.nn.functional as F
 
 from vesal.inference.data.terms import MODALITIES, SIDES
 from vesal.inference.geometry.views import SIDE_MULTIPLE
+from vesal.training import device as devices
 from vesal.training.bank import is_bank_of
 from vesal.training.bar import tqdm
-from vesal.training.device import CPU, moved, on_cpu, precision_of, processor_precision
+from vesal.training.device import CPU, lowered, moved, on_cpu, precision_of, processor_precision
 from vesal.training.export import CHECKPOINT
 from vesal.training.feeder import Feeder, ViewSchedule
 from vesal.training.log import Log
@@ -127,7 +128,7 @@ class Trainer:
             "plan": asdict(self.plan),
             "processes": self.group.size,
         }
-        torch.save(on_cpu(state), path.with_suffix(".tmp"))
+        torch.save(state if devices.is_processor(self.device) else on_cpu(state), path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
 
     def run_view(self, item: Item) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -155,7 +156,7 @@ class Trainer:
             padding = (0, 0, 0, 0, 0, -depth % SIDE_MULTIPLE)
             image, prompt, degree = F.pad(image, padding), F.pad(prompt, padding), 0
         image = image.contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+        with lowered(self.device, self.precision):
             logits, presence = self.model(image, prompt, text, side, modality, degree)
         return logits[:, :, :depth], presence[:, :, :depth]
 
@@ -265,7 +266,7 @@ class Trainer:
     def _learn(self, item: Item) -> tuple[Number, Number, torch.Tensor]:
         loss, dice, logits = self.run_view(item)
         whole = loss / (2 * self.plan.pairs)
-        if self.device.type != "cpu":
+        if not devices.is_processor(self.device):
             # A GPU is asked once a step: whoever waits for an answer queues nothing meanwhile.
             whole.backward()
             return loss.detach(), torch.nanmean(dice), logits
@@ -275,7 +276,7 @@ class Trainer:
 
     def _told(self, seen: Sequence[tuple[Item, Number, Number]]) -> list[tuple[Item, float, float]]:
         """Loss and Dice of a step's views as numbers; a GPU's loss that is not finite ends the run here."""
-        if self.device.type == "cpu":
+        if devices.is_processor(self.device):
             return [(item, float(loss), float(dice)) for item, loss, dice in seen]
         pairs = torch.stack([torch.stack([torch.as_tensor(n) for n in row[1:]]) for row in seen]).tolist()
         for (item, _, _), (loss, _) in zip(seen, pairs, strict=True):

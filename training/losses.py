@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vesal.training import device as devices
+
 BCE_WEIGHT = 2.0
 ABSENT_WEIGHT, ABSENT_SHARE = 0.3, 1e-3
 """Weight of false volume where a class is absent, and the share of the view from which it counts in full."""
@@ -51,7 +53,7 @@ def segmentation_loss(
     bce = F.binary_cross_entropy_with_logits(logits, truth)
     dice = soft_dice(logits, truth)
     loss = BCE_WEIGHT * bce
-    if logits.device.type == "cpu":
+    if devices.is_processor(logits.device):
         if dice_weight and present.any():
             loss = loss - dice_weight * torch.log(dice[present] + LEAST_DICE).mean()
         if not present.all():

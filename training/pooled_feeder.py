@@ -52,8 +52,8 @@ class PooledFeeder(Feeder):
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _fill(self) -> None:
-        """Have as many coarse views prepared as there are threads: each has one to do."""
-        while len(self._drawn) < self._loaders:
+        """Have twice as many coarse views drawn as there are threads: each has one to do and one to come."""
+        while len(self._drawn) < 2 * self._loaders:
             drawn = self._draws("coarse")
             self._drawn.append(self._submit(lambda drawn=drawn: self._coarse_item(drawn)))
 

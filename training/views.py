@@ -14,6 +14,7 @@ from vesal.inference.geometry.region import grown_region, region_of
 from vesal.inference.geometry.resample import between, labels_to_view, to_view
 from vesal.inference.geometry.view_groups import bounding_box, group
 from vesal.inference.geometry.views import Box, Triple, View, triple
+from vesal.training import device as devices
 from vesal.training.augment import (
     MIRROR,
     bend,
@@ -134,11 +135,12 @@ def build(
     labels = moved(torch.from_numpy(_labels_on(volume, view).astype(np.float32)), device)
     flips: tuple[int, ...] = ()
     turned, knots = (0, 0.0), None
-    if rng is not None and device.type == "cpu":
+    here = devices.is_processor(device)
+    if rng is not None and here:
         image = intensity(image, rng)
     shown = moved(torch.from_numpy(image), device)
     if rng is not None:
-        shown = shown if device.type == "cpu" else intensity_on(shown, rng)
+        shown = shown if here else intensity_on(shown, rng)
         flips = draw_flips(rule.flips if ideas.flips else "none", rng, rule.flipped)
         turned = draw_turn(view.degree, rng, rule.turn_rad)
         knots = draw_bend(rng) if ideas.elastic else None
@@ -168,7 +170,7 @@ def build(
 
 def _channels(image: torch.Tensor, statistics: tuple[float, float]) -> torch.Tensor:
     """A view (d, h, w) as the network's channels (2, d, h, w), on its device."""
-    if image.device.type == "cpu":
+    if devices.is_processor(image.device):
         return torch.from_numpy(image_channels(image.numpy(), statistics))
     return channels_on(image, statistics)
 
