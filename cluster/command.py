@@ -52,7 +52,9 @@ def _set_up_logs(verbosity: int) -> None:
     """Lines of each case with `-v` alone; of the run always, but with `-q`."""
     from vesal.cluster.hiding import hide_secrets
 
-    logs.set_up(verbosity - 1 if verbosity > 0 else -1)
+    logs.set_up(verbosity - 1)
+    if verbosity <= 0:
+        logs.log.setLevel(logging.ERROR)  # what a case warns of is in its record
     log.setLevel(logging.WARNING if verbosity < 0 else logging.INFO)
     hide_secrets()
 

@@ -9,6 +9,7 @@ import numpy as np
 from vesal.cluster.record import Record
 from vesal.cluster.summary import OfTarget, Summary
 from vesal.inference.data.results import GOOD
+from vesal.inference.output.page.case_section import note_list
 from vesal.inference.output.page.curves import histogram
 from vesal.inference.output.page.document import document
 from vesal.inference.output.page.markup import (
@@ -22,6 +23,8 @@ from vesal.inference.output.page.markup import (
     volume,
 )
 
+MAX_WARNINGS = 20
+"""Kinds of them that are listed; each case has its own in the table."""
 MIN_HISTOGRAM = 3
 """Volumes of a target that make a histogram."""
 
@@ -38,6 +41,9 @@ def page_of(summary: Summary, files: Sequence[str], run: Mapping[str, object]) -
     parts = [
         f"<header><h1>{title}</h1>{_facts(summary, files, run)}</header><main>",
         _troubles(summary),
+        note_list(
+            [f"{text} ({plural(count, 'case')})" for text, count in summary.warned.most_common(MAX_WARNINGS)]
+        ),
         _targets(summary),
         _workers(summary),
         _cases(summary),

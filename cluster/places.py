@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from vesal.inference.data.errors import MissingPackageError, UnreadableFileError, UsageError
 from vesal.inference.io.temporary import replacing
@@ -38,6 +38,8 @@ WITH_CONTAINER = ("az", "abfs", "abfss")
 """Schemes that name a container before the `@`, which is no password."""
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s/'\"?#]*@)?([^\s'\"?#]*)([?#][^\s'\"]*)?")
+QUERY = re.compile(r"\?[\w.%-]+=[^\s'\"]*")
+"""Of a URL whose path has spaces, in a message."""
 SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|KEY|SAS|CONNECTION_STRING")
 """Of variables of the environment whose values are hidden."""
 MIN_SECRET = 8
@@ -96,7 +98,10 @@ def local_path(place: str) -> Path | None:
 
 def shown(place: str) -> str:
     """A place as it may be written down: a URL without user, password and query."""
-    return _hidden(place) if SCHEME.match(place) else place
+    if not SCHEME.match(place):
+        return place
+    path, mark, _ = place.partition("?")
+    return _hidden(path) + ("?..." if mark else "")
 
 
 def redacted(text: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -114,7 +119,7 @@ def _hidden(text: str) -> str:
         )
         return f"{found[1]}{container or ''}{found[3]}{'?...' if found[4] else ''}"
 
-    return URL.sub(plain, text)
+    return QUERY.sub("?...", URL.sub(plain, text))
 
 
 def joined(folder: str, name: str) -> str:
@@ -135,9 +140,11 @@ def base_name(place: str) -> str:
 
 
 def beside(place: str, name: str) -> str:
-    """Another file of the same folder, with the same query: a signature may hold for both."""
-    path, mark, query = place.rstrip("/").partition("?")
-    return f"{path.rpartition('/')[0]}/{name}{mark}{query}"
+    """Another file of the same folder; on the web with the same query, as a signature may hold for both."""
+    if scheme_of(place) not in READ_ONLY:
+        return f"{place.rstrip('/').rpartition('/')[0]}/{name}"
+    path, mark, query = place.partition("?")
+    return f"{path.rstrip('/').rpartition('/')[0]}/{quote(name)}{mark}{query}"
 
 
 @cache

@@ -56,6 +56,8 @@ class Record:
     attempts: int = 1
     reason: str | None = None
     """What went wrong, or worse than planned."""
+    warnings: tuple[str, ...] = ()
+    """Of the notes on the case those that may change its result."""
     sha256: str | None = None
     """Of the label map."""
     marks: Mapping[str, str] = field(default_factory=dict)
@@ -81,8 +83,9 @@ class Record:
         try:
             values: dict[str, Any] = json.loads(text)
             known = {each.name for each in fields(cls)}
-            targets = tuple(TargetRow(**row) for row in values.pop("targets", ()))
-            record = cls(**{name: value for name, value in values.items() if name in known}, targets=targets)
+            values["targets"] = tuple(TargetRow(**row) for row in values.get("targets", ()))
+            values["warnings"] = tuple(map(str, values.get("warnings", ())))
+            record = cls(**{name: value for name, value in values.items() if name in known})
         except (TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"no record of a case: {error}") from error
         if record.state not in STATES or not isinstance(record.name, str):

@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -24,6 +25,7 @@ from vesal.cluster.places import (
 from vesal.cluster.record import CASES
 from vesal.cluster.table_input import InputRow, is_table, read_rows
 from vesal.inference.data.errors import ModalityError, UsageError, VesalError
+from vesal.inference.io.dicom_files import LOOKED_AT, Source
 from vesal.inference.io.formats import (
     case_name,
     format_of,
@@ -36,7 +38,7 @@ from vesal.inference.io.user_prompts import MARK
 from vesal.inference.prompts.modality import modality_of
 from vesal.inference.runner.case_paths import is_case
 from vesal.inference.runner.own_cases import SEG, without_results
-from vesal.inference.runner.own_proof import output_name
+from vesal.inference.runner.own_proof import DICOM_SUFFIX, output_name, proof_of
 
 FOLDER_SUFFIX = ".nii.gz"
 """Of the label map of a scan whose name does not tell its format."""
@@ -120,24 +122,35 @@ def _near(place: str, output: str) -> list[Found]:
         matching = (Path(name) for name in sorted(glob.glob(str(path), recursive=True)))
         cases = [each for each in matching if is_case_folder(each) or (each.is_file() and is_case(each))]
         return [Found(str(each), os.path.relpath(each, top)) for each in cases]
-    if path.is_dir() and not is_case_folder(path):
-        ours = local_path(output)
-        return [Found(str(each), str(each.relative_to(path))) for each in _tree(path, ours)]
-    return [Found(str(path), Path(os.path.abspath(path)).name)]
+    name = Path(os.path.abspath(path)).name
+    if not path.is_dir() or suffix_of(path) is not None:
+        return [Found(str(path), name)]
+    below = _tree(path, local_path(output))
+    return [Found(str(each), name if each == path else str(each.relative_to(path))) for each in below]
 
 
 def _tree(folder: Path, output: Path | None) -> Iterator[Path]:
-    """Cases of a folder and of those below it, without hidden ones, links to folders, and what lies in
-    ``output`` where that is a folder below.
+    """Cases of a folder and of those below it, without hidden ones, links to folders, results of any run, and
+    what lies in ``output``. A folder with DICOM files in it is a case, one of such folders not.
     """
-    for entry in sorted(folder.iterdir()):
+    entries = sorted(folder.iterdir())
+    if _holds_series([entry for entry in entries if entry.is_file()]):
+        yield folder
+    for entry in entries:
         if entry.name[0] in ".~" or (output is not None and _is_same(entry, output)):
             continue
-        if entry.is_dir() and not is_case_folder(entry):
+        if entry.is_dir() and suffix_of(entry) is None:
             if not entry.is_symlink():
                 yield from _tree(entry, output)
-        elif is_case(entry):
+        elif is_case(entry) and proof_of(entry) is None:
             yield entry
+
+
+def _holds_series(files: Sequence[Path]) -> bool:
+    """Whether files of one folder are of a DICOM series; results of ours are none."""
+    others = (path for path in files if path.name[0] != "." and suffix_of(path) in (None, DICOM_SUFFIX))
+    looked_at = [path for path in islice(others, LOOKED_AT) if proof_of(path) is None]
+    return any(Source(path.name, path).is_dicom() for path in looked_at)
 
 
 def _is_same(path: Path, other: Path) -> bool:

@@ -47,6 +47,8 @@ class Summary:
     targets: dict[str, OfTarget] = field(default_factory=dict)
     left_out: int = 0
     """Rows of targets beyond `MAX_TARGETS`."""
+    warned: Counter[str] = field(default_factory=Counter)
+    """Cases by what was warned of, the first `MAX_TARGETS` of them."""
     again: int = 0
     """Cases that took more than one attempt."""
     troubles: list[Record] = field(default_factory=list)
@@ -62,6 +64,9 @@ class Summary:
             self.seconds += record.seconds
             self.workers[record.worker] += 1
             self.worker_seconds[record.worker] += record.seconds  # type: ignore[assignment]
+        for text in dict.fromkeys(record.warnings):
+            if text in self.warned or len(self.warned) < MAX_TARGETS:
+                self.warned[text] += 1
         if record.state not in GOOD and len(self.troubles) < MAX_TROUBLES:
             self.troubles.append(record)
         if len(self.cases) < MAX_CASES:

@@ -100,6 +100,7 @@ class CaseWorker:
             worker=self._options.worker,
             attempts=attempt,
             reason=redacted("; ".join(told)) or None,
+            warnings=report.warnings,
         )
 
     def _found(self, case: Brought) -> Record:

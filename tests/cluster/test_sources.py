@@ -1,0 +1,200 @@
+"""Folder trees, patterns and tables: which scans there are, and what they are called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.made import PROMPTS, records, rows, run_batch, write_scan
+from vesal.cluster.costs import with_costs
+from vesal.cluster.job import Job
+from vesal.cluster.sources import Asked, read_jobs
+from vesal.inference.data.errors import UsageError
+
+ASKED = Asked(("liver",), "CT")
+
+
+def names(*inputs: object, out: object = "/out") -> list[str]:
+    return [job.name for job in read_jobs([str(each) for each in inputs], str(out), ASKED)]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Scans in folders, and much that is none."""
+    top = tmp_path / "in"
+    for name in ("a.nii.gz", "site 1/CT.nii.gz", "site 2/CT.nii.gz", "site 2/deep/ünï 🫁.NII.GZ"):
+        write_scan((top / name).with_name(Path(name).name.lower())).rename(top / name)
+    for name in ("notes.txt", ".hidden.nii.gz", "~tmp.nii", "a.json", "a.prompt.npz", ".git/x.nii.gz"):
+        (top / name).parent.mkdir(exist_ok=True)
+        (top / name).touch()
+    return top
+
+
+FOUND = ["a", "site 1/CT", "site 2/CT", "site 2/deep/ünï 🫁"]
+
+
+def test_a_tree(tree: Path) -> None:
+    assert names(tree) == FOUND
+    job = read_jobs([str(tree)], "/out", ASKED)[1]
+    assert job == Job(
+        "site 1/CT",
+        str(tree / "site 1/CT.nii.gz"),
+        "/out/site 1/CT_seg.nii.gz",
+        ("liver",),
+        "CT",
+        job.cost,
+    )
+    assert Job.from_json(job.to_json()) == job
+
+
+def test_a_pattern_is_named_from_where_it_begins(tree: Path) -> None:
+    assert names(tree / "**" / "CT.nii.gz") == ["site 1/CT", "site 2/CT"]
+    assert names(tree / "site [12]" / "*") == ["site 1/CT", "site 2/CT"]
+    with pytest.raises(UsageError, match="no scan"):
+        names(tree / "*.mha")
+
+
+def test_results_are_no_scans(tree: Path) -> None:
+    """Neither below the input, nor beside the scans, where a second run would find them."""
+    (tree / "a.prompt.npz").unlink()
+    for out in (tree / "results", tree):
+        assert run_batch("-i", tree, "-o", out, "-p", *PROMPTS) == 0
+        assert names(tree, out=out) == FOUND
+
+
+def test_a_series_is_one_case(tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    folder = tmp_path / "in" / "patient" / "series.1"
+    folder.mkdir(parents=True)
+    data = pydicom.Dataset()
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data.SOPClassUID, data.SOPInstanceUID = pydicom.uid.CTImageStorage, "1.2.3"
+    pydicom.dcmwrite(folder / "1.dcm", data, enforce_file_format=True)
+    (job,) = read_jobs([str(tmp_path / "in")], "/out", ASKED)
+    assert (job.name, job.output) == ("patient/series.1", "/out/patient/series.1_seg.nii.gz")
+
+
+def test_bytes_that_are_no_utf8_in_a_name(tmp_path: Path) -> None:
+    write_scan(tmp_path / "in" / "x.nii.gz").rename(
+        os.fsdecode(os.fsencode(tmp_path / "in") + b"/\xff.nii.gz")
+    )
+    assert run_batch("-i", tmp_path / "in", "-o", tmp_path / "out", "-p", *PROMPTS) in (0, 1)
+    assert [row["case"] for row in rows(tmp_path / "out")][0] == "\\udcff"
+    assert list(records(tmp_path / "out")) == ["\udcff"]
+    assert run_batch("-o", tmp_path / "out", "--merge") in (0, 1)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_a_table(tree: Path, suffix: str) -> None:
+    table = write_table(
+        tree / f"cases{suffix}",
+        ["path", "prompts", "modality", "output"],
+        ["site 1/CT.nii.gz", "left kidney; right, upper lobe", "MR", "p/first"],
+        ["a.nii.gz", "", "", ""],
+        [str(tree / "site 2/CT.nii.gz"), "spleen", "", "second.nii.gz"],
+    )
+    found = {job.name: job for job in read_jobs([str(table)], "/out", ASKED)}
+    assert sorted(found) == ["a", "p/first", "second"]
+    assert found["p/first"].prompts == ("left kidney", "right, upper lobe")
+    assert (found["p/first"].modality, found["p/first"].output) == ("MR", "/out/p/first.nii.gz")
+    assert (found["a"].prompts, found["a"].modality) == (("liver",), "CT")
+    assert (found["a"].output, found["second"].output) == ("/out/a_seg.nii.gz", "/out/second.nii.gz")
+
+
+def write_table(path: Path, *lines: list[str]) -> Path:
+    """In the format that its name says."""
+    if path.suffix == ".parquet":
+        pyarrow = pytest.importorskip(
+            "pyarrow", reason="pyarrow is not installed: it is of the extra `cluster`"
+        )
+        from importlib import import_module
+
+        columns = {name: [line[number] for line in lines[1:]] for number, name in enumerate(lines[0])}
+        import_module("pyarrow.parquet").write_table(pyarrow.table(columns), path)
+        return path
+    between = "," if path.suffix == ".csv" else "\t"
+    quoted = [[f'"{cell}"' if "," in cell else cell for cell in line] for line in lines]
+    path.write_text("".join(between.join(line) + "\r\n" for line in quoted), encoding="utf-8-sig")
+    return path
+
+
+def test_paths_of_a_table_that_lead_out_of_its_folder(tmp_path: Path) -> None:
+    table = write_table(
+        tmp_path / "t" / "x.csv" if (tmp_path / "t").mkdir() is None else tmp_path,
+        ["path"],
+        ["../in/CT.nii.gz"],
+        ["s3://bucket/a/CT.nii.gz"],
+        ["https://host/b/CT%201.nii.gz?sig=1"],
+    )
+    at = str(tmp_path / "in/CT").lstrip("/")
+    assert names(table) == sorted([at, "bucket/a/CT", "host/b/CT 1"])
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (["path,prompt", "a.nii.gz,liver"], "columns are 'path', 'prompt'"),
+        (["prompts", "liver"], "columns are 'prompts'"),
+        (["path,path", "a.nii.gz,b.nii.gz"], "columns are"),
+        ([], "nothing"),
+        (["path,prompts"], "no row"),
+        (["path,prompts", ",liver"], "row 1: its path is empty"),
+        (["path,prompts", "a.nii.gz,liver,spleen"], "more cells"),
+        (["path,output", "a.nii.gz,../b"], "would be called"),
+        (["path,output", "a.nii.gz,/b"], "would be called"),
+        (["path,output", "a.nii.gz,s3://b/c"], "would be called"),
+        (["path,output", "a.nii.gz,batch/cases/a"], "would be called"),
+        (["path,modality", "a.nii.gz,XRAY"], "row 1: modality"),
+        (["path,output", "a.nii.gz,x", "b.nii.gz,x"], "both be called 'x'"),
+        (["path,output", "a.nii.gz,x", "b.nii.gz,x.nii"], "both be called 'x'"),
+        (["path,output", "a.nii.gz,", "b.nii.gz,a_seg"], "both be called 'a_seg'"),
+        (["path,prompts", "a.nii.gz,liver", "a.nii.gz,spleen"], "All prompts of a scan go into one row"),
+        (["path", "https://user:pass-word@host/a.nii.gz"], "row 1: a URL of https:// holds a user"),
+        (["path,prompts", 'a.nii.gz,"liver'], "unexpected end of data"),
+    ],
+)
+def test_a_table_that_is_wrong(
+    tmp_path: Path, lines: list[str], told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "cases.csv"
+    table.write_text("".join(line + "\n" for line in lines))
+    assert run_batch("-i", table, "-o", tmp_path / "out", "-p", *PROMPTS) == 2
+    error = capfd.readouterr().err
+    assert told in error
+    assert "pass-word" not in error
+    assert not (tmp_path / "out").exists(), "nothing is written"
+
+
+def test_rows_that_cannot_be_run_cost_themselves_alone(tmp_path: Path) -> None:
+    write_scan(tmp_path / "good.nii.gz")
+    (tmp_path / "text.nii.gz").write_text("no scan")
+    (tmp_path / "letter.txt").write_text("no scan")
+    table = tmp_path / "cases.csv"
+    table.write_text("path\ngood.nii.gz\ntext.nii.gz\nletter.txt\nabsent.nii.gz\n")
+    assert run_batch("-i", table, "-o", tmp_path / "out", "-p", *PROMPTS) == 1
+    found = records(tmp_path / "out")
+    assert {name: record.state for name, record in found.items()} == {
+        "good": "ok",
+        "text": "failed",
+        "letter.txt": "failed",
+        "absent": "failed",
+    }
+    assert "does not exist" in str(found["absent"].reason)
+    assert all(record.reason for name, record in found.items() if name != "good")
+
+
+@pytest.mark.parametrize("what", ["absent", "empty"])
+def test_nothing_to_run(tmp_path: Path, what: str, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert run_batch("-i", tmp_path / what, "-o", tmp_path / "out", "-p", *PROMPTS) == 2
+    assert "give a scan, a folder, a pattern or a table" in capfd.readouterr().err
+
+
+def test_costs_are_voxels_times_prompts(tree: Path) -> None:
+    jobs = with_costs(read_jobs([str(tree)], "/out", Asked(PROMPTS)))
+    assert [job.cost for job in jobs] == [960.0] * 4
+    (tree / "a.nii.gz").write_bytes(b"broken")
+    assert with_costs(jobs)[0].cost == 960.0, "that of the others' median"
