@@ -117,7 +117,7 @@ def put_result(case: Brought) -> dict[str, str]:
         return case.marks
     output = case.pair.output
     proof = side_outputs(output)[0]
-    content = {"label_map": output.name, "sha256": None, "whole": False, "masks": []}
+    content: dict[str, Any] = {"label_map": output.name, "sha256": None, "whole": False, "masks": []}
     # From here on what lies there is ours, and not whole.
     write_bytes(beside(case.job.output, proof.name), json.dumps(content).encode())
     files = [path for path in (output, *side_outputs(output)[1:], proof) if path.is_file()]
