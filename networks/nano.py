@@ -245,6 +245,18 @@ class Nano(nn.Module):
         Returns:
             logits (B, N, D, H, W) and presence logits per slice (B, N, D).
         """
+        logits, _, refined, q, _ = self.decoded(image, prompt, text, side, modality, degree)
+        return logits, self._presence(refined, q, degree == 0)
+
+    def decoded(
+        self, image: Tensor, prompt: Tensor, text: Tensor, side: Tensor, modality: Tensor, degree: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Anisotropy]:
+        """Arguments as in ``forward``.
+
+        Returns:
+            logits (B, N, D, H, W); what heads beside the mask see: the input (B, 3, D, H, W), features (B, C,
+            D/2, H/2, W/2), queries (B, N, QUERY), and how the features stand.
+        """
         hint = prompt.amax(1, keepdim=True)
         x = torch.cat([image, hint if self.foreground else torch.zeros_like(hint)], 1)
         text = F.normalize(text, dim=-1) * TEXT_SCALE
@@ -263,8 +275,7 @@ class Nano(nn.Module):
         low = _project(masks, refined) * masks.shape[-1] ** -0.5
         low = low + self.to_bias(q)[..., None, None]
         logits, _ = up_interpolated(low, at)
-        logits = logits + self._edge(x, refined, q, at)
-        return logits, self._presence(refined, q, degree == 0)
+        return logits + self._edge(x, refined, q, at), x, refined, q, at
 
     def _edge(self, x: Tensor, refined: Tensor, q: Tensor, at: Anisotropy) -> Tensor:
         """x (B, 3, D, H, W), refined (B, C, D/2, H/2, W/2) that stands ``at``, q (B, N, QUERY) -> logits
