@@ -32,6 +32,7 @@ COPY vesal vesal
 COPY inference inference
 COPY postprocess postprocess
 COPY weights weights
+COPY cluster cluster
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir wheels . \
  && /opt/vesal/bin/pip install --no-cache-dir --no-compile --no-deps --no-index wheels/vesal-*.whl \
  && /opt/vesal/bin/pip uninstall --yes --quiet setuptools pip
