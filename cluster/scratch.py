@@ -24,10 +24,13 @@ class Scratch:
         parent = Path(tempfile.gettempdir()) if parent is None else parent
         parent.mkdir(parents=True, exist_ok=True)
         sweep(parent)
-        self.path = parent / f"{PREFIX}{secrets.token_hex(8)}"
-        self.path.mkdir(mode=0o700)
-        self._lock = (self.path / LOCK).open("wb")
+        name = f"{PREFIX}{secrets.token_hex(8)}"
+        # Hidden until it is locked: workers that start together sweep each other's folders.
+        hidden = parent / f".{name}"
+        hidden.mkdir(mode=0o700)
+        self._lock = (hidden / LOCK).open("wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.path = hidden.rename(parent / name)
 
     def new_folder(self) -> Path:
         """An empty folder for one case; the caller removes it."""
