@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from vesal.inference.geometry.views import Triple
 
-VOXELS = (60_000, 130_000)
+VOXELS = (40_000, 110_000)
 """Of a volume, about what a microscopy view has."""
 RADII = (2.3, 13.0)
 """Mean radius in pixels of the plane, drawn evenly on a logarithmic scale."""
@@ -218,7 +218,7 @@ def _photographed(
     image = image.clip(0) + low * background.clip(0)
     sigma = float(rng.uniform(0.3, 1.2)) * min(1.0, radius / 4)
     image = gaussian_filter(image, [sigma * float(rng.uniform(1, 2)) / spacing[0], sigma, sigma])
-    if rng.random() < 0.15:
+    if rng.random() < 0.08:
         image = image.max() - image
     photons = math.exp(rng.uniform(math.log(15), math.log(400)))
     image = rng.poisson(image.clip(0) * photons) / photons + rng.normal(0, rng.uniform(0.0, 0.06), shape)

@@ -1,0 +1,107 @@
+"""The head that tells objects apart -> graphs of its own beside those of the weights that it was trained on.
+
+The other graphs are written again as they are: tensors that both have are stored once.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from vesal.inference.planning.manifest import MANIFEST
+from vesal.networks.nano import widths_of
+from vesal.networks.nano_objects import NanoObjects
+from vesal.training.export import HIGHEST_DEGREE, INPUTS, SMALL, WEIGHTS, example, write_graph
+from vesal.training.warm import read_weights, warm_start
+from vesal.weights.digest import sha256
+from vesal.weights.shared_file import OPSET, save_shared
+
+OUTPUTS = ("probability", "presence", "inner")
+MODALITY = "Microscopy"
+RULE = {"rule": "seeded_watershed", "concepts": ["cell nucleus", "cell"]}
+
+
+class OneDegreeObjects(nn.Module):
+    """The network with its head at one degree of anisotropy, with probabilities as outputs."""
+
+    def __init__(self, model: NanoObjects, degree: int) -> None:
+        super().__init__()
+        self.model, self.degree = model, degree
+
+    def forward(
+        self, image: Tensor, prompt: Tensor, text: Tensor, side: Tensor, modality: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See ``NanoObjects.forward_objects``; probability, presence, and the distance 0..1."""
+        told = self.model.forward_objects(image, prompt, text, side, modality, self.degree)
+        logits, presence, inner = (each.sigmoid() for each in told)
+        return logits, presence, inner
+
+
+def write_object_graph(model: NanoObjects, degree: int, path: Path) -> onnx.ModelProto:
+    """Export one degree, with free numbers of prompts and voxels."""
+    axes = {2: "depth", 3: "height", 4: "width"}
+    rows = {1: "prompts"}
+    torch.onnx.export(
+        OneDegreeObjects(model, degree),
+        example(),
+        str(path),
+        input_names=list(INPUTS),
+        output_names=list(OUTPUTS),
+        dynamic_axes={
+            "image": axes,
+            **{name: rows for name in ("text", "side", "modality")},
+            **{name: rows | axes for name in ("prompt", "probability", "inner")},
+            "presence": rows | {2: "depth"},
+        },
+        opset_version=OPSET,
+        dynamo=False,
+        do_constant_folding=False,
+    )
+    return onnx.load(str(path))
+
+
+def export_objects(start: Path, head: Mapping[str, Tensor], out: Path) -> None:
+    """Write the weights of ``start`` with a head to ``out``, which may be the same folder.
+
+    Args:
+        start: exported weights, with a head or without.
+        head: its tensors by their names in the state dict; rounded to fp16 as the others are.
+        out: its manifest names the new graphs, and has the rule that separates objects by them.
+    """
+    model = NanoObjects(widths_of(read_weights(start)))
+    warm_start(model, start)
+    model.load_state_dict(model.state_dict() | {name: value.half().float() for name, value in head.items()})
+    content = json.loads((start / MANIFEST).read_text(encoding="utf-8"))
+    out.mkdir(parents=True, exist_ok=True)
+    scratch = out / "scratch"
+    scratch.mkdir(exist_ok=True)
+    with torch.no_grad():
+        model.eval()
+        degrees = range(HIGHEST_DEGREE + 1)
+        graphs = {f"degree{d}.onnx": write_graph(model, d, scratch / f"{d}.onnx") for d in degrees}
+        graphs |= {f"objects{d}.onnx": write_object_graph(model, d, scratch / f"o{d}.onnx") for d in degrees}
+    save_shared(graphs.items(), out, WEIGHTS, True, lambda _, values: values.size >= SMALL)
+    shutil.rmtree(scratch)
+    if start.resolve() != out.resolve():
+        shutil.copyfile(start / "bank.npz", out / "bank.npz")
+    content = with_objects(content)
+    names = sorted({*content["files"], *graphs})
+    content["files"] = {name: {"sha256": sha256(out / name)} for name in names}
+    (out / MANIFEST).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def with_objects(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest that names the head's graphs and has the rule for objects, before ``instances``."""
+    degrees = range(HIGHEST_DEGREE + 1)
+    graphs = {"modalities": [MODALITY], "graphs": {str(d): f"objects{d}.onnx" for d in degrees}}
+    rules = [rule for rule in content["postprocess"] if rule["rule"] != RULE["rule"]]
+    last = [n for n, rule in enumerate(rules) if rule["rule"] == "instances"]
+    at = last[0] if last else len(rules)
+    return {**content, "objects": graphs, "postprocess": [*rules[:at], RULE, *rules[at:]]}
