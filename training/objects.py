@@ -1,4 +1,4 @@
-"""``python -m vesal.training.objects --data DIR --start weights/nano --out DIR``: a head that tells objects apart.
+"""``python -m vesal.training.objects --start weights/nano --out DIR``: the head that tells objects apart.
 
 Everything but the head stays as it is in the weights that it begins from, to the bit: graphs of all other
 targets are the same files, and the head has graphs of its own (``export_objects``). It learns on drawn cells

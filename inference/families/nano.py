@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from vesal.inference.families.contract import (
 from vesal.inference.families.lazy_graph import LazyGraph
 from vesal.inference.families.network_input import image_channels, intensity_statistics
 from vesal.inference.geometry.views import SIDE_MULTIPLE, View
-from vesal.inference.planning.manifest import FileName
+from vesal.inference.planning.manifest import FileName, Modality
 from vesal.inference.planning.plan import Plan, Understood, listed_target, make_plan
 from vesal.inference.planning.profile import Profile
 
@@ -59,17 +59,56 @@ class NanoGraphs(Struct, frozen=True, forbid_unknown_fields=True, rename=lambda 
     degree2: FileName
 
 
+class ObjectGraphs(Struct, frozen=True, forbid_unknown_fields=True):
+    """Graphs with the head that tells objects apart, in the place of the others where all prompts of a window
+    are of these modalities.
+    """
+
+    modalities: tuple[Modality, ...]
+    graphs: NanoGraphs
+
+
 class NanoFields(Struct, frozen=True, forbid_unknown_fields=True):
     """What a manifest of this family holds besides what all do."""
 
     graphs: NanoGraphs
+    objects: ObjectGraphs | None = None
+    """None: the network has no such head."""
+
+
+def capabilities_of(profile: Profile) -> Capabilities:
+    """Edges too, where the weights have the head for them. Raises ProfileError."""
+    return replace(CAPABILITIES, edges=profile.read_family(NanoFields).objects is not None)
 
 
 def graph_paths(profile: Profile) -> dict[int, Path]:
     """Graph files by degree of anisotropy. Raises ProfileError."""
-    graphs = profile.read_family(NanoFields).graphs
+    return _paths(profile, profile.read_family(NanoFields).graphs)
+
+
+def _paths(profile: Profile, graphs: NanoGraphs) -> dict[int, Path]:
     names = graphs.degree0, graphs.degree1, graphs.degree2
     return {degree: profile.file(name) for degree, name in enumerate(names)}
+
+
+@dataclass(frozen=True)
+class ObjectNetwork:
+    """The network with its head for objects."""
+
+    graphs: Mapping[int, RunGraph]
+    """by degree; their output ``inner`` (1, N, d, h, w) is the distance to the object's border, as a share of
+    the largest one in it"""
+    modalities: frozenset[int]
+    """codes of those that it is for"""
+
+    @classmethod
+    def of(cls, profile: Profile, runtime: Loader) -> ObjectNetwork | None:
+        """None where the weights have no such head. Raises ProfileError."""
+        fields = profile.read_family(NanoFields).objects
+        if fields is None:
+            return None
+        graphs = {d: LazyGraph(path, runtime) for d, path in _paths(profile, fields.graphs).items()}
+        return cls(graphs, frozenset(MODALITIES.index(name) for name in fields.modalities))
 
 
 @dataclass(frozen=True)
@@ -92,9 +131,15 @@ class NanoPrompts:
 class NanoModel:
     """A graph per degree of anisotropy; 3D views, text queries, spatial prompts. All stages use the same."""
 
-    def __init__(self, graphs: Mapping[int, RunGraph], bank: Vectors, profile: Profile) -> None:
+    def __init__(
+        self,
+        graphs: Mapping[int, RunGraph],
+        bank: Vectors,
+        profile: Profile,
+        objects: ObjectNetwork | None = None,
+    ) -> None:
         """``graphs`` by degree 0, 1, 2; ``bank`` gives the text vector (T,) of each concept."""
-        self._graphs = graphs
+        self._graphs, self._objects = graphs, objects
         self._bank = bank
         self._profile = profile
         # What fits for one thread does for all.
@@ -103,21 +148,20 @@ class NanoModel:
     @classmethod
     def describe(cls, profile: Profile) -> Capabilities:
         """See ``contract.FamilyType``."""
-        profile.read_family(NanoFields)
         profile.bank_path()
-        return CAPABILITIES
+        return capabilities_of(profile)
 
     @classmethod
     def open(cls, profile: Profile, runtime: Loader) -> NanoModel:
         """Read the bank; a graph is read when the first view of its degree comes. Raises ProfileError."""
         graphs = {degree: LazyGraph(path, runtime) for degree, path in graph_paths(profile).items()}
         vectors, _ = read_bank(profile.bank_path())
-        return cls(graphs, vectors, profile)
+        return cls(graphs, vectors, profile, ObjectNetwork.of(profile, runtime))
 
     @property
     def capabilities(self) -> Capabilities:
         """What the network can do."""
-        return CAPABILITIES
+        return CAPABILITIES if self._objects is None else replace(CAPABILITIES, edges=True)
 
     def stage(self, name: str) -> NanoModel:
         """The one network, whatever the stage."""
@@ -178,7 +222,8 @@ class NanoModel:
             user: not used; the network takes no boxes and no points.
 
         Returns:
-            probabilities (N, d, h, w) and presence per slice of the first axis (N, d), float32 0..1.
+            probabilities (N, d, h, w) and presence per slice of the first axis (N, d), float32 0..1; edges
+            where the network has the head for them and they are used.
 
         Raises:
             OutOfDeviceMemoryError: a view does not fit into the GPU. Without spatial prompts, where queries
@@ -204,13 +249,21 @@ class NanoModel:
         if len(parts) == 1:
             return parts[0]
         presence = [part.presence for part in parts if part.presence is not None]
-        return Decoded(np.concatenate([p.probability for p in parts]), np.concatenate(presence))
+        edges = [part.edges for part in parts if part.edges is not None]
+        return Decoded(
+            np.concatenate([p.probability for p in parts]),
+            np.concatenate(presence),
+            np.concatenate(edges) if len(edges) == len(parts) else None,
+        )
 
     def _run(self, window: Window, spatial: np.ndarray | None, prompts: NanoPrompts) -> Decoded:
         """One call of the graph: arrays as in ``decode``; spatial prompts (N, d, h, w) of zeros for None."""
         if spatial is None:
             spatial = np.zeros((len(prompts.side), *window.image.shape[1:]), np.float32)
-        out = self._graphs[window.degree](
+        objects = self._objects
+        told = objects is not None and objects.modalities.issuperset(prompts.modality.tolist())
+        graphs = objects.graphs if objects is not None and told else self._graphs
+        out = graphs[window.degree](
             {
                 "image": window.image[None],
                 "prompt": spatial[None].astype(np.float32, copy=False),
@@ -219,4 +272,5 @@ class NanoModel:
                 "modality": prompts.modality[None],
             }
         )
-        return Decoded(out["probability"][0], out["presence"][0])
+        edges = 1 - out["inner"][0] if told and window.edges else None
+        return Decoded(out["probability"][0], out["presence"][0], edges)
