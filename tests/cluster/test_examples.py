@@ -1,4 +1,4 @@
-"""The examples of docs/cluster.md, with a program in the place of `vesal`; Apptainer.def against the image."""
+"""The examples of docs/cluster.md, with a program in the place of `vesal`; Apptainer.def and the image."""
 
 from __future__ import annotations
 
