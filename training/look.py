@@ -18,7 +18,7 @@ from vesal.inference.geometry.resample import between
 from vesal.inference.geometry.view_groups import bounding_box, group
 from vesal.training.loop import Trainer
 from vesal.training.store import SetRule, Volume
-from vesal.training.views import COARSER, MOST_TARGETS, TOGETHER, Item, build, unpose
+from vesal.training.views import COARSER, EXTENT, MOST_TARGETS, TOGETHER, Item, build, unpose
 
 GROW = 1.35
 PLAIN = SetRule(1.0, "none", 0.0, (), (), ())
@@ -45,7 +45,7 @@ def _case(trainer: Trainer, volume: Volume) -> list[tuple[str, float]]:
     item = build(volume, view, "coarse", targets, None, PLAIN, None, device=trainer.device)
     coarse = _probability(trainer, item)
     found = [("coarse", value) for value in _dice(coarse, item)]
-    boxes = [region_of(p[None], view, volume.image.shape) for p in coarse]
+    boxes = [region_of(p[None], view, volume.image.shape, extent_of=EXTENT) for p in coarse]
     for members in group(boxes, volume.spacing_dhw_mm, trainer.plan.fine_voxels, TOGETHER, COARSER):
         seen = [b for b in (boxes[i] for i in members) if b is not None]
         if not seen:

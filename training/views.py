@@ -29,10 +29,12 @@ from vesal.training.augment import (
 from vesal.training.augment_device import channels_on, intensity_on
 from vesal.training.device import CPU, moved
 from vesal.training.ideas import Ideas
+from vesal.training.runs import extent_finder
 from vesal.training.simulate import spoil
 from vesal.training.store import SetRule, Target, Volume
 
 ALL = Ideas()
+EXTENT = extent_finder()
 MOST_TARGETS = 8
 """Targets asked for in one coarse view; more cost memory and teach no faster."""
 TOGETHER, COARSER = 8, 2.5
@@ -310,7 +312,7 @@ def _box_of(
     """
     true = truth_box(volume, (coarse.targets[index],))
     if probability is not None:
-        box = region_of(probability[[index]], coarse.view, volume.image.shape)
+        box = region_of(probability[[index]], coarse.view, volume.image.shape, extent_of=EXTENT)
         if box is not None and _reaches(box, true):
             return box
     shift = [float(rng.uniform(-0.12, 0.12)) * s for s in true.size]

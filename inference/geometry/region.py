@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from vesal.inference.geometry.views import Box, Sides, Triple, View, triple
+
+Extent = tuple[np.ndarray, np.ndarray]
+"""First and one-past-last index, (3,) each."""
+MainExtent = Callable[[np.ndarray, float], Extent]
+"""Of a (D, H, W) bool mask and the least share of its components that count."""
 
 FOREGROUND_THRESHOLD = 0.5
 """Probability above which a voxel is foreground, where no rule says otherwise."""
@@ -23,12 +30,36 @@ def is_uncertain(probability: np.ndarray) -> bool:
     return False
 
 
+def main_extent(mask: np.ndarray, min_share: float) -> Extent:
+    """First and one-past-last index per axis of the components that count."""
+    import cc3d  # imported where it is used: a case without foreground does not need it
+
+    from vesal.postprocess.instances import tight_box
+
+    box = tight_box(mask)
+    # With a border, as in a bare line or sheet of single voxels cc3d 4.1.1 counts on too few components and
+    # raises.
+    labels = cc3d.connected_components(np.pad(mask[box], 1), connectivity=26)
+    statistics = cc3d.statistics(labels)
+    counts = statistics["voxel_counts"][1:]
+    boxes = [
+        b
+        for b, n in zip(statistics["bounding_boxes"][1:], counts, strict=True)
+        if n >= min_share * counts.max()
+    ]
+    first = np.array([s.start - 1 for s in box])
+    start = np.min([[s.start for s in b] for b in boxes], 0)
+    stop = np.max([[s.stop for s in b] for b in boxes], 0)
+    return first + start, first + stop
+
+
 def region_of(
     probability: np.ndarray,
     view: View,
     shape: tuple[int, int, int],
     threshold: float = FOREGROUND_THRESHOLD,
     min_share: float = 0.1,
+    extent_of: MainExtent = main_extent,
 ) -> Box | None:
     """The box of the coarse foreground in native voxel edges, or None where nothing reaches ``threshold``.
 
@@ -38,8 +69,9 @@ def region_of(
         shape: of the volume, (D, H, W); the box is clipped to it.
         threshold: probability from which a voxel counts as foreground.
         min_share: a component smaller than this share of its class's largest does not stretch the box.
+        extent_of: finds the components that count, and their box.
     """
-    extents = [_main_extent(mask, min_share) for mask in probability > threshold if mask.any()]
+    extents = [extent_of(mask, min_share) for mask in probability > threshold if mask.any()]
     if not extents:
         return None
     # Class by class: a small organ in one view with a large one is no speck.
@@ -66,26 +98,3 @@ def grown_region(box: Box, factor: float, step: Triple, shape: Sides) -> Box:
         *((max(0.0, min(c, a - s)), min(float(n), max(d, b + s))) for a, b, c, d, s, n in edges), strict=True
     )
     return Box(triple(start), triple(stop))
-
-
-def _main_extent(mask: np.ndarray, min_share: float) -> tuple[np.ndarray, np.ndarray]:
-    """First and one-past-last index per axis of the components that count."""
-    import cc3d  # imported where it is used: a case without foreground does not need it
-
-    from vesal.postprocess.instances import tight_box
-
-    box = tight_box(mask)
-    # With a border, as in a bare line or sheet of single voxels cc3d 4.1.1 counts on too few components and
-    # raises.
-    labels = cc3d.connected_components(np.pad(mask[box], 1), connectivity=26)
-    statistics = cc3d.statistics(labels)
-    counts = statistics["voxel_counts"][1:]
-    boxes = [
-        b
-        for b, n in zip(statistics["bounding_boxes"][1:], counts, strict=True)
-        if n >= min_share * counts.max()
-    ]
-    first = np.array([s.start - 1 for s in box])
-    start = np.min([[s.start for s in b] for b in boxes], 0)
-    stop = np.max([[s.stop for s in b] for b in boxes], 0)
-    return first + start, first + stop
