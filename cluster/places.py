@@ -11,15 +11,20 @@ import importlib
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from vesal.inference.data.errors import MissingPackageError, UnreadableFileError, UsageError
+from vesal.inference.data.errors import MissingPackageError, UnreadableFileError, UsageError, VesalError
 from vesal.inference.io.temporary import replacing
+
+log = logging.getLogger("vesal")
+
+T = TypeVar("T")
 
 PACKAGES = {
     "s3": "s3fs",
@@ -46,6 +51,10 @@ MIN_SECRET = 8
 """Characters: shorter values would hide words."""
 STRONG = ("etag", "content_md5", "md5", "md5hash", "crc32c", "content-md5")
 """What stores call a digest of the content, in small letters; times and sizes prove nothing."""
+PAUSES_S = (1.0, 4.0)
+"""Before a store is asked again; the packages of some have tried several times by then."""
+TOO_MANY = 429
+"""Status of a web server that wants to be asked later."""
 TALKATIVE = ("fsspec", "s3fs", "aiobotocore", "botocore", "aiohttp", "urllib3", "gcsfs", "azure", "asyncio")
 """Loggers of packages whose messages hold addresses with signatures."""
 
@@ -147,6 +156,25 @@ def beside(place: str, name: str) -> str:
     return f"{path.rstrip('/').rpartition('/')[0]}/{quote(name)}{mark}{query}"
 
 
+def patiently(ask: Callable[[], T], sleep: Callable[[float], None] = time.sleep) -> T:
+    """What a store answers; a network that fails for a moment is asked again after each of `PAUSES_S`.
+
+    A plain no (not there, not allowed, not as asked) is not asked again. Raises what ``ask`` raised last.
+    """
+    for pause in (*PAUSES_S, None):
+        try:
+            return ask()
+        except (VesalError, FileNotFoundError, PermissionError, NotImplementedError):
+            raise
+        except Exception as error:
+            status = getattr(error, "status", None)
+            if pause is None or (isinstance(status, int) and 400 <= status < 500 and status != TOO_MANY):
+                raise
+            log.debug("a store is asked again: %s", type(error).__name__)
+        sleep(pause)
+    raise AssertionError
+
+
 @cache
 def _quiet() -> None:
     for name in TALKATIVE:
@@ -178,7 +206,7 @@ def read_bytes(place: str) -> bytes | None:
             return None
     system, inside = opened(place)
     try:
-        content: bytes = system.cat_file(inside)
+        content: bytes = patiently(lambda: system.cat_file(inside))
     except FileNotFoundError:
         return None
     return content
@@ -191,7 +219,7 @@ def write_bytes(place: str, content: bytes) -> None:
             file.write(content)
         return
     system, inside = opened(place)
-    system.pipe_file(inside, content)
+    patiently(lambda: system.pipe_file(inside, content))
 
 
 def fetch(place: str, target: Path) -> None:
@@ -203,15 +231,15 @@ def fetch(place: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         if place.endswith("/"):
-            for path in system.find(inside):
+            for path in patiently(lambda: system.find(inside)):
                 parts = path[len(inside.rstrip("/")) :].strip("/").split("/")
                 if ".." in parts:
                     raise PlaceError(f"{shown(place)} holds a file named {parts}, which leads out of it.")
                 below = target.joinpath(*parts)
                 below.parent.mkdir(parents=True, exist_ok=True)
-                system.get_file(path, str(below))
+                patiently(partial(system.get_file, path, str(below)))
         else:
-            system.get_file(inside, str(target))
+            patiently(partial(system.get_file, inside, str(target)))
     except FileNotFoundError:
         raise UnreadableFileError(f"{shown(place)} does not exist; give the URL of a scan.") from None
     if not os.path.lexists(target):
@@ -221,7 +249,7 @@ def fetch(place: str, target: Path) -> None:
 def put(source: Path, place: str) -> None:
     """Put a file into a store, whole."""
     system, inside = opened(place)
-    system.put_file(str(source), inside)
+    patiently(lambda: system.put_file(str(source), inside))
 
 
 def facts_of(place: str) -> Mapping[str, Any] | None:
@@ -230,7 +258,7 @@ def facts_of(place: str) -> Mapping[str, Any] | None:
     with suppress(Exception):
         system.invalidate_cache()
     try:
-        facts: Mapping[str, Any] = system.info(inside)
+        facts: Mapping[str, Any] = patiently(lambda: system.info(inside))
     except FileNotFoundError:
         return None
     return facts

@@ -17,9 +17,18 @@ from vesal.cluster.places import (
     joined,
     local_path,
     mark_of,
+    patiently,
     redacted,
     shown,
 )
+
+
+def refused(status: int) -> Exception:
+    """As a web client raises it."""
+    error = OSError()
+    error.status = status  # type: ignore[attr-defined]
+    return error
+
 
 SECRETS = [
     "s3://key:pass-word@bucket/a.nii.gz",
@@ -111,6 +120,33 @@ def test_parts_of_places() -> None:
     assert joined("/out", "x/y") == "/out/x/y"
     assert local_path("file:///a/b%20c") == Path("/a/b c")
     assert local_path("s3://b/a") is None
+
+
+def test_a_network_that_fails_for_a_moment_is_asked_again() -> None:
+    answers: list[Exception | int] = [ConnectionError(), TimeoutError(), 7]
+    pauses: list[float] = []
+
+    def ask() -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert patiently(ask, pauses.append) == 7
+    assert pauses == [1.0, 4.0]
+    answers[:] = [ConnectionError(), ConnectionError(), ConnectionError(), 7]
+    with pytest.raises(ConnectionError):
+        patiently(ask, pauses.append)
+    assert answers == [7]
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(), PermissionError(), PlaceError(), refused(403)])
+def test_a_plain_no_is_not_asked_again(error: Exception) -> None:
+    def ask() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        patiently(ask, lambda _: pytest.fail("it waits"))
 
 
 def test_sizes_and_times_prove_nothing() -> None:

@@ -259,7 +259,8 @@ def test_killed_at_any_write_it_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     assert deaths >= 6, "the run's file, the proof, label map, two of names, the proof, the record, ..."
 
 
-def test_a_run_that_is_killed_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+def test_a_run_that_is_killed_goes_on(tmp_path: Path, number: int, code: int) -> None:
     for name in NAMES:
         write_scan(tmp_path / "in" / f"{name}.nii.gz")
     out, ready = tmp_path / "out", tmp_path / "ready"
@@ -275,14 +276,16 @@ def hangs(*arguments, **more):
         time.sleep({SAFETY_S})
     return segment(*arguments, **more)
 opener.model.segment_case = hangs
-run_batch("-i", {str(tmp_path / "in")!r}, "-o", {str(out)!r}, "-p", "liver", "spleen", opener=opener)
+arguments = ("-i", {str(tmp_path / "in")!r}, "-o", {str(out)!r}, "-p", "liver", "spleen")
+sys.exit(run_batch(*arguments, opener=opener))
 """
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) as process:
         until = time.monotonic() + SAFETY_S
         while not ready.exists() and process.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(number)
     assert ready.exists()
+    assert process.returncode == code
     assert sorted(records(out)) == ["a", "b"]
     assert len(again(tmp_path / "in", out)) == 1
     assert sorted(records(out)) == ["a", "b", "c"]
