@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vesal.inference.planning.weights_folder import MANIFEST
 from vesal.inference.planning.weights_folder import WEIGHTS as SHIPPED
 from vesal.networks.nano import TEXT, Nano, widths_of
+from vesal.training.object_manifest import without_objects
 from vesal.weights.digest import sha256
 from vesal.weights.shared_file import OPSET, save_shared
 
@@ -110,11 +111,12 @@ def export(work: Path, out: Path) -> None:
     """Write graphs, weights and bank of ``work`` to ``out`` and renew the digests in its manifest.
 
     The manifest itself (rules, targets, licence) is written by hand and kept. A folder without one gets that
-    of the default weights under its own name, with no Dice: nothing has been measured yet.
+    of the default weights under its own name, with no Dice: nothing has been measured yet. A head for objects
+    goes, as it knows other features (``training.objects`` trains it again).
     """
     write_graphs(load_average(work / CHECKPOINT), out, HIGHEST_DEGREE)
     shutil.copyfile(work / "bank.npz", out / "bank.npz")
-    content = _manifest_of(out)
+    content = without_objects(_manifest_of(out), out)
     if not _has_degrees(work / CHECKPOINT):
         content["stages"] = [
             stage | {"layout": {"kind": "fit", "degrees": False}} for stage in content["stages"]

@@ -9,23 +9,21 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 
 from vesal.inference.planning.manifest import MANIFEST
-from vesal.networks.nano import widths_of
+from vesal.networks.nano import Nano, widths_of
 from vesal.networks.nano_objects import NanoObjects
 from vesal.training.export import HIGHEST_DEGREE, INPUTS, SMALL, WEIGHTS, example, write_graph
+from vesal.training.object_manifest import with_objects
 from vesal.training.warm import read_weights, warm_start
 from vesal.weights.digest import sha256
 from vesal.weights.shared_file import OPSET, save_shared
 
 OUTPUTS = ("probability", "presence", "inner")
-MODALITY = "Microscopy"
-RULE = {"rule": "seeded_watershed", "concepts": ["cell nucleus", "cell"]}
 
 
 class OneDegreeObjects(nn.Module):
@@ -75,17 +73,18 @@ def export_objects(start: Path, head: Mapping[str, Tensor], out: Path) -> None:
         head: its tensors by their names in the state dict; rounded to fp16 as the others are.
         out: its manifest names the new graphs, and has the rule that separates objects by them.
     """
-    model = NanoObjects(widths_of(read_weights(start)))
-    warm_start(model, start)
+    widths = widths_of(read_weights(start))
+    plain, model = Nano(widths).eval(), NanoObjects(widths).eval()
+    for network in (plain, model):
+        warm_start(network, start)
     model.load_state_dict(model.state_dict() | {name: value.half().float() for name, value in head.items()})
     content = json.loads((start / MANIFEST).read_text(encoding="utf-8"))
     out.mkdir(parents=True, exist_ok=True)
     scratch = out / "scratch"
     scratch.mkdir(exist_ok=True)
     with torch.no_grad():
-        model.eval()
         degrees = range(HIGHEST_DEGREE + 1)
-        graphs = {f"degree{d}.onnx": write_graph(model, d, scratch / f"{d}.onnx") for d in degrees}
+        graphs = {f"degree{d}.onnx": write_graph(plain, d, scratch / f"{d}.onnx") for d in degrees}
         graphs |= {f"objects{d}.onnx": write_object_graph(model, d, scratch / f"o{d}.onnx") for d in degrees}
     save_shared(graphs.items(), out, WEIGHTS, True, lambda _, values: values.size >= SMALL)
     shutil.rmtree(scratch)
@@ -95,13 +94,3 @@ def export_objects(start: Path, head: Mapping[str, Tensor], out: Path) -> None:
     names = sorted({*content["files"], *graphs})
     content["files"] = {name: {"sha256": sha256(out / name)} for name in names}
     (out / MANIFEST).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def with_objects(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest that names the head's graphs and has the rule for objects, before ``instances``."""
-    degrees = range(HIGHEST_DEGREE + 1)
-    graphs = {"modalities": [MODALITY], "graphs": {str(d): f"objects{d}.onnx" for d in degrees}}
-    rules = [rule for rule in content["postprocess"] if rule["rule"] != RULE["rule"]]
-    last = [n for n, rule in enumerate(rules) if rule["rule"] == "instances"]
-    at = last[0] if last else len(rules)
-    return {**content, "objects": graphs, "postprocess": [*rules[:at], RULE, *rules[at:]]}
