@@ -65,6 +65,16 @@ def write_object_graph(model: NanoObjects, degree: int, path: Path) -> onnx.Mode
     return onnx.load(str(path))
 
 
+def network_with_head(start: Path) -> NanoObjects:
+    """The network of exported weights, with their head, or one that begins anew where they have none."""
+    model = NanoObjects(widths_of(read_weights(start)))
+    warm_start(model, start)
+    if (start / "objects0.onnx").exists():
+        found = read_weights(start, "objects0.onnx")
+        model.load_state_dict({name: found[name] for name in model.state_dict()})
+    return model
+
+
 def export_objects(start: Path, head: Mapping[str, Tensor], out: Path) -> None:
     """Write the weights of ``start`` with a head to ``out``, which may be the same folder.
 
@@ -73,10 +83,8 @@ def export_objects(start: Path, head: Mapping[str, Tensor], out: Path) -> None:
         head: its tensors by their names in the state dict; rounded to fp16 as the others are.
         out: its manifest names the new graphs, and has the rule that separates objects by them.
     """
-    widths = widths_of(read_weights(start))
-    plain, model = Nano(widths).eval(), NanoObjects(widths).eval()
-    for network in (plain, model):
-        warm_start(network, start)
+    plain, model = Nano(widths_of(read_weights(start))).eval(), network_with_head(start).eval()
+    warm_start(plain, start)
     model.load_state_dict(model.state_dict() | {name: value.half().float() for name, value in head.items()})
     content = json.loads((start / MANIFEST).read_text(encoding="utf-8"))
     out.mkdir(parents=True, exist_ok=True)

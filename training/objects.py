@@ -20,14 +20,12 @@ import numpy as np
 import torch
 
 from vesal.inference.data.terms import MODALITIES
-from vesal.networks.nano import widths_of
-from vesal.networks.nano_objects import HEAD, NanoObjects
+from vesal.networks.nano_objects import HEAD
 from vesal.training.bank import read_bank
-from vesal.training.export_objects import export_objects
+from vesal.training.export_objects import export_objects, network_with_head
 from vesal.training.loop import CHECKPOINT, processor_precision
 from vesal.training.object_losses import object_loss
 from vesal.training.object_views import ObjectView, object_views, read_object_volumes
-from vesal.training.warm import read_weights, warm_start
 
 SET = "Microscopy_Nuclei"
 WARMUP_STEPS, AVERAGE, CLIP = 30, 0.99, 1.0
@@ -53,9 +51,7 @@ class HeadTrainer:
         """``start``: folder of exported weights, with a head or without."""
         torch.manual_seed(plan.seed)
         self.plan, self.folder, self.bank = plan, folder, read_bank(start / "bank.npz")
-        self.model = NanoObjects(widths_of(read_weights(start)))
-        anew = warm_start(self.model, start)
-        logging.info("%d tensors of the head begin anew", len(anew))
+        self.model = network_with_head(start)
         self.model.requires_grad_(False)
         self.model.objects.requires_grad_(True)
         self.model = self.model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

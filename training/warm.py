@@ -11,21 +11,17 @@ from torch import nn
 
 from vesal.training.widen import differ_in_widths, widen
 
-GRAPHS = "objects0.onnx", "degree0.onnx"
 PREFIX, HALF = "model.", ".fp16"
 """What the export puts before and behind the network's own names (``export.py``)."""
 
 
-def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Tensor name -> fp32 values of ``folder/degree0.onnx`` and the weights file beside it; with those of a
-    head for objects, where there is one (``export_objects``).
-    """
-    graphs = [onnx.load(str(path)).graph for name in GRAPHS if (path := folder / name).exists()]
+def read_weights(folder: Path, file: str = "degree0.onnx") -> dict[str, torch.Tensor]:
+    """Tensor name -> fp32 values of a graph and the weights file beside it."""
+    graph = onnx.load(str(folder / file)).graph
     return {
         tensor.name.removeprefix(PREFIX).removesuffix(HALF): torch.from_numpy(
             onnx.numpy_helper.to_array(tensor).astype(np.float32)
         )
-        for graph in graphs
         for tensor in graph.initializer
     }
 

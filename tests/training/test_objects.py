@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -191,9 +190,3 @@ def assert_views_are_whole(volumes: list[ObjectVolume]) -> None:
         assert view.image.shape[2:] == view.objects.shape[2:] == view.inner.shape[2:] == view.faces.shape[2:]
         assert torch.equal(view.objects > 0, view.inner > 0)
         assert torch.equal(view.image, again.image)
-
-
-def test_progress_is_logged(start: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    HeadTrainer(HeadPlan(minutes=1), start, tmp_path)
-    assert "tensors of the head begin anew" in caplog.text

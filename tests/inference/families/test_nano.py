@@ -11,7 +11,7 @@ from tests.inference.fake_models import make_profile
 from vesal.inference.data.errors import OutOfDeviceMemoryError, ProfileError
 from vesal.inference.data.prompt import Query
 from vesal.inference.families.contract import Decoded, RunGraph, Window
-from vesal.inference.families.nano import NanoModel, NanoPrompts, graph_paths
+from vesal.inference.families.nano import NanoModel, NanoPrompts, ObjectNetwork, graph_paths
 from vesal.inference.families.network_input import image_channels, intensity_statistics
 from vesal.inference.geometry.views import View
 from vesal.inference.planning.profile import Profile
@@ -260,3 +260,58 @@ def test_a_gpu_too_small_for_one_query_says_so() -> None:
     with pytest.raises(OutOfDeviceMemoryError):
         prompts = model.encode_prompts([query("liver")] * 4)
         decode(model, np.zeros((2, 4, 4, 4), np.float32), None, prompts, 0)
+
+
+def telling(inner: float, fewer_than: int | None = None) -> RunGraph:
+    """A graph with a head for objects, which runs out of memory with so many prompts."""
+
+    def graph(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        prompt = inputs["prompt"]
+        if fewer_than is not None and prompt.shape[1] >= fewer_than:
+            raise OutOfDeviceMemoryError("too many")
+        return {"probability": prompt + 0.5, "presence": prompt[..., 0, 0], "inner": prompt + inner}
+
+    return graph
+
+
+def with_head(graph: RunGraph, modality: int = 1) -> NanoModel:
+    """A model whose head is for one modality; its other graph says 0.25."""
+    plain = {
+        0: lambda inputs: {"probability": inputs["prompt"] + 0.25, "presence": inputs["prompt"][..., 0, 0]}
+    }
+    return NanoModel(plain, BANK, make_profile(), ObjectNetwork({0: graph}, frozenset([modality])))
+
+
+def test_a_head_is_run_where_all_prompts_are_of_its_modality() -> None:
+    model, image = with_head(telling(0.75)), np.zeros((2, 4, 4, 4), np.float32)
+    assert model.capabilities.edges
+    mine, other = query("liver", modality="MR"), query("kidney", modality="CT")
+    found = decode(model, image, None, model.encode_prompts([mine, mine]), 0)
+    assert (found.probability == 0.5).all() and found.edges is not None and (found.edges == 0.25).all()
+    for queries in ([other], [mine, other]):
+        found = decode(model, image, None, model.encode_prompts(queries), 0)
+        assert found.edges is None and (found.probability == 0.25).all()
+
+
+def test_edges_that_are_not_used_are_left_out_and_the_mask_is_the_same() -> None:
+    model = with_head(telling(0.75))
+    prompts = model.encode_prompts([query("liver", modality="MR")])
+    found = model.decode(Window(np.zeros((2, 4, 4, 4), np.float32), 0, edges=False), prompts, None, None)
+    assert found.edges is None and (found.probability == 0.5).all()
+
+
+def test_edges_of_prompts_that_are_run_in_turn_are_joined() -> None:
+    model = with_head(telling(0.75, fewer_than=2))
+    prompts = model.encode_prompts([query("liver", modality="MR")] * 3)
+    found = decode(model, np.zeros((2, 4, 4, 4), np.float32), None, prompts, 0)
+    assert found.edges is not None and found.edges.shape == found.probability.shape == (3, 4, 4, 4)
+
+
+def test_the_heads_graphs_are_named_in_the_manifest_and_checked(tmp_path: Path) -> None:
+    named = {"modalities": ["Microscopy"], "graphs": {str(d): f"objects{d}.onnx" for d in range(3)}}
+    with pytest.raises(ProfileError, match=r"uses objects0.onnx but gives no sha256"):
+        NanoModel.open(profile(tmp_path, objects=named), CountingRuntime())
+    with pytest.raises(ProfileError, match=r"modalities"):
+        NanoModel.describe(profile(tmp_path, objects=named | {"modalities": ["X-ray"]}))
+    assert NanoModel.describe(profile(tmp_path, objects=named)).edges
+    assert not NanoModel.describe(profile(tmp_path)).edges

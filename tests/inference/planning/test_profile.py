@@ -334,7 +334,7 @@ def test_a_family_that_there_is_not_is_named(tmp_path: Path, family: str) -> Non
         (
             lambda c: c["postprocess"][1].update(rule="largest"),
             "`$.postprocess[1].rule` is 'largest'; one of presence, slice_nms, slices, components, "
-            "fill_holes, smooth, specks, round_objects, edges, instances is wanted",
+            "fill_holes, smooth, specks, round_objects, edges, seeded_watershed, instances is wanted",
         ),
         (
             lambda c: c["postprocess"][1].update(kinds=["organ", "organs"]),
