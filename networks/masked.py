@@ -45,6 +45,7 @@ class MaskedNano(nn.Module):
         """``network``: of which the encoder is trained; its other parts are left as they are."""
         super().__init__()
         self.stem, self.stem_norm, self.down = network.stem, network.stem_norm, network.down
+        self.deeper = network.deeper
         self.hidden = nn.Parameter(torch.zeros(IMAGE_CHANNELS - 1))
         self.channels = widths_of(network.state_dict())[-1]
         self._encode = network.encode

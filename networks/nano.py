@@ -109,6 +109,20 @@ class Block(nn.Module):
         return F.leaky_relu(y + self.shortcut(x), 0.01)
 
 
+class FurtherBlock(Block):
+    """A block behind a level's own: it adds to what comes in, and nothing at first."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels)
+        nn.init.zeros_(self.norm2.weight)
+
+    def forward(self, x: Tensor, at: Anisotropy) -> Tensor:
+        """(B, C, D, H, W) -> the same shape."""
+        y = F.leaky_relu(self.norm1(self.conv1(x, at)[0]), 0.01)
+        added: Tensor = x + self.norm2(self.conv2(y, at)[0])
+        return added
+
+
 class QueryLayer(nn.Module):
     """Text queries attend to image tokens, then a feed-forward step; queries do not see each other."""
 
@@ -136,6 +150,14 @@ def widths_of(state: Mapping[str, Tensor]) -> Widths:
     return a, b, c, d
 
 
+def deeper_of(state: Mapping[str, Tensor]) -> int:
+    """Further blocks of each of a network's two lowest levels, from its state dict."""
+    count = 0
+    while f"deeper.0.{count}.norm2.weight" in state:
+        count += 1
+    return count
+
+
 def _project(rows: Tensor, volume: Tensor) -> Tensor:
     """rows (B, M, C) times the channels of volume (B, C, D, H, W) -> (B, M, D, H, W)."""
     flat = volume.flatten(2).to(rows.dtype)
@@ -151,8 +173,11 @@ class Nano(nn.Module):
         foreground: bool = True,
         alignment: bool = True,
         cutoff: bool = True,
+        deeper: int = 0,
     ) -> None:
-        """``foreground``, ``alignment``, ``cutoff``: off for an ablation (``training/ideas.py``)."""
+        """``foreground``, ``alignment``, ``cutoff``: off for an ablation (``training/ideas.py``). ``deeper``:
+        further blocks at 1/8 and at 1/16, where a block costs least for what it has.
+        """
         super().__init__()
         self.foreground, self.alignment, self.cutoff = foreground, alignment, cutoff
         a, b, c, d = widths
@@ -181,6 +206,10 @@ class Nano(nn.Module):
         self.edge_out = SliceConv(2 * EDGE, EDGE, bias=True)
         self.presence = nn.Sequential(nn.Linear(2 * a + QUERY, 64), nn.GELU(), nn.Linear(64, 1))
         nn.init.constant_(self.to_bias.bias, -2.0)
+        # Behind all else, so that other parts begin as they do without them.
+        self.deeper = nn.ModuleList(
+            nn.ModuleList(FurtherBlock(width) for _ in range(deeper)) for width in ((c, d) if deeper else ())
+        )
         for layer in (self.text, self.text_to_mask, self.side_to_mask):
             nn.init.normal_(layer.weight, std=0.3)
         nn.init.normal_(self.side.weight, std=0.5)
@@ -195,6 +224,8 @@ class Nano(nn.Module):
             if i:
                 y, at = down_interpolated(y, at)
             y = block(y, at)
+            for further in self.deeper[i - 2] if self.deeper and i > 1 else ():
+                y = further(y, at)
             levels.append(y)
         return levels
 

@@ -13,12 +13,14 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
+from typing import Any
 
 import torch
 
 from vesal.inference.timing.clock import process_start_monotonic
+from vesal.networks.spad_vit import SpadVit
 from vesal.training.arguments import make_parser
 from vesal.training.backbone import begin_from, begin_from_vit, read_vit
 from vesal.training.bank import BANK, build_bank
@@ -35,6 +37,7 @@ from vesal.training.plan import Plan, ending_s
 from vesal.training.pooled_feeder import PooledFeeder
 from vesal.training.shelf import read
 from vesal.training.shelves import shelves_of
+from vesal.training.sizes import SIZES, Size
 from vesal.training.store import SetRule, Volume, learnt, of_patients, read_rules
 from vesal.training.vit import export_vit
 
@@ -57,8 +60,7 @@ def main() -> None:
             hours=1.25 if args.hours is None and args.steps is None else args.hours or 0.0,
             steps=args.steps or 0,
             seed=args.seed,
-            widths=tuple(args.widths),
-            backbone=vit.sizes if vit else None,
+            **_network(args, vit),
             rate=args.rate,
             pairs=work.pairs,
             ideas=Ideas().without(args.without),
@@ -104,6 +106,15 @@ def main() -> None:
         other.wait()
     if not done:
         sys.exit(UNFINISHED)
+
+
+def _network(args: argparse.Namespace, vit: SpadVit | None) -> dict[str, Any]:
+    """Fields of the plan that tell the network and its views. Raises ValueError."""
+    size: Size = SIZES[args.size]
+    if vit and size.deeper:
+        raise ValueError(f"--size {args.size} is of nano's encoder; with a SPAD-ViT give --widths alone")
+    widths = tuple(args.widths) if args.widths else size.widths
+    return asdict(size) | {"widths": widths, "backbone": vit.sizes if vit else None}
 
 
 def _work(args: argparse.Namespace, device: torch.device) -> Work:

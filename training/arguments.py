@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vesal.networks.nano import WIDTHS
 from vesal.training.device import NAMES
 from vesal.training.plan import Plan
+from vesal.training.sizes import SIZES
 
 
 def make_parser(about: str | None) -> argparse.ArgumentParser:
@@ -70,5 +70,12 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         help="folder of a pre-trained encoder to begin from; with a SPAD-ViT in it the network is on that",
     )
     parser.add_argument(
-        "--widths", type=int, nargs=4, default=WIDTHS, metavar="CHANNELS", help="of the network's four levels"
+        "--size", choices=SIZES, default="nano", help="channels, blocks and views, see training/sizes.py"
+    )
+    parser.add_argument(
+        "--widths",
+        type=int,
+        nargs=4,
+        metavar="CHANNELS",
+        help="of the network's four levels; default: by size",
     )

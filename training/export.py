@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 
 from vesal.inference.planning.weights_folder import MANIFEST
 from vesal.inference.planning.weights_folder import WEIGHTS as SHIPPED
-from vesal.networks.nano import TEXT, Nano, widths_of
-from vesal.training.object_manifest import without_objects
+from vesal.networks.nano import TEXT, Nano, deeper_of, widths_of
+from vesal.training.plan import Plan
 from vesal.weights.digest import sha256
 from vesal.weights.shared_file import OPSET, save_shared
 
@@ -63,7 +64,7 @@ def example(prompts: int = 2, shape: tuple[int, int, int] = (32, 32, 48)) -> tup
 def load_average(checkpoint: Path) -> Nano:
     """The network with the averaged weights of ``checkpoint``, rounded to fp16 as they are shipped."""
     state = torch.load(checkpoint, weights_only=True)["average"]
-    model = Nano(widths_of(state))
+    model = Nano(widths_of(state), deeper=deeper_of(state))
     model.load_state_dict({k: v.half().float() for k, v in state.items()})
     return model.eval()
 
@@ -116,7 +117,7 @@ def export(work: Path, out: Path) -> None:
     """
     write_graphs(load_average(work / CHECKPOINT), out, HIGHEST_DEGREE)
     shutil.copyfile(work / "bank.npz", out / "bank.npz")
-    content = without_objects(_manifest_of(out), out)
+    content = _manifest_of(out, _plan(work / CHECKPOINT))
     if not _has_degrees(work / CHECKPOINT):
         content["stages"] = [
             stage | {"layout": {"kind": "fit", "degrees": False}} for stage in content["stages"]
@@ -125,14 +126,40 @@ def export(work: Path, out: Path) -> None:
     (out / MANIFEST).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
+def _plan(checkpoint: Path) -> dict[str, Any]:
+    """Of the run that left a checkpoint; empty where none is told."""
+    plan: dict[str, Any] = torch.load(checkpoint, weights_only=True).get("plan", {})
+    return plan
+
+
 def _has_degrees(checkpoint: Path) -> bool:
     """Whether a network was trained with kernels that follow the spacing: one without is never run so."""
-    plan = torch.load(checkpoint, weights_only=True).get("plan", {})
-    return bool(plan.get("ideas", {}).get("spad", True))
+    return bool(_plan(checkpoint).get("ideas", {}).get("spad", True))
 
 
-def _manifest_of(out: Path) -> dict[str, Any]:
-    """The manifest of ``out``, or a first one."""
+def _windows_of(content: dict[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest whose windows are larger by as much as the views of a run than those of the default."""
+    factors = {
+        stage: plan.get(f"{stage}_voxels", usual) / usual
+        for stage, usual in (("coarse", Plan.coarse_voxels), ("fine", Plan.fine_voxels))
+    }
+
+    def scaled(stage: str, rules: Mapping[str, Any]) -> dict[str, Any]:
+        windows = {"window_voxels": round(rules.get("window_voxels", 0) * factors.get(stage, 1.0))}
+        return {**rules, **(windows if "window_voxels" in rules else {})}
+
+    stages = [scaled(stage["name"], stage) for stage in content["stages"]]
+    overrides = [
+        entry | {"stages": {name: scaled(name, rules) for name, rules in entry["stages"].items()}}
+        if "stages" in entry
+        else entry
+        for entry in content.get("overrides", [])
+    ]
+    return content | {"stages": stages, "overrides": overrides}
+
+
+def _manifest_of(out: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest of ``out``, or a first one for what ``plan`` trained."""
     if (out / MANIFEST).exists():
         kept: dict[str, Any] = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         return kept
@@ -140,4 +167,4 @@ def _manifest_of(out: Path) -> dict[str, Any]:
     unmeasured = {
         key: [entry | {"dsc": None} for entry in content[key]] for key in ("targets", "not_covered")
     }
-    return content | unmeasured | {"name": out.resolve().name}
+    return _windows_of(content, plan) | unmeasured | {"name": out.resolve().name}

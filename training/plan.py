@@ -22,6 +22,8 @@ class Plan:
     """What of the hours is kept for the last look and the export."""
     seed: int = 0
     widths: Widths = WIDTHS
+    deeper: int = 0
+    """Further blocks at 1/8 and at 1/16 of the resolution (``sizes.py``)."""
     backbone: SpadVitSizes | None = None
     """Sizes of the SPAD-ViT in the place of the encoder's lower levels; None: there is none."""
     rate: float = 2.5e-3

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vesal.inference.data.errors import VesalError
 from vesal.inference.planning.weights_folder import MANIFEST
-from vesal.networks.nano import IMAGE_CHANNELS, Nano, Widths, widths_of
+from vesal.networks.nano import IMAGE_CHANNELS, Nano, Widths, deeper_of, widths_of
 from vesal.networks.spad_prompted import PromptedSizes, SpadPrompted
 from vesal.networks.spad_vit import SpadVit, SpadVitSizes, spad_vit_sizes_of
 from vesal.training.export import CHECKPOINT, DEFAULT
@@ -84,7 +84,7 @@ def network_of(plan: Plan) -> Nano:
     """A new network as the plan wants it: the default one, or that on a SPAD-ViT."""
     ideas = plan.ideas
     if plan.backbone is None:
-        return Nano(plan.widths, ideas.foreground, ideas.alignment, ideas.cutoff)
+        return Nano(plan.widths, ideas.foreground, ideas.alignment, ideas.cutoff, plan.deeper)
     network = SpadPrompted(prompted_sizes(plan.backbone, plan.widths))
     network.foreground, network.alignment, network.cutoff = ideas.foreground, ideas.alignment, ideas.cutoff
     return network
@@ -109,6 +109,11 @@ def check_resumed(path: Path, state: Mapping[str, Tensor], plan: Plan) -> None:
         raise ValueError(
             f"{path} holds a network of widths {widths}, wanted {plan.widths}; give its --widths to "
             "go on with it, or another --work"
+        )
+    if deeper_of(state) != plan.deeper:
+        raise ValueError(
+            f"{path} holds a network with {deeper_of(state)} further blocks a level, wanted {plan.deeper}; "
+            "give its --size to go on with it, or another --work"
         )
 
 

@@ -11,16 +11,27 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from vesal.networks.nano import EDGE, GROUP, IMAGE_CHANNELS, QUERY, SIDE_COUNT, TEXT, Widths, widths_of
+from vesal.networks.nano import (
+    EDGE,
+    GROUP,
+    IMAGE_CHANNELS,
+    QUERY,
+    SIDE_COUNT,
+    TEXT,
+    Widths,
+    deeper_of,
+    widths_of,
+)
 
 Parts = tuple[int, ...]
 """Channels along one dimension of a tensor, by where they come from: several where features are joined."""
 
+FURTHER = "deeper."
 MASK = ("to_mask.2.weight", "to_mask.2.bias", "text_to_mask.weight", "side_to_mask.weight")
 """Rows of a target's mask: they multiply features, new ones among them, so new rows begin at zero."""
 
 
-def _layout(widths: Widths) -> Iterator[tuple[str, Parts, Parts]]:
+def _layout(widths: Widths, deeper: int) -> Iterator[tuple[str, Parts, Parts]]:
     """Name, outputs and inputs of every tensor whose size follows from the widths; no inputs: a vector."""
     a, b, c, d = widths
     yield "stem.weight", (a,), (IMAGE_CHANNELS,)
@@ -33,6 +44,12 @@ def _layout(widths: Widths) -> Iterator[tuple[str, Parts, Parts]]:
         for norm in ("norm1", "norm2"):
             yield f"{name}.{norm}.weight", (out,), ()
             yield f"{name}.{norm}.bias", (out,), ()
+    further = [(f"{FURTHER}{i}.{n}", width) for i, width in enumerate((c, d)) for n in range(deeper)]
+    for name, width in further:
+        for part in ("1", "2"):
+            yield f"{name}.conv{part}.weight", (width,), (width,)
+            yield f"{name}.norm{part}.weight", (width,), ()
+            yield f"{name}.norm{part}.bias", (width,), ()
     for norm in ("stem_norm", "align_norm"):
         yield f"{norm}.weight", (a,), ()
         yield f"{norm}.bias", (a,), ()
@@ -61,18 +78,21 @@ def differ_in_widths(state: Mapping[str, torch.Tensor], other: Mapping[str, torc
 def widen(narrow: Mapping[str, torch.Tensor], fresh: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors of ``narrow`` in the shapes of ``fresh``, a new network whose levels are as wide or wider.
 
+    Further blocks that ``fresh`` alone has are not among them: they add nothing at first.
+
     Raises ValueError where a level is narrower, or not a multiple of a normalisation group, and where two
     levels are as wide as each other in one network alone, which has no shortcut between them.
     """
     before, after = widths_of(narrow), widths_of(fresh)
     multiples = all(n <= m and n % GROUP == m % GROUP == 0 for n, m in zip(before, after, strict=True))
-    if not multiples or set(narrow) != set(fresh):
+    others = {name for name in set(narrow) ^ set(fresh) if not name.startswith(FURTHER)}
+    if not multiples or others:
         raise ValueError(
             f"widths {before} do not go into {after}; wanted none smaller, multiples of {GROUP}, and the "
             "same tensors: levels that differ in both networks or in none"
         )
-    wide = dict(narrow)
-    for (name, out, joined), (_, outs, joins) in zip(_layout(before), _layout(after), strict=True):
+    wide, layouts = dict(narrow), [_layout(each, deeper_of(narrow)) for each in (before, after)]
+    for (name, out, joined), (_, outs, joins) in zip(*layouts, strict=True):
         if name in narrow:
             wide[name] = _grown(narrow[name], fresh[name], (out, outs), (joined, joins), name in MASK)
     scale = (after[0] / before[0]) ** 0.5  # the network divides by the square root of a mask's length
