@@ -156,8 +156,8 @@ def _bring_map(case: Brought) -> bool:
     known = len(there) == len(places) and _is_as_recorded(case.old, marks, MAP)
     for place in places[1:2] if known else there:
         fetch(place, output.with_name(base_name(place)))
-    if known:
-        case.marks |= marks
+    # Where they are not as recorded they count once the content was looked at.
+    case.marks |= marks
     return known
 
 

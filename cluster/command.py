@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,12 @@ def batch(arguments: Sequence[str], open_model: Callable[[Settings], Model] | No
 
     ``open_model`` takes the place of `api.load` in this process; workers of Ray have their own.
     """
+    from vesal.cluster.hiding import hide_secrets
+    from vesal.cluster.places import redacted
+
     open_standard_streams()
     logs.set_up()
+    hide_secrets()
     try:
         options = read_options(arguments)
         _set_up_logs(options.verbosity)
@@ -46,17 +51,17 @@ def batch(arguments: Sequence[str], open_model: Callable[[Settings], Model] | No
     except (UsageError, ProfileError, RuntimeChoiceError, MissingPackageError) as error:
         logs.log.error("%s", error)
         return WRONG_USAGE
+    except Exception:  # a traceback of a store's package may hold a signed URL
+        logs.log.error("the run ended early, and goes on where it was: %s", redacted(traceback.format_exc()))
+        return NOT_ALL
 
 
 def _set_up_logs(verbosity: int) -> None:
     """Lines of each case with `-v` alone; of the run always, but with `-q`."""
-    from vesal.cluster.hiding import hide_secrets
-
     logs.set_up(verbosity - 1)
     if verbosity <= 0:
         logs.log.setLevel(logging.ERROR)  # what a case warns of is in its record
     log.setLevel(logging.WARNING if verbosity < 0 else logging.INFO)
-    hide_secrets()
 
 
 def _run(options: BatchOptions, open_model: Callable[[Settings], Model] | None) -> int:

@@ -53,6 +53,8 @@ STRONG = ("etag", "content_md5", "md5", "md5hash", "crc32c", "content-md5")
 """What stores call a digest of the content, in small letters; times and sizes prove nothing."""
 PAUSES_S = (1.0, 4.0)
 """Before a store is asked again; the packages of some have tried several times by then."""
+SILENT_S = 60.0
+"""Without a byte of a web server."""
 TOO_MANY = 429
 """Status of a web server that wants to be asked later."""
 TALKATIVE = ("fsspec", "s3fs", "aiobotocore", "botocore", "aiohttp", "urllib3", "gcsfs", "azure", "asyncio")
@@ -193,8 +195,18 @@ def opened(place: str) -> tuple[Any, str]:
             f'{scheme}:// needs the package {error.name}; run `pip install "vesal[cluster]"`.'
         ) from error
     _quiet()
-    system, path = url_to_fs(place)
+    system, path = url_to_fs(place, **(_web_options() if scheme in READ_ONLY else {}))
     return system, path
+
+
+@cache
+def _web_options() -> dict[str, Any]:
+    """A scan may take longer than the five minutes of aiohttp; a server that sends nothing is given up."""
+    from aiohttp import ClientTimeout
+
+    return {
+        "client_kwargs": {"timeout": ClientTimeout(total=None, sock_connect=SILENT_S, sock_read=SILENT_S)}
+    }
 
 
 def read_bytes(place: str) -> bytes | None:

@@ -57,6 +57,6 @@ def _record(place: str) -> Record | None:
     try:
         content = read_bytes(place)
         return None if content is None else Record.from_json(content)
-    except (ValueError, OSError) as error:
+    except Exception as error:  # of a store, whatever it has against it
         log.warning("%s is no record and is left out: %s", shown(place), type(error).__name__)
         return None

@@ -109,11 +109,12 @@ class CaseWorker:
         old, job = case.old, case.job
         if old is None or not old.has_result or old.sha256 != proof.get("sha256"):
             targets = tuple(map(_target_of_proof, proof.get("prompts", ())))
-            old = Record(
-                job.name, shown(job.source), shown(job.output), OK, targets, sha256=proof.get("sha256")
-            )
-            self._written(replace(old, marks=case.marks))
-        return replace(old, state=SKIPPED)
+            old = Record(job.name, "", "", OK, targets, sha256=proof.get("sha256"))
+        # Where it came from may have changed, and what its store tells of it.
+        now = replace(old, source=shown(job.source), output=shown(job.output), marks=case.marks)
+        if now != case.old:
+            self._written(now)
+        return replace(now, state=SKIPPED)
 
     def _failed(self, job: Job, attempt: int, error: Exception) -> Record:
         reason = redacted(f"{type(error).__name__}: {error}")

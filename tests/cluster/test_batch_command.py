@@ -61,6 +61,7 @@ def test_it_loads_numpy_only_with_its_limits_of_threads() -> None:
         (["-i", "absent"], "absent does not exist"),
         (["-i", "s3://key:pass-word@bucket/x"], "holds a user or a password"),
         (["--merge"], "no record"),
+        (["-i", "in", "--nonsense", "https://u:pass-word@host/"], "--nonsense https://host/"),
     ],
 )
 def test_wrong_usage(

@@ -90,16 +90,22 @@ def test_from_store_to_store(bucket: Any, scans: Path, tmp_path: Path, inputs: s
     assert asked("-i", inputs, "-o", "s3://scans/out") == 0
 
 
-def test_a_rerun_fetches_no_scan(
-    bucket: Any, scans: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def watch(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is fetched from here on."""
     from vesal.cluster import brought
 
-    arguments = ("-i", "s3://scans/in", "-o", "s3://scans/out")
-    assert asked(*arguments) == 2
     fetched: list[str] = []
     fetch = brought.fetch
     monkeypatch.setattr(brought, "fetch", lambda place, target: (fetched.append(place), fetch(place, target)))
+    return fetched
+
+
+def test_a_rerun_fetches_no_scan(
+    bucket: Any, scans: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    arguments = ("-i", "s3://scans/in", "-o", "s3://scans/out")
+    assert asked(*arguments) == 2
+    fetched = watch(monkeypatch)
     assert asked(*arguments) == 0
     assert len(fetched) == 2
     assert all(place.endswith("_seg.json") for place in fetched)
@@ -147,11 +153,14 @@ def test_what_is_not_valid_is_done_again(
     assert asked(*arguments) == 0
 
 
-def test_a_lost_record_costs_no_second_run(bucket: Any, scans: Path) -> None:
+def test_a_lost_record_costs_no_second_run(bucket: Any, scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("-i", "s3://scans/in", "-o", "s3://scans/out")
     assert asked(*arguments) == 2
     bucket.rm("scans/out/batch/cases", recursive=True)
     assert asked(*arguments) == 0
+    fetched = watch(monkeypatch)
+    assert asked(*arguments) == 0
+    assert all(place.endswith("_seg.json") for place in fetched), "the new record has the store's digests"
     assert len(list(all_records("s3://scans/out"))) == 2
 
 
@@ -266,6 +275,21 @@ def test_signed_urls_are_used_and_not_written_down(
     for text in (written, told):
         assert b"SIGNED" not in text
     assert json.loads((out / "one.json").read_text())["image"] == "b.nii.gz"
+
+
+def test_a_store_that_breaks_at_the_end_tells_no_secret(
+    web: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def breaks(*_: object) -> None:
+        raise ConnectionError("https://user:word@host/x?signature=SIGNED")
+
+    write_scan(tmp_path / "in" / "b.nii.gz")
+    monkeypatch.setattr("vesal.cluster.finish.write_results", breaks)
+    assert run_batch("-i", tmp_path / "in", "-o", tmp_path / "out", "-p", *PROMPTS) == 1
+    told = capfd.readouterr().err
+    assert "https://host/x?..." in told
+    assert "word@" not in told
+    assert "https://host/x?signature" not in told
 
 
 def test_a_web_server_takes_no_results(web: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
