@@ -118,8 +118,9 @@ class Feeder:
         return self._take(self._fine)
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, and wait for it: a process that exits meanwhile aborts."""
         self._stop.set()
+        self._thread.join()
 
     def _take(self, source: queue.Queue[Item]) -> Item:
         while True:

@@ -1,6 +1,7 @@
 """Volumes unpacked on disk."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,3 +105,21 @@ def test_views_of_a_volume_on_disk_are_those_of_one_in_memory(tmp_path: Path, pa
         assert disk.view == memory.view
         torch.testing.assert_close(disk.image, memory.image)
         torch.testing.assert_close(disk.truth, memory.truth)
+
+
+def test_without_blosc2_volumes_are_npz_and_lie_in_memory(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "blosc2", files([path]))
+    (whole,) = read(tmp_path / "blosc2", RULES, whole=True)
+    monkeypatch.setitem(sys.modules, "blosc2", None)
+    fill(tmp_path / "npz", files([path]))
+    assert [f.suffix for f in (tmp_path / "npz").iterdir() if f.name != INDEX] == [".npz"]
+    (found,) = read(tmp_path / "npz", RULES)
+    for volume in (whole, found):
+        given = made_volume(tmp_path / "again")
+        assert isinstance(volume.image, np.ndarray) and isinstance(volume.labels, np.ndarray)
+        assert np.array_equal(volume.image, given.image) and np.array_equal(volume.labels, given.labels)
+        assert volume.targets == given.targets
+    with pytest.raises(ImportError, match=r"CT_Made\.CT_Made_1 for Blosc2, which is not installed"):
+        read(tmp_path / "blosc2", RULES)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from vesal.inference.runtime.machine import available_threads
 from vesal.networks.masked import TINY_VIT, MaskedModel, MaskedNano, MaskedVit
 from vesal.networks.nano import WIDTHS, Nano, Widths
 from vesal.networks.spad_vit import SpadVit
 from vesal.training.curves import plot_curves
+from vesal.training.device import NAMES, find_device, work_of
 from vesal.training.parallel import join
 from vesal.training.pretrain.learn import Pretrainer, PretrainPlan, pretrain, write_encoder
 from vesal.training.pretrain.source import CropSource, read_unlabelled
@@ -37,7 +37,8 @@ def main() -> None:
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--hours", type=float, default=0.0, help="wall time of the run")
     length.add_argument("--steps", type=int, default=0, help="length in steps instead")
-    parser.add_argument("--processes", type=int, default=available_threads(), help="one per core")
+    parser.add_argument("--device", choices=NAMES, default="cpu", help="what to compute on")
+    parser.add_argument("--processes", type=int, help="default: one per core; on a GPU one")
     parser.add_argument(
         "--network", choices=(NANO, VIT), default=NANO, help="a small SPAD-ViT in place of nano's encoder"
     )
@@ -52,6 +53,10 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
+        device = find_device(args.device)
+        processes = args.processes or work_of(device).processes
+        if processes > 1 and device.type != "cpu":
+            raise ValueError(f"--processes {processes}: one process trains on a GPU")
         plan = PretrainPlan(hours=args.hours, steps=args.steps, seed=args.seed, rate=args.rate)
         target = make_target(args.tokenizer)
     except (ValueError, TokenizerError) as error:
@@ -59,10 +64,10 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     rules = read_rules()
     volumes = read_unlabelled(args.data, args.store or args.out / "store", rules)
-    group, others = join(args.processes, "vesal.training.pretrain")
+    group, others = join(processes, "vesal.training.pretrain")
     torch.manual_seed(args.seed)
     trainer = Pretrainer(
-        make_model(args.network, tuple(args.widths), target.outputs), target, plan, args.out, group
+        make_model(args.network, tuple(args.widths), target.outputs), target, plan, args.out, group, device
     )
     logging.info("%d volumes, precision %s, from step %d", len(volumes), trainer.precision, trainer.step)
     pretrain(trainer, CropSource(volumes, rules, plan.voxels, plan.seed, group.rank))

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from vesal.networks.masked import MaskedModel
+from vesal.training import device as devices
 from vesal.training.bar import tqdm
+from vesal.training.device import CPU, lowered, moved, on_cpu, precision_of, processor_precision
 from vesal.training.log import Log
-from vesal.training.loop import LOG_EVERY, SAVE_EVERY_S, processor_precision
+from vesal.training.loop import LOG_EVERY, SAVE_EVERY_S
 from vesal.training.parallel import Group
 from vesal.training.pretrain.crops import Crop
 from vesal.training.pretrain.source import CropSource
@@ -68,16 +70,24 @@ class Pretrainer:
     """Model, optimiser and clock of one run; resumes from ``folder/pretrain.pt``."""
 
     def __init__(
-        self, model: MaskedModel, target: PatchTarget, plan: PretrainPlan, folder: Path, group: Group
+        self,
+        model: MaskedModel,
+        target: PatchTarget,
+        plan: PretrainPlan,
+        folder: Path,
+        group: Group,
+        device: torch.device = CPU,
     ) -> None:
         self.model, self.target, self.plan, self.folder, self.group = model, target, plan, folder, group
-        self.precision = processor_precision()
+        self.device = device
+        self.precision = processor_precision() if device.type == "cpu" else precision_of(device)
+        model.to(device)
         self.optimizer = torch.optim.AdamW(
             model.parameters(), plan.rate, betas=(0.9, 0.95), weight_decay=plan.weight_decay
         )
         self.step, self.spent_s = 0, 0.0
         if (folder / CHECKPOINT).exists():
-            state = torch.load(folder / CHECKPOINT, weights_only=True)
+            state = torch.load(folder / CHECKPOINT, weights_only=True, map_location=CPU)
             model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.spent_s = state["step"], state["spent_s"]
@@ -99,28 +109,39 @@ class Pretrainer:
             "step": self.step,
             "spent_s": self.spent_s,
         }
-        torch.save(state, path.with_suffix(".tmp"))
+        torch.save(state if devices.is_processor(self.device) else on_cpu(state), path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
 
     def loss(self, crop: Crop) -> Tensor:
         """Of one crop."""
-        image = crop.image.contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32):
-            told = self.model(image, crop.mask, crop.degree)
-        return self.target.loss(told, crop.image, crop.mask, crop.degree)
+        given, mask = moved(crop.image, self.device), moved(crop.mask, self.device)
+        image = given.contiguous(memory_format=torch.channels_last_3d)
+        with lowered(self.device, self.precision):
+            told = self.model(image, mask, crop.degree)
+        return self.target.loss(told, given, mask, crop.degree)
+
+    def _require_finite(self, loss: float, crop: Crop) -> None:
+        """Raise FloatingPointError where the loss of a crop is not a finite number."""
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss of a crop of {crop.dataset} is {loss} at step {self.step}; start again "
+                "with another --seed to go on from the last checkpoint, which is whole"
+            )
 
     def one_step(self, crops: list[Crop], log: Log, spent_s: float) -> None:
         """Gradients of a step's crops, averaged over all processes, and the update."""
+        losses = []
         for crop in crops:
             loss = self.loss(crop)
-            if not torch.isfinite(loss):
-                raise FloatingPointError(
-                    f"the loss of a crop of {crop.dataset} is {float(loss)} at step {self.step}; start again "
-                    "with another --seed to go on from the last checkpoint, which is whole"
-                )
+            if devices.is_processor(self.device):
+                self._require_finite(float(loss.detach()), crop)
             (loss / len(crops)).backward()
-            log.move("loss", float(loss.detach()))
-            log.move(f"loss {crop.dataset}", float(loss.detach()))
+            losses.append(loss.detach())
+        # A GPU is asked once a step: whoever waits for an answer queues nothing meanwhile.
+        for crop, number in zip(crops, torch.stack(losses).tolist(), strict=True):
+            self._require_finite(number, crop)
+            log.move("loss", number)
+            log.move(f"loss {crop.dataset}", number)
         self.group.send(self.model, spent_s)
         self.spent_s = self.group.receive()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
@@ -167,7 +188,7 @@ def pretrain(trainer: Pretrainer, source: CropSource) -> None:
 def write_encoder(trainer: Pretrainer, out: Path, about: dict[str, object]) -> None:
     """Write what fine-tuning begins from: the encoder's tensors in fp32, and where they come from."""
     out.mkdir(parents=True, exist_ok=True)
-    state = {name: value.contiguous() for name, value in trainer.model.encoder.state_dict().items()}
+    state = {name: value.contiguous().cpu() for name, value in trainer.model.encoder.state_dict().items()}
     torch.save(state, out / ENCODER)
     run = {"steps": trainer.step, "seconds": round(trainer.spent_s), "plan": asdict(trainer.plan)}
     (out / ABOUT).write_text(json.dumps(about | run, indent=1) + "\n", encoding="utf-8")
