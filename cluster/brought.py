@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,6 +44,8 @@ DATA_BESIDE = {
     ".img": (".hdr",),
 }
 """Suffixes of scans of which a part lies in a further file of their name, and that file's."""
+ASKED_AT_ONCE = 8
+"""Questions to a store, of which each takes as long as the network does."""
 SCAN, MAP = "scan", "map"
 """Kinds of marks: of what was read, and of what was written."""
 
@@ -175,12 +178,16 @@ def _there(places: Iterable[str]) -> dict[str, Mapping[str, Any]]:
     """What the store tells of those files that are there. One that may not be asked for is none: a signature
     holds for one file, and a store that does not let its folders be listed refuses instead of saying no.
     """
-    found = {}
-    for place in places:
-        with suppress(PermissionError):
-            if (facts := facts_of(place)) is not None:
-                found[place] = facts
-    return found
+    names = list(places)
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        told = pool.map(_facts, names)
+        return {name: facts for name, facts in zip(names, told, strict=True) if facts is not None}
+
+
+def _facts(place: str) -> Mapping[str, Any] | None:
+    with suppress(PermissionError):
+        return facts_of(place)
+    return None
 
 
 def _marks(there: Mapping[str, Mapping[str, Any]], kind: str) -> dict[str, str]:
