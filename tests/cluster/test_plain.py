@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.cluster.made import PROMPTS, BoxOpener, records, result, rows, run_ba
 from tests.inference.fakes import SAFETY_S
 from tests.inference.fakes import write_case as write_npz
 from tests.inference.runner.own_scans import volume
+from vesal.cluster.job import Job
 from vesal.cluster.plain import shard_of
 from vesal.cluster.sources import Asked, read_jobs
 from vesal.inference.io import temporary
@@ -298,3 +300,32 @@ def test_stopped_from_the_keyboard(scans: Path, tmp_path: Path) -> None:
     write_scan(scans / "b.nii.gz", image)
     assert run_batch("-i", scans, "-o", tmp_path / "out", "-p", *PROMPTS) == 130
     assert sorted(records(tmp_path / "out")) == ["a"]
+
+
+def test_the_next_case_is_brought_while_one_runs(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no further one: two scans at most are here."""
+    from vesal.cluster import worker
+
+    coming = {name: threading.Event() for name in NAMES}
+    begun: list[list[str]] = []
+    bring = worker.bring
+
+    def brings(job: Job, *more: object) -> object:
+        coming[job.name].set()
+        return bring(job, *more)
+
+    monkeypatch.setattr(worker, "bring", brings)
+    opener = BoxOpener()
+    segment = opener.model.segment_case
+
+    def waits(*arguments: object, **more: object) -> object:
+        following = NAMES[len(begun) + 1 : len(begun) + 2]
+        assert all(coming[name].wait(SAFETY_S) for name in following)
+        begun.append([name for name in NAMES if coming[name].is_set()])
+        return segment(*arguments, **more)
+
+    monkeypatch.setattr(opener.model, "segment_case", waits)
+    assert run_batch("-i", scans, "-o", tmp_path / "out", "-p", *PROMPTS, opener=opener) == 0
+    assert begun == [["a", "b"], ["a", "b", "c"], ["a", "b", "c"]]
