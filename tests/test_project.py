@@ -27,6 +27,7 @@ MODULES = {
     "pillow": "PIL",
     "pylibjpeg-libjpeg": "libjpeg",
     "pylibjpeg-openjpeg": "openjpeg",
+    "ray[default]": "ray",
     "surface-distance": "surface_distance",
 }
 """Packages that are imported under another name."""
@@ -125,7 +126,7 @@ def test_packages_are_pinned(group: str) -> None:
     pins = resolve(GROUPS, group)
     assert pins
     for pin in pins:
-        assert re.fullmatch(r"[\w-]+==[\w.]+", pin), pin
+        assert re.fullmatch(r"[\w-]+(\[\w+\])?==[\w.]+", pin), pin
 
 
 def test_no_package_has_two_pins() -> None:

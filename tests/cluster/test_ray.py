@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Nodes
+from benchmarks.cluster_nodes import Nodes
 from tests.cluster.made import PROMPTS, BoxOpener, records, result, write_scan
 from tests.cluster.ray_workers import attempts_of, fails_to_start, troubled_worker
 from tests.inference.fakes import SAFETY_S
@@ -193,6 +195,11 @@ def test_a_driver_that_is_killed_leaves_nothing_and_goes_on(tmp_path: Path) -> N
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(listens) >= 5
     assert {address.partition(":")[0] for address in listens} <= ONLY_LOOPBACK
+    told_of = re.findall(r"^ray_(vesal_\w+)\{.*\} ([0-9.]+)$", (tmp_path / "metrics").read_text(), re.M)
+    assert 1 <= float(dict(told_of)["vesal_cases_total"]) <= 3
+    assert {"vesal_cases_left", "vesal_cases_per_minute", "vesal_seconds_left", "vesal_workers"} <= dict(
+        told_of
+    ).keys()
     for pid in pids:
         assert_gone(pid)
     assert in_own_process(tmp_path, names, kill_after=0) == 0
@@ -215,6 +222,7 @@ from tests.cluster import test_ray
 test_ray.local_run(Path({str(tmp_path)!r}), {names!r}, {kill_after})
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment["RAY_metrics_report_interval_ms"] = "500"
     command = [sys.executable, "-c", program]
     return subprocess.run(command, cwd=tmp_path, timeout=SAFETY_S, env=environment).returncode
 
@@ -227,7 +235,10 @@ def local_run(tmp_path: Path, names: list[str], kill_after: int) -> None:
         told.append(f"{record.name} {record.state}")
         if len(told) == kill_after:
             pids = descendants(os.getpid())
-            (tmp_path / "pids").write_text(" ".join(map(str, pids)))
+            # Two helpers of Ray each end by themselves after a minute in which they reach no other.
+            lasting = [pid for pid in pids if "Agent" not in command_of(pid)]
+            (tmp_path / "pids").write_text(" ".join(map(str, lasting)))
+            (tmp_path / "metrics").write_text(metrics())
             (tmp_path / "listens").write_text("\n".join(listening(pids)))
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -245,6 +256,28 @@ def descendants(pid: int) -> list[int]:
     while more := {each for each, parent in parents.items() if parent in found} - found:
         found |= more
     return sorted(found - {pid})
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def metrics() -> str:
+    """What Ray gives to its dashboard and to Prometheus, as soon as that has a case in it."""
+    import ray
+
+    address = f"http://127.0.0.1:{ray.nodes()[0]['MetricsExportPort']}/metrics"
+    until = time.monotonic() + SAFETY_S
+    while True:
+        with suppress(OSError), urllib.request.urlopen(address, timeout=5) as answer:
+            text = answer.read().decode()
+            if "vesal_cases_total" in text:
+                return str(text)
+        assert time.monotonic() < until, "Ray tells nothing of the cases"
+        time.sleep(0.3)
 
 
 def parent_of(pid: int) -> int | None:
