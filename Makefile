@@ -20,7 +20,7 @@ NARROW = --widths 24 48 96 128 --without settling
 LATER = $(NARROW) --start $(RUNS)/1/weights --seed 6 --rate 1e-3
 VALIDATE = .venv-dev/bin/python -m vesal.training.validate --data $(DATA)/val --real $(CASES) --weights $(WEIGHTS)
 
-.PHONY: predict test viewer fuzz lint tree imports types image weights clean
+.PHONY: predict test cluster viewer fuzz lint tree imports types image weights clean
 
 # Fetch a small volume, segment it as the container does, show score and picture.
 predict: .venv/ready
@@ -28,6 +28,10 @@ predict: .venv/ready
 
 test: lint
 	PYTHON=$(CURDIR)/.venv-dev/bin/python .venv-dev/bin/python -m pytest
+
+# Tests of `vesal batch`, in an environment with Ray, stores and their servers: workers are killed, and nodes lost.
+cluster: .venv-cluster/ready
+	.venv-cluster/bin/python -m pytest tests/cluster
 
 # Fetch NiiVue, of its pinned npm package, for `vesal view`.
 viewer:
@@ -71,7 +75,7 @@ weights: .venv-dev/ready
 	$(VALIDATE) --write
 
 clean:
-	rm -rf .venv .venv-dev .linked .demo .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-dev .venv-cluster .linked .demo .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The runtime as the image has it (its list is complete, hence --no-deps), and what the scores and pictures need.
@@ -82,6 +86,15 @@ clean:
 	.venv/bin/pip install --quiet --no-deps -r .venv/pins.txt
 	$(PYTHON) tools/pins.py evaluation >.venv/pins.txt
 	.venv/bin/pip install --quiet -r .venv/pins.txt
+	touch $@
+
+# pytest, and nibabel for the scans of tests, are of `dev`, the rest of which they do without.
+.venv-cluster/ready: pyproject.toml tools/pins.py
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Vesal needs Python 3.11 or later")'
+	$(PYTHON) -m venv --clear .venv-cluster
+	$(PYTHON) tools/pins.py runtime cluster cluster-tests >.venv-cluster/pins.txt
+	$(PYTHON) tools/pins.py dev | grep -E '^(pytest|nibabel)==' >>.venv-cluster/pins.txt
+	.venv-cluster/bin/pip install --quiet -r .venv-cluster/pins.txt
 	touch $@
 
 .venv-dev/ready: pyproject.toml tools/pins.py

@@ -1,4 +1,4 @@
-"""Workers killed and nodes lost: `python -m benchmarks.cluster_kills [--cases 1000] [--every 20] [--nodes 2]`.
+"""Workers killed and nodes lost: `python -m benchmarks.cluster_kills [--cases 1000] [--every 20]`.
 
 The worker, engine and files as they are; the network finds balls and costs nothing, and a case sleeps
 `--seconds` before. Every `--every` seconds a worker gets SIGKILL, and twice, after a third and two thirds of

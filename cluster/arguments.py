@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vesal.cluster.schedule import HANG_S
 from vesal.inference.data.errors import UsageError
 from vesal.inference.runner.settings import Settings
 
@@ -40,6 +41,8 @@ class BatchOptions:
     """Address of a cluster that runs; None: one of this machine alone is started."""
     gpus: float
     """Of Ray, for each worker."""
+    hang_s: float
+    """After which a case of a worker is taken to hang."""
     shard: tuple[int, int] | None
     """Number, from 1 on, and how many there are."""
     merge: bool
@@ -64,6 +67,7 @@ def read_options(arguments: Sequence[str]) -> BatchOptions:
         workers,
         given.ray,
         given.gpus,
+        given.hang_after,
         shard,
         given.merge,
         given.scratch,
@@ -115,6 +119,14 @@ def make_parser() -> argparse.ArgumentParser:
         help="GPUs of a worker, as Ray counts them; 0.25 is a quarter of one",
     )
     parser.add_argument(
+        "--hang-after",
+        type=float,
+        default=HANG_S,
+        metavar="SECONDS",
+        help="when a worker is taken to hang and its case is tried elsewhere (default: 1800, or 20 times as "
+        "long as expected)",
+    )
+    parser.add_argument(
         "--shard", metavar="I/N", help="run the I-th of N parts, without Ray; 1/N is the first"
     )
     parser.add_argument(
@@ -156,6 +168,8 @@ def _check(given: argparse.Namespace, shard: tuple[int, int] | None) -> None:
         raise UsageError("--shard is one process of an array job; leave --workers and --ray out.")
     if given.merge and (shard is not None or given.workers or given.ray is not None):
         raise UsageError("--merge runs nothing; leave --shard, --workers and --ray out.")
+    if not given.hang_after > 0:
+        raise UsageError(f"--hang-after is {given.hang_after}; give seconds above 0.")
     if not 0 <= given.gpus < float("inf"):
         raise UsageError(f"--gpus is {given.gpus}; give 0 or more.")
     if any(not sentence.strip() for sentence in given.prompt or ()):

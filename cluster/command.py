@@ -107,8 +107,10 @@ def _carry_out(
 ) -> None:
     if options.workers:
         from vesal.cluster.ray_run import run_ray
+        from vesal.cluster.schedule import Limits
 
-        run_ray(jobs, worker, options.workers, options.ray, on_record, gpus=options.gpus)
+        limits = Limits(hang_s=options.hang_s)
+        run_ray(jobs, worker, options.workers, options.ray, on_record, options.gpus, limits)
         return
     from vesal.cluster.plain import run_plain
 
@@ -155,10 +157,10 @@ def _finish(options: BatchOptions, jobs: Sequence[Job] | None) -> int:
 
 
 def _check_ray() -> None:
-    try:
-        import ray  # noqa: F401
-    except ImportError:
+    from importlib.util import find_spec
+
+    if find_spec("ray") is None:  # not imported here: `ray_start` sets before what Ray reads then
         raise MissingPackageError(
             'workers need Ray; run `pip install "vesal[cluster]"`, or run in this process with --workers 0, '
             "or as an array job with --shard."
-        ) from None
+        )

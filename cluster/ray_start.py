@@ -37,7 +37,7 @@ ONLY_HERE = {
 def prepare(address: str | None) -> None:
     """Set what Ray reads from the environment when it is imported, so before that."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if address is None or _is_loopback(address):
+    if address is None or is_loopback(address):
         os.environ.update(ONLY_HERE)
     if address is None:
         # A token of this run alone: other users of the machine can reach 127.0.0.1 too, and whoever may
@@ -130,12 +130,13 @@ def _quiet() -> dict[str, Any]:
 def _check_loopback(ray: Any) -> None:
     """Raise RuntimeChoiceError where Ray listens to others, as if it was imported before `prepare`."""
     found = [node["NodeManagerAddress"] for node in ray.nodes()]
-    if not all(_is_loopback(each) for each in found):
+    if not all(is_loopback(each) for each in found):
         ray.shutdown()
         raise RuntimeChoiceError(f"Ray would listen on {', '.join(found)}; it has to be 127.0.0.1 alone.")
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Whether an address, with or without scheme and port, is surely of this machine alone."""
     host = address.rpartition("://")[2].rpartition(":")[0] or address
     try:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback

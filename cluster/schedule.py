@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from vesal.cluster.job import Job
 
 Worker = Hashable
+HANG_S = 1800.0
+"""After which a case is taken to hang, where its cost does not let expect that it takes so long."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Limits:
 
     further_attempts: int = 2
     """After the first one of a case, each on another worker where there is one."""
-    hang_s: float = 1800.0
+    hang_s: float = HANG_S
     """How long a case may take, at least."""
     hang_factor: float = 20.0
     """How many times longer than expected by its cost and the cases before a case may take."""

@@ -1,7 +1,7 @@
 """Print pinned packages of pyproject.toml, one a line: `pins.py GROUP ... [--without PACKAGE ...]`.
 
-GROUP is `runtime` (what the project itself depends on) or the name of an extra. Needs Python's own
-library alone, so that the image can be built with it.
+GROUP is `runtime` (what the project itself depends on), or the name of an extra or of a dependency group. Needs
+Python's own library alone, so that the image can be built with it.
 """
 
 import argparse
@@ -33,7 +33,8 @@ def resolve(groups: dict[str, list[str]], name: str, own: str = "vesal") -> list
 
 def main(arguments: Sequence[str]) -> int:
     """Print the pins; the exit code is 2 where a name is unknown."""
-    groups = groups_of(tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"])
+    content = tomllib.loads(PROJECT.read_text(encoding="utf-8"))
+    groups = groups_of(content["project"]) | content["dependency-groups"]
     parser = argparse.ArgumentParser(prog="pins.py", description="Print the project's pinned packages.")
     parser.add_argument("groups", nargs="+", choices=groups, metavar="GROUP", help=", ".join(groups))
     parser.add_argument(
