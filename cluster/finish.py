@@ -30,8 +30,10 @@ def write_run(output: str, weights: str) -> None:
 
 def write_results(records: Iterable[Record], output: str) -> Summary:
     """Write table and page of records, which are read once; return what they come to."""
-    summary = Summary()
-    with tempfile.TemporaryDirectory(prefix="vesal-table-") as folder:
+    summary, here = Summary(), local_path(joined(output, FOLDER))
+    if here is not None:
+        here.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".vesal-table-", dir=here) as folder:
         with Tables(Path(folder)) as tables:
             for record in records:
                 tables.add(record)

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 log = logging.getLogger("vesal")
 
@@ -17,11 +18,33 @@ LOCK = "lock"
 
 
 class Scratch:
-    """A folder that is this process's as long as it lives; the system then lets go of its lock."""
+    """A folder that is this process's as long as it lives; the system then lets go of its lock.
+
+    It is made for the first case that needs it: what lies here runs on a machine that is read-only.
+    """
 
     def __init__(self, parent: Path | None = None) -> None:
         """Below ``parent``, by default the system's folder of temporary files."""
-        parent = Path(tempfile.gettempdir()) if parent is None else parent
+        self._parent = parent
+        self._lock: IO[bytes] | None = None
+        self.path: Path | None = None
+
+    def new_folder(self) -> Path:
+        """An empty folder for one case; the caller removes it."""
+        if self.path is None:
+            self.path = self._made()
+        folder = self.path / secrets.token_hex(8)
+        folder.mkdir()
+        return folder
+
+    def close(self) -> None:
+        """Remove it."""
+        if self.path is not None and self._lock is not None:
+            shutil.rmtree(self.path, ignore_errors=True)
+            self._lock.close()
+
+    def _made(self) -> Path:
+        parent = self._parent or Path(tempfile.gettempdir())
         parent.mkdir(parents=True, exist_ok=True)
         sweep(parent)
         name = f"{PREFIX}{secrets.token_hex(8)}"
@@ -30,18 +53,7 @@ class Scratch:
         hidden.mkdir(mode=0o700)
         self._lock = (hidden / LOCK).open("wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self.path = hidden.rename(parent / name)
-
-    def new_folder(self) -> Path:
-        """An empty folder for one case; the caller removes it."""
-        folder = self.path / secrets.token_hex(8)
-        folder.mkdir()
-        return folder
-
-    def close(self) -> None:
-        """Remove it."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self._lock.close()
+        return hidden.rename(parent / name)
 
 
 def sweep(parent: Path) -> None:

@@ -55,6 +55,18 @@ def test_bytes_are_those_of_the_command(scans: Path, tmp_path: Path) -> None:
         assert result(tmp_path / "out", name) == result(tmp_path / "own", name)
 
 
+def test_nothing_is_written_but_below_the_output(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's root, and its folder for temporary files, may be read-only."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    assert run_batch("-i", scans, "-o", tmp_path / "out", "-p", *PROMPTS) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
+    assert {path.name for path in (tmp_path / "out" / "batch").iterdir()} - {"table.parquet"} == {
+        *("cases", "report.html", "run.json", "table.csv"),
+    }
+
+
 def test_a_result_of_the_command_is_taken_as_it_is(scans: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(Settings(images=(scans,), output=out, sentences=PROMPTS), BoxOpener()) == 0

@@ -82,10 +82,15 @@ def test_a_record_that_is_damaged_or_not_ours_costs_nothing(tmp_path: Path) -> N
 
 def test_scratch_of_a_worker_that_was_killed_goes_and_that_of_another_stays(tmp_path: Path) -> None:
     left, other = tmp_path / "vesal-batch-0123", Scratch(tmp_path)
+    other.new_folder()
     (left / "case").mkdir(parents=True)
     (left / "lock").touch()
     mine = Scratch(tmp_path)
+    assert left.exists(), "nothing is made or swept before it is needed"
+    mine.new_folder()
     assert not left.exists()
+    assert other.path is not None
+    assert mine.path is not None
     assert other.path.is_dir()
     assert mine.path.stat().st_mode & 0o077 == 0, "nobody else reads the scans"
     for each in (mine, other):
