@@ -27,20 +27,25 @@ class Scratch:
         """Below ``parent``, by default the system's folder of temporary files."""
         self._parent = parent
         self._lock: IO[bytes] | None = None
-        self.path: Path | None = None
+        self._path: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """The folder; made when it is first asked for."""
+        if self._path is None:
+            self._path = self._made()
+        return self._path
 
     def new_folder(self) -> Path:
         """An empty folder for one case; the caller removes it."""
-        if self.path is None:
-            self.path = self._made()
         folder = self.path / secrets.token_hex(8)
         folder.mkdir()
         return folder
 
     def close(self) -> None:
         """Remove it."""
-        if self.path is not None and self._lock is not None:
-            shutil.rmtree(self.path, ignore_errors=True)
+        if self._path is not None and self._lock is not None:
+            shutil.rmtree(self._path, ignore_errors=True)
             self._lock.close()
 
     def _made(self) -> Path:
