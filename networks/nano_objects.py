@@ -18,11 +18,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vesal.networks.nano import GROUP, IMAGE_CHANNELS, QUERY, WIDTHS, Nano, PointConv, SliceConv, Widths
-from vesal.networks.spad import Anisotropy, up_interpolated
+from vesal.networks.nano import (
+    GROUP,
+    IMAGE_CHANNELS,
+    QUERY,
+    WIDTHS,
+    Block,
+    Nano,
+    PointConv,
+    SliceConv,
+    Widths,
+)
+from vesal.networks.spad import Anisotropy, down_interpolated, up_interpolated
 
-CHANNELS = 16
-"""Of the head, at full resolution."""
+IMAGE, HALF, QUARTER, EIGHTH, LAST = 8, 32, 48, 48, 16
+"""Channels of the head at full resolution, on its three levels below, and before what it tells."""
 TOLD = 2
 """correction of the mask, distance to the border"""
 HEAD = "objects."
@@ -30,17 +40,24 @@ HEAD = "objects."
 
 
 class ObjectHead(nn.Module):
-    """See the module's docstring."""
+    """A small U-Net of its own on the image and the network's features.
+
+    How far inside its object a voxel lies hangs on the whole object, of up to 13 voxels' radius; three
+    convolutions at full resolution, which cost as much, see 3 voxels around one (docs/objects.md).
+    """
 
     def __init__(self, features: int) -> None:
         """``features``: their channels. The mask's correction begins at zero."""
         super().__init__()
-        self.image = SliceConv(IMAGE_CHANNELS, CHANNELS)
-        self.gate = PointConv(features, CHANNELS)
-        self.first = SliceConv(2 * CHANNELS, CHANNELS)
-        self.second = SliceConv(CHANNELS, CHANNELS)
-        self.norms = nn.ModuleList([nn.GroupNorm(CHANNELS // GROUP, CHANNELS) for _ in range(3)])
-        self.rows = nn.Linear(QUERY, TOLD * CHANNELS)
+        self.image = SliceConv(IMAGE_CHANNELS, IMAGE)
+        self.down = nn.ModuleList(
+            [Block(features + IMAGE, HALF), Block(HALF, QUARTER), Block(QUARTER, EIGHTH)]
+        )
+        self.up = nn.ModuleList([Block(EIGHTH + QUARTER, QUARTER), Block(QUARTER + HALF, HALF)])
+        self.gate = PointConv(HALF, LAST)
+        self.last = SliceConv(LAST + IMAGE, LAST)
+        self.norms = nn.ModuleList([nn.GroupNorm(n // GROUP, n) for n in (IMAGE, LAST)])
+        self.rows = nn.Linear(QUERY, TOLD * LAST)
         self.bias = nn.Linear(QUERY, TOLD)
         with torch.no_grad():
             for layer in (self.rows, self.bias):
@@ -52,18 +69,23 @@ class ObjectHead(nn.Module):
         ``Nano.decoded`` returns them.
         """
         x, refined, q = x.detach(), refined.detach(), q.detach()
-        gate, at = up_interpolated(self.gate(refined), at)
-        y = F.leaky_relu(self.norms[0](self.image(x, at)[0]), 0.01)
-        y = F.leaky_relu(self.norms[1](self.first(torch.cat([y, gate], 1), at)[0]), 0.01)
-        y = F.leaky_relu(self.norms[2](self.second(y, at)[0]) + y, 0.01)
+        fine = F.leaky_relu(self.norms[0](self.image(x, at.down(-1))[0]), 0.01)
+        y = torch.cat([down_interpolated(fine, at.down(-1))[0], refined], 1)
+        levels: list[Tensor] = []
+        for number, block in enumerate(self.down):
+            if number:
+                y, at = down_interpolated(y, at)
+            y = block(y, at)
+            levels.append(y)
+        for block, level in zip(self.up, levels[1::-1], strict=True):
+            y, at = up_interpolated(y, at)
+            y = block(torch.cat([y, level], 1), at)
+        y, at = up_interpolated(self.gate(y), at)
+        y = F.leaky_relu(self.norms[1](self.last(torch.cat([y, fine], 1), at)[0]), 0.01)
         flat = y.flatten(2).to(q.dtype)
-        correction, distance = self.rows(q).chunk(TOLD, -1)
-        bias, base = self.bias(q).chunk(TOLD, -1)
-        told = [
-            (row @ flat + more).unflatten(2, y.shape[2:])
-            for row, more in ((correction, bias), (distance, base))
-        ]
-        return told[0], told[1]
+        rows = zip(self.rows(q).chunk(TOLD, -1), self.bias(q).chunk(TOLD, -1), strict=True)
+        correction, distance = ((row @ flat + base).unflatten(2, y.shape[2:]) for row, base in rows)
+        return correction, distance
 
 
 class NanoObjects(Nano):
@@ -76,7 +98,7 @@ class NanoObjects(Nano):
     def forward_objects(
         self, image: Tensor, prompt: Tensor, text: Tensor, side: Tensor, modality: Tensor, degree: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Corrected logits and logits of the distance (B, N, D, H, W), with those of presence (B, N, D) between;
+        """Corrected logits (B, N, D, H, W), logits of presence (B, N, D) and of the distance (B, N, D, H, W);
         arguments as in ``forward``.
         """
         logits, x, refined, q, at = self.decoded(image, prompt, text, side, modality, degree)

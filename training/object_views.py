@@ -94,12 +94,14 @@ def _read(path: Path) -> ObjectVolume | None:
     return ObjectVolume.of(case.image, labels, case.spacing_dhw_mm, str(concept))
 
 
-def object_views(volumes: Sequence[ObjectVolume], seed: int, first: int = 0) -> Iterator[ObjectView]:
-    """Endless views from the ``first`` on; the n-th of a seed is the same wherever a run goes on from."""
+def object_views(
+    volumes: Sequence[ObjectVolume], seed: int, first: int = 0, every: int = 1
+) -> Iterator[ObjectView]:
+    """Endless views: the ``first``, and each ``every`` further; the n-th of a seed is always the same."""
     number = first
     while True:
         rng = np.random.default_rng([seed, number])
-        number += 1
+        number += every
         if volumes and rng.random() < REAL_SHARE:
             yield view_of(volumes[int(rng.integers(len(volumes)))], rng)
             continue

@@ -4,6 +4,7 @@ import itertools
 import json
 from pathlib import Path
 
+import cc3d
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("onnx", reason="export writes with onnx")
 
 from tests.training.made import THIN, made_bank  # noqa: E402
+from vesal.inference.api import load  # noqa: E402
 from vesal.inference.data.prompt import Query  # noqa: E402
 from vesal.inference.families.contract import Window  # noqa: E402
 from vesal.inference.families.nano import NanoModel  # noqa: E402
@@ -20,8 +22,10 @@ from vesal.inference.runtime.choice import choose_runtime  # noqa: E402
 from vesal.networks.nano import Nano  # noqa: E402
 from vesal.networks.nano_objects import HEAD  # noqa: E402
 from vesal.postprocess.seeded_watershed import SeededWatershed  # noqa: E402
+from vesal.training.cells import draw_cells  # noqa: E402
 from vesal.training.export import WEIGHTS, write_graphs  # noqa: E402
 from vesal.training.export_objects import export_objects  # noqa: E402
+from vesal.training.object_feeder import fed_views  # noqa: E402
 from vesal.training.object_manifest import with_objects, without_objects  # noqa: E402
 from vesal.training.object_views import CELL, NUCLEUS, ObjectVolume, object_views, read_object_volumes  # noqa: E402
 from vesal.training.objects import HeadPlan, HeadTrainer, train_head  # noqa: E402
@@ -97,6 +101,22 @@ def test_a_run_goes_on_from_its_checkpoint(start: Path, trained: tuple[HeadTrain
     assert torch.equal(next(later).image, next(whole).image)
 
 
+def test_processes_draw_the_views_that_one_draws() -> None:
+    """In its order, as each draws every second one."""
+    pairs = zip(fed_views([], 0, 1, 2), object_views([], seed=0, first=1), strict=False)
+    for mine, theirs in itertools.islice(pairs, 3):
+        assert torch.equal(mine.image, theirs.image) and mine.concept == theirs.concept
+
+
+def test_by_steps_the_clock_decides_nothing(start: Path, tmp_path: Path) -> None:
+    trainer = HeadTrainer(HeadPlan(steps=2, batch=1), start, tmp_path)
+    train_head(trainer, object_views([], seed=0))
+    assert trainer.step == 2 and trainer.plan.share(1, 1e9) == 0.5
+    for lengths in ({}, {"minutes": 1.0, "steps": 1}):
+        with pytest.raises(ValueError, match="minutes or steps"):
+            HeadPlan(**lengths)
+
+
 def test_a_run_ends_by_the_clock_with_a_checkpoint(start: Path, tmp_path: Path) -> None:
     trainer = HeadTrainer(HeadPlan(minutes=1e-6, batch=1), start, tmp_path)
     train_head(trainer, object_views([], seed=0))
@@ -154,6 +174,17 @@ def test_the_family_tells_edges_of_the_heads_modality_alone(
     unused = model.decode(Window(image, 0, edges=False), cells, None, None)
     assert unused.edges is None
     np.testing.assert_array_equal(unused.probability, told.probability)
+
+
+def test_objects_of_a_volume_are_told_by_the_head(exported: Path) -> None:
+    """Through the engine: edges reach rule and caller, and every object is in one piece."""
+    image = draw_cells(np.random.default_rng(0)).image
+    result = load(exported, threads=1).segment(
+        image, (1.0, 1.0, 1.0), ["Cell nuclei in light microscopy"], instances=True
+    )
+    assert result.edges(0).shape == image.shape and 0 < result.edges(0).max() <= 1
+    assert result.labels.shape == image.shape
+    assert cc3d.connected_components(result.labels, connectivity=6, return_N=True)[1] == result.labels.max()
 
 
 def inner_of(trainer: HeadTrainer, window: Window) -> np.ndarray:
