@@ -13,6 +13,7 @@ Axes are (batch, channel, D, H, W) with the thick axis first.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -224,8 +225,9 @@ class Nano(nn.Module):
             if i:
                 y, at = down_interpolated(y, at)
             y = block(y, at)
-            for further in self.deeper[i - 2] if self.deeper and i > 1 else ():
-                y = further(y, at)
+            if self.deeper and i > 1:
+                for further in cast(nn.ModuleList, self.deeper[i - 2]):
+                    y = further(y, at)
             levels.append(y)
         return levels
 

@@ -130,7 +130,9 @@ def run(args: argparse.Namespace) -> None:
         if args.store:
             build_bank(Path(scratch), args.start)
             bank = (BANK, (Path(scratch) / BANK).read_bytes())
-            members = chain([bank], members_of_store(given, learnt(read_rules()), args.most_voxels))
+            members: Iterable[Member] = chain(
+                [bank], members_of_store(given, learnt(read_rules()), args.most_voxels)
+            )
         else:
             members = members_of_folder(given)
         parts = write_parts(members, out, int(args.parts * MB))

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vesal.inference.data.errors import VesalError
 from vesal.weights.digest import sha256
@@ -47,13 +48,13 @@ class PartsWriter(io.RawIOBase):
         """It is."""
         return True
 
-    def write(self, content: object) -> int:
+    def write(self, content: Any) -> int:
         """Take in bytes; whole parts go to the disk."""
-        self._held += content  # type: ignore[operator]
+        self._held += content
         while len(self._held) >= self.most:
             self._put(bytes(self._held[: self.most]))
             del self._held[: self.most]
-        return len(memoryview(content))  # type: ignore[arg-type]
+        return len(memoryview(content))
 
     def close(self) -> None:
         """Write what is left, and the list of the parts."""

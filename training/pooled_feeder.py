@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from vesal.inference.runtime.threads import thread_limit
@@ -41,7 +42,7 @@ class PooledFeeder(Feeder):
     def give_back(self, item: Item, probability: Probability) -> None:
         """See ``Feeder.give_back``."""
         drawn = self._draws("fine")
-        self._followed.append(self._submit(lambda: self._fine_item(item, probability, drawn)))
+        self._followed.append(self._submit(partial(self._fine_item, item, probability, drawn)))
 
     def fine(self) -> Item:
         """The next fine view, in the order of ``give_back``."""
@@ -54,8 +55,7 @@ class PooledFeeder(Feeder):
     def _fill(self) -> None:
         """Have twice as many coarse views drawn as there are threads: each has one to do and one to come."""
         while len(self._drawn) < 2 * self._loaders:
-            drawn = self._draws("coarse")
-            self._drawn.append(self._submit(lambda drawn=drawn: self._coarse_item(drawn)))
+            self._drawn.append(self._submit(partial(self._coarse_item, self._draws("coarse"))))
 
     def _submit(self, make: Callable[[], Item]) -> Future[Item]:
         def made() -> Item:

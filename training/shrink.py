@@ -82,13 +82,10 @@ def block_means(image: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
 def block_majority(labels: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
     """The label that most voxels of a block have, the smaller of two; (D, H, W) unsigned, the same type."""
     blocks = _in_blocks(labels, factors)
-    best, out = None, None
+    most = np.zeros(blocks.shape[::2], np.uint16)
+    out = np.zeros(most.shape, labels.dtype)
     for label in np.unique(labels).tolist():
         count = (blocks == label).sum((1, 3, 5), np.uint16)
-        if best is None:
-            best, out = count, np.full(count.shape, label, labels.dtype)
-        else:
-            more = count > best
-            best[more], out[more] = count[more], label
-    assert out is not None  # there is a voxel
+        more = count > most
+        most[more], out[more] = count[more], label
     return out

@@ -4,7 +4,6 @@ No GPU is needed. On torch's `meta` device tensors have no values, and whatever 
 processor is taken for a GPU, the same code runs with values.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 
 from scipy import ndimage  # noqa: E402
+from torch import Tensor  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
@@ -83,17 +83,16 @@ def test_all_tensors_of_a_step_are_on_the_device(on_meta: Trainer, volume: Volum
 
 
 @pytest.fixture
-def as_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def as_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The processor is taken for a GPU."""
     monkeypatch.setattr(device, "is_processor", lambda device: False)
-    return
 
 
 SHOWN = ViewSchedule(1.0, 1.0)
 """Views that are not augmented: noise is drawn otherwise on a GPU."""
 
 
-def learnt(folder: Path, volume: Volume, kind: Any) -> dict[str, torch.Tensor]:
+def learnt(folder: Path, volume: Volume, kind: Any) -> dict[str, Tensor]:
     """Weights after three steps on views as they are."""
     one = trainer(folder, steps=3, pairs=2, warmup_steps=1)
     rules = {"CT_Made": rule(crops=0.3)}

@@ -35,7 +35,7 @@ def step_on(one: Trainer, item: Item) -> float:
     one.set_rate()
     loss, _, _ = one._one_view(item)
     one.update()
-    return loss
+    return float(loss)
 
 
 def test_a_view_gives_loss_dice_and_logits_of_its_targets(tmp_path: Path, volume: Volume) -> None:

@@ -9,6 +9,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 ort = pytest.importorskip("onnxruntime")
 
+from torch import Tensor  # noqa: E402
+
 from tests.training.made import THIN  # noqa: E402
 from tests.training.trainers import trainer  # noqa: E402
 from vesal.inference.planning.profile import read_profile  # noqa: E402
@@ -26,7 +28,7 @@ def test_parameters_are_as_many_as_is_said(name: str, millions: float) -> None:
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(millions * 1e6, rel=0.01)
 
 
-def answers(network: Nano, degree: int) -> tuple[torch.Tensor, ...]:
+def answers(network: Nano, degree: int) -> tuple[Tensor, ...]:
     """Logits and presence of a made view."""
     with torch.no_grad():
         return network.eval()(*example(), degree)

@@ -14,7 +14,7 @@ from tests.training.made import rule, wait_until_full  # noqa: E402
 from tests.training.trainers import VOXELS, same, trainer  # noqa: E402
 from vesal.training import loop  # noqa: E402
 from vesal.training.feeder import Feeder  # noqa: E402
-from vesal.training.loop import Trainer, train  # noqa: E402
+from vesal.training.loop import Number, Trainer, train  # noqa: E402
 from vesal.training.parallel import Group  # noqa: E402
 from vesal.training.plan import Plan  # noqa: E402
 from vesal.training.store import Volume  # noqa: E402
@@ -81,7 +81,7 @@ def run(
     one = trainer(folder, group, steps=5, pairs=2, seed=seed, warmup_steps=1, settles_from=0.2)
     learn = one._one_view
 
-    def followed(item: Item) -> tuple[float, float, Tensor]:
+    def followed(item: Item) -> tuple[Number, Number, Tensor]:
         result = learn(item)
         after_view(feeder)
         return result
