@@ -41,8 +41,8 @@ NEEDS = {
     "networks": (RUNTIME, "convert"),
     "weights": (RUNTIME, "convert"),
     "training": (RUNTIME, "train"),
-    "benchmarks": (RUNTIME, "dev"),
-    "tests": (RUNTIME, "dev"),
+    "benchmarks": (RUNTIME, "dev", "cluster"),
+    "tests": (RUNTIME, "dev", "cluster", "cluster-tests"),
     "tools": (),
 }
 """What has to be installed for the code of each folder: groups of pins."""

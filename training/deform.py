@@ -126,7 +126,9 @@ def unfolded(flow: Tensor) -> Tensor:
 
 
 def jacobian(flow: Tensor) -> Tensor:
-    """Determinants (g-1, g-1, g-1) of a displacement's derivative: how much each place is enlarged."""
+    """Determinants of the derivative of a displacement (1, 3, g, g, g), one in each cell: how much each place
+    is enlarged.
+    """
     places = (flow * (GRID - 1))[0].flip(0)  # (z, y, x), in cells
     cell = places[:, :-1, :-1, :-1]
     columns = [

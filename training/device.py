@@ -103,7 +103,7 @@ def lowered(device: torch.device, precision: torch.dtype) -> AbstractContextMana
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """A processor's tensor on a device, of the same shape and type; the tensor itself on the processor.
+    """A processor's tensor of any shape on a device, with its type; the tensor itself on the processor.
 
     To CUDA it goes through pinned memory and the copy is queued like everything else: nobody waits for it.
     Torch keeps the pinned memory until the copy is made.

@@ -20,7 +20,7 @@ def extent_finder() -> MainExtent:
 
 
 def extent_by_runs(mask: np.ndarray, min_share: float) -> Extent:
-    """See ``region.main_extent``: the same numbers."""
+    """See ``region.main_extent``: the same numbers, of a (D, H, W) bool mask."""
     counts, starts, stops = components(mask)
     large = counts >= min_share * counts.max()
     return starts[large].min(0), stops[large].max(0)

@@ -150,6 +150,7 @@ def volume_of(
     spacing: Triple,
     sentences: dict[int, str],
 ) -> Volume:
+    """A volume of a set, of image and labels (D, H, W), and what the sentences ask for in it."""
     prompts, _ = parse_prompts(sentences, name=f"{dataset}_{name}", image=image, encoder=None)
     targets = tuple(
         Target(p.target, p.concept, p.side, p.modality, p.id) for p in prompts if p.target and p.concept
@@ -164,6 +165,7 @@ def spoken(structure: str) -> str:
 
 
 def extent_of(mask: np.ndarray) -> list[tuple[int, int]]:
+    """First and one past the last index of a (D, H, W) bool mask along each axis."""
     found = [np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     return [(int(i[0]), int(i[-1]) + 1) for i in found]
 
@@ -171,7 +173,7 @@ def extent_of(mask: np.ndarray) -> list[tuple[int, int]]:
 def around_the_liver(
     labels: np.ndarray, spacing: Triple, structures: dict[int, str], rng: np.random.Generator
 ) -> np.ndarray:
-    """A stretch of slices as long as an abdominal scan, with the body cut out loosely in plane."""
+    """Labels (D, H, W): slices as many as an abdominal scan has, with the body cut out loosely in plane."""
     liver = next(i for i, s in structures.items() if s == "liver")
     first, last = extent_of(labels == liver)[0]
     middle = (first + last) / 2  # NIfTI counts slices from the feet on
@@ -243,7 +245,7 @@ def spine_of(
 def body_of(
     organs: np.ndarray, spacing: tuple[float, ...], rng: np.random.Generator, more_mm: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The body around its organs, and its depth below the skin in mm, slice by slice."""
+    """The body around its organs (D, H, W), and its depth below the skin in mm, slice by slice."""
     filled = np.zeros(organs.shape, bool)
     depth = np.zeros(organs.shape, np.float32)
     fat_mm = rng.uniform(8, 30) + more_mm

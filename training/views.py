@@ -106,7 +106,7 @@ class _Pose:
 
 
 def unpose(values: torch.Tensor, item: Item) -> np.ndarray:
-    """``unposed`` as an array."""
+    """``unposed`` as an array (N, d, h, w)."""
     return unposed(values, item).cpu().numpy()
 
 

@@ -31,7 +31,7 @@ def is_uncertain(probability: np.ndarray) -> bool:
 
 
 def main_extent(mask: np.ndarray, min_share: float) -> Extent:
-    """First and one-past-last index per axis of the components that count."""
+    """First and one-past-last index per axis of the components of a (D, H, W) bool mask that count."""
     import cc3d  # imported where it is used: a case without foreground does not need it
 
     from vesal.postprocess.instances import tight_box
