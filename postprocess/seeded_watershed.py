@@ -76,7 +76,8 @@ def cut_by_seeds(
     require_ndim("mask", mask, 3, "(D,H,W)")
     import cc3d  # a profile is read without it
 
-    pieces, sizes, left_whole = np.zeros(mask.shape, np.uint32), [], 0
+    pieces, left_whole = np.zeros(mask.shape, np.uint32), 0
+    sizes: list[int] = []
     components, count = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=6, return_N=True)
     if not count:
         return Cut(pieces, np.zeros(0, np.int64))

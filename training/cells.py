@@ -177,7 +177,7 @@ def _add(
     scaled = np.tensordot((turn / axes).T, away, 1)
     inside = 1 - np.sqrt((scaled**2).sum(0))
     mine = inside > depth[at]
-    free = np.count_nonzero(mine & (labels[at] == 0))
+    free = int(np.count_nonzero(mine & (labels[at] == 0)))
     labels[at][mine] = label
     depth[at][mine] = inside[mine]
     return free

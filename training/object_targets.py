@@ -23,8 +23,10 @@ def border_distance(labels: np.ndarray, spacing_dhw_mm: Triple) -> np.ndarray:
 
     if not labels.any():
         return np.zeros(labels.shape, np.float32)
-    _, numbered = np.unique(labels, return_inverse=True)
-    numbered = numbered.reshape(labels.shape).astype(np.uint32) + (0 if (labels == 0).any() else 1)
+    _, order = np.unique(labels, return_inverse=True)
+    numbered: np.ndarray = order.reshape(labels.shape).astype(np.uint32)
+    if not (labels == 0).any():
+        numbered += np.uint32(1)
     distance = edt.edt(numbered, anisotropy=spacing_dhw_mm, black_border=False)
     distance[~np.isfinite(distance)] = 1.0
     most = np.zeros(int(numbered.max()) + 1, np.float32)

@@ -4,13 +4,18 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="networks need torch")
 
+from torch import Tensor  # noqa: E402
+
 from vesal.networks.nano import TEXT, Nano  # noqa: E402
 from vesal.networks.nano_objects import HEAD, NanoObjects  # noqa: E402
 
 THIN = (8, 8, 16, 16)
 
 
-def inputs(prompts: int = 2) -> tuple[torch.Tensor, ...]:
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def inputs(prompts: int = 2) -> Inputs:
     """A view (16, 16, 32) with some prompts."""
     g = torch.Generator().manual_seed(0)
     return (

@@ -5,6 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from torch import Tensor  # noqa: E402
+
 from vesal.training.object_losses import object_loss  # noqa: E402
 from vesal.training.object_targets import border_distance, touching_faces  # noqa: E402
 
@@ -20,7 +22,7 @@ OBJECTS, INNER, FACES = (
 PRESENCE = torch.zeros(1, 1, 6)
 
 
-def told(inner: torch.Tensor) -> float:
+def told(inner: Tensor) -> float:
     """Loss of a distance alone."""
     return float(object_loss(20 * OBJECTS - 10, PRESENCE, torch.logit(inner, 1e-6), OBJECTS, INNER, FACES)[1])
 
