@@ -21,6 +21,7 @@ import torch
 
 from vesal.inference.timing.clock import process_start_monotonic
 from vesal.networks.spad_vit import SpadVit
+from vesal.training import device as devices
 from vesal.training.arguments import make_parser
 from vesal.training.backbone import begin_from, begin_from_vit, read_vit
 from vesal.training.bank import BANK, build_bank
@@ -122,11 +123,11 @@ def _work(args: argparse.Namespace, device: torch.device) -> Work:
     usual = work_of(device)
     given = {name: getattr(args, name) for name in ("processes", "pairs", "loaders")}
     work = replace(usual, **{name: number for name, number in given.items() if number is not None})
-    if min(work.processes, work.pairs) < 1 or (work.loaders < 1) != (device.type == "cpu"):
+    if min(work.processes, work.pairs) < 1 or (work.loaders < 1) != devices.is_processor(device):
         raise ValueError(
             f"{given} do not go with {device.type}; wanted 1 or more, and --loaders on a GPU alone"
         )
-    if work.processes > 1 and device.type != "cpu":
+    if work.processes > 1 and work.loaders:
         raise ValueError(f"--processes {work.processes}: one process trains on a GPU")
     return work
 

@@ -33,6 +33,10 @@ import sys
 import runpy
 for name in sys.argv[1].split(","):
     sys.modules[name] = None
+if "AS_GPU" in sys.argv:
+    sys.argv.remove("AS_GPU")
+    from vesal.training import device
+    device.is_processor = lambda device: False
 for line in "\\n".join(sys.argv[2:]).split("\\nTHEN\\n"):
     sys.argv = line.split("\\n")
     runpy.run_module(sys.argv[0], run_name="__main__")
@@ -123,7 +127,7 @@ def carried(command: list[object], root: Path) -> subprocess.CompletedProcess[st
 def test_a_training_runs_from_it_alone_with_numpy_torch_and_onnx(
     packed: Path, tmp_path: Path, root: Path
 ) -> None:
-    """Ends before its time, goes on with the same command, and exports."""
+    """Ends before its time, goes on with the same command, a processor now taken for a GPU, and exports."""
     store, out, work = tmp_path / "store", tmp_path / "weights", tmp_path / "work"
     together = ["vesal.training.pack", "--unpack", packed / "parts", packed / "more", "--out", store]
     command = ["vesal.training", "--store", store, "--work", work, "--out", out, "--widths", *THIN]
@@ -131,7 +135,7 @@ def test_a_training_runs_from_it_alone_with_numpy_torch_and_onnx(
     first = carried([*together, "THEN", *command, "--minutes", 1e-3], root)
     assert first.returncode == 75, first.stderr
     assert "0 of 2 step are behind; the same command goes on" in first.stderr and not out.exists()
-    second = carried(command, root)
+    second = carried(["AS_GPU", *command], root)
     assert second.returncode == 0, second.stderr
     assert {path.name for path in out.iterdir()} >= {"manifest.json", "weights.bin", "degree2.onnx", BANK}
     assert "no curves are drawn" in second.stderr
