@@ -36,7 +36,7 @@ class OneDegreeObjects(nn.Module):
     def forward(
         self, image: Tensor, prompt: Tensor, text: Tensor, side: Tensor, modality: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """See ``NanoObjects.forward_objects``: probability and distance 0..1, (B, N, D, H, W), presence between."""
+        """Probability and distance (B, N, D, H, W), 0..1, presence between; see ``forward_objects``."""
         told = self.model.forward_objects(image, prompt, text, side, modality, self.degree)
         logits, presence, inner = (each.sigmoid() for each in told)
         return logits, presence, inner
