@@ -102,8 +102,6 @@ def check(jobs: list[Job], told: list[Record], out: Path, plain: Path) -> Counte
             wanted = (plain / label_map.name).read_bytes()
             good = record.has_result and record.sha256 == hashlib.sha256(content).hexdigest()
             counts["invalid"] += not good or content != wanted
-    left = [path for path in out.rglob("*") if path.is_file() and path.name.startswith(".")]
-    counts["temporary files"] = len(left)
     return counts
 
 
@@ -129,10 +127,11 @@ def main() -> int:
         plain = write_cases(folder, given.cases, given.side, PROMPTS, "plain")
         run_plain(plain, WorkerOptions(str(folder / "plain")), lambda _: None, fake_network)
         counts = check(jobs, told, folder / "out", folder / "plain")
+        left = sum(path.name.startswith(".") for path in (folder / "out").rglob("*") if path.is_file())
     again = sum(record.attempts > 1 for record in told)
     states = Counter(record.state for record in told)
     print(f"{given.cases} cases in {seconds:.0f} s, {kills} workers killed, 2 nodes lost, {again} run again")
-    print(f"told: {dict(states)}; found: {dict(counts)}")
+    print(f"told: {dict(states)}; found: {dict(counts)}; temporary files left by those killed: {left}")
     return int(any(counts.values()) or states["failed"] > 0)
 
 

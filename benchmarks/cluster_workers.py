@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,8 @@ class SleepWorker:
         write_bytes(job.output, content)
         digest = hashlib.sha256(content).hexdigest()
         seconds, worker = time.monotonic() - started, self._options.worker
-        record = Record(job.name, job.source, job.output, OK, (), seconds, worker, attempt, None, digest)
+        told = {"seconds": seconds, "worker": worker, "attempts": attempt, "sha256": digest}
+        record = replace(Record(job.name, job.source, job.output, OK), **told)
         write_bytes(record_place(self._options.output, job.name), record.to_json().encode())
         return record
 

@@ -42,7 +42,7 @@ NEEDS = {
     "weights": (RUNTIME, "convert"),
     "training": (RUNTIME, "train"),
     "benchmarks": (RUNTIME, "dev", "cluster"),
-    "tests": (RUNTIME, "dev", "cluster", "cluster-tests"),
+    "tests": (RUNTIME, "dev", "cluster"),
     "tools": (),
 }
 """What has to be installed for the code of each folder: groups of pins."""

@@ -1,7 +1,7 @@
 """Print pinned packages of pyproject.toml, one a line: `pins.py GROUP ... [--without PACKAGE ...]`.
 
-GROUP is `runtime` (what the project itself depends on), or the name of an extra or of a dependency group. Needs
-Python's own library alone, so that the image can be built with it.
+GROUP is `runtime` (what the project itself depends on), or the name of an extra or of a dependency group.
+Needs Python's own library alone, so that the image can be built with it.
 """
 
 import argparse

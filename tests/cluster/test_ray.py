@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LISTENS = "0A"
 ONLY_LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 """127.0.0.1, the same in IPv6, and ::1, as /proc/net/tcp has them."""
+GAUGES = ("cases_left", "cases_per_minute", "seconds_left", "workers")
 LIMITS = Limits(hang_s=2.0)
 
 
@@ -183,43 +184,36 @@ def test_a_worker_that_cannot_be_made_ends_the_run_with_its_reason(nodes: Nodes,
     assert told == []
 
 
-def test_a_driver_that_is_killed_leaves_nothing_and_goes_on(tmp_path: Path) -> None:
-    """With Ray on this machine alone: it is also looked at what listens."""
-    pytest.importorskip("ray", reason="ray is not installed: it is of the extra `cluster`")
+def test_a_driver_that_is_killed_leaves_nothing_and_goes_on(nodes: Nodes, tmp_path: Path) -> None:
+    """With Ray on this machine alone, where it is also looked at what listens; then on the nodes."""
     names = [f"slow{number}" for number in range(6)]
     jobs_of(tmp_path, "out", *names)
-    assert in_own_process(tmp_path, names, kill_after=3) == -signal.SIGKILL
+    assert killed_after(3, tmp_path, names) == -signal.SIGKILL
     done = records(tmp_path / "out")
     assert 3 <= len(done) < len(names)
     listens = (tmp_path / "listens").read_text().split()
-    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(listens) >= 5
     assert {address.partition(":")[0] for address in listens} <= ONLY_LOOPBACK
-    told_of = re.findall(r"^ray_(vesal_\w+)\{.*\} ([0-9.]+)$", (tmp_path / "metrics").read_text(), re.M)
-    assert 1 <= float(dict(told_of)["vesal_cases_total"]) <= 3
-    assert {"vesal_cases_left", "vesal_cases_per_minute", "vesal_seconds_left", "vesal_workers"} <= dict(
-        told_of
-    ).keys()
-    for pid in pids:
-        assert_gone(pid)
-    assert in_own_process(tmp_path, names, kill_after=0) == 0
-    began = {name: len(attempts_of(tmp_path / "out", name)) for name in names}
-    told = dict(line.split() for line in (tmp_path / "told").read_text().splitlines())
-    assert told.keys() == set(names)
-    assert {told[name] for name in done} == {"skipped"}
-    assert set(told.values()) == {"skipped", "ok"}
-    assert all(began[name] == 2 for name in done), "the second time it was found done"
+    found = re.findall(r"^ray_(vesal_\w+)\{.*\} ([0-9.]+)$", (tmp_path / "metrics").read_text(), re.M)
+    assert 1 <= float(dict(found)["vesal_cases_total"]) <= 3
+    assert dict(found).keys() >= {f"vesal_{name}" for name in GAUGES}
+    for pid in (tmp_path / "pids").read_text().split():
+        assert_gone(int(pid))
+    done = records(tmp_path / "out")
+    told = run_on(nodes, tmp_path, *names)
+    states = {name: record.state for name, record in told.items()}
+    assert states == {name: "skipped" if name in done else "ok" for name in names}
     assert_bytes_of_plain_loop(tmp_path, *names)
 
 
-def in_own_process(tmp_path: Path, names: list[str], kill_after: int) -> int:
+def killed_after(cases: int, tmp_path: Path, names: list[str]) -> int:
     """`local_run` in a process of its own; its exit code."""
     program = f"""
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
 from tests.cluster import test_ray
-test_ray.local_run(Path({str(tmp_path)!r}), {names!r}, {kill_after})
+test_ray.local_run(Path({str(tmp_path)!r}), {names!r}, {cases})
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment["RAY_metrics_report_interval_ms"] = "500"
@@ -228,11 +222,11 @@ test_ray.local_run(Path({str(tmp_path)!r}), {names!r}, {kill_after})
 
 
 def local_run(tmp_path: Path, names: list[str], kill_after: int) -> None:
-    """A run that notes what listens and is killed after so many cases, if any; it notes what it was told."""
-    told: list[str] = []
+    """A run that notes what listens, and is killed after so many cases."""
+    told: list[Record] = []
 
     def seen(record: Record) -> None:
-        told.append(f"{record.name} {record.state}")
+        told.append(record)
         if len(told) == kill_after:
             pids = descendants(os.getpid())
             # Two helpers of Ray each end by themselves after a minute in which they reach no other.
@@ -245,7 +239,6 @@ def local_run(tmp_path: Path, names: list[str], kill_after: int) -> None:
     (tmp_path / "out").mkdir(exist_ok=True)
     options = WorkerOptions(str(tmp_path / "out"))
     run_ray(jobs_of(tmp_path, "out", *names), options, 2, None, seen, make=troubled_worker)
-    (tmp_path / "told").write_text("\n".join(told))
 
 
 def descendants(pid: int) -> list[int]:
@@ -274,7 +267,7 @@ def metrics() -> str:
     while True:
         with suppress(OSError), urllib.request.urlopen(address, timeout=5) as answer:
             text = answer.read().decode()
-            if "vesal_cases_total" in text:
+            if all(f"vesal_{name}{{" in text for name in ("cases_total", *GAUGES)):
                 return str(text)
         assert time.monotonic() < until, "Ray tells nothing of the cases"
         time.sleep(0.3)
