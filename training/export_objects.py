@@ -36,7 +36,9 @@ class OneDegreeObjects(nn.Module):
     def forward(
         self, image: Tensor, prompt: Tensor, text: Tensor, side: Tensor, modality: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Probability and distance (B, N, D, H, W), 0..1, presence between; see ``forward_objects``."""
+        """Probability (1, N, D, H, W), presence (1, N, D), and the distance 0..1 (1, N, D, H, W); see
+        ``NanoObjects.forward_objects``.
+        """
         told = self.model.forward_objects(image, prompt, text, side, modality, self.degree)
         logits, presence, inner = (each.sigmoid() for each in told)
         return logits, presence, inner
