@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,7 +117,8 @@ class _Run:
             waiting = {slot.answer: slot for slot in self._slots if slot.answer is not None}
             if not waiting:
                 raise RuntimeChoiceError(f"no worker starts: {self._slots[0].why}")
-            ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=LOOK_S)
+            with signals_as_sent():
+                ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=LOOK_S)
             for answer in ready:
                 self._take(waiting[answer], answer)
             self._look()
@@ -138,7 +139,8 @@ class _Run:
     def _take(self, slot: _Slot, answer: Any) -> None:
         slot.answer = None
         try:
-            told = self._ray.get(answer)
+            with signals_as_sent():
+                told = self._ray.get(answer)
         except Exception as error:  # whatever happened to a worker, the others go on
             self._lost(slot, reason_of(error))
             return
@@ -233,6 +235,18 @@ class _Run:
     def _kill(self, slot: _Slot) -> None:
         with suppress(Exception):
             self._ray.kill(slot.actor)
+
+
+@contextmanager
+def signals_as_sent() -> Iterator[None]:
+    """Raise what a signal's handler raised: inside Ray's compiled code it becomes the cause of a SystemError."""
+    try:
+        yield
+    except SystemError as error:
+        cause = error.__cause__
+        if cause is not None and not isinstance(cause, Exception):
+            raise cause from None
+        raise
 
 
 def reason_of(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,36 @@ def test_bytes_and_table_are_those_of_the_plain_loop(tmp_path: Path) -> None:
         for out in ("two", "plain")
     ]
     assert tables[0] == tables[1]
+
+
+def test_terminated_it_ends_with_143(tmp_path: Path) -> None:
+    """Ray's compiled code turns what the signal's handler raises into an error of another kind."""
+    needs("ray")
+    for number in range(40):
+        write_scan(tmp_path / "in" / f"s{number}.nii.gz", volume() + number)
+    line = [
+        sys.executable,
+        "-m",
+        "vesal",
+        "batch",
+        "-i",
+        str(tmp_path / "in"),
+        "-p",
+        "liver",
+        "--workers",
+        "1",
+    ]
+    line += ["-o", str(tmp_path / "out")]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with subprocess.Popen(line, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + SAFETY_S
+        while not (tmp_path / "out").exists() or not records(tmp_path / "out"):
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        process.terminate()
+        told = process.communicate(timeout=SAFETY_S)[1]
+    assert process.returncode == 143, told
+    assert "started again, it goes on there" in told
 
 
 def test_an_address_where_nothing_is_says_so(tmp_path: Path) -> None:
