@@ -239,7 +239,7 @@ class _Run:
 
 @contextmanager
 def signals_as_sent() -> Iterator[None]:
-    """Raise what a signal's handler raised: inside Ray's compiled code it becomes the cause of a SystemError."""
+    """Raise what a signal's handler raised: in Ray's compiled code it becomes the cause of a SystemError."""
     try:
         yield
     except SystemError as error:
