@@ -49,8 +49,8 @@ class SleepWorker:
         write_bytes(job.output, content)
         digest = hashlib.sha256(content).hexdigest()
         seconds, worker = time.monotonic() - started, self._options.worker
-        told = {"seconds": seconds, "worker": worker, "attempts": attempt, "sha256": digest}
-        record = replace(Record(job.name, job.source, job.output, OK), **told)
+        done = Record(job.name, job.source, job.output, OK, attempts=attempt, sha256=digest)
+        record = replace(done, seconds=seconds, worker=worker)
         write_bytes(record_place(self._options.output, job.name), record.to_json().encode())
         return record
 
