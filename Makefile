@@ -29,9 +29,13 @@ predict: .venv/ready
 test: lint
 	PYTHON=$(CURDIR)/.venv-dev/bin/python .venv-dev/bin/python -m pytest
 
-# Tests of `vesal batch`, in an environment with Ray, stores and their servers: workers are killed, and nodes lost.
+# Tests of `vesal batch` in an environment with Ray, stores and their servers: workers are killed, and nodes lost. Those
+# that need none of it run in `make test`.
+CLUSTER_TESTS = $(addprefix tests/cluster/test_,ray.py ray_command.py signals_of_ray.py stores.py other_stores.py \
+    results.py security.py sources.py)
+
 cluster: .venv-cluster/ready
-	.venv-cluster/bin/python -m pytest tests/cluster
+	.venv-cluster/bin/python -m pytest $(CLUSTER_TESTS)
 
 # Fetch NiiVue, of its pinned npm package, for `vesal view`.
 viewer:

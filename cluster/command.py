@@ -143,11 +143,12 @@ def _begin(options: BatchOptions) -> None:
 
 
 def _finish(options: BatchOptions, jobs: Sequence[Job] | None) -> int:
-    from vesal.cluster.finish import write_results
+    from vesal.cluster.finish import remove_leftovers, write_results
     from vesal.cluster.places import joined, shown
     from vesal.cluster.record import FOLDER
     from vesal.cluster.store import all_records, records_of
 
+    remove_leftovers(jobs or (), options.output)
     records = all_records(options.output) if jobs is None else records_of(jobs, options.output)
     summary = write_results(records, options.output)
     if not summary.total:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vesal import __version__
+from vesal.cluster.job import Job
 from vesal.cluster.page import page_of
 from vesal.cluster.places import joined, local_path, put, read_bytes, write_bytes
-from vesal.cluster.record import FOLDER, Record
+from vesal.cluster.record import FOLDER, Record, record_place
 from vesal.cluster.summary import Summary
 from vesal.cluster.table import Tables
-from vesal.inference.io.temporary import replacing
+from vesal.inference.io.temporary import replacing, sweep
 
 PAGE = f"{FOLDER}/report.html"
 RUN_FILE = f"{FOLDER}/run.json"
@@ -26,6 +27,16 @@ def write_run(output: str, weights: str) -> None:
     """Write `RUN_FILE`; all shards of a run write the same. Raises what system or store raise."""
     content = {"version": __version__, "weights": Path(weights).name}
     write_bytes(joined(output, RUN_FILE), (json.dumps(content, indent=1) + "\n").encode())
+
+
+def remove_leftovers(jobs: Sequence[Job], output: str) -> None:
+    """Remove what workers that were killed left unfinished on this machine's disks; what a process still
+    writes stays.
+    """
+    folders = {local_path(job.output) for job in jobs}
+    records = {local_path(record_place(output, job.name)) for job in jobs}
+    for folder in sorted({path.parent for path in folders | records if path is not None}):
+        sweep(folder)
 
 
 def write_results(records: Iterable[Record], output: str) -> Summary:

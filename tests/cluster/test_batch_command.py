@@ -117,3 +117,16 @@ def test_without_a_package_it_says_which(
     error = capfd.readouterr().err
     assert package in error
     assert 'pip install "vesal[cluster]"' in error
+
+
+def test_what_a_killed_worker_left_unfinished_is_removed(tmp_path: Path) -> None:
+    write_scan(tmp_path / "scans" / "a" / "one.nii.gz")
+    out = tmp_path / "out"
+    left = [folder / f".vesal-{'0' * 16}.tmp" for folder in (out / "a", out / "batch" / "cases" / "a")]
+    for path in left:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"half")
+    other = out / "a" / ".notes"
+    other.write_bytes(b"mine")
+    assert run_batch("-i", tmp_path / "scans", "-o", out, "-p", *PROMPTS) == 0
+    assert not any(path.exists() for path in left) and other.exists()
