@@ -98,7 +98,7 @@ class NanoObjects(Nano):
     def forward_objects(
         self, image: Tensor, prompt: Tensor, text: Tensor, side: Tensor, modality: Tensor, degree: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Corrected logits and logits of the distance (B, N, D, H, W), those of presence (B, N, D) between;
+        """Corrected logits (B, N, D, H, W), logits of presence (B, N, D) and of the distance (B, N, D, H, W);
         arguments as in ``forward``.
         """
         logits, x, refined, q, at = self.decoded(image, prompt, text, side, modality, degree)

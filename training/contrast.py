@@ -14,6 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vesal.training.augment import smooth_field
+from vesal.training.augment_device import noise_on
+from vesal.training.device import moved
+
 CURVE, MONOTONE, BLENDED = 0.7, 0.4, (0.6, 1.0)
 """Share of views with a curve, how many of them are monotone, and the curve's part beside the image."""
 KNOTS = (3, 7)
@@ -26,19 +30,21 @@ COARSE, COARSEST = 0.25, 0.35
 NOISE, NOISE_STD = 0.3, 0.06
 GHOSTS, GHOST = 0.1, 0.25
 """Share of views with ghosts, and the strongest."""
+MOST_SEEN = 50_000
+"""Voxels that quantiles are taken of, about."""
 SPREAD = 0.1
 """Distance between the 10th and 90th percentile (of a range of 1) below which a curve has left too little to
 see, so it is not taken."""
 
 
 def randomised(
-    image: np.ndarray, labels: Tensor, share: float, rng: np.random.Generator, thick: int = 0
-) -> np.ndarray:
+    image: Tensor, labels: Tensor, share: float, rng: np.random.Generator, thick: int = 0
+) -> Tensor:
     """Another contrast for a ``share`` of the views.
 
     Args:
         image: (D, H, W) float32, 0..255.
-        labels: (D, H, W) float, whole numbers; 0 is what is not labelled.
+        labels: (D, H, W) float, whole numbers, on the same device; 0 is what is not labelled.
         share: 0 draws nothing of ``rng``.
         rng: source of all that is drawn.
         thick: the axis across the slices.
@@ -48,32 +54,31 @@ def randomised(
     """
     if share <= 0 or rng.random() >= share:
         return image
-    inside = torch.from_numpy(image > 0)
+    inside = image > 0
     if not inside.any():
         return image
-    x = torch.from_numpy(image) / 255
+    x = image / 255
     x = _tissues(x, labels, rng)
     x = _curve(x, inside, rng)
     if rng.random() < BIAS:
-        x = x * (BIAS_LOG * _smooth_field(x.shape, rng)).exp()
+        knots = torch.from_numpy(rng.uniform(-1, 1, (1, 1, 3, 3, 3)).astype(np.float32))
+        x = x * (BIAS_LOG * smooth_field(moved(knots, x.device), x.shape)).exp()
     if rng.random() < COARSE:
         x = _coarser(x, rng)
     if rng.random() < GHOSTS:
         x = _ghosts(x, thick, rng)
     if rng.random() < NOISE:
         x = _rician(x, float(rng.uniform(0.2, 1)) * NOISE_STD, rng)
-    return (_in_range(x, inside) * 255 * inside).numpy()
+    return _in_range(x, inside) * 255 * inside
 
 
-def moved_statistics(
-    statistics: tuple[float, float], before: np.ndarray, after: np.ndarray
-) -> tuple[float, float]:
+def moved_statistics(statistics: tuple[float, float], before: Tensor, after: Tensor) -> tuple[float, float]:
     """Mean and standard deviation of a volume of which a view (D, H, W) got another contrast.
 
     The volume's would change as the view's do.
     """
     mean, std = statistics
-    scale = float(after.std()) / max(float(before.std()), 1e-6)
+    scale = float(after.std(correction=0)) / max(float(before.std(correction=0)), 1e-6)
     return float(after.mean()) + (mean - float(before.mean())) * scale, std * scale
 
 
@@ -101,19 +106,26 @@ def _curve(x: Tensor, inside: Tensor, rng: np.random.Generator) -> Tensor:
     heights = rng.uniform(0, 1, knots)
     if monotone:
         heights.sort()
-    seen = x[inside].numpy()
-    even = np.linspace(float(seen.min()), float(seen.max()), knots)
+    seen = _some(x[inside])
+    even = torch.linspace(float(seen.min()), float(seen.max()), knots, device=x.device)
     # Between evenly over the range and evenly over the voxels, of which most are dark.
-    at = (even + np.quantile(seen, np.linspace(0, 1, knots))) / 2
-    curved = torch.from_numpy(np.interp(x.numpy(), at, heights).astype(np.float32))
+    at = (even + seen.quantile(torch.linspace(0, 1, knots, device=x.device))) / 2
+    curved = _interpolated(x, at, moved(torch.from_numpy(heights.astype(np.float32)), x.device))
     mixed = part * curved + (1 - part) * x
-    return mixed if float(np.ptp(np.quantile(mixed[inside].numpy(), (0.1, 0.9)))) > SPREAD else x
+    low, high = _some(mixed[inside]).quantile(torch.tensor([0.1, 0.9], device=x.device)).tolist()
+    return mixed if high - low > SPREAD else x
 
 
-def _smooth_field(shape: torch.Size, rng: np.random.Generator) -> Tensor:
-    """A smooth random field (D, H, W), within -1..1."""
-    knots = torch.from_numpy(rng.uniform(-1, 1, (1, 1, 3, 3, 3)).astype(np.float32))
-    return F.interpolate(knots, tuple(shape), mode="trilinear", align_corners=True)[0, 0]
+def _some(values: Tensor) -> Tensor:
+    """Every so many of (n,) values: enough for quantiles."""
+    return values[:: 1 + len(values) // MOST_SEEN]
+
+
+def _interpolated(x: Tensor, at: Tensor, heights: Tensor) -> Tensor:
+    """``heights`` (k,) at the ascending places ``at``, linear between them and even beyond."""
+    right = torch.bucketize(x, at).clamp(1, len(at) - 1)
+    share = ((x - at[right - 1]) / (at[right] - at[right - 1]).clamp_min(1e-6)).clamp(0, 1)
+    return heights[right - 1] + share * (heights[right] - heights[right - 1])
 
 
 def _coarser(x: Tensor, rng: np.random.Generator) -> Tensor:
@@ -128,7 +140,7 @@ def _ghosts(x: Tensor, thick: int, rng: np.random.Generator) -> Tensor:
     axis = int(rng.choice([a for a in range(3) if a != thick]))
     every, weaker = int(rng.integers(2, 5)), float(rng.uniform(0.3, 1)) * GHOST
     lines = torch.fft.fft(x, dim=axis)
-    factor = torch.ones(x.shape[axis])
+    factor = torch.ones(x.shape[axis], device=x.device)
     factor[1::every] = 1 - weaker
     shape = [-1 if a == axis else 1 for a in range(3)]
     return torch.fft.ifft(lines * factor.reshape(shape), dim=axis).abs()
@@ -136,13 +148,11 @@ def _ghosts(x: Tensor, thick: int, rng: np.random.Generator) -> Tensor:
 
 def _rician(x: Tensor, std: float, rng: np.random.Generator) -> Tensor:
     """Magnitude of a complex image with noise in both parts: what MR shows (Gudbjartsson and Patz 1995)."""
-    real, imaginary = (
-        torch.from_numpy(rng.normal(0, std, tuple(x.shape)).astype(np.float32)) for _ in range(2)
-    )
-    return ((x + real) ** 2 + imaginary**2).sqrt()
+    real, imaginary = (std * noise_on(x.shape, int(rng.integers(2**62)), x.device) for _ in range(2))
+    return torch.hypot(x + real, imaginary)
 
 
 def _in_range(x: Tensor, inside: Tensor) -> Tensor:
     """To 0..1 between the percentiles that the challenge's npz are made with."""
-    low, high = np.percentile(x[inside].numpy(), (0.5, 99.5))
-    return ((x - float(low)) / max(float(high - low), 1e-6)).clamp(0, 1)
+    low, high = _some(x[inside]).quantile(torch.tensor([0.005, 0.995], device=x.device)).tolist()
+    return ((x - low) / max(high - low, 1e-6)).clamp(0, 1)

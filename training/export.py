@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vesal.inference.planning.weights_folder import MANIFEST
 from vesal.inference.planning.weights_folder import WEIGHTS as SHIPPED
 from vesal.networks.nano import TEXT, Nano, deeper_of, widths_of
+from vesal.training.object_manifest import without_objects
 from vesal.training.plan import Plan
 from vesal.weights.digest import sha256
 from vesal.weights.shared_file import OPSET, save_shared
@@ -117,7 +118,7 @@ def export(work: Path, out: Path) -> None:
     """
     write_graphs(load_average(work / CHECKPOINT), out, HIGHEST_DEGREE)
     shutil.copyfile(work / "bank.npz", out / "bank.npz")
-    content = _manifest_of(out, _plan(work / CHECKPOINT))
+    content = without_objects(_manifest_of(out, _plan(work / CHECKPOINT)), out)
     if not _has_degrees(work / CHECKPOINT):
         content["stages"] = [
             stage | {"layout": {"kind": "fit", "degrees": False}} for stage in content["stages"]

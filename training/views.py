@@ -27,6 +27,7 @@ from vesal.training.augment import (
     warp_grid,
 )
 from vesal.training.augment_device import channels_on, intensity_on
+from vesal.training.contrast import moved_statistics, randomised
 from vesal.training.device import CPU, moved
 from vesal.training.ideas import Ideas
 from vesal.training.runs import extent_finder
@@ -137,12 +138,14 @@ def build(
     labels = moved(torch.from_numpy(_labels_on(volume, view).astype(np.float32)), device)
     flips: tuple[int, ...] = ()
     turned, knots = (0, 0.0), None
-    here = devices.is_processor(device)
-    if rng is not None and here:
-        image = intensity(image, rng)
+    statistics = volume.statistics
     shown = moved(torch.from_numpy(image), device)
     if rng is not None:
-        shown = shown if here else intensity_on(shown, rng)
+        given, shown = shown, randomised(shown, labels, rule.contrast, rng, view.thick_axis)
+        if shown is not given:
+            statistics = moved_statistics(statistics, given, shown)
+        here = devices.is_processor(device)
+        shown = torch.from_numpy(intensity(shown.numpy(), rng)) if here else intensity_on(shown, rng)
         flips = draw_flips(rule.flips if ideas.flips else "none", rng, rule.flipped)
         turned = draw_turn(view.degree, rng, rule.turn_rad)
         knots = draw_bend(rng) if ideas.elastic else None
@@ -159,7 +162,7 @@ def build(
         volume,
         view,
         stage,
-        _channels(laid[0], volume.statistics)[None],
+        _channels(laid[0], statistics)[None],
         hints[None],
         truth[None],
         targets,

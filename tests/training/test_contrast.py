@@ -8,6 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from torch import Tensor  # noqa: E402
+
 from tests.training.made import made_volume, rule  # noqa: E402
 from vesal.inference.geometry.views import View  # noqa: E402
 from vesal.training import contrast  # noqa: E402
@@ -15,7 +17,12 @@ from vesal.training.contrast import moved_statistics, randomised  # noqa: E402
 from vesal.training.views import build  # noqa: E402
 
 
-def heart() -> tuple[np.ndarray, torch.Tensor]:
+def changed(image: np.ndarray, labels: Tensor, rng: np.random.Generator, **more: int) -> np.ndarray:
+    """A view with another contrast."""
+    return randomised(torch.from_numpy(image), labels, 1.0, rng, **more).numpy()
+
+
+def heart() -> tuple[np.ndarray, Tensor]:
     """Two structures of different grey on a grey ground, with padding of zeros; labels 0, 1, 2."""
     rng = np.random.default_rng(0)
     labels = np.zeros((6, 24, 28), np.float32)
@@ -29,14 +36,14 @@ def heart() -> tuple[np.ndarray, torch.Tensor]:
 
 def test_the_same_seed_gives_the_same_view_and_others_give_others() -> None:
     image, labels = heart()
-    made = [randomised(image, labels, 1.0, np.random.default_rng(s)) for s in (1, 1, 2)]
+    made = [changed(image, labels, np.random.default_rng(s)) for s in (1, 1, 2)]
     assert np.array_equal(made[0], made[1]) and not np.array_equal(made[0], made[2])
 
 
 def test_range_and_padding_stay_and_no_view_is_left_empty() -> None:
     image, labels = heart()
     for seed in range(40):
-        made = randomised(image, labels, 1.0, np.random.default_rng(seed))
+        made = changed(image, labels, np.random.default_rng(seed))
         assert made.dtype == np.float32 and made.min() >= 0 and made.max() <= 255
         assert (made[image == 0] == 0).all()
         assert made[image > 0].std() > 5
@@ -45,7 +52,8 @@ def test_range_and_padding_stay_and_no_view_is_left_empty() -> None:
 def test_no_share_draws_nothing() -> None:
     image, labels = heart()
     rng, other = np.random.default_rng(3), np.random.default_rng(3)
-    assert randomised(image, labels, 0.0, rng) is image
+    given = torch.from_numpy(image)
+    assert randomised(given, labels, 0.0, rng) is given
     assert rng.random() == other.random()
 
 
@@ -55,7 +63,7 @@ def test_the_order_of_two_structures_changes_in_some_views_and_stays_in_others()
     inner, outer = (labels == 2).numpy(), (labels == 1).numpy()
     brighter = [
         made[inner].mean() > made[outer].mean()
-        for made in (randomised(image, labels, 1.0, np.random.default_rng(s)) for s in range(60))
+        for made in (changed(image, labels, np.random.default_rng(s)) for s in range(60))
     ]
     assert 0.1 < np.mean(brighter) < 0.9
 
@@ -66,7 +74,7 @@ def test_labels_part_what_looked_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contrast, "TISSUES", 1.0)
     _, labels = heart()
     image = np.random.default_rng(0).normal(120, 10, labels.shape).astype(np.float32)
-    made = randomised(image, labels, 1.0, np.random.default_rng(5))
+    made = changed(image, labels, np.random.default_rng(5))
     means = [made[(labels == n).numpy()].mean() for n in (0, 1, 2)]
     assert min(abs(a - b) for a, b in zip(means, means[1:], strict=False)) > 10
 
@@ -77,17 +85,17 @@ def test_ghosts_lie_in_the_plane(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contrast, "GHOSTS", 1.0)
     image, labels = np.full((6, 24, 28), 20, np.float32), torch.zeros(6, 24, 28)
     image[3, 4:8, 4:8] = 250
-    made = randomised(image, labels, 1.0, np.random.default_rng(0), thick=0)
+    made = changed(image, labels, np.random.default_rng(0), thick=0)
     others = np.delete(made, 3, 0)
     assert np.ptp(others) < 1e-2 and np.ptp(made[3][12:, 12:]) < np.ptp(made[3])
-    changed = np.abs(made[3] - made[3].min())
-    changed[4:8, 4:8] = 0
-    assert changed.max() > 3
+    ghosts = np.abs(made[3] - made[3].min())
+    ghosts[4:8, 4:8] = 0
+    assert ghosts.max() > 3
 
 
 def test_the_volumes_statistics_go_along() -> None:
     before = np.random.default_rng(0).normal(100, 20, (4, 8, 8)).astype(np.float32)
-    mean, std = moved_statistics((90.0, 30.0), before, 2 * before + 5)
+    mean, std = moved_statistics((90.0, 30.0), *map(torch.from_numpy, (before, 2 * before + 5)))
     assert (mean, std) == pytest.approx((185, 60), rel=1e-3)
 
 

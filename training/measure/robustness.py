@@ -28,8 +28,8 @@ from vesal.training.scores import Row, score_case
 AS_IT_IS, TURNED, NOISY, HALF = "as it is", "stored otherwise", "noise", "half field of view"
 THICKER = {2: "slices x2", 4: "slices x4"}
 WAYS = [
-    Orientation(order, axes)
-    for order in permutations(range(3))
+    Orientation((d, h, w), axes)
+    for d, h, w in permutations(range(3))
     for axes in chain.from_iterable(combinations(range(3), n) for n in range(4))
 ]
 """All 48 ways to store a volume; the first is as it is."""
