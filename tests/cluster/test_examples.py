@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import textwrap
 from pathlib import Path
@@ -75,7 +76,7 @@ def test_the_other_lines_of_the_document_are_read() -> None:
     lines = [line for line in lines if "|" not in line and "\\" not in line and "$" not in line]
     assert len(lines) >= 3
     for line in lines:
-        read_options(line.replace("'", "").split())
+        read_options(shlex.split(line, comments=True))
 
 
 def section(name: str) -> str:
