@@ -37,6 +37,17 @@ def test_a_thick_slice_is_the_mean_of_its_slices_with_the_labels_of_the_middle(m
     assert [int(t.max()) for t in thick.truth] == [0, 1, 3, 0]  # of slices 2, 6, 10 and 13
 
 
+@pytest.mark.parametrize(
+    ("spacing_xyz", "thick"), [((4.0, 4.0, 2.5), 0), ((1.0, 5.0, 1.0), 1), ((1.0, 1.0, 1.0), 0)]
+)
+def test_slices_are_those_of_the_thick_axis_or_of_d(tmp_path: Path, spacing_xyz: tuple, thick: int) -> None:
+    case = read_labelled(write_volume(tmp_path / "CT_Made/CT_Made_1.npz", spacing_xyz=spacing_xyz))
+    before, after = case.case.spacing_dhw_mm, thickened(case, 2).case.spacing_dhw_mm
+    assert [b / a for a, b in zip(before, after, strict=True)] == [
+        2.0 if a == thick else 1.0 for a in range(3)
+    ]
+
+
 def test_once_as_thick_is_as_it_is(made: Labelled) -> None:
     same = thickened(made, 1)
     assert np.array_equal(same.case.image, made.case.image) and np.array_equal(same.truth, made.truth)

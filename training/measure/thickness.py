@@ -20,6 +20,7 @@ from scipy.ndimage import zoom
 
 from vesal.evaluation.metrics import dice, mean_of
 from vesal.inference.api import Model, load
+from vesal.inference.geometry.fit import DEGREE_RATIOS
 from vesal.inference.geometry.views import triple
 from vesal.training.measure.results import Report, about, markdown_table
 from vesal.training.measure.runs import Labelled, Run, add_case_arguments, read_cases, run_case
@@ -72,12 +73,16 @@ def measure(args: argparse.Namespace) -> Report:
 
 
 def thickened(labelled: Labelled, times: int) -> Labelled:
-    """The case with slices so many times as thick: means of as many along the axis of its longest voxels.
+    """The case with slices so many times as thick: means of as many.
 
-    Labels are those of the middle slice; what is left of the last one is a slice of its own.
+    Slices lie across the axis of the longest voxels where these are clearly thicker, else across D: in-plane
+    voxels of 4 mm beside slices of 2.5 mm make no thick axis. Labels are those of the middle slice; what is
+    left of the last one is a slice of its own.
     """
     spacing = labelled.case.spacing_dhw_mm
     axis = int(np.argmax(spacing))
+    if spacing[axis] < DEGREE_RATIOS[0] * min(spacing):
+        axis = 0
     n = labelled.truth.shape[axis]
     starts = np.arange(0, n, times)
     counts = np.diff(np.append(starts, n)).reshape([-1 if a == axis else 1 for a in range(3)])
