@@ -93,13 +93,19 @@ def plot(points: Sequence[Point], path: Path) -> None:
     for count in sorted({p.cases for p in points}):
         mine = sorted((p for p in points if p.cases == count), key=lambda p: p.nodes)
         nodes = [p.nodes for p in mine]
-        left.loglog(nodes, [p.run_s for p in mine], "o-", base=2, label=f"{count:,} cases")
-        right.semilogx(nodes, [p.efficiency for p in mine], "o-", base=2, label=f"{count:,} cases")
+        left.plot(nodes, [p.run_s for p in mine], "o-", label=f"{count:,} cases")
+        right.plot(nodes, [p.efficiency for p in mine], "o-", label=f"{count:,} cases")
     right.axhline(WANTED, color="grey", linestyle=":")
+    every = sorted({p.nodes for p in points})
+    for axes in (left, right):
+        axes.set_xscale("log")
+        axes.set_xticks(every, [str(n) for n in every])
+        axes.set_xticks([], minor=True)
+    left.set_yscale("log")
     left.set(xlabel="nodes", ylabel="seconds", title="time of a run")
     right.set(xlabel="nodes", ylabel="efficiency", ylim=(0, 1.05), title="sum of costs / (nodes x seconds)")
-    left.legend()
-    figure.savefig(path, dpi=110)
+    left.legend(fontsize=7, ncols=2)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
 def main() -> None:

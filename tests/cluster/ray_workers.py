@@ -68,7 +68,7 @@ def _note(job: Job, options: WorkerOptions) -> None:
 
 def _do(job: Job) -> None:
     if "segfault" in job.name:
-        os.kill(os.getpid(), signal.SIGSEGV)
+        ctypes.string_at(0)  # in this thread and at once: a signal that is sent may come after the result
     elif "exit" in job.name:
         os._exit(3)
     elif "hang" in job.name:
