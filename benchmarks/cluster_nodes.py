@@ -59,7 +59,9 @@ def nodes_here(count: int, processors: int = 2) -> Iterator[Nodes]:
     off = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     folder = Path(tempfile.mkdtemp(prefix="vesal-ray-", dir="/tmp"))  # sockets need a short path
     with mock.patch.dict(os.environ, ONLY_HERE | off):
-        Path("/tmp/ray").mkdir(exist_ok=True)  # where Ray notes the address, whatever its folder
+        from ray._common.utils import get_default_ray_temp_dir
+
+        Path(get_default_ray_temp_dir()).mkdir(exist_ok=True)  # Ray notes the address there in any case
         nodes = Nodes(folder, processors)
         try:
             for _ in range(count - 1):

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
-from tests.training.test_synthetic import AT, SPACING  # noqa: E402
+from tests.training.test_synthetic import SPACING, made_map  # noqa: E402
 from vesal.training import abdomens  # noqa: E402
 from vesal.training.abdomens import CT, MR, deformed, draw_mr, make, without_some  # noqa: E402
 from vesal.training.deform import landmarks  # noqa: E402
@@ -14,13 +14,8 @@ from vesal.training.synthetic import AMOS, LabelMap  # noqa: E402
 
 @pytest.fixture
 def abdomen() -> LabelMap:
-    """Six boxes where organs would lie, as an AMOS map."""
-    labels = np.zeros((38, 80, 100), np.uint16)
-    structures = dict(enumerate(AMOS, 1))
-    for i, name in structures.items():
-        if name in AT:
-            labels[AT[name]] = i
-    return LabelMap("amos_made", labels, SPACING, structures)
+    """See ``made_map``."""
+    return made_map()
 
 
 @pytest.mark.parametrize(("dataset", "modality"), [(CT, "CT"), (MR, "MR")])

@@ -22,8 +22,7 @@ AT = {
 }
 
 
-@pytest.fixture
-def abdomen() -> LabelMap:
+def made_map() -> LabelMap:
     """Six boxes where organs would lie, as an AMOS map."""
     labels = np.zeros((38, 80, 100), np.uint16)
     structures = dict(enumerate(AMOS, 1))
@@ -31,6 +30,12 @@ def abdomen() -> LabelMap:
         if name in AT:
             labels[AT[name]] = i
     return LabelMap("amos_made", labels, SPACING, structures)
+
+
+@pytest.fixture
+def abdomen() -> LabelMap:
+    """See ``made_map``."""
+    return made_map()
 
 
 def test_an_abdomen_has_image_labels_and_targets_of_its_organs(abdomen: LabelMap) -> None:

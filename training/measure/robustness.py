@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, combinations, permutations
 from typing import Any
@@ -112,8 +112,8 @@ def table(seen: Sequence[Seen]) -> str:
     for one in seen:
         by[one.row.dataset][one.change].append(one.row.final)
         cases[one.row.dataset].add(one.row.case)
-    mean: Callable[[str, str], float] = lambda dataset, change: mean_of(by[dataset][change])  # noqa: E731
-    lines = [(name, len(cases[name]), *(mean(name, change) for change in names)) for name in sorted(by)]
-    whole = [mean_of([mean(name, change) for name in by]) for change in names]
+    means = {name: [mean_of(by[name][change]) for change in names] for name in sorted(by)}
+    lines = [(name, len(cases[name]), *own) for name, own in means.items()]
+    whole = [mean_of(list(column)) for column in zip(*means.values(), strict=True)]
     lines.append(("**mean of sets**", sum(map(len, cases.values())), *whole))
     return markdown_table(("set", "cases", *names), lines)
