@@ -3,12 +3,14 @@
 Whole commands with the default weights, in turn: `vesal batch --workers 0 --threads 2`, `--workers 2
 --threads 1` and `--workers 1 --threads 2`. Cases a minute are of the command from its start to its end; ms a
 case are from the first records to the last one, so without any start: what the third takes more than the
-first is Ray's share. The best of the rounds counts.
+first is Ray's share. The best of the rounds counts. Scans are drawn, or with `--like` those of a folder again
+and again with other noise: in drawn ones nothing is found, so the search for their orientation is in.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import subprocess
@@ -17,6 +19,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.cluster_workers import load_text, write_cases
 from benchmarks.measure import ROOT
@@ -53,18 +57,37 @@ def command(folder: Path, count: int, way: tuple[str, ...]) -> Taken:
     return Taken(whole_s, 1e3 * (ends[-1] - ends[skip]) / (count - 1 - skip))
 
 
+def write_like(folder: Path, count: int, like: Path) -> None:
+    """Challenge cases of ``like`` in turn, each time with other noise, to ``folder/in``."""
+    (folder / "in").mkdir()
+    sources = sorted(like.glob("*.npz"))
+    if not sources:
+        raise FileNotFoundError(f"{like} has no .npz")
+    for number, path in zip(range(count), itertools.cycle(sources)):
+        with np.load(path, allow_pickle=True) as stored:
+            case = dict(stored)
+        noise = np.random.default_rng(number).integers(-1, 2, case["imgs"].shape)
+        case["imgs"] = np.clip(case["imgs"] + noise, 0, 255).astype(np.uint8)
+        case.pop("gts", None)
+        np.savez_compressed(folder / "in" / f"c{number:05}.npz", **case)
+
+
 def main() -> None:
     """Run all ways in turn, and print what they took."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--side", type=int, default=48, help="voxels of a scan's side")
+    parser.add_argument("--like", type=Path, help="folder of challenge cases")
     parser.add_argument("--rounds", type=int, default=1)
     given = parser.parse_args()
     print(load_text())
     best: dict[str, Taken] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_cases(folder, given.cases, given.side, PROMPTS, "out")
+        if given.like:
+            write_like(folder, given.cases, given.like)
+        else:
+            write_cases(folder, given.cases, given.side, PROMPTS, "out")
         for _ in range(given.rounds):
             for way, options in WAYS.items():
                 taken = command(folder, given.cases, options)
