@@ -29,6 +29,7 @@ ALWAYS = "always"
 IN_TURNS = "in turns"
 """The same of graphs of which one runs many times before the next: what each needs besides its weights is
 given back when another one runs. With 128^3 voxels that is 0.8 GB of VoxTell's window graph."""
+KEPT_KERNELS = 64
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
@@ -72,6 +73,9 @@ class OpenVino:
             "ENABLE_CPU_PINNING": False,
             # Weights may be stored in 8 bits; what is multiplied with them is not rounded to as many.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+            # Of kernels for shapes met before. By default there are thousands, and a process that sees many
+            # cases grows by a megabyte with every new shape; fewer cost no time that can be measured.
+            "CPU_RUNTIME_CACHE_CAPACITY": KEPT_KERNELS,
         }
         for_shape = one_shape in (ALWAYS, IN_TURNS) or (bool(one_shape) and wanted != "fp32")
         graph = OpenVinoGraph(self._package, self._core, Path(path), options, for_shape)
