@@ -72,19 +72,23 @@ def read_jobs(inputs: Sequence[str], output: str, asked: Asked) -> list[Job]:
     """
     check_place(output, writes=True)
     found = [each for place in inputs for each in _scans(check_place(place), output)]
-    taken: dict[tuple[str, str], Job] = {}
+    taken: dict[tuple[str, str], tuple[Job, Found]] = {}
     for each in found:
         job = _job(each, output, asked)
         # Also where only the suffixes differ: what proves a label map has its name and ends in .json.
         for key in (("case", job.name), ("map", _map_name(job, output))):
-            other = taken.setdefault(key, job)
+            other, first = taken.setdefault(key, (job, each))
             if other != job:
                 raise UsageError(
-                    f"{shown(other.source)} and {shown(job.source)} would both be called {key[1]!r}; give "
-                    "each a name of its own in a table's column output, or run them into different folders. "
-                    "All prompts of a scan go into one row."
+                    f"{_told(first)} and {_told(each)} would both be called {key[1]!r}; give each a name of "
+                    "its own in a table's column output, or run them into different folders. All prompts of "
+                    "a scan go into one row."
                 )
-    return sorted({job.name: job for job in taken.values()}.values(), key=lambda job: job.name)
+    return sorted({job.name: job for job, _ in taken.values()}.values(), key=lambda job: job.name)
+
+
+def _told(found: Found) -> str:
+    return shown(found.source) + (f" ({found.row.where})" if found.row else "")
 
 
 def _map_name(job: Job, output: str) -> str:
@@ -195,16 +199,14 @@ def _of_row(table: str) -> Callable[[InputRow], Found]:
         try:
             source = check_place(row.path)
         except UsageError as error:
-            raise type(error)(f"{shown(table)}, row {row.number}: {error}") from None
+            raise type(error)(f"{row.where}: {error}") from None
         if scheme_of(source) is not None:
             plain = source.partition("://")[2]
             is_web = scheme_of(source) in READ_ONLY
             return Found(source, unquote(plain.partition("?")[0]) if is_web else plain, row=row)
         if folder is not None:
             if os.path.isabs(source) or ".." in source.split("/"):
-                raise UsageError(
-                    f"{shown(table)}, row {row.number}: {source} is not below the table's folder."
-                )
+                raise UsageError(f"{row.where}: {source} is not below the table's folder.")
             return Found(joined(folder, source), source, row=row)
         path = os.path.normpath(os.path.join(here, str(local_path(source))))
         below = os.path.relpath(path, here)
@@ -247,7 +249,7 @@ def _check_name(name: str, found: Found) -> None:
     parts = name.split("/")
     wrong = any(part in ("", ".", "..") for part in parts) or scheme_of(name) or "\0" in name
     if wrong or f"{name}/".startswith(f"{CASES}/"):
-        where = f"row {found.row.number}: " if found.row else ""
+        where = f"{found.row.where}: " if found.row else ""
         raise UsageError(
             f"{where}{shown(found.source)} would be called {shown(name)!r}; give a name below the folder of "
             f"the label maps, without '..', and not in {CASES}."
@@ -259,4 +261,4 @@ def _check_modality(word: str | None, row: InputRow | None) -> None:
         if word is not None:
             modality_of(word)
     except ModalityError as error:
-        raise UsageError(f"{f'row {row.number}: ' if row and row.modality else ''}{error}") from None
+        raise UsageError(f"{f'{row.where}: ' if row and row.modality else ''}{error}") from None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ SUFFIXES = (CSV, TSV, PARQUET)
 DELIMITERS = {CSV: ",", TSV: "\t"}
 WANTED = (
     f"A table with the column {PATH} is wanted, and, where needed, {PROMPTS} ({BETWEEN!r} between several), "
-    f"{MODALITY} and {OUTPUT}."
+    f"{MODALITY} and {OUTPUT}, but no others; in .csv commas are between the cells, in .tsv tabs."
 )
 
 
@@ -25,8 +26,8 @@ WANTED = (
 class InputRow:
     """One scan of a table, as it is written there."""
 
-    number: int
-    """Of the row, from 1 on, without the header."""
+    where: str
+    """Table and row, for messages; rows from 1 on, without the header, and with those that are blank."""
     path: str
     prompts: tuple[str, ...] = ()
     modality: str | None = None
@@ -54,7 +55,8 @@ def read_rows(place: str) -> list[InputRow]:
     else:
         header, lines = _text(place, content, DELIMITERS[name[-len(CSV) :]])
     _check_header(place, header)
-    rows = [_row(place, number, line) for number, line in enumerate(lines, 1) if any(line.values())]
+    numbered = ((f"{shown(place)}, row {number}", line) for number, line in enumerate(lines, 1))
+    rows = [_row(where, line) for where, line in numbered if not all(map(_is_empty, line.values()))]
     if not rows:
         raise UsageError(f"{shown(place)}: there is no row with a scan. {WANTED}")
     return rows
@@ -74,13 +76,19 @@ def _text(place: str, content: bytes, delimiter: str) -> tuple[list[str], Iterat
         raise UsageError(
             f"{shown(place)}: byte {error.start} is not UTF-8. Save the table as UTF-8."
         ) from None
-    lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        header = [(name or "").strip() for name in lines.fieldnames or ()]
-        lines.fieldnames = header
-        return header, iter(list(lines))
+        first, *lines = list(reader) or [[]]
     except csv.Error as error:
-        raise UsageError(f"{shown(place)}, line {lines.line_num}: {error}. {WANTED}") from None
+        raise UsageError(f"{shown(place)}, line {reader.line_num}: {error}. {WANTED}") from None
+    header = [name.strip() for name in first]
+    return header, (_named(header, cells) for cells in lines)
+
+
+def _named(header: Sequence[str], cells: Sequence[str]) -> dict[Any, Any]:
+    """Cells by column; those that have none are at None."""
+    more = {None: cells[len(header) :]} if len(cells) > len(header) else {}
+    return {**dict(zip(header, cells, strict=False)), **more}
 
 
 def _parquet(place: str, content: bytes) -> tuple[list[str], Iterator[dict[Any, Any]]]:
@@ -99,19 +107,36 @@ def _parquet(place: str, content: bytes) -> tuple[list[str], Iterator[dict[Any, 
         raise UsageError(f"{shown(place)}: {error}. {WANTED}") from None
 
 
-def _row(place: str, number: int, line: dict[Any, Any]) -> InputRow:
-    cells = {name: line.get(name) for name in COLUMNS}
-    path, modality, output = (_cell(cells[name]) for name in (PATH, MODALITY, OUTPUT))
-    if None in line or path is None:
-        what = "there are more cells than columns" if None in line else f"its {PATH} is empty"
-        raise UsageError(f"{shown(place)}, row {number}: {what}. {WANTED}")
-    return InputRow(number, path, _sentences(cells[PROMPTS]), modality, output)
+def _is_empty(value: object) -> bool:
+    """NaN is what is missing in Parquet."""
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _cell(value: object) -> str | None:
-    return (str(value).strip() or None) if value is not None else None
+def _row(where: str, line: dict[Any, Any]) -> InputRow:
+    if None in line:
+        raise UsageError(f"{where}: there are more cells than columns. {WANTED}")
+    path, modality, output = (_cell(where, name, line.get(name)) for name in (PATH, MODALITY, OUTPUT))
+    if path is None:
+        raise UsageError(f"{where}: its {PATH} is empty. {WANTED}")
+    return InputRow(where, path, _sentences(where, line.get(PROMPTS)), modality, output)
 
 
-def _sentences(value: object) -> tuple[str, ...]:
-    parts: Iterable[Any] = value if isinstance(value, list) else str(value or "").split(BETWEEN)
-    return tuple(text for part in parts if (text := str(part).strip()))
+def _cell(where: str, name: str, value: object) -> str | None:
+    """Text of a cell, which may be a number in Parquet; None where it is empty."""
+    if isinstance(value, bytes):  # text of writers that do not mark it as such
+        value = value.decode("utf-8", "replace")
+    if _is_empty(value):
+        return None
+    if not isinstance(value, str | int | float):
+        raise UsageError(f"{where}: its {name} is {value!r}, no text. {WANTED}")
+    return str(value).strip()
+
+
+def _sentences(where: str, value: object) -> tuple[str, ...]:
+    parts: Iterable[Any] = (
+        value if isinstance(value, list) else (_cell(where, PROMPTS, value) or "").split(BETWEEN)
+    )
+    texts = (_cell(where, PROMPTS, part) for part in parts)
+    return tuple(text for text in texts if text is not None)

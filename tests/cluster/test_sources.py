@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -104,14 +105,36 @@ def test_a_table(tree: Path, suffix: str) -> None:
     assert (found["a"].output, found["second"].output) == ("/out/a_seg.nii.gz", "/out/second.nii.gz")
 
 
+@pytest.mark.parametrize(
+    ("columns", "prompts"),
+    [
+        ({"path": [b"a.nii.gz"], "prompts": [["spleen", None, " "]]}, ("spleen",)),
+        ({"path": ["a.nii.gz", None], "prompts": [float("nan")] * 2, "modality": [None, None]}, ("liver",)),
+    ],
+)
+def test_cells_of_parquet_that_are_missing(
+    tmp_path: Path, columns: dict[str, list[object]], prompts: tuple[str, ...]
+) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed: it is of the extra `cluster`")
+    import_module("pyarrow.parquet").write_table(arrow.table(columns), tmp_path / "x.parquet")
+    (job,) = read_jobs([str(tmp_path / "x.parquet")], "/out", ASKED)
+    assert (job.name, job.prompts, job.modality) == ("a", prompts, "CT")
+
+
+def test_a_cell_of_parquet_that_is_no_text(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed: it is of the extra `cluster`")
+    table = arrow.table({"path": [["a.nii.gz"]]})
+    import_module("pyarrow.parquet").write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(UsageError, match=r"row 1: its path is \['a.nii.gz'\], no text"):
+        names(tmp_path / "x.parquet")
+
+
 def write_table(path: Path, *lines: list[str]) -> Path:
     """In the format that its name says."""
     if path.suffix == ".parquet":
         pyarrow = pytest.importorskip(
             "pyarrow", reason="pyarrow is not installed: it is of the extra `cluster`"
         )
-        from importlib import import_module
-
         columns = {name: [line[number] for line in lines[1:]] for number, name in enumerate(lines[0])}
         import_module("pyarrow.parquet").write_table(pyarrow.table(columns), path)
         return path
@@ -147,8 +170,12 @@ def test_paths_of_a_table_that_lead_out_of_its_folder(tmp_path: Path) -> None:
         (["path,output", "a.nii.gz,/b"], "would be called"),
         (["path,output", "a.nii.gz,s3://b/c"], "would be called"),
         (["path,output", "a.nii.gz,batch/cases/a"], "would be called"),
-        (["path,modality", "a.nii.gz,XRAY"], "row 1: modality"),
+        (["path,output", "a.nii.gz,../b"], "cases.csv, row 1: "),
+        (["path,modality", "a.nii.gz,XRAY"], "cases.csv, row 1: modality"),
+        (["path;prompts", "a.nii.gz;liver"], "in .csv commas are between the cells"),
+        (["path,prompts", "a.nii.gz,", " , ", "", ",liver"], "cases.csv, row 4: its path is empty"),
         (["path,output", "a.nii.gz,x", "b.nii.gz,x"], "both be called 'x'"),
+        (["path,output", "a.nii.gz,x", "b.nii.gz,x"], "cases.csv, row 1) and "),
         (["path,output", "a.nii.gz,x", "b.nii.gz,x.nii"], "both be called 'x'"),
         (["path,output", "a.nii.gz,", "b.nii.gz,a_seg"], "both be called 'a_seg'"),
         (["path,prompts", "a.nii.gz,liver", "a.nii.gz,spleen"], "All prompts of a scan go into one row"),
