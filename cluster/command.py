@@ -59,9 +59,13 @@ def batch(arguments: Sequence[str], open_model: Callable[[Settings], Model] | No
 def _set_up_logs(verbosity: int) -> None:
     """Lines of each case with `-v` alone; of the run always, but with `-q`."""
     logs.set_up(verbosity - 1)
-    if verbosity <= 0:
-        logs.log.setLevel(logging.ERROR)  # what a case warns of is in its record
     log.setLevel(logging.WARNING if verbosity < 0 else logging.INFO)
+
+
+def _quiet_cases(verbosity: int) -> None:
+    """Once it was told what of the inputs is no case: what a case warns of is in its record."""
+    if verbosity <= 0:
+        logs.log.setLevel(logging.ERROR)
 
 
 def _run(options: BatchOptions, open_model: Callable[[Settings], Model] | None) -> int:
@@ -125,7 +129,9 @@ def _merge(options: BatchOptions) -> int:
 def _jobs(options: BatchOptions) -> list[Job]:
     from vesal.cluster.sources import Asked, read_jobs
 
-    return read_jobs(options.inputs, options.output, Asked(options.prompts, options.modality))
+    jobs = read_jobs(options.inputs, options.output, Asked(options.prompts, options.modality))
+    _quiet_cases(options.verbosity)
+    return jobs
 
 
 def _begin(options: BatchOptions) -> None:

@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
@@ -23,6 +24,7 @@ from vesal.cluster.places import (
     shown,
 )
 from vesal.cluster.record import CASES
+from vesal.cluster.table_input import SUFFIXES as TABLES
 from vesal.cluster.table_input import InputRow, is_table, read_rows
 from vesal.inference.data.errors import ModalityError, UsageError, VesalError
 from vesal.inference.io.dicom_files import LOOKED_AT, Source
@@ -32,11 +34,12 @@ from vesal.inference.io.formats import (
     is_case_folder,
     label_suffix,
     suffix_of,
+    suffixes,
     written_suffixes,
 )
 from vesal.inference.io.user_prompts import MARK
 from vesal.inference.prompts.modality import modality_of
-from vesal.inference.runner.case_paths import is_case
+from vesal.inference.runner.case_paths import is_case, other_volumes, tell_others
 from vesal.inference.runner.own_cases import SEG, without_results
 from vesal.inference.runner.own_proof import DICOM_SUFFIX, output_name, proof_of
 
@@ -123,29 +126,62 @@ def _near(place: str, output: str) -> list[Found]:
         if not glob.has_magic(str(path)):
             raise UsageError(f"{place} does not exist; give a scan, a folder, a pattern or a table.")
         top = _before_magic(str(path))
-        matching = (Path(name) for name in sorted(glob.glob(str(path), recursive=True)))
-        cases = [each for each in matching if is_case_folder(each) or (each.is_file() and is_case(each))]
-        return [Found(str(each), os.path.relpath(each, top)) for each in cases]
-    name = Path(os.path.abspath(path)).name
-    if not path.is_dir() or suffix_of(path) is not None:
-        return [Found(str(path), name)]
-    below = _tree(path, local_path(output))
-    return [Found(str(each), name if each == path else str(each.relative_to(path))) for each in below]
+        return [Found(str(each), os.path.relpath(each, top)) for each in _matching(str(path))]
+    if path.name in ("", ".."):
+        path = Path(os.path.abspath(path))  # a series is named after its folder
+    if not _is_folder(path):
+        if suffix_of(path) is None and not is_case_folder(path):
+            raise UsageError(
+                f"{place} is neither a scan ({', '.join(suffixes())}) nor a table ({', '.join(TABLES)}); "
+                "give one of them, a folder or a pattern."
+            )
+        return [Found(str(path), path.name)]
+    others: list[Path] = []
+    below = list(_tree(path, local_path(output), others))
+    tell_others(others)
+    return [Found(str(each), path.name if each == path else str(each.relative_to(path))) for each in below]
 
 
-def _tree(folder: Path, output: Path | None) -> Iterator[Path]:
+def _is_folder(path: Path) -> bool:
+    """Whether to look into it; also where it is named as a scan, as some archives unpack (`a.nii/a.nii`)."""
+    return path.is_dir() and (suffix_of(path) is None or not is_case_folder(path))
+
+
+def _matching(pattern: str) -> list[Path]:
+    """Cases that fit a pattern; as in a tree, `**` does not follow links to folders, which may lead back."""
+    parts = Path(pattern).parts
+    first = parts.index("**") if "**" in parts else None
+
+    @cache
+    def is_link(folder: Path) -> bool:
+        return folder.is_symlink() and folder.is_dir()
+
+    def is_linked(path: Path) -> bool:
+        if first is None:
+            return False
+        ends = range(first + 1, len(path.parts) + 1)
+        return any(is_link(Path(*path.parts[:end])) for end in ends)
+
+    found = (Path(name) for name in sorted(glob.glob(pattern, recursive=True)))
+    return [each for each in found if (is_case_folder(each) or is_case(each)) and not is_linked(each)]
+
+
+def _tree(folder: Path, output: Path | None, others: list[Path]) -> Iterator[Path]:
     """Cases of a folder and of those below it, without hidden ones, links to folders, results of any run, and
-    what lies in ``output``. A folder with DICOM files in it is a case, one of such folders not.
+    what lies in ``output``. A folder with DICOM files in it is a case, one of such folders not. ``others``
+    gets the volumes in formats that are not read.
     """
     entries = sorted(folder.iterdir())
     if _holds_series([entry for entry in entries if entry.is_file()]):
         yield folder
+    else:
+        others += other_volumes(entries)
     for entry in entries:
         if entry.name[0] in ".~" or (output is not None and _is_same(entry, output)):
             continue
-        if entry.is_dir() and suffix_of(entry) is None:
+        if _is_folder(entry):
             if not entry.is_symlink():
-                yield from _tree(entry, output)
+                yield from _tree(entry, output, others)
         elif is_case(entry) and proof_of(entry) is None:
             yield entry
 

@@ -109,19 +109,25 @@ def list_cases(inputs: Path) -> list[Path]:
             f"{inputs} holds no {_wanted()}; put the cases directly into it, not into a folder below. "
             f"Other formats: {', '.join(suffixes()[1:])}, and folders with a DICOM series."
         )
-    _tell_others(entries)
+    tell_others(other_volumes(entries))
     return found
 
 
-def _tell_others(entries: Sequence[Path]) -> None:
-    """Warn of files that look like volumes and are no cases here."""
+def other_volumes(entries: Sequence[Path]) -> list[Path]:
+    """Of the entries of a folder those that look like volumes and are no cases here."""
     volumes = [p for p in entries if p.name.lower().endswith(OTHER_VOLUMES)]
-    others = [p.name for p in volumes if suffix_of(p) is None or not is_claimed(p)]
+    others = [p for p in volumes if suffix_of(p) is None or not is_claimed(p)]
     headers = {p.stem for p in volumes if p.suffix.lower() == ".hdr"}
-    others = [n for n in others if not (n.lower().endswith(".img") and n[: -len(".img")] in headers)]
-    others = [name for name in others if name[0] not in ".~" and f"{MARK}." not in name]
+    others = [
+        p for p in others if not (p.name.lower().endswith(".img") and p.name[: -len(".img")] in headers)
+    ]
+    return [p for p in others if p.name[0] not in ".~" and f"{MARK}." not in p.name]
+
+
+def tell_others(others: Sequence[Path]) -> None:
+    """Warn of `other_volumes`."""
     if others:
-        shown_names = ", ".join(ascii(name)[1:-1] for name in others[:OTHERS_TOLD])
+        shown_names = ", ".join(ascii(path.name)[1:-1] for path in others[:OTHERS_TOLD])
         log.warning("%d files are no cases in a format that is read: %s", len(others), shown_names)
 
 

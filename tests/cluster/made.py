@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 from pathlib import Path
 from unittest import mock
@@ -31,9 +32,14 @@ __all__ = [
 
 
 def run_batch(*arguments: object, opener: BoxOpener | None = None) -> int:
-    """The command in this process; its exit code. Limits that it sets in the environment are put back."""
-    with mock.patch.dict(os.environ):
-        return batch([str(argument) for argument in arguments], opener or BoxOpener())
+    """The command in this process; its exit code. What it sets in the environment and of logs is put back."""
+    log = logging.getLogger("vesal")
+    level = log.level
+    try:
+        with mock.patch.dict(os.environ):
+            return batch([str(argument) for argument in arguments], opener or BoxOpener())
+    finally:
+        log.setLevel(level)
 
 
 def rows(out: Path) -> list[dict[str, str]]:

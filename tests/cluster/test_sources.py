@@ -57,6 +57,54 @@ def test_a_pattern_is_named_from_where_it_begins(tree: Path) -> None:
         names(tree / "*.mha")
 
 
+def test_folders_that_are_named_as_scans_are_looked_into(tmp_path: Path) -> None:
+    """As some archives unpack: `a.nii/a.nii`."""
+    write_scan(tmp_path / "in" / "a.nii" / "a.nii")
+    write_scan(tmp_path / "in" / "b.nii.gz")
+    assert names(tmp_path / "in") == ["a.nii/a", "b"]
+    assert names(tmp_path / "in" / "a.nii") == ["a"]
+
+
+def test_links(tmp_path: Path) -> None:
+    """A pattern finds what a tree does: a link that leads nowhere, and nothing behind one that leads back."""
+    write_scan(tmp_path / "in" / "a.nii.gz")
+    (tmp_path / "in" / "lost.nii.gz").symlink_to("nowhere.nii.gz")
+    (tmp_path / "in" / "back").symlink_to(".")
+    for place in ("in", "in/**", "in/*"):
+        assert names(tmp_path / place) == ["a", "lost"]
+    assert names(tmp_path / "in" / "back" / "*.nii.gz") == ["a", "lost"], "this one is meant"
+
+
+@pytest.mark.parametrize("name", ["cases.xlsx", "cases.csv.gz", "notes"])
+def test_a_file_that_is_neither_scan_nor_table(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(UsageError, match=r"neither a scan \(.npz, .*\) nor a table \(.csv, .tsv, .parquet\)"):
+        names(tmp_path / name)
+
+
+def test_what_looks_like_a_scan_and_is_none_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_scan(tmp_path / "in" / "a.nii.gz")
+    (tmp_path / "in" / "b.mgz").touch()
+    os.mkfifo(tmp_path / "in" / "c.nii.gz")
+    assert run_batch("-i", tmp_path / "in", "-o", tmp_path / "out", "-p", *PROMPTS) == 0
+    told = capfd.readouterr().err
+    assert "1 files are no cases in a format that is read: b.mgz" in told
+    assert "c.nii.gz is a FIFO and no case" in told
+
+
+def test_a_fifo_in_a_table_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.nii.gz")
+    write_scan(tmp_path / "b.nii.gz")
+    os.mkfifo(tmp_path / "b.json")
+    table = write_table(tmp_path / "x.csv", ["path"], ["a.nii.gz"], ["b.nii.gz"])
+    assert run_batch("-i", table, "-o", tmp_path / "out", "-p", *PROMPTS) == 1
+    found = records(tmp_path / "out")
+    assert "is a FIFO" in str(found["a"].reason)
+    assert found["b"].state == "ok"
+
+
 def test_results_are_no_scans(tree: Path) -> None:
     """Neither below the input, nor beside the scans, where a second run would find them."""
     (tree / "a.prompt.npz").unlink()
@@ -65,7 +113,7 @@ def test_results_are_no_scans(tree: Path) -> None:
         assert names(tree, out=out) == FOUND
 
 
-def test_a_series_is_one_case(tmp_path: Path) -> None:
+def test_a_series_is_one_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pydicom = pytest.importorskip("pydicom")
     folder = tmp_path / "in" / "patient" / "series.1"
     folder.mkdir(parents=True)
@@ -76,6 +124,9 @@ def test_a_series_is_one_case(tmp_path: Path) -> None:
     pydicom.dcmwrite(folder / "1.dcm", data, enforce_file_format=True)
     (job,) = read_jobs([str(tmp_path / "in")], "/out", ASKED)
     assert (job.name, job.output) == ("patient/series.1", "/out/patient/series.1_seg.nii.gz")
+    monkeypatch.chdir(folder)
+    (job,) = read_jobs(["."], "/out", ASKED)
+    assert (job.name, job.source) == ("series.1", str(folder)), "it has to have a name"
 
 
 def test_bytes_that_are_no_utf8_in_a_name(tmp_path: Path) -> None:
