@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from vesal.cluster.places import (
 from vesal.cluster.record import Record, record_place
 from vesal.cluster.scratch import Scratch
 from vesal.inference.data.errors import UsageError
+from vesal.inference.io.digests import hashed
 from vesal.inference.io.formats import case_name
 from vesal.inference.io.prompt_files import prompts_file_beside
 from vesal.inference.io.user_prompts import marks_path, user_prompts_files
@@ -93,10 +95,10 @@ def bring(job: Job, options: WorkerOptions, scratch: Scratch) -> Brought:
             for place in (job.source, *(place for place in there if place != job.source)):
                 fetch(place, case.pair.input.with_name(base_name(place)))
             case.done = _is_done(case, options, map_is_known=map_is_known)
-        if not case.done and is_foreign(case.pair.output):
+        if not case.done and is_foreign(case.pair.output) and not _is_of_record(case):
             raise UsageError(
-                f"{shown(job.output)} is there and was not written by vesal; give another folder by -o, or "
-                "remove it."
+                f"{_first_file(case)} is there and was not written by vesal; give another folder for the "
+                "results, or remove it."
             )
     except BaseException:
         case.leave()
@@ -148,6 +150,20 @@ def _pair(job: Job, options: WorkerOptions, folder: Path | None) -> CasePaths:
 
 def _is_done(case: Brought, options: WorkerOptions, **known: bool) -> bool:
     return is_whole(case.pair, options.settings, **known)
+
+
+def _is_of_record(case: Brought) -> bool:
+    """Whether a label map whose proof is lost or damaged is the one that the record tells of."""
+    output = case.pair.output
+    wanted = None if case.old is None else case.old.sha256
+    return wanted is not None and output.is_file() and hashed(output) == wanted
+
+
+def _first_file(case: Brought) -> str:
+    """Which file of a result is there."""
+    output = case.pair.output
+    there = next(path for path in (output, *side_outputs(output)) if os.path.lexists(path))
+    return shown(case.job.output) if there == output else f"{there.name} beside {shown(case.job.output)}"
 
 
 def _bring_map(case: Brought) -> bool:

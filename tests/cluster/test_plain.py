@@ -98,7 +98,16 @@ def remove_label_map(scans: Path, out: Path) -> None:
 
 
 def remove_proof(scans: Path, out: Path) -> None:
-    """Without it nobody can tell whose the label map is, so that goes too."""
+    """The record's digest tells that the label map is ours."""
+    (out / "a_seg.json").unlink()
+
+
+def damage_proof(scans: Path, out: Path) -> None:
+    """As after a power cut."""
+    (out / "a_seg.json").write_bytes(bytes(100))
+
+
+def remove_all(scans: Path, out: Path) -> None:
     (out / "a_seg.json").unlink()
     for suffix in (".nii.gz", ".ctbl", ".label"):
         (out / f"a_seg{suffix}").unlink()
@@ -126,6 +135,8 @@ def add_points(scans: Path, out: Path) -> None:
         damage_label_map,
         remove_label_map,
         remove_proof,
+        damage_proof,
+        remove_all,
         leave_unfinished,
         change_version,
         add_points,
@@ -190,6 +201,19 @@ def test_files_of_others_stay_and_cost_their_case_alone(scans: Path, tmp_path: P
     assert (out / "b_seg.nii.gz").read_bytes() == b"drawn by hand"
     assert "not written by vesal" in str(records(out)["b"].reason)
     assert [row["state"] for row in rows(out)] == ["ok", "ok", "failed", "ok", "ok"]
+
+
+def test_a_label_map_that_was_changed_and_lost_its_proof_stays(scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    again(scans, out)
+    (out / "a_seg.json").unlink()
+    (out / "a_seg.nii.gz").write_bytes(b"drawn by hand")
+    (out / "b_seg.json").unlink()
+    (out / "b_seg.nii.gz").unlink()
+    assert again(scans, out) == []
+    assert (out / "a_seg.nii.gz").read_bytes() == b"drawn by hand"
+    assert "a_seg.nii.gz is there and was not written" in str(records(out)["a"].reason)
+    assert "b_seg.ctbl beside" in str(records(out)["b"].reason), "it may be anybody's"
 
 
 def test_challenge_cases_bring_their_prompts(tmp_path: Path) -> None:
