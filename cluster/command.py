@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from vesal.cluster.arguments import BatchOptions, read_options
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("vesal.batch")
 
+MAX_TOLD = 10_000
+"""Failed cases: some megabytes."""
 ALL_GOOD, NOT_ALL, STOPPED, TERMINATED = 0, 1, 130, 143
 
 
@@ -89,17 +92,30 @@ def _run(options: BatchOptions, open_model: Callable[[Settings], Model] | None) 
     worker = WorkerOptions(
         options.output, options.settings, options.instances, worker_name("plain"), options.scratch
     )
+    told: dict[str, Record] = {}
     with terminable():
         try:
             with Shown(Progress(mine)) as shown:
-                _carry_out(mine, options, worker, shown.add, open_model)
+                _carry_out(mine, options, worker, _adding(shown.add, told), open_model)
         except (KeyboardInterrupt, Terminated) as error:
             log.warning("stopped after %s; started again, it goes on there", shown.progress.text())
             return STOPPED if isinstance(error, KeyboardInterrupt) else TERMINATED
     if options.shard is not None:
         log.info("shard %d of %d: %s", *options.shard, shown.progress.text())
         return NOT_ALL if shown.progress.failed or shown.progress.fell_back else ALL_GOOD
-    return _finish(options, jobs)
+    return _finish(options, jobs, told)
+
+
+def _adding(add: Callable[[Record], None], told: dict[str, Record]) -> Callable[[Record], None]:
+    """Of each record, with those of failed cases kept in ``told``: there may be no file of them."""
+    from vesal.cluster.record import FAILED
+
+    def added(record: Record) -> None:
+        if record.state == FAILED and len(told) < MAX_TOLD:
+            told[record.name] = record
+        add(record)
+
+    return added
 
 
 def _carry_out(
@@ -145,21 +161,40 @@ def _begin(options: BatchOptions) -> None:
         raise
     except Exception as error:  # whatever the system or a store has against it
         text = redacted(f"{type(error).__name__}: {error}")
-        raise UsageError(f"nothing can be written to {shown(options.output)}: {text}") from None
+        raise UsageError(
+            f"nothing can be written to {shown(options.output)}: {text}. Give a folder, or a URL of s3, gs "
+            "or az, that can be."
+        ) from None
 
 
-def _finish(options: BatchOptions, jobs: Sequence[Job] | None) -> int:
+def _finish(
+    options: BatchOptions, jobs: Sequence[Job] | None, told: Mapping[str, Record] | None = None
+) -> int:
+    """Table and page. Raises UsageError where there is no record at all, before anything is written."""
     from vesal.cluster.finish import remove_leftovers, write_results
-    from vesal.cluster.places import joined, shown
+    from vesal.cluster.places import joined, redacted, shown
     from vesal.cluster.record import FOLDER
     from vesal.cluster.store import all_records, records_of
 
-    remove_leftovers(jobs or (), options.output)
-    records = all_records(options.output) if jobs is None else records_of(jobs, options.output)
-    summary = write_results(records, options.output)
-    if not summary.total:
+    if jobs is None:
+        records = all_records(options.output)
+    else:
+        records = records_of(jobs, options.output, told, options.merge)
+    first = next(records, None)
+    if first is None:
         raise UsageError(f"{shown(options.output)}: there is no record of a case; run `vesal batch` first.")
-    log.info("%s; table and page are in %s", summary.text(), shown(joined(options.output, FOLDER)))
+    where = shown(joined(options.output, FOLDER))
+    try:
+        remove_leftovers(jobs or (), options.output)
+        summary = write_results(chain([first], records), options.output)
+    except Exception as error:  # whatever the system or a store has against it
+        log.error(
+            "table and page cannot be written to %s: %s; see to that, and run it again, or with --merge",
+            *(where, redacted(f"{type(error).__name__}: {error}")),
+        )
+        log.debug("%s", redacted(traceback.format_exc()))
+        return NOT_ALL
+    log.info("%s; table and page are in %s", summary.text(), where)
     return ALL_GOOD if summary.good == summary.total else NOT_ALL
 
 

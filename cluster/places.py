@@ -47,6 +47,8 @@ QUERY = re.compile(r"\?[\w.%-]+=[^\s'\"]*")
 """Of a URL whose path has spaces, in a message."""
 SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|KEY|SAS|CONNECTION_STRING")
 """Of variables of the environment whose values are hidden."""
+HIDDEN = "?..."
+"""In the place of a query."""
 MIN_SECRET = 8
 """Characters: shorter values would hide words."""
 STRONG = ("etag", "content_md5", "md5", "md5hash", "crc32c", "content-md5")
@@ -112,7 +114,7 @@ def shown(place: str) -> str:
     if not SCHEME.match(place):
         return place
     path, mark, _ = place.partition("?")
-    return _hidden(path) + ("?..." if mark else "")
+    return _hidden(path) + (HIDDEN if mark else "")
 
 
 def redacted(text: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -128,9 +130,9 @@ def _hidden(text: str) -> str:
         container = (
             found[2] if found[1].lower()[:-3] in WITH_CONTAINER and ":" not in (found[2] or "") else ""
         )
-        return f"{found[1]}{container or ''}{found[3]}{'?...' if found[4] else ''}"
+        return f"{found[1]}{container or ''}{found[3]}{HIDDEN if found[4] else ''}"
 
-    return QUERY.sub("?...", URL.sub(plain, text))
+    return QUERY.sub(HIDDEN, URL.sub(plain, text))
 
 
 def joined(folder: str, name: str) -> str:
@@ -274,6 +276,15 @@ def facts_of(place: str) -> Mapping[str, Any] | None:
     except FileNotFoundError:
         return None
     return facts
+
+
+def is_there(place: str) -> bool:
+    """Whether there is such a file; also where a store does not tell."""
+    if (path := local_path(place)) is not None:
+        return path.is_file()
+    with suppress(Exception):
+        return facts_of(place) is not None
+    return True
 
 
 def mark_of(facts: Mapping[str, Any]) -> str | None:

@@ -12,13 +12,13 @@ from typing import Any
 from vesal import __version__
 from vesal.cluster.job import Job
 from vesal.cluster.options import WorkerOptions
-from vesal.cluster.places import redacted, shown, write_bytes
+from vesal.cluster.places import redacted, write_bytes
 from vesal.cluster.ray_actor import Hello, MakeWorker, RayWorker
 from vesal.cluster.ray_metrics import Metrics
 from vesal.cluster.ray_start import connected, environment
-from vesal.cluster.record import FAILED, Record, record_place
+from vesal.cluster.record import Record, record_place
 from vesal.cluster.schedule import GivenUp, Limits, Schedule
-from vesal.cluster.worker import CaseWorker
+from vesal.cluster.worker import CaseWorker, failed_record
 from vesal.inference.data.errors import RuntimeChoiceError
 
 log = logging.getLogger("vesal.batch")
@@ -224,8 +224,7 @@ class _Run:
             f"given up after {given.attempts} attempts, each the end of its worker: {given.reason}"
         )
         log.error("case %s failed: %s", job.name, reason)
-        place = (shown(job.source), shown(job.output))
-        record = Record(job.name, *place, FAILED, worker=worker, attempts=given.attempts, reason=reason)
+        record = failed_record(job, worker, given.attempts, reason)
         try:
             write_bytes(record_place(self._options.output, job.name), record.to_json().encode())
         except Exception as error:  # a store that does not answer ends this case's record only

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+
+import msgspec
 
 from vesal.cluster.places import joined
 from vesal.inference.data.results import FELL_BACK, NOT_RUN, OK, SKIPPED
@@ -62,7 +63,9 @@ class Record:
     """Of the label map."""
     marks: Mapping[str, str] = field(default_factory=dict)
     """What a store says of the content of the remote files that were read and written (their ETags, hashed),
-    so that a rerun need not fetch them; see ``remote_proof``."""
+    so that a rerun need not fetch them; see ``brought``."""
+    prompts: tuple[str, ...] = ()
+    """Sentences that the run asked for; empty: what the case itself says."""
 
     @property
     def has_result(self) -> bool:
@@ -81,15 +84,11 @@ class Record:
             ValueError: it is no record.
         """
         try:
-            values: dict[str, Any] = json.loads(text)
-            known = {each.name for each in fields(cls)}
-            values["targets"] = tuple(TargetRow(**row) for row in values.get("targets", ()))
-            values["warnings"] = tuple(map(str, values.get("warnings", ())))
-            record = cls(**{name: value for name, value in values.items() if name in known})
-        except (TypeError, AttributeError, RecursionError) as error:
+            record = msgspec.convert(json.loads(text), cls)
+        except (msgspec.ValidationError, RecursionError) as error:
             raise ValueError(f"no record of a case: {error}") from error
-        if record.state not in STATES or not isinstance(record.name, str):
-            raise ValueError(f"no record of a case: its state is {record.state!r}")
+        if record.state not in STATES or not record.name:
+            raise ValueError(f"no record of a case: {record.name!r} with the state {record.state!r}")
         return record
 
 

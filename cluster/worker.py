@@ -101,6 +101,7 @@ class CaseWorker:
             attempts=attempt,
             reason=redacted("; ".join(told)) or None,
             warnings=report.warnings,
+            prompts=job.prompts,
         )
 
     def _found(self, case: Brought) -> Record:
@@ -111,7 +112,8 @@ class CaseWorker:
             targets = tuple(map(_target_of_proof, proof.get("prompts", ())))
             old = Record(job.name, "", "", OK, targets, sha256=proof.get("sha256"))
         # Where it came from may have changed, and what its store tells of it.
-        now = replace(old, source=shown(job.source), output=shown(job.output), marks=case.marks)
+        place = {"source": shown(job.source), "output": shown(job.output)}
+        now = replace(old, **place, marks=case.marks, prompts=job.prompts)
         if now != case.old:
             self._written(now)
         return replace(now, state=SKIPPED)
@@ -119,10 +121,7 @@ class CaseWorker:
     def _failed(self, job: Job, attempt: int, error: Exception) -> Record:
         reason = redacted(f"{type(error).__name__}: {error}")
         log.error("case %s failed: %s", job.name, reason)
-        place = (shown(job.source), shown(job.output))
-        record = Record(
-            job.name, *place, FAILED, worker=self._options.worker, attempts=attempt, reason=reason
-        )
+        record = failed_record(job, self._options.worker, attempt, reason)
         try:
             return self._written(record)
         except Exception as further:
@@ -133,6 +132,13 @@ class CaseWorker:
         content = record.to_json().encode()
         write_bytes(record_place(self._options.output, record.name), content)
         return record
+
+
+def failed_record(job: Job, worker: str, attempts: int, reason: str) -> Record:
+    """Of a case without a result; the reason is `redacted`."""
+    place = (shown(job.source), shown(job.output))
+    more = {"worker": worker, "attempts": attempts, "reason": reason}
+    return Record(job.name, *place, FAILED, prompts=job.prompts, **more)  # type: ignore[arg-type]
 
 
 def worker_name(kind: str) -> str:

@@ -27,7 +27,7 @@ NOT_RUN = Record("z", "/in/z", "/out/z", "not run", attempts=0)
 
 
 def test_a_record_comes_back_as_it_was() -> None:
-    for record in (GOOD, FAILED, NOT_RUN, replace(GOOD, sha256="ab", marks={"scan a": "1"})):
+    for record in (GOOD, FAILED, NOT_RUN, replace(GOOD, sha256="ab", marks={"scan a": "1"}, prompts=("x",))):
         assert Record.from_json(record.to_json()) == record
     later = json.loads(GOOD.to_json()) | {"new field": 1}
     assert Record.from_json(json.dumps(later)) == GOOD
@@ -43,6 +43,8 @@ def test_a_record_comes_back_as_it_was() -> None:
         '{"name": 1}',
         "[" * 100_000,
         '{"name":"a","source":"","output":"","state":"x"}',
+        '{"name":"a","source":"","output":"","state":"ok","attempts":"x"}',
+        '{"name":"a","source":"","output":"","state":"ok","targets":[{"id":1,"text":"x","voxels":"y"}]}',
     ],
 )
 def test_what_is_no_record(text: str) -> None:

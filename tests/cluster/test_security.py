@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from importlib import import_module
@@ -75,6 +76,9 @@ def test_a_record_that_is_damaged_or_not_ours_costs_nothing(tmp_path: Path) -> N
     cases.mkdir(parents=True)
     (cases / "a.json").write_bytes(b"\xff\xfe[[[")
     (cases / "other.json").write_text('{"name": "../../x"}')
+    wrong = {"name": "", "source": "", "output": "/", "state": "ok"}
+    (cases / "types.json").write_text(json.dumps(wrong | {"name": "types", "attempts": "1"}))
+    (cases / "empty.json").write_text(json.dumps(wrong))
     assert run_batch("-i", tmp_path / "in", "-o", tmp_path / "out", "-p", *PROMPTS) == 0
     assert run_batch("-o", tmp_path / "out", "--merge") == 0
     assert {row["case"] for row in rows(tmp_path / "out")} == {"a"}
