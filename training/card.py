@@ -166,6 +166,7 @@ TABLES: dict[str, Callable[[Source], str | None]] = {
     "paraphrases": as_measured("paraphrases"),
     "finer": as_measured("finer"),
     "orientation": as_measured("orientation"),
+    "thickness": as_measured("thickness", limited=True),
     "marked": as_measured("marked", limited=True),
     "identified": as_measured("identified", limited=True),
 }
