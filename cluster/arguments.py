@@ -66,8 +66,8 @@ def read_options(arguments: Sequence[str]) -> BatchOptions:
         settings,
         workers,
         given.ray,
-        given.gpus,
-        given.hang_after,
+        given.gpus or 0.0,
+        HANG_S if given.hang_after is None else given.hang_after,
         shard,
         given.merge,
         given.scratch,
@@ -115,13 +115,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--gpus",
         type=float,
-        default=0.0,
         help="GPUs of a worker, as Ray counts them; 0.25 is a quarter of one",
     )
     parser.add_argument(
         "--hang-after",
         type=float,
-        default=HANG_S,
         metavar="SECONDS",
         help="when a worker is taken to hang and its case is tried elsewhere (default: 1800, or 20 times as "
         "long as expected)",
@@ -168,9 +166,13 @@ def _check(given: argparse.Namespace, shard: tuple[int, int] | None) -> None:
         raise UsageError("--shard is one process of an array job; leave --workers and --ray out.")
     if given.merge and (shard is not None or given.workers or given.ray is not None):
         raise UsageError("--merge runs nothing; leave --shard, --workers and --ray out.")
-    if not given.hang_after > 0:
+    if not given.workers and given.ray is None and (given.hang_after, given.gpus) != (None, None):
+        raise UsageError("--hang-after and --gpus are of workers by Ray; give --workers, or leave them out.")
+    if given.hang_after is not None and not given.hang_after > 0:
         raise UsageError(f"--hang-after is {given.hang_after}; give seconds above 0.")
-    if not 0 <= given.gpus < float("inf"):
+    if given.gpus is not None and not 0 <= given.gpus < float("inf"):
         raise UsageError(f"--gpus is {given.gpus}; give 0 or more.")
+    if given.scratch is not None and given.scratch.exists() and not given.scratch.is_dir():
+        raise UsageError(f"--scratch is {given.scratch}, which is no folder; give one, or a new one's path.")
     if any(not sentence.strip() for sentence in given.prompt or ()):
         raise UsageError("a prompt of -p is blank; give words, such as -p liver.")

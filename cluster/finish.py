@@ -12,14 +12,12 @@ from vesal import __version__
 from vesal.cluster.job import Job
 from vesal.cluster.page import page_of
 from vesal.cluster.places import joined, local_path, put, read_bytes, write_bytes
-from vesal.cluster.record import FOLDER, Record, record_place
+from vesal.cluster.record import FOLDER, RUN_FILE, Record, record_place
 from vesal.cluster.summary import Summary
 from vesal.cluster.table import Tables
 from vesal.inference.io.temporary import replacing, sweep
 
 PAGE = f"{FOLDER}/report.html"
-RUN_FILE = f"{FOLDER}/run.json"
-"""What a run writes of itself before its first case, and so sees whether the folder can be written."""
 PIECE = 1 << 20
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import traceback
 
 from vesal.cluster.places import redacted
+from vesal.inference.output.logs import one_line
 
 
 class Hiding(logging.Filter):
@@ -13,6 +15,10 @@ class Hiding(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """The message as it may be shown."""
         record.msg, record.args = redacted(record.getMessage()), ()
+        if record.exc_info:
+            lines = redacted("".join(traceback.format_exception(*record.exc_info))).splitlines()
+            record.exc_text = "\n".join(f"    {one_line(line)}" for line in lines)
+            record.exc_info = None
         return True
 
 

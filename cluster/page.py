@@ -35,7 +35,7 @@ def page_of(summary: Summary, files: Sequence[str], run: Mapping[str, object]) -
     Args:
         summary: of all records.
         files: names of the tables beside the page, for links.
-        run: what the run wrote of itself (`command.RUN_FILE`); may lack anything.
+        run: what the run wrote of itself (`record.RUN_FILE`); may lack anything.
     """
     title = f"Segmentation of {plural(summary.total, 'case')}"
     parts = [

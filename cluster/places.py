@@ -42,7 +42,12 @@ READ_ONLY = ("http", "https")
 WITH_CONTAINER = ("az", "abfs", "abfss")
 """Schemes that name a container before the `@`, which is no password."""
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s/'\"?#]*@)?([^\s'\"?#]*)([?#][^\s'\"]*)?")
+URL = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s/'\"?#]*@)?([^\s'\"?#]*)(?!\?\.\.\.[:;,.)]*(?:\s|$))([?#][^\s'\"]*)?"
+)
+""""?..." at the end of a word is a query that is hidden already."""
+ONE_SLASH = re.compile(r"([A-Za-z0-9]+):/(?!/)")
+"""Of a URL that is mistyped."""
 QUERY = re.compile(r"\?[\w.%-]+=[^\s'\"]*")
 """Of a URL whose path has spaces, in a message."""
 SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|KEY|SAS|CONNECTION_STRING")
@@ -59,6 +64,8 @@ SILENT_S = 60.0
 """Without a byte of a web server."""
 TOO_MANY = 429
 """Status of a web server that wants to be asked later."""
+REFUSED = (401, 403)
+"""Status of a web server that wants to know who asks, or knows and says no."""
 TALKATIVE = ("fsspec", "s3fs", "aiobotocore", "botocore", "aiohttp", "urllib3", "gcsfs", "azure", "asyncio")
 """Loggers of packages whose messages hold addresses with signatures."""
 
@@ -84,11 +91,18 @@ def check_place(place: str, writes: bool = False) -> str:
     if "\0" in place or not place.strip():
         raise PlaceError(f"{place!r} is no path; give a path or a URL.")
     if scheme is None:
+        found = ONE_SLASH.match(place)
+        if found and found[1].lower() in PACKAGES:  # not repeated: a password may follow
+            raise PlaceError(
+                f"a URL of {found[1]} begins with {found[1]}:// and has one slash here; add one."
+            )
         return place
     address = place.partition("://")[2].split("/", 1)[0]
     account, at, host = address.rpartition("@")
     port = host.rpartition(":")[2] if ":" in host and not host.endswith("]") else ""
-    if (at and (scheme not in WITH_CONTAINER or ":" in account)) or (port and not port.isdecimal()):
+    # Keys of S3 have slashes, so what stands before the first one may be the begin of a password.
+    is_port = not port or (port.isdecimal() and scheme in READ_ONLY)
+    if (at and (scheme not in WITH_CONTAINER or ":" in account)) or not is_port:
         raise PasswordInUrlError(
             f"a URL of {scheme}:// holds a user or a password, which would be written into records and logs. "
             "Leave it out, and give what the store asks for in the environment (docs/cluster.md)."
@@ -197,7 +211,9 @@ def opened(place: str) -> tuple[Any, str]:
             f'{scheme}:// needs the package {error.name}; run `pip install "vesal[cluster]"`.'
         ) from error
     _quiet()
-    system, path = url_to_fs(place, **(_web_options() if scheme in READ_ONLY else {}))
+    system, path = url_to_fs(
+        f"{scheme}://{place.partition('://')[2]}", **(_web_options() if scheme in READ_ONLY else {})
+    )
     return system, path
 
 
@@ -239,7 +255,7 @@ def write_bytes(place: str, content: bytes) -> None:
 def fetch(place: str, target: Path) -> None:
     """Bring a remote file, or all of a folder of a store, here.
 
-    Raises UnreadableFileError where there is nothing; what the store raises otherwise.
+    Raises UnreadableFileError where there is nothing, or the store says no; what it raises otherwise.
     """
     system, inside = opened(place)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -256,6 +272,13 @@ def fetch(place: str, target: Path) -> None:
             patiently(partial(system.get_file, inside, str(target)))
     except FileNotFoundError:
         raise UnreadableFileError(f"{shown(place)} does not exist; give the URL of a scan.") from None
+    except Exception as error:
+        if not isinstance(error, PermissionError) and getattr(error, "status", None) not in REFUSED:
+            raise
+        raise UnreadableFileError(
+            f"{shown(place)} may not be read ({type(error).__name__}: {redacted(str(error))}); give what its "
+            "store asks for in the environment, or a signed URL that still holds."
+        ) from None
     if not os.path.lexists(target):
         raise UnreadableFileError(f"{shown(place)} does not exist, or holds nothing; give the URL of a scan.")
 

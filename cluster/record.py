@@ -24,6 +24,8 @@ HAVE_RESULT = (OK, SKIPPED, FELL_BACK)
 FOLDER = "batch"
 """Of the records and of what is made of them, below the folder of the label maps."""
 CASES = f"{FOLDER}/cases"
+RUN_FILE = f"{FOLDER}/run.json"
+"""What a run writes of itself before its first case, and so sees whether the folder can be written."""
 
 
 @dataclass(frozen=True)

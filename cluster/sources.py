@@ -23,7 +23,7 @@ from vesal.cluster.places import (
     scheme_of,
     shown,
 )
-from vesal.cluster.record import CASES
+from vesal.cluster.record import CASES, RUN_FILE
 from vesal.cluster.table_input import SUFFIXES as TABLES
 from vesal.cluster.table_input import InputRow, is_table, read_rows
 from vesal.inference.data.errors import ModalityError, UsageError, VesalError
@@ -41,7 +41,7 @@ from vesal.inference.io.user_prompts import MARK
 from vesal.inference.prompts.modality import modality_of
 from vesal.inference.runner.case_paths import is_case, other_volumes, tell_others
 from vesal.inference.runner.own_cases import SEG, without_results
-from vesal.inference.runner.own_proof import DICOM_SUFFIX, output_name, proof_of
+from vesal.inference.runner.own_proof import DICOM_SUFFIX, output_name, proof_of, side_outputs
 
 FOLDER_SUFFIX = ".nii.gz"
 """Of the label map of a scan whose name does not tell its format."""
@@ -110,9 +110,11 @@ def _scans(place: str, output: str) -> Iterator[Found]:
     except VesalError:
         raise
     except Exception as error:  # whatever a store has against it
-        raise UsageError(
-            redacted(f"{shown(place)} cannot be listed: {type(error).__name__}: {error}")
-        ) from None
+        wanted = "See that it is there and may be read"
+        if scheme_of(place):
+            wanted += "; what its store asks for comes from the environment"
+        text = f"{shown(place)} cannot be listed ({type(error).__name__}: {error}). {wanted}."
+        raise UsageError(redacted(text)) from None
     if not found:
         raise UsageError(f"{shown(place)}: there is no scan; give a scan, a folder, a pattern or a table.")
     kept = {str(path) for path in without_results([Path(each.path) for each in found])}
@@ -263,7 +265,7 @@ def _job(found: Found, output: str, asked: Asked) -> Job:
     target = f"{name}{SEG}{suffix}"
     if row is not None and row.output is not None:
         name, target = _own_name(row, suffix)
-    _check_name(name, found)
+    _check_name(name, target, found)
     prompts = (row.prompts if row else ()) or asked.prompts
     modality = (row.modality if row else None) or asked.modality
     _check_modality(modality, row)
@@ -280,15 +282,17 @@ def _own_name(row: InputRow, suffix: str) -> tuple[str, str]:
     return wanted, f"{wanted}{suffix}"
 
 
-def _check_name(name: str, found: Found) -> None:
-    """Raise UsageError where a name would leave the folder of the label maps, or take a record's place."""
+def _check_name(name: str, target: str, found: Found) -> None:
+    """Raise UsageError where a name would leave the folder of the label maps, or take a record's place, and
+    where what proves the label map ``target`` would take that of `RUN_FILE`.
+    """
     parts = name.split("/")
     wrong = any(part in ("", ".", "..") for part in parts) or scheme_of(name) or "\0" in name
-    if wrong or f"{name}/".startswith(f"{CASES}/"):
+    if wrong or f"{name}/".startswith(f"{CASES}/") or str(side_outputs(Path(target))[0]) == RUN_FILE:
         where = f"{found.row.where}: " if found.row else ""
         raise UsageError(
             f"{where}{shown(found.source)} would be called {shown(name)!r}; give a name below the folder of "
-            f"the label maps, without '..', and not in {CASES}."
+            f"the label maps, without '..', and not in {CASES} or {RUN_FILE}."
         )
 
 

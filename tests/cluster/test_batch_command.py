@@ -52,7 +52,10 @@ def test_it_loads_numpy_only_with_its_limits_of_threads() -> None:
         (["-i", "in", "--merge", "--shard", "1/2"], "--merge runs nothing"),
         (["-i", "in", "--workers", "-1"], "--workers is -1"),
         (["-i", "in", "--workers", "0", "--ray", "auto"], "leave one out"),
-        (["-i", "in", "--gpus", "nan"], "--gpus is nan"),
+        (["-i", "in", "--workers", "1", "--gpus", "nan"], "--gpus is nan"),
+        (["-i", "in", "--gpus", "1"], "are of workers by Ray"),
+        (["-i", "in", "--shard", "1/2", "--hang-after", "600"], "are of workers by Ray"),
+        (["-i", "in", "--scratch", "in/a.nii.gz"], "--scratch is in/a.nii.gz, which is no folder"),
         (["-i", "in", "-p", " "], "blank"),
         (["-i", "in", "--modality", "XRAY"], "modality"),
         (["-i", "in", "--threads", "0"], "threads is 0"),
@@ -60,6 +63,7 @@ def test_it_loads_numpy_only_with_its_limits_of_threads() -> None:
         (["-i", "in", "--nonsense"], "--help"),
         (["-i", "absent"], "absent does not exist"),
         (["-i", "s3://key:pass-word@bucket/x"], "holds a user or a password"),
+        (["-i", "s3:/key:pass-word@bucket/x"], "has one slash here"),
         (["--merge"], "no record"),
         (["-i", "in", "--nonsense", "https://u:pass-word@host/"], "--nonsense https://host/"),
     ],
@@ -79,7 +83,7 @@ def test_wrong_usage(
     assert "pass-word" not in error
 
 
-@pytest.mark.parametrize("out", ["https://host/out", "s3://key:pass-word@bucket/out", "nul/\0"])
+@pytest.mark.parametrize("out", ["https://host/out", "s3://key:pass-word@bucket/out", "s3:/bucket", "nul/\0"])
 def test_outputs_that_cannot_be(tmp_path: Path, out: str, capfd: pytest.CaptureFixture[str]) -> None:
     write_scan(tmp_path / "in" / "a.nii.gz")
     assert run_batch("-i", tmp_path / "in", "-o", out, "-p", *PROMPTS) == 2

@@ -34,6 +34,7 @@ SECRETS = [
     "s3://key:pass-word@bucket/a.nii.gz",
     "S3://key:pass-word@bucket/a.nii.gz",
     "s3://key:pass-word/with-slash@bucket/a.nii.gz",
+    "s3://key:12/pass-word@bucket/a.nii.gz",
     "https://token-pass-word@host/a.nii.gz",
     "http://user:pass-word@127.0.0.1:80/",
     "az://user:pass-word@account/a",
@@ -93,6 +94,12 @@ def test_what_is_shown_has_no_query_and_no_user() -> None:
     assert text == "404, url='https://host/a?...', and s3://b/c?... now"
 
 
+def test_what_is_hidden_already_stays_as_it_is() -> None:
+    text = "https://host/a?...: there is no scan, s3://b/c?... (b?...)"
+    assert redacted(text, {}) == text
+    assert redacted("https://host/a?...SIGNED", {}) == "https://host/a?..."
+
+
 def test_values_of_the_environment_are_hidden() -> None:
     environment = {"AWS_SECRET_ACCESS_KEY": "abcdefgh12", "MY_TOKEN": "short", "HOME": "/home/somebody"}
     text = redacted("abcdefgh12 short /home/somebody", environment)
@@ -106,6 +113,12 @@ def test_the_log_is_without_secrets(
     hide_secrets()
     logging.getLogger("vesal").error("%s at %s", "abcdefgh12", "https://u:p@h/x?sig=1")
     assert caplog.messages == ["*** at https://h/x?..."]
+    try:
+        raise OSError("at https://h/x?sig=1\nand more")
+    except OSError:
+        logging.getLogger("vesal").exception("it broke")
+    assert "sig=1" not in caplog.text
+    assert "\n    OSError: at https://h/x?...\n    and more\n" in caplog.text
 
 
 def test_parts_of_places() -> None:

@@ -62,6 +62,8 @@ def test_folders_that_are_named_as_scans_are_looked_into(tmp_path: Path) -> None
     write_scan(tmp_path / "in" / "a.nii" / "a.nii")
     write_scan(tmp_path / "in" / "b.nii.gz")
     assert names(tmp_path / "in") == ["a.nii/a", "b"]
+    write_scan(tmp_path / "in" / "batch" / "run.nii.gz")
+    assert names(tmp_path / "in") == ["a.nii/a", "b", "batch/run"], "its label map is run_seg"
     assert names(tmp_path / "in" / "a.nii") == ["a"]
 
 
@@ -221,6 +223,7 @@ def test_paths_of_a_table_that_lead_out_of_its_folder(tmp_path: Path) -> None:
         (["path,output", "a.nii.gz,/b"], "would be called"),
         (["path,output", "a.nii.gz,s3://b/c"], "would be called"),
         (["path,output", "a.nii.gz,batch/cases/a"], "would be called"),
+        (["path,output", "a.nii.gz,batch/run.nii.gz"], "would be called"),
         (["path,output", "a.nii.gz,../b"], "cases.csv, row 1: "),
         (["path,modality", "a.nii.gz,XRAY"], "cases.csv, row 1: modality"),
         (["path;prompts", "a.nii.gz;liver"], "in .csv commas are between the cells"),

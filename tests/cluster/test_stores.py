@@ -249,7 +249,7 @@ def test_the_web(web: str, tmp_path: Path) -> None:
     write_scan(tmp_path / "in" / "site a" / "CT 1.nii.gz")
     write_scan(tmp_path / "in" / "b.nii.gz")
     out = tmp_path / "out"
-    assert asked("-i", f"{web}/", "-o", out) == 2
+    assert asked("-i", f"{web.replace('http', 'HTTP')}/", "-o", out) == 2
     assert {record.name for record in all_records(str(out))} == {"site a/CT 1", "b"}
     assert asked("-i", f"{web}/", "-o", out) == 0
     write_scan(tmp_path / "in" / "b.nii.gz", volume() + 1)
@@ -266,7 +266,9 @@ def test_signed_urls_are_used_and_not_written_down(
         f"{web}/none.nii.gz?signature=good-SIGNED,three\n"
     )
     assert run_batch("-i", table, "-o", out, "-p", *PROMPTS, "-vv") == 1
-    states = {record.name: record.state for record in all_records(str(out))}
+    found = {record.name: record for record in all_records(str(out))}
+    assert "may not be read (ClientResponseError: 403" in str(found["two"].reason)
+    states = {name: record.state for name, record in found.items()}
     assert states == {"one": "ok", "two": "failed", "three": "failed"}
     told = "".join(capfd.readouterr()).encode()
     written = b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())
