@@ -88,11 +88,11 @@ def _run(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
         if record.closed:
             return  # it was abandoned, which the main thread has told; what it computed was cancelled
         record.error = f"{type(error).__name__}: {error}"
-        told = record.paths.name, record.output.written, record.error
+        written = record.output.written
+        what = "failed" if written == NOTHING else f"fell back, its output holds {written}"
         # What is wrong with a case is told by the error; of all others it matters where they were raised.
-        log.error(
-            "case %s fell back, its output holds %s: %s", *told, exc_info=not isinstance(error, CaseError)
-        )
+        told = record.paths.name, what, record.error
+        log.error("case %s %s: %s", *told, exc_info=not isinstance(error, CaseError))
     _log_end(record, record.close())
 
 

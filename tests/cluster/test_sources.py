@@ -249,7 +249,9 @@ def test_a_table_that_is_wrong(
     assert not (tmp_path / "out").exists(), "nothing is written"
 
 
-def test_rows_that_cannot_be_run_cost_themselves_alone(tmp_path: Path) -> None:
+def test_rows_that_cannot_be_run_cost_themselves_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     write_scan(tmp_path / "good.nii.gz")
     (tmp_path / "text.nii.gz").write_text("no scan")
     (tmp_path / "letter.txt").write_text("no scan")
@@ -264,6 +266,9 @@ def test_rows_that_cannot_be_run_cost_themselves_alone(tmp_path: Path) -> None:
         "absent": "failed",
     }
     assert "does not exist" in str(found["absent"].reason)
+    told = capfd.readouterr().err
+    assert "case absent failed: " in told
+    assert "fell back" not in told, "there is no result"
     assert all(record.reason for name, record in found.items() if name != "good")
 
 
