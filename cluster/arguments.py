@@ -160,6 +160,11 @@ def _check(given: argparse.Namespace, shard: tuple[int, int] | None) -> None:
         raise UsageError("nothing says which scans; give -i, a folder, a pattern or a table.")
     if given.workers is not None and given.workers < 0:
         raise UsageError(f"--workers is {given.workers}; give 0 or more.")
+    if given.ray is not None and given.ray.strip() in ("", "local"):
+        raise UsageError(
+            f"--ray is {given.ray!r}; give the address of a cluster that runs, such as 10.0.0.5:6379, or "
+            "auto. --workers alone starts one on this machine."
+        )
     if given.workers == 0 and given.ray is not None:
         raise UsageError("--workers 0 is without Ray, and --ray is given; leave one out.")
     if shard is not None and (given.workers or given.ray is not None):

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -25,6 +26,8 @@ log = logging.getLogger("vesal.batch")
 
 OBJECT_STORE_BYTES = 80 << 20
 """Close to the least that Ray takes: scans and label maps go through files, never through Ray."""
+CONNECT_S = 10.0
+"""For a connection to a cluster."""
 LONGEST_FOLDER = 38
 """Characters: Ray has sockets some 65 further on, and the system takes paths of 107."""
 ONLY_HERE = {
@@ -114,6 +117,7 @@ def _start(ray: Any, folder: Path, processors: int, gpus: float) -> None:
 
 
 def _connect(ray: Any, address: str) -> None:
+    _check_answers(address)
     try:
         ray.init(address=address, **_quiet())
     except Exception as error:
@@ -121,6 +125,20 @@ def _connect(ray: Any, address: str) -> None:
             f"the cluster of Ray at {address} cannot be reached ({type(error).__name__}: {error}); see that "
             "it runs, and that RAY_AUTH_TOKEN is that of the cluster where it has one."
         ) from error
+
+
+def _check_answers(address: str) -> None:
+    """Raise RuntimeChoiceError where nothing listens at HOST:PORT: Ray tries that for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise RuntimeChoiceError(
+            f"nothing answers at {address} ({error}); give the address of a cluster of Ray that runs, as "
+            "`ray start --head` told it."
+        ) from None
 
 
 def _quiet() -> dict[str, Any]:

@@ -52,6 +52,8 @@ def test_it_loads_numpy_only_with_its_limits_of_threads() -> None:
         (["-i", "in", "--merge", "--shard", "1/2"], "--merge runs nothing"),
         (["-i", "in", "--workers", "-1"], "--workers is -1"),
         (["-i", "in", "--workers", "0", "--ray", "auto"], "leave one out"),
+        (["-i", "in", "--ray", " "], "--ray is ' '"),
+        (["-i", "in", "--ray", "local"], "--workers alone starts one"),
         (["-i", "in", "--workers", "1", "--gpus", "nan"], "--gpus is nan"),
         (["-i", "in", "--gpus", "1"], "are of workers by Ray"),
         (["-i", "in", "--shard", "1/2", "--hang-after", "600"], "are of workers by Ray"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ import pytest
 from tests.cluster.made import SUFFIXES, needs, records, rows, run_batch, write_scan
 from tests.inference.fakes import SAFETY_S
 from tests.inference.runner.own_scans import volume
+from vesal.cluster import ray_start
 from vesal.cluster.ray_start import is_loopback
+from vesal.inference.data.errors import RuntimeChoiceError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,6 +94,16 @@ def test_an_address_where_nothing_is_says_so(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "cluster of Ray at nowhere cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://[127.0.0.1]:{}", "127.0.0.1:99999"])
+def test_where_nothing_answers_ray_is_not_asked(address: str) -> None:
+    """It would try for minutes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # and not listened at
+        port = free.getsockname()[1]
+        with pytest.raises(RuntimeChoiceError, match="nothing answers at"):
+            ray_start._connect(None, address.format(port))
 
 
 def test_seconds_after_which_a_worker_hangs_are_positive(
