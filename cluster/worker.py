@@ -112,8 +112,8 @@ class CaseWorker:
             targets = tuple(map(_target_of_proof, proof.get("prompts", ())))
             old = Record(job.name, "", "", OK, targets, sha256=proof.get("sha256"))
         # Where it came from may have changed, and what its store tells of it.
-        place = {"source": shown(job.source), "output": shown(job.output)}
-        now = replace(old, **place, marks=case.marks, prompts=job.prompts)
+        source, output = shown(job.source), shown(job.output)
+        now = replace(old, source=source, output=output, marks=case.marks, prompts=job.prompts)
         if now != case.old:
             self._written(now)
         return replace(now, state=SKIPPED)

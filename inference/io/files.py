@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 from vesal.inference.data.errors import UnreadableFileError
 
@@ -19,7 +19,7 @@ KINDS = {
 }
 
 
-def open_regular_file(path: Path) -> IO[bytes]:
+def open_regular_file(path: Path) -> BufferedReader:
     """Open a file for reading; a FIFO is not waited for.
 
     Raises UnreadableFileError where it is absent, no regular file, or not readable.
