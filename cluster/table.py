@@ -116,7 +116,9 @@ class _Parquet:
 
         self._arrow = pyarrow
         self._schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in COLUMNS.items()])
-        self._writer = pyarrow.parquet.ParquetWriter(str(path), self._schema)
+        # An open file: of a path Arrow takes `~` and what looks like a scheme for its own.
+        self._file = path.open("wb")
+        self._writer = pyarrow.parquet.ParquetWriter(self._file, self._schema)
         self._rows: list[tuple[Any, ...]] = []
 
     @classmethod
@@ -137,6 +139,7 @@ class _Parquet:
         """Write what is left, and the end of the file."""
         self._flush()
         self._writer.close()
+        self._file.close()
 
     def _flush(self) -> None:
         columns = zip(*self._rows, strict=True) if self._rows else [()] * len(COLUMNS)

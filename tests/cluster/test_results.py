@@ -8,6 +8,7 @@ import logging
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,15 @@ def test_parquet_and_csv_hold_the_same(tmp_path: Path, monkeypatch: pytest.Monke
     assert rows == lines
     write_results([], str(tmp_path / "none"))
     assert parquet.read_table(tmp_path / "none" / "batch" / "table.parquet").num_rows == 0
+
+
+@pytest.mark.parametrize("name", ["~", "s3:x", "a b#c?d"])
+def test_a_folder_with_an_odd_name(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_results([GOOD], name)
+    found = {path.name for path in (tmp_path / name / "batch").iterdir()}
+    assert {"table.csv", "report.html"} <= found
+    assert ("table.parquet" in found) == (find_spec("pyarrow") is not None)
 
 
 class Page(HTMLParser):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import http.server
 import json
@@ -195,6 +196,22 @@ def test_a_table_in_a_store(bucket: Any, scans: Path, tmp_path: Path) -> None:
     )
     assert run_batch("-i", "s3://scans/in/cases.tsv", "-o", tmp_path / "out") == 0
     assert (tmp_path / "out" / "first.nii.gz").is_file()
+
+
+def test_results_in_a_store_that_are_gone_or_lost_their_proof(
+    bucket: Any, scans: Path, tmp_path: Path
+) -> None:
+    arguments = ("-i", scans, "-o", "s3://scans/out")
+    assert asked(*arguments) == 2
+    bucket.pipe_file(f"scans/out/{NAMES[0]}_seg.json", b"")
+    bucket.rm_file(f"scans/out/{NAMES[1]}_seg.nii.gz")
+    assert run_batch(*arguments, "-p", *PROMPTS, "--merge") == 1
+    with bucket.open("scans/out/batch/table.csv", encoding="utf-8", mode="r") as file:
+        states = {row["case"]: row["state"] for row in csv.DictReader(file)}
+    assert states == {NAMES[0]: "ok", NAMES[1]: "failed"}
+    assert asked(*arguments) == 2
+    assert asked(*arguments) == 0
+    assert run_batch(*arguments, "-p", *PROMPTS, "--merge") == 0
 
 
 def test_what_a_store_refuses_costs_its_case(bucket: Any, scans: Path, tmp_path: Path) -> None:
