@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import time
 import warnings
 import zipfile
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 import numpy as np
 
 Rng = np.random.Generator
+
+making = {"seconds": 0.0}
+"""Of the processors, for making inputs: to pack an archive is slow, and not what is tried."""
 
 WORDS = (
     "liver",
@@ -188,6 +192,14 @@ def interactive_case(rng: Rng) -> bytes:
 
 def damaged_case(rng: Rng) -> bytes:
     """A case as `case` makes it, often with damaged bytes, in the archive or within a member."""
+    started = time.process_time()
+    try:
+        return _damaged_case(rng)
+    finally:
+        making["seconds"] += time.process_time() - started
+
+
+def _damaged_case(rng: Rng) -> bytes:
     while True:
         try:
             content = interactive_case(rng) if rng.random() < 0.3 else case(rng)
