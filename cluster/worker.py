@@ -137,8 +137,9 @@ class CaseWorker:
 def failed_record(job: Job, worker: str, attempts: int, reason: str) -> Record:
     """Of a case without a result; the reason is `redacted`."""
     place = (shown(job.source), shown(job.output))
-    more = {"worker": worker, "attempts": attempts, "reason": reason}
-    return Record(job.name, *place, FAILED, prompts=job.prompts, **more)  # type: ignore[arg-type]
+    return Record(
+        job.name, *place, FAILED, worker=worker, attempts=attempts, reason=reason, prompts=job.prompts
+    )
 
 
 def worker_name(kind: str) -> str:

@@ -85,8 +85,11 @@ class Digests:
 
 
 def hashed(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, which is not read whole. Raises OSError."""
-    with path.open("rb") as file:
+    """Hexadecimal SHA-256 of a regular file, which is not read whole; a FIFO is not waited for.
+
+    Raises UnreadableFileError where it cannot be opened, and OSError where it cannot be read.
+    """
+    with open_regular_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from vesal import __version__
 from vesal.inference.io.dicom_files import UNREADABLE, sources
+from vesal.inference.io.digests import hashed
 from vesal.inference.io.files import open_regular_file
 from vesal.inference.io.formats import case_name, format_of, side_files
 from vesal.inference.planning.weights_folder import weights_folder
@@ -60,15 +61,9 @@ def _manifest(settings: Settings) -> Path:
 
 def _digest(path: Path) -> str | None:
     try:
-        return _hashed(path)
+        return hashed(path)
     except UNREADABLE:
         return None
-
-
-def _hashed(path: Path) -> str:
-    """SHA-256 of a regular file: a FIFO, which a table may name, would be waited for."""
-    with open_regular_file(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _content(scan: Path, output: Path) -> str | None:
@@ -78,7 +73,7 @@ def _content(scan: Path, output: Path) -> str | None:
         for path in _files(scan, output):
             size = path.stat().st_size
             content.update(f"{path.relative_to(scan.parent)} {size} ".encode("utf-8", "replace"))
-            content.update(bytes.fromhex(_hashed(path)) if size <= left else _sampled(path, size))
+            content.update(bytes.fromhex(hashed(path)) if size <= left else _sampled(path, size))
             left -= min(left, size)
     except UNREADABLE:
         return None

@@ -18,6 +18,7 @@ import numpy as np
 
 from vesal import __version__
 from vesal.inference.data.colours import hex_of
+from vesal.inference.data.errors import UnreadableFileError
 from vesal.inference.data.prompt import Prompt
 from vesal.inference.io.digests import hashed
 from vesal.inference.io.label_names import (
@@ -220,7 +221,7 @@ def is_whole(
             and there.issuperset(wanted)
             and hashed(pair.output) == content["sha256"]
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, UnreadableFileError, ValueError, KeyError, TypeError):
         return False
 
 
