@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks.cluster_workers import load_text, write_cases
 from benchmarks.measure import ROOT
+from vesal.inference.io.formats import read_case
 
 PROMPTS = ("Liver in abdominal CT", "Spleen in abdominal CT")
 WAYS = {
@@ -64,12 +65,15 @@ def write_like(folder: Path, count: int, like: Path) -> None:
     if not sources:
         raise FileNotFoundError(f"{like} has no .npz")
     for number, path in zip(range(count), itertools.cycle(sources)):
-        with np.load(path, allow_pickle=True) as stored:
-            case = dict(stored)
-        noise = np.random.default_rng(number).integers(-1, 2, case["imgs"].shape)
-        case["imgs"] = np.clip(case["imgs"] + noise, 0, 255).astype(np.uint8)
-        case.pop("gts", None)
-        np.savez_compressed(folder / "in" / f"c{number:05}.npz", **case)
+        case = read_case(path)
+        noise = np.random.default_rng(number).integers(-1, 2, case.image.shape)
+        asked = {str(n): text for n, text in case.sentences.items()} | {"instance_label": int(case.instance)}
+        np.savez_compressed(
+            folder / "in" / f"c{number:05}.npz",
+            imgs=np.clip(case.image + noise, 0, 255).astype(np.uint8),
+            spacing=np.array(case.spacing_dhw_mm[::-1]),
+            text_prompts=np.array(asked, object),
+        )
 
 
 def main() -> None:
