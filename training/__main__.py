@@ -69,7 +69,7 @@ def main() -> None:
         shelves = shelves_of(args)
     except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
-    rules = {n: r for n, r in learnt(read_rules()).items() if not args.only or n in args.only}
+    rules = _chosen(learnt(read_rules()), args)
     store = args.store or args.work / "store"
     bank = build_bank(args.work, args.start, store / BANK)
     whole = work.loaders > 0
@@ -107,6 +107,13 @@ def main() -> None:
         other.wait()
     if not done:
         sys.exit(UNFINISHED)
+
+
+def _chosen(rules: dict[str, SetRule], args: argparse.Namespace) -> dict[str, SetRule]:
+    """Those of the sets that the command line leaves. Exits where it names one that there is not."""
+    if unknown := {*(args.only or ()), *args.leave_out} - rules.keys():
+        sys.exit(f"no set called {sorted(unknown)} is trained on; there are {sorted(rules)}")
+    return {n: r for n, r in rules.items() if n not in args.leave_out and (not args.only or n in args.only)}
 
 
 def _network(args: argparse.Namespace, vit: SpadVit | None) -> dict[str, Any]:

@@ -29,7 +29,9 @@ def make_parser(about: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=Plan.rate, help="peak learning rate")
     parser.add_argument("--without", nargs="+", default=[], metavar="IDEA", help="see training/ideas.py")
-    parser.add_argument("--only", nargs="+", metavar="SET", help="train on these sets alone")
+    sets = parser.add_mutually_exclusive_group()
+    sets.add_argument("--only", nargs="+", metavar="SET", help="train on these sets alone")
+    sets.add_argument("--leave-out", nargs="+", default=[], metavar="SET", help="train on all sets but these")
     parser.add_argument(
         "--patients", type=int, metavar="N", help="train on at most so many patients of a set; default: all"
     )

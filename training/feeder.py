@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from vesal.inference.geometry.fit import fit_view
+from vesal.training import thicken
 from vesal.training.anatomy import Anatomy
 from vesal.training.device import CPU
 from vesal.training.ideas import Ideas
@@ -28,6 +29,8 @@ VIEW_SHARES = {"coarse": (0.7, 1.5), "fine": (0.6, 1.6)}
 OWN_MODALITY = 0.75
 """Share of absent targets that other sets label in the same modality, if there are any: what may be asked for
 at run time."""
+THICKER = 0.2
+"""Share of volumes shown with thicker slices than they have (``thicken.py``)."""
 AHEAD = 4
 """Views prepared in advance, of each stage."""
 
@@ -42,11 +45,13 @@ class ViewSchedule(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """What is drawn before a view; the first two are the same in all processes."""
+    """What is drawn before a view; the first three are the same in all processes."""
 
     voxels: int
     thick: bool
     """Whether it shows a set of thick slices."""
+    thicker: bool
+    """Whether it shows them thicker than they are."""
     plain: bool
     """Whether it is left as it is."""
     rng: np.random.Generator
@@ -158,9 +163,9 @@ class Feeder:
         schedule = self._schedule(n)
         share = schedule.scale * shared.uniform(*VIEW_SHARES[stage])
         voxels = max(16**3, int(self._voxels[stage] * share))
-        return Draws(
-            voxels, bool(shared.random() < self._share_thick), bool(rng.random() < schedule.plain), rng
-        )
+        thick = bool(shared.random() < self._share_thick)
+        thicker = self._ideas.thicker and bool(shared.random() < THICKER)
+        return Draws(voxels, thick, thicker, bool(rng.random() < schedule.plain), rng)
 
     def _by_slices(self, voxels: int) -> tuple[dict[bool, tuple[list[str], np.ndarray]], float]:
         """Names of the sets with thick slices and of those without, each with what it is drawn by; and how
@@ -188,6 +193,8 @@ class Feeder:
         name = names[int(rng.choice(len(names), p=weights))]
         volumes = self._by_set[name]
         volume = volumes[int(rng.integers(len(volumes)))]
+        if drawn.thicker:
+            volume = thicken.thicker(volume, rng)
         rule = self._rules[name]
         if rule.also and rng.random() < 0.5:
             other = rule.also[int(rng.integers(len(rule.also)))]

@@ -32,6 +32,8 @@ class Ideas:
     """Mirrored copies where they are anatomy, with sides swapped where sides are known to turn."""
     elastic: bool = True
     """Elastic deformation, stretched axes, and views as of finer acquisitions."""
+    thicker: bool = True
+    """Some volumes are shown with thicker slices than they have (``thicken.py``)."""
     growing: bool = True
     """A run from nothing begins with small views (``plan.Plan.smallest``)."""
     settling: bool = True

@@ -193,6 +193,8 @@ def test_views_are_as_large_as_the_pace_says(volumes: list[Volume], opened: list
             VOXELS,
             VOXELS,
             seed=0,
+            # Few thick slices make sides that are rounded up to twice as many voxels in views this small.
+            ideas=views.ALL.without(["thicker"]),
             schedule=lambda n: ViewSchedule(scale=1.0 if n < 8 else 8.0),
         )
     )

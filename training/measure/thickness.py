@@ -20,10 +20,10 @@ from scipy.ndimage import zoom
 
 from vesal.evaluation.metrics import dice, mean_of
 from vesal.inference.api import Model, load
-from vesal.inference.geometry.fit import DEGREE_RATIOS
 from vesal.inference.geometry.views import triple
 from vesal.training.measure.results import Report, about, markdown_table
 from vesal.training.measure.runs import Labelled, Run, add_case_arguments, read_cases, run_case
+from vesal.training.thicken import thick_slices
 
 TIMES = (1, 2, 4, 8)
 ADAPTS, PLAIN, ISOTROPIC = "SPAD convolutions", "plain 3D convolutions", "made isotropic first"
@@ -73,27 +73,12 @@ def measure(args: argparse.Namespace) -> Report:
 
 
 def thickened(labelled: Labelled, times: int) -> Labelled:
-    """The case with slices so many times as thick: means of as many.
-
-    Slices lie across the axis of the longest voxels where these are clearly thicker, else across D: in-plane
-    voxels of 4 mm beside slices of 2.5 mm make no thick axis. Labels are those of the middle slice; what is
-    left of the last one is a slice of its own.
-    """
-    spacing = labelled.case.spacing_dhw_mm
-    axis = int(np.argmax(spacing))
-    if spacing[axis] < DEGREE_RATIOS[0] * min(spacing):
-        axis = 0
-    n = labelled.truth.shape[axis]
-    starts = np.arange(0, n, times)
-    counts = np.diff(np.append(starts, n)).reshape([-1 if a == axis else 1 for a in range(3)])
-    image = np.add.reduceat(labelled.case.image.astype(np.float32), starts, axis) / counts
-    middles = np.minimum(starts + times // 2, n - 1)
-    case = replace(
-        labelled.case,
-        image=image.round().clip(0, 255).astype(np.uint8),
-        spacing_dhw_mm=triple(s * times if a == axis else s for a, s in enumerate(spacing)),
+    """The case with slices so many times as thick, see ``thicken.thick_slices``."""
+    image, truth, spacing = thick_slices(
+        labelled.case.image, labelled.truth, labelled.case.spacing_dhw_mm, times
     )
-    return replace(labelled, case=case, truth=np.take(labelled.truth, middles, axis))
+    case = replace(labelled.case, image=image, spacing_dhw_mm=spacing)
+    return replace(labelled, case=case, truth=truth)
 
 
 def isotropic(labelled: Labelled) -> Labelled:
