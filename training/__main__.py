@@ -82,10 +82,11 @@ def main() -> None:
             parser.error(str(error))
     group, others = join(work.processes)
     trainer = Trainer(plan, bank, args.work, group, args.start, device)
-    if vit and not trainer.step:
-        begin_from_vit(trainer, vit)
-    elif args.backbone and not trainer.step:
-        begin_from(trainer, args.backbone)
+    if args.backbone and not args.fresh and not trainer.step:
+        if vit:
+            begin_from_vit(trainer, vit)
+        else:
+            begin_from(trainer, args.backbone)
     volumes = [v for shelf in shelves["train"] for v in read(shelf, rules, whole=whole)]
     volumes = volumes if args.patients is None else of_patients(volumes, args.patients)
     logging.info(

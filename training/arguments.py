@@ -72,6 +72,11 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         help="folder of a pre-trained encoder to begin from; with a SPAD-ViT in it the network is on that",
     )
     parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="take the kind of network of --backbone and nothing that it learnt: what to compare it with",
+    )
+    parser.add_argument(
         "--size", choices=SIZES, default="nano", help="channels, blocks and views, see training/sizes.py"
     )
     parser.add_argument(

@@ -1,8 +1,8 @@
 """``python -m vesal.training.few_labels --backbone DIR``: what pre-training is worth with few labels.
 
-Short runs with the first N patients of each set, from nothing and from a pre-trained encoder, as many steps
-and the same seeds; Dice of the averaged weights on all held-out patients, as in ``look.py``. Rows that are
-there are not run again.
+Short runs with the first N patients of each set, from nothing and from a pre-trained encoder, the same
+network, as many steps and the same seeds; Dice of the averaged weights on all held-out patients, as in
+``look.py``. Rows that are there are not run again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ def command(args: argparse.Namespace, row: Row) -> list[str]:
     line += ["--processes", 1, "--looks", args.looks, "--without", "synthetic"]
     line += ["--only", *args.only]
     line += ["--patients", row.patients] if row.patients else []
-    line += [] if row.start == NOTHING else ["--backbone", args.backbones[row.start]]
+    fresh = row.start == NOTHING
+    # From nothing it is the same network: that of the first encoder, a SPAD-ViT or nano's.
+    start = next(iter(args.backbones)) if fresh else row.start
+    line += ["--backbone", args.backbones[start], *(["--fresh"] if fresh else [])]
     return [str(part) for part in line]
 
 
@@ -82,7 +85,7 @@ def main() -> None:
     """Parse the command line, run, print the table."""
     parser = argparse.ArgumentParser(prog="python -m vesal.training.few_labels", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--backbone", type=Path, nargs="+", required=True, help="folders of encoders")
+    parser.add_argument("--backbone", type=Path, nargs="+", required=True, help="folders of encoders of one kind")
     parser.add_argument("--work", type=Path, default=Path(".training/few_labels"))
     parser.add_argument("--store", type=Path, default=Path(".training/store"))
     parser.add_argument("--steps", type=int, default=300, help="of each run")

@@ -20,7 +20,7 @@ def test_rows_differ_in_the_encoder_and_in_nothing_else(tmp_path: Path) -> None:
     )
     (nothing, pixels), all_of_them = rows_of([NOTHING, "pixels"], [5], [1]), Row(NOTHING, 0, 1)
     plain, begun = command(args, nothing), command(args, pixels)
-    assert begun[-2:] == ["--backbone", "p"]
+    assert begun[-2:] == ["--backbone", "p"] and plain[-3:] == ["--backbone", "p", "--fresh"]
     changed = {a for a, b in zip(plain, begun, strict=False) if a != b}
     assert changed == {str(tmp_path / nothing.name / "weights"), str(tmp_path / nothing.name)}
     assert plain[plain.index("--patients") + 1] == "5" and "--patients" not in command(args, all_of_them)

@@ -21,6 +21,7 @@ from vesal.networks.spad_vit import SpadVit, SpadVitSizes, random_vit  # noqa: E
 from vesal.training.__main__ import main  # noqa: E402
 from vesal.training.backbone import BackboneError, begin_from, begin_from_vit, read_vit  # noqa: E402
 from vesal.training.export import INPUTS  # noqa: E402
+from vesal.training.loop import CHECKPOINT  # noqa: E402
 from vesal.training.pretrain.learn import ENCODER  # noqa: E402
 from vesal.training.store import Volume  # noqa: E402
 from vesal.training.vit import prompted_sizes  # noqa: E402
@@ -126,6 +127,24 @@ def test_the_command_trains_and_exports_a_folder_that_opens(
     found = graph(dict(zip(INPUTS, given, strict=True)))
     assert found["probability"].shape == (1, 1, 8, 32, 16)
     assert np.isfinite(found["probability"]).all()
+
+
+def test_fresh_takes_the_kind_of_network_and_nothing_learnt(
+    converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_volume(tmp_path / "data/train/CT_HeadNeck/CT_HeadNeck_1.npz")
+    line = ["training", "--data", tmp_path / "data", "--store", tmp_path / "store", "--steps", 1]
+    line += ["--processes", 1, "--widths", *THIN, "--without", "synthetic", "--backbone", converted]
+    learnt = read_vit(converted).state_dict()
+    like = {}
+    for name, more in {"begun": [], "fresh": ["--fresh"]}.items():
+        places = ["--out", tmp_path / name, "--work", tmp_path / f"work-{name}"]
+        monkeypatch.setattr(sys, "argv", [str(part) for part in [*line, *places, *more]])
+        main()
+        state = torch.load(tmp_path / f"work-{name}" / CHECKPOINT, weights_only=True)["average"]
+        kernel = state["backbone.blocks.0.mlp.w1.weight"]
+        like[name] = torch.allclose(kernel, learnt["blocks.0.mlp.w1.weight"], atol=0.02)
+    assert like == {"begun": True, "fresh": False}
 
 
 @pytest.mark.parametrize(
