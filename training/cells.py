@@ -18,6 +18,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
 from vesal.inference.geometry.views import Triple
+from vesal.training.gaps import gaps
 
 VOXELS = (40_000, 110_000)
 """Of a volume, about what a microscopy view has."""
@@ -211,7 +212,7 @@ def _photographed(
     rim = float(rng.choice([0.0, rng.uniform(-0.5, 0.8)]))
     image *= 1 - rim * (1 - np.clip(depth, 0, 1)) ** 2
     if rng.random() < 0.3:  # a gap between cells that is thinner than a voxel
-        image[_faces(labels)] *= float(rng.uniform(0.3, 0.9))
+        image[gaps(labels)] *= float(rng.uniform(0.3, 0.9))
     if rng.random() < 0.15:
         image[labels > 0] *= 1 - float(rng.uniform(0.3, 0.7)) * (depth[labels > 0] > 0.55)  # hollow
     background = 1 + float(rng.uniform(0, 0.6)) * _smooth(shape, spacing, 2.5 * radius, rng)
@@ -227,15 +228,6 @@ def _photographed(
     first, last = np.percentile(image, [rng.uniform(0.0, 2.0), rng.uniform(98.5, 100.0)])
     grey = ((image - first) / max(float(last - first), 1e-6)).clip(0, 1) ** math.exp(rng.uniform(-0.5, 0.5))
     return (255 * grey * float(rng.uniform(0.6, 1.0))).astype(np.uint8)
-
-
-def _faces(labels: np.ndarray) -> np.ndarray:
-    """(D, H, W) bool: voxels of a cell whose next one along an axis is another's."""
-    faces = np.zeros(labels.shape, bool)
-    for axis in range(3):
-        here, there = (np.moveaxis(labels, axis, 0)[part] for part in (slice(None, -1), slice(1, None)))
-        np.moveaxis(faces, axis, 0)[:-1] |= (here != there) & (here > 0) & (there > 0)
-    return faces
 
 
 def _smooth(shape: tuple[int, ...], spacing: Triple, wave: float, rng: np.random.Generator) -> np.ndarray:

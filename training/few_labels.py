@@ -85,7 +85,9 @@ def main() -> None:
     """Parse the command line, run, print the table."""
     parser = argparse.ArgumentParser(prog="python -m vesal.training.few_labels", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--backbone", type=Path, nargs="+", required=True, help="folders of encoders of one kind")
+    parser.add_argument(
+        "--backbone", type=Path, nargs="+", required=True, help="folders of encoders of one kind"
+    )
     parser.add_argument("--work", type=Path, default=Path(".training/few_labels"))
     parser.add_argument("--store", type=Path, default=Path(".training/store"))
     parser.add_argument("--steps", type=int, default=300, help="of each run")

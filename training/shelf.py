@@ -22,7 +22,7 @@ from vesal.inference.runtime.threads import in_parallel
 from vesal.training.bar import tqdm
 from vesal.training.store import Place, SetRule, Target, Volume, read_volume
 
-FORMAT = 3
+FORMAT = 4
 INDEX = "index.json"
 CHUNK = 64
 """Most voxels a side of a chunk: a view's box then reads little more than it needs."""

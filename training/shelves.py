@@ -26,7 +26,7 @@ def shelves_of(args: argparse.Namespace) -> dict[str, list[Path]]:
     if args.data is None:
         return carried_shelves(base, args.looks, "synthetic" not in args.without)
     # Imported here: what makes volumes needs libraries that reading them does not.
-    from vesal.training import abdomens, recoloured, smoothed
+    from vesal.training import abdomens, drawn_nuclei, recoloured, smoothed
     from vesal.training.synthetic import synthetic_source
 
     shelves: dict[str, list[Path]] = {"train": [base / FILES], "val": []}
@@ -39,7 +39,7 @@ def shelves_of(args: argparse.Namespace) -> dict[str, list[Path]]:
         if {abdomens.CT, abdomens.MR} & set(rules):
             shelves["train"].append(base / "deformed")
             sources[base / "deformed"] = lambda: abdomens.source(args.data / "labelmaps")
-    for name, maker in {"smoothed": smoothed, "recoloured": recoloured}.items():
+    for name, maker in {"smoothed": smoothed, "recoloured": recoloured, "nuclei": drawn_nuclei}.items():
         known = [path for path in paths if path.parent.name == maker.MADE_OF]
         if known and "synthetic" not in args.without:
             shelves["train"].append(base / name)

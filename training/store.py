@@ -20,6 +20,7 @@ from vesal.inference.geometry.foreground import foreground_box
 from vesal.inference.geometry.views import Box
 from vesal.training.anatomy import SETS
 from vesal.training.bar import tqdm
+from vesal.training.gaps import apart
 
 PATIENT = re.compile(r"STS-\d+|obs\d+|ACDC_patient\d+")
 """Of a file's name, where several files show one patient: sarcomas in CT, MR and PET, prostates in MR and
@@ -73,7 +74,7 @@ class Volume:
     image: Voxels
     """(D, H, W) uint8"""
     labels: Voxels
-    """(D, H, W) uint8 or uint16; in an instance set every object is 1"""
+    """(D, H, W) uint8 or uint16; in an instance set every object is 1, apart from those it touches"""
     spacing_dhw_mm: tuple[float, float, float]
     targets: tuple[Target, ...]
     statistics: tuple[float, float]
@@ -166,7 +167,7 @@ def read_volume(path: Path, skip: tuple[str, ...] = ()) -> Volume:
     if labels.shape != case.image.shape:
         raise ValueError(f"{path.name}: gts is {labels.shape}, imgs {case.image.shape}; they must agree")
     if case.instance:
-        labels = (labels > 0).astype(np.uint8)
+        labels = apart(labels)
     prompts, _ = parse_prompts(case.sentences, name=case.name, image=case.image, encoder=None)
     present = set(np.unique(labels).tolist())
     targets = tuple(
