@@ -65,6 +65,16 @@ SPAD_BTCV = published_sizes(1, 14, (12, 12, 12))
 SPAD_CHAOS = published_sizes(2, 5, (8, 12, 12))
 
 
+class InstanceNorm(nn.InstanceNorm3d):
+    """As torch's, in training also for a map of one voxel, which small views have: it is its own mean."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, D, H, W) -> the same shape."""
+        return torch.instance_norm(
+            x, self.weight, self.bias, None, None, True, 0.0, self.eps, torch.backends.cudnn.enabled
+        )
+
+
 class VitAdapter(SpadVit):
     """Backbone, and feature maps at 1/4, 1/8, 1/16 and where four are wanted 1/32 of the plane (section 5.3).
 
@@ -75,9 +85,9 @@ class VitAdapter(SpadVit):
         super().__init__(sizes)
         width = sizes.width
         self.after = tuple(after)
-        self.norms = nn.ModuleList(nn.InstanceNorm3d(width, affine=True) for _ in self.after)
+        self.norms = nn.ModuleList(InstanceNorm(width, affine=True) for _ in self.after)
         twice = nn.ModuleList(
-            [SpadTransposedConv(width, width, 2), nn.InstanceNorm3d(width, affine=True)]
+            [SpadTransposedConv(width, width, 2), InstanceNorm(width, affine=True)]
             + [nn.GELU(), SpadTransposedConv(width, width, 2)]
         )
         once, kept, pooled = SpadTransposedConv(width, width, 2), nn.Identity(), nn.Identity()

@@ -1,5 +1,7 @@
 """Text prompts on SPAD-ViT: shapes of every degree, what its prompts do, and where gradients go."""
 
+import copy
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="the network's definition needs torch")
@@ -88,6 +90,17 @@ def test_masks_teach_the_backbone_and_presence_does_not(model: SpadPrompted) -> 
     without = [name for name, p in model.backbone.named_parameters() if p.grad is None]
     model.zero_grad()
     assert without == ["norm.weight", "norm.bias"]
+
+
+def test_a_view_of_one_patch_is_learnt_from(model: SpadPrompted) -> None:
+    """The coarsest maps have one voxel then."""
+    small = copy.deepcopy(model).train()
+    given = inputs(2, prompts=1)
+    image, prompt = torch.randn(1, 2, 4, 16, 16), torch.zeros(1, 1, 4, 16, 16)
+    logits, _ = small(**given | {"image": image, "prompt": prompt}, degree=2)
+    logits.square().mean().backward()
+    gradient = small.backbone.blocks[0].mlp.w1.weight.grad
+    assert torch.isfinite(logits).all() and gradient is not None and torch.isfinite(gradient).all()
 
 
 @torch.no_grad()
