@@ -1,8 +1,8 @@
 """Memory of a worker over many cases: `python -m benchmarks.cluster_memory [--cases 2000] [--fake]`.
 
 One worker by Ray with the default weights (`--fake`: a network that costs nothing) on small scans of three
-sizes; its resident memory is read after each case. Wanted: at no time more than 5 % above the highest value
-of the first 50 cases.
+sizes and three thicknesses of slices; its resident memory is read after each case. Wanted: at no time more
+than 5 % above the highest value of the first 50 cases.
 """
 
 from __future__ import annotations

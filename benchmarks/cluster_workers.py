@@ -87,7 +87,9 @@ def fake_network(settings: Settings) -> Model:
 
 
 def write_cases(folder: Path, count: int, side: int, prompts: tuple[str, ...], out: str) -> list[Job]:
-    """Scans of about ``side`` voxels a side, no two alike, in ``folder/in``; results go to ``folder/OUT``."""
+    """Scans of about ``side`` voxels a side in slices of three thicknesses, no two alike, in ``folder/in``;
+    results go to ``folder/OUT``.
+    """
     (folder / "in").mkdir(parents=True, exist_ok=True)
     (folder / out).mkdir(exist_ok=True)
     jobs = []
@@ -105,8 +107,10 @@ def _write_case(path: Path, number: int, side: int, prompts: tuple[str, ...]) ->
     rng = np.random.default_rng(number)
     image = rng.integers(0, 120, (side, side + 2 * (number % 3), side), np.uint8)
     image[side // 4 : side // 2, side // 4 : side // 2, side // 3 : side // 2] += 100
+    # Slices as thick as pixels, and thicker: each degree of anisotropy has a graph, read when first met.
+    spacing = np.array([2.0, 2.0, (2.0, 5.0, 9.0)[number // 3 % 3]])
     asked = {str(n): text for n, text in enumerate(prompts, 1)} | {"instance_label": 0}
-    np.savez_compressed(path, imgs=image, spacing=np.full(3, 2.0), text_prompts=np.array(asked, object))
+    np.savez_compressed(path, imgs=image, spacing=spacing, text_prompts=np.array(asked, object))
 
 
 def load_text() -> str:

@@ -82,6 +82,8 @@ def environment(threads: int) -> dict[str, str]:
     """Variables of a worker's process. No secrets: Ray shows them."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
     variables = dict.fromkeys(names, str(threads)) | {"OPENBLAS_NUM_THREADS": "1"}
+    # One heap in place of one for each thread: what a case leaves free in one of them all can use.
+    variables["MALLOC_ARENA_MAX"] = "1"
     root = Path(vesal.__file__).resolve().parent.parent
     if (root / "pyproject.toml").is_file():  # a checkout, which is not installed
         before = os.environ.get("PYTHONPATH", "")
