@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from tests.cluster.made import PROMPTS, BoxOpener, records, result, rows, run_ba
 from tests.inference.fakes import SAFETY_S
 from tests.inference.fakes import write_case as write_npz
 from tests.inference.runner.own_scans import volume
+from vesal.cluster import worker
 from vesal.cluster.job import Job
 from vesal.cluster.plain import shard_of
 from vesal.cluster.sources import Asked, read_jobs
@@ -53,6 +55,26 @@ def test_bytes_are_those_of_the_command(scans: Path, tmp_path: Path) -> None:
     assert run(settings, BoxOpener()) == 0
     for name in NAMES:
         assert result(tmp_path / "out", name) == result(tmp_path / "own", name)
+
+
+def test_a_model_is_opened_anew_after_so_many_cases_and_results_stay(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a runtime keeps for the shapes that it met is given back."""
+    asked = ("-i", scans, "-p", *PROMPTS)
+    opened = []
+
+    class Counting(BoxOpener):
+        def __call__(self, *given: Any) -> Any:
+            opened.append(given)
+            return super().__call__(*given)
+
+    for every, out in {2: "often", 50: "once"}.items():
+        monkeypatch.setattr(worker, "RENEWED_EVERY", every)
+        assert run_batch(*asked, "-o", tmp_path / out, opener=Counting()) == 0
+    assert len(opened) == 2 + 1  # three cases
+    for name in NAMES:
+        assert result(tmp_path / "often", name) == result(tmp_path / "once", name)
 
 
 def test_nothing_is_written_but_below_the_output(
