@@ -30,13 +30,20 @@ SEEN_TWICE = ("MR_LeftAtrium_native",)
 """Further cases whose patient is among the held-out ones as well: no second opinion on a target."""
 
 
+LESION_F1 = 0.3
+"""Instance F1 above which a lesion is covered, whatever its Dice: finding each of many small ones is what
+counts there.
+"""
+
+
 def write_scores(folder: Path, rows: Sequence[Row], least: float, forget: bool = False) -> None:
     """Put the mean final Dice of each target into the manifest and cover those above ``least``.
 
     Args:
         folder: with the manifest.
         rows: of all labelled targets; one that came out empty because it is not covered is no measurement.
-        least: Dice that a covered target must exceed.
+        least: Dice that a covered target must exceed; a lesion of instance cases may exceed ``LESION_F1``
+            instead.
         forget: a target that ``rows`` do not measure loses what an earlier look said, as after a training;
             else it keeps it.
 
@@ -44,12 +51,16 @@ def write_scores(folder: Path, rows: Sequence[Row], least: float, forget: bool =
     sides are named is not: the engine runs it as these.
     """
     measured: dict[TargetKey, list[float]] = defaultdict(list)
+    counted: dict[TargetKey, list[float]] = defaultdict(list)
+    lesions = _lesions()
     for row in rows:
         if row.dataset in SEEN_TWICE:
             continue
         scores = measured[row.concept, row.side, row.modality]
         if row.covered:
             scores.append(row.final)
+            if row.concept in lesions and not np.isnan(row.f1):
+                counted[row.concept, row.side, row.modality].append(row.f1)
     path = folder / MANIFEST
     content = json.loads(path.read_text(encoding="utf-8"))
     known: list[dict[str, Any]] = [*content["targets"], *content.get("not_covered", ())]
@@ -63,9 +74,20 @@ def write_scores(folder: Path, rows: Sequence[Row], least: float, forget: bool =
             entry["dsc"] = round(float(np.mean(found)), 3)
         elif forget:
             entry["dsc"] = None
-    content["targets"] = [entry for entry in known if (entry["dsc"] or 0) > least]
-    content["not_covered"] = [entry for entry in known if (entry["dsc"] or 0) <= least]
+    found_apart = {key for key, scores in counted.items() if np.mean(scores) > LESION_F1}
+    covered = [(entry["dsc"] or 0) > least or _key(entry) in found_apart for entry in known]
+    content["targets"] = [entry for entry, is_covered in zip(known, covered, strict=True) if is_covered]
+    content["not_covered"] = [
+        entry for entry, is_covered in zip(known, covered, strict=True) if not is_covered
+    ]
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _lesions() -> set[str]:
+    """Concepts of the vocabulary that are lesions."""
+    from vesal.inference.prompts.vocabulary import load_vocabulary  # its libraries a training does without
+
+    return {name for name, kind in load_vocabulary().kinds.items() if kind == "lesion"}
 
 
 def mark_turned(folder: Path, volumes: Iterable[Volume], rules: Mapping[str, SetRule]) -> None:

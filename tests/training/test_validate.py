@@ -107,6 +107,14 @@ def test_only_what_exceeds_one_half_is_covered_and_may_come_back(tmp_path: Path)
     assert listed(path, "targets") == [("liver", 0.6), ("aorta", 0.9)]
 
 
+def test_a_lesion_is_covered_by_its_instance_f1(tmp_path: Path) -> None:
+    path = write_manifest(tmp_path, "multiple sclerosis lesion", "metastasis", "liver")
+    rows = [row("multiple sclerosis lesion", 0.1, 0.4, f1=0.31), row("metastasis", 0.1, 0.4, f1=0.3)]
+    write_scores(tmp_path, [*rows, row("liver", 0.1, 0.4, f1=0.9)], least=0.5)
+    assert listed(path, "targets") == [("multiple sclerosis lesion", 0.4)]
+    assert [name for name, _ in listed(path, "not_covered")] == ["metastasis", "liver"]
+
+
 def test_after_a_training_scores_of_the_weights_before_are_forgotten(tmp_path: Path) -> None:
     path = write_manifest(tmp_path, "aorta", "liver")
     write_scores(tmp_path, [row("liver", 0.3, 0.6), row("aorta", 0.0, 0.7)], least=0.5)
