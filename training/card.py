@@ -167,6 +167,7 @@ TABLES: dict[str, Callable[[Source], str | None]] = {
     "finer": as_measured("finer"),
     "orientation": as_measured("orientation"),
     "thickness": as_measured("thickness", limited=True),
+    "robustness": as_measured("robustness", limited=True),
     "marked": as_measured("marked", limited=True),
     "identified": as_measured("identified", limited=True),
 }

@@ -75,11 +75,8 @@ def write_scores(folder: Path, rows: Sequence[Row], least: float, forget: bool =
         elif forget:
             entry["dsc"] = None
     found_apart = {key for key, scores in counted.items() if np.mean(scores) > LESION_F1}
-    covered = [(entry["dsc"] or 0) > least or _key(entry) in found_apart for entry in known]
-    content["targets"] = [entry for entry, is_covered in zip(known, covered, strict=True) if is_covered]
-    content["not_covered"] = [
-        entry for entry, is_covered in zip(known, covered, strict=True) if not is_covered
-    ]
+    covered = [e for e in known if (e["dsc"] or 0) > least or _key(e) in found_apart]
+    content["targets"], content["not_covered"] = covered, [e for e in known if e not in covered]
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
