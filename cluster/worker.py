@@ -5,6 +5,8 @@ It knows nothing of other workers, and nothing that is wrong with a case ends it
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import logging
 import os
 import traceback
@@ -88,7 +90,7 @@ class CaseWorker:
 
     def _run(self, case: Brought, attempt: int) -> Record:
         if self._run_cases == RENEWED_EVERY:
-            self._runner, self._run_cases = CaseRunner(self._options.settings, self._open_model), 0
+            self._renew()
         self._run_cases += 1
         report = self._runner.run(case.pair)
         record = self._record(case.job, report, attempt)
@@ -96,6 +98,14 @@ class CaseWorker:
             proof = proof_of(case.pair.output) or {}
             record = replace(record, sha256=proof.get("sha256"), marks=put_result(case))
         return self._written(record)
+
+    def _renew(self) -> None:
+        """Let go of the model, and of the memory that it had: the next case opens another one."""
+        self._runner, self._run_cases = CaseRunner(self._options.settings, self._open_model), 0
+        gc.collect()
+        give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU C library alone
+        if give_back is not None:
+            give_back(0)
 
     def _record(self, job: Job, report: CaseReport, attempt: int) -> Record:
         told = [text for text in (report.error, *report.fallbacks) if text]
