@@ -6,11 +6,11 @@ ACCELERATOR ?= cpu
 FORMATS ?= default
 TREE = .linked
 
-# Training: where data and real cases lie, the steps of its five runs (HOURS="6 1 2 2 1" gives hours in their place), and
-# where the weights go. Two processes, as a step's views and so the result hang on how many there are.
+# Training: where data and real cases lie, the steps of its seven runs (HOURS="6 1 2 2 1 1 1" gives hours in their place),
+# and where the weights go. Two processes, as a step's views and so the result hang on how many there are.
 DATA ?= ../shared/data
 CASES ?= ../shared/cases
-STEPS ?= 16717 466 808 2483 2005
+STEPS ?= 16717 466 808 2483 2005 681 812
 PROCESSES ?= 2
 WEIGHTS ?= weights/nano
 RUNS ?= .training
@@ -64,8 +64,9 @@ image:
 	$(ENGINE) build --build-arg ACCELERATOR=$(ACCELERATOR) --build-arg FORMATS=$(FORMATS) --tag $(IMAGE) .
 
 # Train the default weights again: a narrow network from nothing, from its result, that for longer; the mean of the three,
-# widened and trained on; that on more abdomens, and the mean of the last two. Some nine hours on two cores with AVX512-bf16,
-# a day and a half with AVX2 alone; goes on where it was interrupted, so RUNS is to be empty for other settings.
+# widened and trained on; that on more abdomens, and the mean of the last two; from that with other contrasts and thicker
+# slices, then with late enhancement, and the mean of that and of where these two began. Some ten hours on two cores with
+# AVX512-bf16, two days with AVX2 alone; goes on where it was interrupted, so RUNS is to be empty for other settings.
 weights: .venv-dev/ready
 	$(TRAIN) $(NARROW) --work $(RUNS)/1 --out $(RUNS)/1/weights $(call LENGTH,1) --seed 0
 	$(TRAIN) --work $(RUNS)/2 --out $(RUNS)/2/weights $(call LENGTH,2) $(LATER)
@@ -74,7 +75,11 @@ weights: .venv-dev/ready
 	.venv-dev/bin/python -m vesal.training.average $(RUNS)/2 $(RUNS)/3 $(RUNS)/1 --out $(RUNS)/mean
 	$(TRAIN) --work $(RUNS)/4 --out $(RUNS)/4/weights $(call LENGTH,4) --start $(RUNS)/mean --seed 8 --rate 8e-4
 	$(TRAIN) --work $(RUNS)/5 --out $(RUNS)/5/weights $(call LENGTH,5) --start $(RUNS)/4/weights --seed 9 --rate 8e-4
-	.venv-dev/bin/python -m vesal.training.average $(RUNS)/5 $(RUNS)/4 --out $(WEIGHTS)
+	.venv-dev/bin/python -m vesal.training.average $(RUNS)/5 $(RUNS)/4 --out $(RUNS)/mean2
+	$(TRAIN) --work $(RUNS)/6 --out $(RUNS)/6/weights $(call LENGTH,6) --start $(RUNS)/mean2 --seed 10 --rate 8e-4 \
+	    --leave-out MR_HeartLGE
+	$(TRAIN) --work $(RUNS)/7 --out $(WEIGHTS) $(call LENGTH,7) --start $(RUNS)/6/weights --seed 11 --rate 8e-4
+	.venv-dev/bin/python -m vesal.training.average $(RUNS)/7 $(RUNS)/mean2 --out $(WEIGHTS)
 	$(VALIDATE) --all --forget --write
 	$(VALIDATE) --write
 

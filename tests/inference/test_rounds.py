@@ -104,16 +104,24 @@ def test_each_round_corrects_and_names_stay(by: str) -> None:
     assert found[-1][1] > 0.99
 
 
-VAL = "data/val/MR_Hippocampus/MR_Hippocampus_hippocampus-007.npz"
+VAL = "data/val/MR_Hippocampus/MR_Hippocampus_hippocampus-{}.npz"
+HIPPOCAMPI = ("007", "038", "046", "050")
 
 
 @pytest.mark.parametrize("by", ["box", "click"])
-def test_rounds_on_a_hippocampus_cost_nothing_and_names_stay(shared: Path, by: str) -> None:
-    if not (shared / VAL).is_file():
+def test_rounds_on_hippocampi_cost_nothing_and_names_stay(shared: Path, by: str) -> None:
+    """A box of one slice may be named wrong at first, in one of four at most; what is right stays so."""
+    if not (shared / VAL.format(HIPPOCAMPI[0])).is_file():
         pytest.skip(f"no {VAL} in the folder `shared`")
-    with np.load(shared / VAL) as arrays:
-        truth = arrays["gts"].astype(np.uint16)
     engine = Engine.open("nano", threads=1)
-    found, names = rounds(engine, read_case(shared / VAL), truth, "MR", by, 3)
-    assert names == [["anterior hippocampus", "posterior hippocampus"]] * 3
-    assert (np.diff(found, axis=0) > -FALL).all() and found.min() > 0.85
+    wanted = ["anterior hippocampus", "posterior hippocampus"]
+    right = []
+    for number in HIPPOCAMPI:
+        path = shared / VAL.format(number)
+        with np.load(path) as arrays:
+            truth = arrays["gts"].astype(np.uint16)
+        found, names = rounds(engine, read_case(path), truth, "MR", by, 3)
+        right.append([name == wanted for name in names])
+        assert names[1:] == [wanted] * 2, (number, names)
+        assert (np.diff(found, axis=0) > -FALL).all() and found.min() > 0.83, (number, found)
+    assert sum(first for first, *_ in right) >= len(HIPPOCAMPI) - 1
