@@ -69,7 +69,7 @@ def main() -> None:
         shelves = shelves_of(args)
     except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
-    rules = _chosen(learnt(read_rules()), args)
+    rules = chosen(learnt(read_rules()), args)
     store = args.store or args.work / "store"
     bank = build_bank(args.work, args.start, store / BANK)
     whole = work.loaders > 0
@@ -110,7 +110,7 @@ def main() -> None:
         sys.exit(UNFINISHED)
 
 
-def _chosen(rules: dict[str, SetRule], args: argparse.Namespace) -> dict[str, SetRule]:
+def chosen(rules: dict[str, SetRule], args: argparse.Namespace) -> dict[str, SetRule]:
     """Those of the sets that the command line leaves. Exits where it names one that there is not."""
     if unknown := {*(args.only or ()), *args.leave_out} - rules.keys():
         sys.exit(f"no set called {sorted(unknown)} is trained on; there are {sorted(rules)}")

@@ -12,8 +12,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from tests.training.made import SAFETY_S, THIN, run_two, write_volume  # noqa: E402
-from vesal.training.__main__ import main, shelves_of  # noqa: E402
+from tests.training.made import SAFETY_S, THIN, rule, run_two, write_volume  # noqa: E402
+from vesal.training.__main__ import chosen, main, shelves_of  # noqa: E402
 from vesal.training.export import CHECKPOINT  # noqa: E402
 from vesal.training.loop import SAVE_EVERY_STEPS, processor_precision  # noqa: E402
 from vesal.training.shelf import read  # noqa: E402
@@ -43,6 +43,14 @@ def data(tmp_path: Path) -> Path:
         write_volume(tmp_path / f"data/train/CT_HeadNeck/CT_HeadNeck_{n}.npz")
         write_volume(tmp_path / f"data/train/MR_Heart_ACDC/MR_Heart_ACDC_{n}.npz", HEART, (1.0, 1.0, 9.0))
     return tmp_path / "data"
+
+
+def test_sets_are_left_out_or_trained_on_alone() -> None:
+    rules = {name: rule() for name in ("CT_A", "CT_B", "MR_C")}
+    assert list(chosen(rules, Namespace(only=None, leave_out=["CT_B"]))) == ["CT_A", "MR_C"]
+    assert list(chosen(rules, Namespace(only=["MR_C"], leave_out=[]))) == ["MR_C"]
+    with pytest.raises(SystemExit, match=r"no set called \['MR_D'\] is trained on; there are \['CT_A'"):
+        chosen(rules, Namespace(only=None, leave_out=["MR_D"]))
 
 
 def started(root: Path, data: Path, work: Path, *program: str) -> subprocess.Popen[str]:

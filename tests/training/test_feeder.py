@@ -185,6 +185,18 @@ def test_processes_of_a_run_look_at_views_of_one_kind_together(tmp_path: Path, o
     assert set(drawn[0]) == {"CT_Made", "CT_Pelvis"}
 
 
+def test_processes_show_thicker_slices_in_the_same_steps(tmp_path: Path, opened: list[Feeder]) -> None:
+    volume = made_volume(tmp_path)
+    rules = {"CT_Made": RULES["CT_Made"]}
+    opened += [Feeder([volume], rules, VOXELS, VOXELS, seed=0, rank=rank) for rank in (0, 1)]
+    drawn = [[f.coarse().volume.spacing_dhw_mm[0] for _ in range(24)] for f in opened[-2:]]
+    thicker = [[s > volume.spacing_dhw_mm[0] for s in spacings] for spacings in drawn]
+    assert thicker[0] == thicker[1] and 1 <= sum(thicker[0]) <= 12
+    plain = Feeder([volume], rules, VOXELS, VOXELS, seed=0, ideas=views.ALL.without(["thicker"]))
+    opened.append(plain)
+    assert {plain.coarse().volume.spacing_dhw_mm for _ in range(24)} == {volume.spacing_dhw_mm}
+
+
 def test_views_are_as_large_as_the_pace_says(volumes: list[Volume], opened: list[Feeder]) -> None:
     opened.append(
         Feeder(
