@@ -57,7 +57,7 @@ def across_slices(x: Tensor, offsets: Sequence[int], slices: int | None = None) 
     Args:
         x: (*, T * n, heads, L, d), projected, T slices of one run in their order, each with n rows one after
             the other, such as prompts; these do not mix.
-        offsets: of the first heads, see ``CrossSlice.offsets``; empty: ``x`` itself is returned.
+        offsets: of the first heads, see ``CrossSlice.offsets``; empty: the values of ``x`` are returned.
         slices: T; None: every row is a slice.
 
     Returns:
@@ -67,7 +67,8 @@ def across_slices(x: Tensor, offsets: Sequence[int], slices: int | None = None) 
         ValueError: more offsets than heads.
     """
     if not offsets:
-        return x
+        # As what is put together below lies in memory: of other strides a product rounds otherwise.
+        return x.contiguous()
     if not torch.jit.is_tracing():
         _require_heads(len(offsets), x.shape[-3])
     if slices is not None:
