@@ -66,7 +66,8 @@ image:
 # Train the default weights again: a narrow network from nothing, from its result, that for longer; the mean of the three,
 # widened and trained on; that on more abdomens, and the mean of the last two; from that with other contrasts and thicker
 # slices, then with late enhancement, and the mean of that and of where these two began. Some ten hours on two cores with
-# AVX512-bf16, two days with AVX2 alone; goes on where it was interrupted, so RUNS is to be empty for other settings.
+# AVX512-bf16, two days with AVX2 alone; goes on where it was interrupted, so RUNS is to be empty for other settings. The last
+# run writes to WEIGHTS first, as a training tells in the manifest which targets it showed half turned, and a mean does not.
 weights: .venv-dev/ready
 	$(TRAIN) $(NARROW) --work $(RUNS)/1 --out $(RUNS)/1/weights $(call LENGTH,1) --seed 0
 	$(TRAIN) --work $(RUNS)/2 --out $(RUNS)/2/weights $(call LENGTH,2) $(LATER)

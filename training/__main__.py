@@ -52,6 +52,10 @@ def main() -> None:
     parser = make_parser(__doc__)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    # Before volumes are unpacked, which takes minutes.
+    rules = chosen(learnt(read_rules()), args)
+    if args.fresh and not args.backbone:
+        parser.error("--fresh tells what to take of --backbone; give that, too")
     args.work.mkdir(parents=True, exist_ok=True)
     try:
         device = find_device(args.device)
@@ -69,7 +73,6 @@ def main() -> None:
         shelves = shelves_of(args)
     except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
-    rules = chosen(learnt(read_rules()), args)
     store = args.store or args.work / "store"
     bank = build_bank(args.work, args.start, store / BANK)
     whole = work.loaders > 0

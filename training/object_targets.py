@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vesal.inference.geometry.views import Triple
+from vesal.training.gaps import gaps
 
 
 def border_distance(labels: np.ndarray, spacing_dhw_mm: Triple) -> np.ndarray:
@@ -38,10 +39,5 @@ def border_distance(labels: np.ndarray, spacing_dhw_mm: Triple) -> np.ndarray:
 
 def touching_faces(labels: np.ndarray) -> np.ndarray:
     """(D, H, W) bool: voxels of an object beside those of another one, along an axis."""
-    faces = np.zeros(labels.shape, bool)
-    for axis in range(3):
-        planes, out = np.moveaxis(labels, axis, 0), np.moveaxis(faces, axis, 0)
-        differ = (planes[1:] != planes[:-1]) & (planes[1:] > 0) & (planes[:-1] > 0)
-        out[1:] |= differ
-        out[:-1] |= differ
-    return faces
+    backwards = (slice(None, None, -1),) * labels.ndim
+    return gaps(labels) | gaps(labels[backwards])[backwards]

@@ -147,6 +147,16 @@ def test_fresh_takes_the_kind_of_network_and_nothing_learnt(
     assert like == {"begun": True, "fresh": False}
 
 
+def test_fresh_without_a_backbone_is_told_before_anything_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["training", "--data", tmp_path / "none", "--out", tmp_path / "out", "--work", tmp_path / "work"]
+    monkeypatch.setattr(sys, "argv", [str(part) for part in [*line, "--fresh"]])
+    with pytest.raises(SystemExit):
+        main()
+    assert "give that, too" in capsys.readouterr().err and not (tmp_path / "work").exists()
+
+
 @pytest.mark.parametrize(
     ("layers", "after"),
     [(1, (0, 0, 0)), (2, (0, 0, 1)), (6, (1, 3, 5)), (12, (3, 7, 11)), (24, (7, 15, 23))],
