@@ -28,6 +28,7 @@ OBJECT_STORE_BYTES = 80 << 20
 """Close to the least that Ray takes: scans and label maps go through files, never through Ray."""
 CONNECT_S = 10.0
 """For a connection to a cluster."""
+LAST_PORT = 65_535
 LONGEST_FOLDER = 38
 """Characters: Ray has sockets some 65 further on, and the system takes paths of 107."""
 ONLY_HERE = {
@@ -135,8 +136,10 @@ def _check_answers(address: str) -> None:
     if not colon or not port.isdecimal():
         return
     try:
+        if int(port) > LAST_PORT:  # which the system would take modulo 65,536, where others may listen
+            raise OSError(f"ports end at {LAST_PORT}")
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise RuntimeChoiceError(
             f"nothing answers at {address} ({error}); give the address of a cluster of Ray that runs, as "
             "`ray start --head` told it."

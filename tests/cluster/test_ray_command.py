@@ -96,7 +96,7 @@ def test_an_address_where_nothing_is_says_so(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://[127.0.0.1]:{}", "127.0.0.1:99999"])
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://[127.0.0.1]:{}"])
 def test_where_nothing_answers_ray_is_not_asked(address: str) -> None:
     """It would try for minutes."""
     with socket.socket() as free:
@@ -104,6 +104,17 @@ def test_where_nothing_answers_ray_is_not_asked(address: str) -> None:
         port = free.getsockname()[1]
         with pytest.raises(RuntimeChoiceError, match="nothing answers at"):
             ray_start._connect(None, address.format(port))
+
+
+@pytest.mark.parametrize("digits", ["", "9" * 30])
+def test_a_port_that_none_can_have_is_not_another_one(digits: str) -> None:
+    """A port of 65,536 more is the same to the system, and something may listen there."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = digits or other.getsockname()[1] + 65_536
+        with pytest.raises(RuntimeChoiceError, match="nothing answers at .*ports end at 65535"):
+            ray_start._connect(None, f"127.0.0.1:{port}")
 
 
 def test_seconds_after_which_a_worker_hangs_are_positive(
