@@ -43,6 +43,11 @@ class Box:
         """Extent in native voxels, (D, H, W)."""
         return triple(b - a for a, b in zip(self.start, self.stop, strict=True))
 
+    def overlaps(self, other: Box) -> bool:
+        """Whether some voxel lies in both."""
+        ends = zip(self.start, self.stop, other.start, other.stop, strict=True)
+        return all(max(a, c) < min(b, d) for a, b, c, d in ends)
+
     def grown(self, factor: float) -> Box:
         """The box scaled by ``factor`` about its centre."""
         half = [s * (factor - 1) / 2 for s in self.size]

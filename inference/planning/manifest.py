@@ -42,7 +42,7 @@ class SeenTogether(Struct, frozen=True, forbid_unknown_fields=True):
 
     modality: Modality
     targets: Annotated[tuple[str, ...], Meta(min_length=2)]
-    """By their names with sides; those that the weights do not cover are left out."""
+    """By their names with sides; those that are neither in `targets` nor in `not_covered` are left out."""
 
 
 class OverrideEntry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,13 +110,13 @@ class Manifest(Struct, frozen=True, kw_only=True):
     identification: IdentificationRule = IdentificationRule()
     seen_together: tuple[SeenTogether, ...] = ()
     provenance: Provenance = Provenance()
+    not_covered: tuple[CoveredTarget, ...] = ()
+    """Targets that were trained, with a Dice too low to be used. They are run as companions alone."""
     # The rest is for people and for training only.
     version: int = 1
     about: str = ""
     source: Any = None
     sources: Any = None
-    not_covered: tuple[CoveredTarget, ...] = ()
-    """Targets that were trained, with a Dice too low to be used."""
 
     def used_files(self) -> list[str]:
         """Names of the required files."""

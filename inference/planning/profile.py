@@ -61,6 +61,8 @@ class Profile:
     """What is done to results, in this order."""
     overrides: tuple[Override, ...]
     targets: tuple[CoveredTarget, ...]
+    not_covered: tuple[CoveredTarget, ...] = ()
+    """Targets that were trained and are not run when they are asked for: their results are too poor."""
     hybrid: str = FINE
     """Stage that takes a user's mask as spatial prompt, or `off`."""
     orientation: OrientationRule | None = None
@@ -164,6 +166,7 @@ def read_profile(folder: Path, check_digests: bool = True) -> Profile:
         postprocess=_rules(manifest, path),
         overrides=overrides,
         targets=manifest.targets,
+        not_covered=manifest.not_covered,
         hybrid=manifest.hybrid,
         orientation=manifest.orientation,
         identification=manifest.identification,

@@ -27,7 +27,8 @@ def with_companions(plan: Plan, profile: Profile) -> Plan:
     Args:
         plan: with classes (``planning.classes``). A batch whose stages take regions of their own is returned
             unchanged.
-        profile: its ``seen_together`` counts as far as the targets are covered.
+        profile: its ``seen_together`` counts as far as the targets were trained. Those that are too poor to
+            be covered are companions as well: the others were measured beside them.
     """
     if not profile.seen_together:
         return plan
@@ -82,7 +83,7 @@ def _places(query: Query, profile: Profile) -> dict[int, int]:
 
 
 def _members(group: SeenTogether, profile: Profile) -> list[Query]:
-    """The covered targets of a group as companions."""
+    """The trained targets of a group as companions."""
     kinds = load_vocabulary().kinds
     found = [
         Query(
@@ -95,7 +96,7 @@ def _members(group: SeenTogether, profile: Profile) -> list[Query]:
             any_orientation=target.any_orientation,
             companion=True,
         )
-        for target in profile.targets
+        for target in (*profile.targets, *profile.not_covered)
         if target.modality == group.modality and target.name in group.targets
     ]
     return [replace(query, seen_with=_places(query, profile)) for query in found]

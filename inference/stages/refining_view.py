@@ -32,4 +32,6 @@ class RefiningView:
     def why(self) -> str:
         """For the report: the region, and what else it is laid for."""
         beside = ", ".join(query.name for query in self.queries if query.companion)
+        if not self.names:
+            return f"{self.region}, for {beside} beside what is asked for"
         return f"{self.region}, laid for {beside} as well" if beside else self.region

@@ -73,11 +73,24 @@ def find_regions(
         if box is not None:
             known[i] = given[i] = box
     known = [whole(shape) if box is None and b is None else box for box, b in zip(known, before, strict=True)]
-    return [
+    groups = [
         (index, _grouped_region(volume, rule, before, index, known, given))
         for rows in _seen_together(queries, known)
         for index in _groups_of(rows, known, volume, rule)
-        if not all(queries[row].companion for row in index)
+    ]
+    return _beside_wanted(groups, queries)
+
+
+def _beside_wanted(groups: Grouped, queries: Sequence[Query]) -> Grouped:
+    """The views of what is asked for, and behind them those of companions alone that overlap one of them:
+    their targets win the voxels there that they would win if they were asked for."""
+    wanted = [group for group in groups if not all(queries[row].companion for row in group[0])]
+    boxes = [region.box for _, region in wanted if region.box is not None]
+    others = [group for group in groups if all(queries[row].companion for row in group[0])]
+    return wanted + [
+        (index, region)
+        for index, region in others
+        if region.box is not None and any(region.box.overlaps(box) for box in boxes)
     ]
 
 

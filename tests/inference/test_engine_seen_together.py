@@ -10,7 +10,6 @@ import pytest
 from tests.inference.fake_models import (
     Bright,
     Saved,
-    dice,
     made_image,
     make_case,
     make_profile,
@@ -27,7 +26,7 @@ from vesal.inference.data.user_prompts import UserMask, UserPrompts
 from vesal.inference.engine import Engine
 from vesal.inference.io.formats import read_case
 from vesal.inference.planning.classes import separate_classes
-from vesal.inference.planning.manifest import SeenTogether
+from vesal.inference.planning.manifest import CoveredTarget, SeenTogether
 from vesal.inference.planning.plan import Plan, listed_target, make_plan
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.planning.seen_together import asked_alone, with_companions
@@ -102,15 +101,42 @@ def test_the_report_names_what_was_asked_and_says_what_the_view_is_laid_for() ->
     assert "laid for spleen, right kidney as well" in stages[1].why
 
 
-def test_views_of_companions_alone_are_not_run() -> None:
+def test_what_is_too_poor_to_be_covered_is_run_beside_the_others() -> None:
+    """The others were measured beside it."""
+    targets = [("liver", None, "CT"), ("cell", None, "CT")]
+    profile = replace(make_profile(targets=targets), seen_together=(TRUNK,))
+    profile = replace(profile, not_covered=(CoveredTarget("spleen", None, "CT"),))
+    prompt = make_prompt(2, "liver")
+    plan = make_plan([prompt], profile, lambda each: listed_target(each, profile, lambda _: True))
+    plan = with_companions(separate_classes(plan, [prompt]), profile)
+    assert queries(plan) == [("liver", 2, False), ("spleen", 1, True)]
+
+
+def test_views_of_companions_alone_are_run_where_they_overlap_one_that_is_asked_for() -> None:
+    """Their targets win voxels there, as they do where they are asked for."""
     graph = Bright()
     engine = make_engine(graph, TRUNK)
-    engine.profile = replace(
-        engine.profile,
-        stages=plain_engine(fine=StageRule(window_voxels=24**3, max_targets_per_view=1)).profile.stages,
-    )
-    segment(engine, IMAGE, PROMPTS[:1])
-    assert [call["text"].shape[1] for call in graph.calls] == [3, 1]
+    stages = plain_engine(
+        fine=StageRule(window_voxels=24**3, max_targets_per_view=1, margin_factor=3.0)
+    ).profile.stages
+    engine.profile = replace(engine.profile, stages=stages)
+    found = segment(engine, IMAGE, PROMPTS[:1]).stages
+    assert [stage.name for stage in found] == ["coarse", "fine liver", "fine", "fine"]
+    assert "for spleen beside what is asked for" in found[2].why
+
+
+def test_views_of_companions_that_lie_elsewhere_are_not_run() -> None:
+    liver, spleen = (slice(1, 7),) * 3, (slice(18, 30), slice(26, 38), slice(34, 46))
+    graph = Bright()
+    # The rim of the liver is as bright as the spleen, and too small to count.
+    rule = StageRule(window_voxels=24**3, max_targets_per_view=1, margin_factor=1.2, min_component_share=0.5)
+    engine = make_engine(graph, SeenTogether("CT", ("liver", "spleen")))
+    engine.profile = replace(engine.profile, stages=plain_engine(fine=rule).profile.stages)
+    image = made_image((32, 40, 48), (liver, 200), (spleen, 120))
+    assert segment(engine, image, PROMPTS[:2]).prompts[1].voxels > 0
+    graph.calls.clear()
+    segment(engine, image, PROMPTS[1:2])
+    assert [call["text"].shape[1] for call in graph.calls] == [2, 1]
 
 
 @pytest.mark.parametrize("there", ["liver", "spleen"])
@@ -146,12 +172,12 @@ def test_companions_say_nothing_of_how_a_case_lies() -> None:
     assert "orientation" not in names
 
 
-@pytest.mark.parametrize("wanted", ["left adrenal gland", "esophagus"])
-def test_an_organ_of_a_real_abdomen_alone_is_that_of_all_fifteen(shared: Path, wanted: str) -> None:
+def test_an_organ_of_a_real_abdomen_alone_is_that_of_all_fifteen(shared: Path) -> None:
     case = read_case(shared / "cases/imgs/CT_AMOS_amos_0018.npz")
     model = load("nano")
     together = model.segment(case.image, case.spacing_dhw_mm, case.sentences)
-    (id_,) = [p.id for p in together.prompts if p.target == wanted]
-    alone = model.segment(case.image, case.spacing_dhw_mm, {id_: case.sentences[id_]})
-    assert together.mask(id_).sum() > 50
-    assert dice(alone.mask(id_), together.mask(id_)) > 0.98
+    found = [p.id for p in together.prompts if together.mask(p.id).sum() > 50]
+    assert len(found) >= 10
+    for id_ in found:
+        alone = model.segment(case.image, case.spacing_dhw_mm, {id_: case.sentences[id_]})
+        assert np.array_equal(alone.mask(id_), together.mask(id_)), case.sentences[id_]
