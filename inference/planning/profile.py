@@ -16,6 +16,8 @@ from msgspec import to_builtins
 
 from vesal.inference.data.errors import ProfileError, shown
 from vesal.inference.data.terms import FINE, OFF, REFINE, STAGES
+from vesal.inference.geometry.layouts import Slices
+from vesal.inference.geometry.square_slices import SquareSlices
 from vesal.inference.io.digests import Digests
 from vesal.inference.planning.checked import checked, read_json
 from vesal.inference.planning.manifest import (
@@ -201,6 +203,10 @@ def _check_stages(manifest: Manifest, content: Sequence[Mapping[str, Any]], path
 
 
 def _check_window(rule: StageRule, at: str, path: Path) -> None:
+    if rule.mirror_axes and isinstance(rule.layout, Slices | SquareSlices):
+        _refuse(path, f"`{at}.mirror_axes` is {list(rule.mirror_axes)}; runs of slices are not mirrored.")
+    if len(set(rule.mirror_axes)) < len(rule.mirror_axes):
+        _refuse(path, f"`{at}.mirror_axes` is {list(rule.mirror_axes)}; each axis is wanted once.")
     if (least := rule.layout.min_voxels) > rule.window_voxels:
         _refuse(path, f"`{at}.window_voxels` is {rule.window_voxels}; the layout needs {least} or more.")
 

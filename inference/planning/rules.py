@@ -192,6 +192,10 @@ class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
     refine_windows: bool = False
     """Later rounds refine each window by its own prediction, before windows are blended, as in the code of
     Medal S; else by the blended result of the whole view."""
+    mirror_axes: tuple[Literal[0, 1, 2], ...] = ()
+    """Axes of a window, thick axis first, along which it is mirrored too: all combinations are run, and their
+    mean counts (test-time mirroring, as in nnU-Net). Not for targets with a side, not where a user marked
+    something, and not when time is short."""
     skip_empty: bool = True
     """Windows that show nothing (``StageModel.is_empty``) are not run, where there are several."""
 

@@ -22,7 +22,9 @@ from vesal.inference.geometry.region import is_uncertain
 from vesal.inference.geometry.views import Sides
 from vesal.inference.planning.rules import StageRule
 from vesal.inference.stages.block_masks import half_of_blocks
+from vesal.inference.stages.complementary import merge_halves
 from vesal.inference.stages.logits import UNSEEN, to_logits, to_ordered_probabilities, to_probabilities
+from vesal.inference.stages.mirrors import Axes, mean_of_copies, mirrored, mirrored_window
 from vesal.inference.stages.packed_probability import Probabilities
 from vesal.inference.stages.sampled_slices import SampledSlices
 from vesal.inference.stages.slice_runs import RunOrder, SliceRuns
@@ -76,8 +78,9 @@ class ViewPass:
         if _grid_of(rule) != _grid_of(self._rule):
             return task.cost(effort)
         left = self._windows_left(effort)
-        decodings = decodings_of(rule, self._prompt is not None)
-        encodings = 0 if self._encoded is not None else 1
+        copies = len(task.copies(rule))
+        decodings = copies * decodings_of(rule, self._prompt is not None)
+        encodings = copies - 1 if self._encoded is not None else copies
         mine = []
         if left:
             more = {"decodings": decodings, "encodings": encodings, **task.kept(self.view, self._rule, left)}
@@ -217,8 +220,12 @@ class ViewPass:
 
     def _may_add_window(self) -> bool:
         """Whether there is time for a run of slices that was given up."""
-        decodings = decodings_of(self._adapted, self._prompt is not None)
-        return self._ladder.affords([self._task.estimate(self.view, self._size, 1, decodings=decodings)])
+        copies = len(self._task.copies(self._adapted))
+        calls = {
+            "decodings": copies * decodings_of(self._adapted, self._prompt is not None),
+            "encodings": copies,
+        }
+        return self._ladder.affords([self._task.estimate(self.view, self._size, 1, **calls)])
 
     def _windows_left(self, effort: Effort) -> list[Corner]:
         if self._to_run is None:
@@ -283,19 +290,28 @@ class ViewPass:
         self._approval = Approval()  # it was given without this
 
     def _predict_window(self, at: Slices) -> Decoded:
-        """A window's prediction, thick axis first; with complementary masks, merged from one for each
-        half.
-        """
+        """A window's prediction, thick axis first: the mean of its mirrored copies."""
         rule, prompt = self._adapted, spatial_of(self._prompt, self.view, at)
         if prompt is not None and self._is_settled(prompt):
             prompt = prompt.astype(np.float32, copy=False)
             return Decoded(to_logits(prompt) if rule.blends_logits else prompt, prompt.max((2, 3)))
+        copies, user = self._task.copies(rule), self._user_input(at)
         with self._window_calls():
-            encoded, user = self._encode(at), self._user_input(at)
-            found = self._decode_round(encoded, at, prompt, user, self._round)
-            for number in range(rule.passes, rule.rounds):
-                found = self._decode_round(encoded, at, found.probability, user, number)
-            return found
+            return mean_of_copies((self._predict_copy(at, prompt, user, axes) for axes in copies), copies)
+
+    def _predict_copy(
+        self, at: Slices, prompt: np.ndarray | None, user: UserInput | None, axes: Axes
+    ) -> Decoded:
+        """The prediction of a window that is mirrored along some axes; with complementary masks, merged from
+        one for each half.
+        """
+        rule, encoded = self._adapted, self._encode(at, axes)
+        if prompt is not None:
+            prompt = mirrored(prompt, axes)
+        found = self._decode_round(encoded, at, prompt, user, self._round)
+        for number in range(rule.passes, rule.rounds):
+            found = self._decode_round(encoded, at, found.probability, user, number)
+        return found
 
     def _decode_round(
         self, encoded: Any, at: Slices, prompt: np.ndarray | None, user: UserInput | None, number: int
@@ -323,17 +339,7 @@ class ViewPass:
             half = rule.block_masks(rule.name, corner, number, shape, block)
         first = self._decode(encoded, at, prompt * half, user)
         second = self._decode(encoded, at, prompt * ~half, user)
-        for mine, other in ((first.probability, second.probability), (first.edges, second.edges)):
-            if mine is None or other is None:
-                continue
-            if rule.merge_unprompted:
-                np.copyto(mine, other, where=half)
-            else:
-                mine += other
-                mine /= 2
-        if first.presence is None or second.presence is None:
-            return first
-        return replace(first, presence=np.maximum(first.presence, second.presence))
+        return merge_halves(first, second, half if rule.merge_unprompted else None)
 
     def _is_settled(self, prompt: np.ndarray) -> bool:
         return self._may_settle(self._ladder.effort) and not is_uncertain(prompt)
@@ -342,9 +348,9 @@ class ViewPass:
         task = self._task
         return user_input_of(task.user(self.view), self.view, at) if task.user else None
 
-    def _encode(self, at: Slices) -> Any:
-        """Encode a window; the only one of a view stays encoded for later rounds."""
-        if self._encoded is not None and self._encoded[0] == at:
+    def _encode(self, at: Slices, axes: Axes) -> Any:
+        """Encode a copy of a window; the only window of a view stays encoded for later rounds as it is."""
+        if self._encoded is not None and self._encoded[0] == at and not axes:
             return self._encoded[1]
         window, forecast = window_of(self._image, self.view, at), self._ladder.forecast
         task = self._task
@@ -352,11 +358,11 @@ class ViewPass:
             window, prompted=self._prompt is not None, measured=task.volume.measured, edges=task.edges
         )
         started = forecast.now()
-        encoded = task.model.encode(window)
+        encoded = task.model.encode(mirrored_window(window, axes))
         kept = task.kept(self.view, self._rule, [window.corner])
         (place,) = kept.get("places", (None,))
         forecast.record_encoding(*self._key(), forecast.now() - started, place, kept.get("most_kept", 0))
-        if len(self._corners) == 1 and self._rule.passes > 1:
+        if len(self._corners) == 1 and self._rule.passes > 1 and not axes:
             self._encoded = at, encoded
         return encoded
 

@@ -16,6 +16,7 @@ from vesal.inference.families.contract import EncodedPrompts, Family, StageModel
 from vesal.inference.geometry.resample import to_view
 from vesal.inference.geometry.views import Box, Sides, View, VolumeGrid
 from vesal.inference.planning.rules import KeptWindows, StageRule
+from vesal.inference.stages.mirrors import Axes, copies_along
 from vesal.inference.stages.packed_probability import Probabilities
 from vesal.inference.stages.sampled_slices import SampledSlices
 from vesal.inference.stages.slice_runs import wanted_runs
@@ -105,6 +106,11 @@ class ViewTask:
             )
         return self.model.prepare(to_view(self.volume.image, view), view, self.volume.measured)
 
+    def copies(self, rule: StageRule) -> list[Axes]:
+        """By which axes the copies of a window are mirrored that are run, the first one by none."""
+        sided = any(query.side for query in self.queries)
+        return copies_along(() if sided or self.user else rule.mirror_axes)
+
     def is_wanted(self, effort: Effort, round_: int) -> bool:
         """Whether this effort still runs the round (0 is the first)."""
         if round_ >= effort.of(self.rule, self.first).passes:
@@ -122,12 +128,14 @@ class ViewTask:
         size, corners = windows_of(view, rule.window_voxels, rule.overlap)
         skipping = len(corners) > 1 and (rule.skip_empty or self.spatial_prompt is not None)
         count = (lambda: self._count_to_run(view, rule)) if skipping else None
-        decodings = decodings_of(rule, self.spatial_prompt is not None)
+        copies = len(self.copies(rule))
+        decodings = copies * decodings_of(rule, self.spatial_prompt is not None)
         first = self.estimate(
             view,
             size,
             _planned(view, rule, len(corners)),
             decodings=decodings,
+            encodings=copies,
             views=1,
             count=count,
             **self.kept(view, rule, corners),
@@ -154,8 +162,10 @@ class ViewTask:
         """
         if times <= 0 or size != view.shape:
             return []
-        # The only window of a view stays encoded.
-        return [self.estimate(view, size, 1, times=times, decodings=decodings_of(rule, True), encodings=0)]
+        # The only window of a view stays encoded, but not its copies.
+        copies = len(self.copies(rule))
+        decodings = copies * decodings_of(rule, True)
+        return [self.estimate(view, size, 1, times=times, decodings=decodings, encodings=copies - 1)]
 
     def windows_to_run(
         self,

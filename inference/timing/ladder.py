@@ -38,6 +38,8 @@ class Effort:
     """maximum of refinement rounds; None: the rule's"""
     complementary: bool = True
     """whether the complementary pass is run"""
+    mirrors: bool = True
+    """whether mirrored copies are run"""
     overlap: float = 1.0
     """maximum overlap of windows"""
     fine: FineScope = FineScope.EVERYWHERE
@@ -79,6 +81,7 @@ def _reduced(effort: Effort, rule: StageRule, first: bool) -> StageRule:
         max_windows=windows,
         rounds=rule.rounds if effort.rounds is None else min(rule.rounds, effort.rounds),
         complementary_block=rule.complementary_block if effort.complementary else 0,
+        mirror_axes=rule.mirror_axes if effort.mirrors else (),
         overlap=min(rule.overlap, effort.overlap) if several else rule.overlap,
         min_spacing_mm=max(rule.min_spacing_mm, min(effort.finest_mm, _rung_mm(rule))),
     )
@@ -112,7 +115,9 @@ FEWER_SLICES = Rung("every second slice first, those between while time lasts", 
 
 def rungs(stages: Sequence[PlannedStage]) -> Iterator[Rung]:
     """The whole ladder for a plan, first step first."""
-    # First what costs least: of VoxTell's windows, three quarters of a side apart found what half of it did.
+    if any(stage.rule.mirror_axes for stage in stages):
+        yield Rung("no mirrored copies", {"mirrors": False})
+    # Then what costs least: of VoxTell's windows, three quarters of a side apart found what half of it did.
     yield Rung("overlap 0.25", {"overlap": 0.25})
     max_rounds = max((stage.rule.rounds for stage in stages), default=1)
     for rounds in range(max_rounds - 1, 0, -1):
