@@ -74,16 +74,19 @@ def find_regions(
             known[i] = given[i] = box
     known = [whole(shape) if box is None and b is None else box for box, b in zip(known, before, strict=True)]
     groups = [
-        (index, _grouped_region(volume, rule, before, index, known, given))
+        [
+            (index, _grouped_region(volume, rule, before, index, known, given))
+            for index in _groups_of(rows, known, volume, rule)
+        ]
         for rows in _seen_together(queries, known)
-        for index in _groups_of(rows, known, volume, rule)
     ]
-    return _beside_wanted(groups, queries)
+    return [view for each in groups for view in _beside_wanted(each, queries)]
 
 
 def _beside_wanted(groups: Grouped, queries: Sequence[Query]) -> Grouped:
-    """The views of what is asked for, and behind them those of companions alone that overlap one of them:
-    their targets win the voxels there that they would win if they were asked for."""
+    """Of the views of targets that are seen together those of what is asked for, and behind them those of
+    companions alone that overlap one of these: their targets win the voxels there that they would win if they
+    were asked for."""
     wanted = [group for group in groups if not all(queries[row].companion for row in group[0])]
     boxes = [region.box for _, region in wanted if region.box is not None]
     others = [group for group in groups if all(queries[row].companion for row in group[0])]

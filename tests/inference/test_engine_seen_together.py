@@ -152,6 +152,16 @@ def test_a_shared_target_counts_to_the_group_of_which_most_is_found(there: str) 
     assert f"laid for {there} as well" in stages[1].why
 
 
+def test_companions_of_a_group_that_a_shared_target_does_not_count_to_are_not_run() -> None:
+    """A head and neck asks for the esophagus, and nothing of an abdomen has a say in it."""
+    groups = [SeenTogether("CT", (name, "right kidney")) for name in ("liver", "spleen")]
+    engine = make_engine(Bright(), *groups)
+    rule = StageRule(window_voxels=24**3, max_targets_per_view=1, margin_factor=3.0)
+    engine.profile = replace(engine.profile, stages=plain_engine(fine=rule).profile.stages)
+    names = [stage.name for stage in segment(engine, IMAGE, [PROMPTS[0], PROMPTS[2]]).stages]
+    assert names == ["coarse", "fine liver", "fine right kidney"]
+
+
 def test_instances_and_what_a_user_marked_are_run_by_themselves() -> None:
     graph = Bright()
     segment(make_engine(graph, TRUNK), IMAGE, PROMPTS[:1], instance=True)
