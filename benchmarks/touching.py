@@ -27,8 +27,8 @@ from vesal.training.measure.results import markdown_table
 from vesal.training.measure.runs import Labelled, read_cases, run_case
 
 SCALES = (1.0, 0.75, 0.6, 0.5)
-DEPTHS = (0.04, 0.06, 0.08, 0.1, 0.15)
-RADII = (0.35, 0.5, 0.6, 0.7)
+DEPTHS = (0.01, 0.02, 0.025, 0.03, 0.04, 0.06, 0.08, 0.1)
+RADII = (0.5, 0.6, 0.7)
 MIN_VOXELS = 10
 """As the default weights have it."""
 MIN_DICE = 0.5

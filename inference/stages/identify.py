@@ -7,7 +7,7 @@ are told apart jointly (``assignment``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,6 +33,9 @@ from vesal.inference.stages.unnamed import is_placed
 
 SHOWN = 5
 """Candidates in the report."""
+BESIDE = 1.2
+"""How much more a target counts beside another one of its group. With it the anterior part of a hippocampus
+was told from a spinal cord where that agreed by .71 and it by .62 (a case of `val`)."""
 TIME_SHARE = 0.25
 """Share of the remaining time that the search may take."""
 
@@ -110,6 +113,8 @@ def identify(
             return Identified(tuple(prompts), notes=(note,))
         targets = [question.targets[0] for question in asked]
         scores = _scores([p.id for p in mine], [found.get(q.id, []) for q in asked], case.user)
+        groups = [group.targets for group in profile.seen_together if group.modality == modality]
+        scores = raised_beside(scores, [target.name for target in targets], groups)
         ranked |= rank([p.id for p in mine], targets, scores, case.instance)
     ranked = {id_: best for id_, best in ranked.items() if best}
     candidates = {
@@ -141,6 +146,31 @@ def _scores(ids: Sequence[int], found: Sequence[Sequence[ByName]], user: UserPro
                 score = agreement(here, user, id_, most[each.grid])
                 scores[row, column] = max(scores[row, column], score)
     return scores
+
+
+def raised_beside(
+    scores: np.ndarray, targets: Sequence[str], groups: Iterable[Collection[str]]
+) -> np.ndarray:
+    """Scores of which those count more whose target is seen together with what another mark agrees with best:
+    beside a posterior hippocampus a mark is its anterior part rather than a spinal cord.
+
+    Args:
+        scores: (n, m) float 0..1, of n prompts with m targets.
+        targets: m names.
+        groups: names of targets that are seen together (``planning.seen_together``).
+
+    Returns:
+        (n, m) float 0..1.
+    """
+    best = [targets[int(row.argmax())] if row.any() else None for row in scores]
+    raised = scores.copy()
+    for group in groups:
+        for row in range(len(scores)):
+            others = {name for n, name in enumerate(best) if n != row and name in group}
+            for column, name in enumerate(targets):
+                if name in group and others - {name}:
+                    raised[row, column] = min(1.0, BESIDE * scores[row, column])
+    return raised
 
 
 def rank(

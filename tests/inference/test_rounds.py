@@ -105,23 +105,20 @@ def test_each_round_corrects_and_names_stay(by: str) -> None:
 
 
 VAL = "data/val/MR_Hippocampus/MR_Hippocampus_hippocampus-{}.npz"
-HIPPOCAMPI = ("007", "038", "046", "050")
+HIPPOCAMPI = ("007", "038", "046", "074")
 
 
 @pytest.mark.parametrize("by", ["box", "click"])
 def test_rounds_on_hippocampi_cost_nothing_and_names_stay(shared: Path, by: str) -> None:
-    """A box of one slice may be named wrong at first, in one of four at most; what is right stays so."""
+    """Also those whose anterior part alone would be taken for a spinal cord."""
     if not (shared / VAL.format(HIPPOCAMPI[0])).is_file():
         pytest.skip(f"no {VAL} in the folder `shared`")
     engine = Engine.open("nano", threads=1)
     wanted = ["anterior hippocampus", "posterior hippocampus"]
-    right = []
     for number in HIPPOCAMPI:
         path = shared / VAL.format(number)
         with np.load(path) as arrays:
             truth = arrays["gts"].astype(np.uint16)
         found, names = rounds(engine, read_case(path), truth, "MR", by, 3)
-        right.append([name == wanted for name in names])
-        assert names[1:] == [wanted] * 2, (number, names)
+        assert names == [wanted] * 3, (number, names)
         assert (np.diff(found, axis=0) > -FALL).all() and found.min() > 0.83, (number, found)
-    assert sum(first for first, *_ in right) >= len(HIPPOCAMPI) - 1

@@ -15,6 +15,7 @@ from vesal.inference.families.contract import Capabilities
 from vesal.inference.families.nano import NanoModel
 from vesal.inference.planning.plan import Plan, make_plan, open_sentence
 from vesal.inference.planning.rules import IdentificationRule, StageRule
+from vesal.inference.stages.identify import raised_beside
 from vesal.inference.stages.segmentation import Segmentation
 from vesal.inference.timing.clock import Clock
 
@@ -164,3 +165,15 @@ def test_a_family_that_needs_no_name_runs_it_and_compares_its_own_result() -> No
     told = result.prompts[1]
     assert (told.target, told.asked_as) == ("spleen", "user prompts")
     assert told.candidates[0].score > 0.9 and (result.labels[SPLEEN] == 1).all()
+
+
+def test_what_is_seen_together_with_another_mark_counts_more() -> None:
+    targets = ["anterior hippocampus", "posterior hippocampus", "spinal cord"]
+    scores = np.array([[0.6, 0.0, 0.7], [0.0, 0.4, 0.0]])
+    pair = [("anterior hippocampus", "posterior hippocampus")]
+    raised = raised_beside(scores, targets, pair)
+    np.testing.assert_allclose(raised, [[0.72, 0.0, 0.7], [0.0, 0.4, 0.0]])
+    np.testing.assert_array_equal(raised_beside(scores[:1], targets, pair), scores[:1])
+    np.testing.assert_array_equal(raised_beside(scores, targets, ()), scores)
+    np.testing.assert_array_equal(raised_beside(scores[[1, 1]], targets, pair), scores[[1, 1]])
+    assert raised_beside(np.array([[0.9, 0, 0], [0, 0.9, 0]]), targets, pair).max() == 1.0
