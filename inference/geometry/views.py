@@ -192,6 +192,11 @@ class View:
         return triple(s * v for s, v in zip(self.step, spacing_dhw_mm, strict=True))
 
 
+def sides_text(sides: Sides) -> str:
+    """Sides for people: `32x64x64`."""
+    return "x".join(map(str, sides))
+
+
 def whole(shape: Sides) -> Box:
     """The box of a whole volume of ``shape`` (D, H, W)."""
     return Box((0.0, 0.0, 0.0), triple(float(n) for n in shape))

@@ -19,17 +19,16 @@ import numpy as np
 from vesal.inference.data.errors import OutOfDeviceMemoryError
 from vesal.inference.families.contract import Decoded, UserInput
 from vesal.inference.geometry.region import is_uncertain
-from vesal.inference.geometry.views import Sides
-from vesal.inference.planning.rules import StageRule
+from vesal.inference.geometry.views import sides_text
 from vesal.inference.stages.block_masks import half_of_blocks
 from vesal.inference.stages.complementary import merge_halves
 from vesal.inference.stages.logits import UNSEEN, to_logits, to_ordered_probabilities, to_probabilities
-from vesal.inference.stages.mirrors import Axes, mean_of_copies, mirrored, mirrored_window
+from vesal.inference.stages.mirrors import Axes, CopiesLeft, mean_of_copies, mirrored, mirrored_window
 from vesal.inference.stages.packed_probability import Probabilities
 from vesal.inference.stages.sampled_slices import SampledSlices
 from vesal.inference.stages.slice_runs import RunOrder, SliceRuns
 from vesal.inference.stages.sliding_window import Blended, Corner, Prediction, Slices, run_windows, slices_of
-from vesal.inference.stages.view_task import ViewTask, decodings_of, windows_of
+from vesal.inference.stages.view_task import ViewTask, decodings_of, grid_of, windows_of
 from vesal.inference.stages.window_input import spatial_of, user_input_of, window_of
 from vesal.inference.timing.forecast import Approval, CostEstimate
 from vesal.inference.timing.ladder import Effort, FineScope, Ladder
@@ -75,7 +74,7 @@ class ViewPass:
         if not task.is_wanted(effort, self._round):
             return []
         rule = effort.of(task.rule, task.first)
-        if _grid_of(rule) != _grid_of(self._rule):
+        if grid_of(rule) != grid_of(self._rule):
             return task.cost(effort)
         left = self._windows_left(effort)
         copies = len(task.copies(rule))
@@ -98,7 +97,7 @@ class ViewPass:
             result = self._run_round(0, prompt)
             effort = self._ladder.effort
             rule = effort.of(task.rule, task.first)
-            if not task.is_wanted(effort, 0) or _grid_of(rule) == _grid_of(self._rule):
+            if not task.is_wanted(effort, 0) or grid_of(rule) == grid_of(self._rule):
                 return result
             self._rule = rule
             self.view = task.volume.lay(task.box, rule)
@@ -161,7 +160,7 @@ class ViewPass:
             return False
         ladder.halve_windows(times)
         self._rule = rule
-        log.warning("windows of %s voxels do not fit into GPU memory", _shown(self._size))
+        log.warning("windows of %s voxels do not fit into GPU memory", sides_text(self._size))
         return True
 
     def _note(self) -> str:
@@ -171,7 +170,7 @@ class ViewPass:
         planned, _ = windows_of(self.view, rule.window_voxels, rule.overlap)
         if planned == self._size:
             return ""
-        size, too_large = _shown(self._size), _shown(planned)
+        size, too_large = sides_text(self._size), sides_text(planned)
         return f"windows of {size} voxels, as those of {too_large} do not fit into GPU memory"
 
     def _begin_round(self, number: int, prompt: Probabilities | None) -> None:
@@ -210,7 +209,7 @@ class ViewPass:
         self._adapted = effort.of(task.rule, task.first)
         if not task.is_wanted(effort, self._round) and ladder.may_add(self):
             task.added, self._approval = True, Approval()
-        return task.is_wanted(effort, self._round) and _grid_of(self._adapted) == _grid_of(self._rule)
+        return task.is_wanted(effort, self._round) and grid_of(self._adapted) == grid_of(self._rule)
 
     def _order(self) -> RunOrder:
         """Which runs of slices are run, as the ladder has it."""
@@ -220,12 +219,8 @@ class ViewPass:
 
     def _may_add_window(self) -> bool:
         """Whether there is time for a run of slices that was given up."""
-        copies = len(self._task.copies(self._adapted))
-        calls = {
-            "decodings": copies * decodings_of(self._adapted, self._prompt is not None),
-            "encodings": copies,
-        }
-        return self._ladder.affords([self._task.estimate(self.view, self._size, 1, **calls)])
+        decodings = decodings_of(self._adapted, self._prompt is not None)
+        return self._ladder.affords([self._task.estimate(self.view, self._size, 1, decodings=decodings)])
 
     def _windows_left(self, effort: Effort) -> list[Corner]:
         if self._to_run is None:
@@ -295,19 +290,30 @@ class ViewPass:
         if prompt is not None and self._is_settled(prompt):
             prompt = prompt.astype(np.float32, copy=False)
             return Decoded(to_logits(prompt) if rule.blends_logits else prompt, prompt.max((2, 3)))
-        copies, user = self._task.copies(rule), self._user_input(at)
+        copies = self._task.copies(rule)
         with self._window_calls():
-            return mean_of_copies((self._predict_copy(at, prompt, user, axes) for axes in copies), copies)
+            return mean_of_copies(self._predict_copies(at, prompt, copies), copies)
+
+    def _predict_copies(
+        self, at: Slices, prompt: np.ndarray | None, copies: Sequence[Axes]
+    ) -> Iterator[Decoded]:
+        """The predictions of a window and of its mirrored copies, these as long as there is time."""
+        user, calls = self._user_input(at), decodings_of(self._adapted, prompt is not None)
+        for number, axes in enumerate(copies):
+            if number and not self._may_mirror(len(copies) - number, calls):
+                return
+            yield self._predict_copy(at, None if prompt is None else mirrored(prompt, axes), user, axes)
+
+    def _may_mirror(self, left: int, calls: int) -> bool:
+        """Whether there is time for ``left`` copies of a window, of so many decodings each."""
+        more = self._task.estimate(self.view, self._size, 1, decodings=left * calls, encodings=left)
+        return self._ladder.fits(CopiesLeft(more, self)) and self._ladder.effort.mirrors
 
     def _predict_copy(
         self, at: Slices, prompt: np.ndarray | None, user: UserInput | None, axes: Axes
     ) -> Decoded:
-        """The prediction of a window that is mirrored along some axes; with complementary masks, merged from
-        one for each half.
-        """
+        """One of them; with complementary masks, merged from one for each half."""
         rule, encoded = self._adapted, self._encode(at, axes)
-        if prompt is not None:
-            prompt = mirrored(prompt, axes)
         found = self._decode_round(encoded, at, prompt, user, self._round)
         for number in range(rule.passes, rule.rounds):
             found = self._decode_round(encoded, at, found.probability, user, number)
@@ -387,12 +393,3 @@ class ViewPass:
         before = forecast.calls_s
         yield
         self._approval.ran(forecast.calls_s - before)
-
-
-def _grid_of(rule: StageRule) -> tuple[int, int, float, float]:
-    """The fields of a rule that set the grid of the windows."""
-    return rule.window_voxels, rule.max_windows, rule.overlap, rule.min_spacing_mm
-
-
-def _shown(shape: Sequence[int] | Sides) -> str:
-    return "x".join(map(str, shape))

@@ -221,3 +221,8 @@ def decodings_of(rule: StageRule, prompted: bool) -> int:
     """
     halves = 2 if rule.complementary_block else 1
     return (halves if prompted else 1) + halves * (rule.rounds - rule.passes)
+
+
+def grid_of(rule: StageRule) -> tuple[int, int, float, float]:
+    """The fields of a rule that set the grid of the windows."""
+    return rule.window_voxels, rule.max_windows, rule.overlap, rule.min_spacing_mm

@@ -121,3 +121,15 @@ def test_copies_are_the_first_to_go() -> None:
     assert not ViewPass(task, ladder).run()[0].dropped
     assert timed.count == 1
     assert [each.step for each in ladder.steps] == ["no mirrored copies"]
+
+
+def test_copies_of_a_first_window_that_takes_longer_than_expected_are_left_out() -> None:
+    """Nothing is known of its cost before, so it is begun; the mean is of what was run."""
+    timed = Timed(Corner(), lambda n: 1.0)
+    task = task_of(timed, RULE)
+    ladder = timed.ladder(6.0, RULE, True)
+    found = ViewPass(task, ladder).run()[0]
+    assert 1 <= timed.count < 6
+    assert [each.step for each in ladder.steps] == ["no mirrored copies"]
+    first = np.asarray(found.probability)[0, :16, :8, :24]
+    np.testing.assert_allclose(first, 1 / timed.count)
