@@ -78,6 +78,9 @@ class Capabilities:
     stages: tuple[StageName, ...] = ()
     """Stages that it has a network for; empty: its network serves any."""
 
+    mirrors: bool = False
+    """Its windows may be mirrored (``StageRule.mirror_axes``): what it says of one depends on its image and
+    spatial prompts alone, not on where it lies."""
     stored_numbers: bool = False
     """It takes the numbers of a volume as its file stores them (``Case.numbers``), Hounsfield units say;
     where they came as uint8 it gets these."""

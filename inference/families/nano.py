@@ -48,6 +48,7 @@ CAPABILITIES = Capabilities(
     degrees=True,
     layouts=("fit",),
     side_multiple=SIDE_MULTIPLE,
+    mirrors=True,
 )
 
 

@@ -79,6 +79,8 @@ def check_profile(profile: Profile) -> Capabilities:
         if rule.complementary_block == 0 and (rule.refinement_block or rule.binary_prompts) and not can.mask:
             field = "refinement_block" if rule.refinement_block else "binary_prompts"
             _refuse(profile, f"{at}.{field}", getattr(rule, field), "takes no spatial prompts")
+        if rule.mirror_axes and not can.mirrors:
+            _refuse(profile, f"{at}.mirror_axes", list(rule.mirror_axes), "takes no mirrored windows")
         if any(stage.name == rule.name and stage.role != rule.role for stage in can.stages):
             _refuse(profile, f"{at}.role", rule.role, "has its network of that stage for the other role")
         _check_layout(profile, at, rule.layout, can)

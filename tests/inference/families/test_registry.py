@@ -56,6 +56,10 @@ def test_what_a_family_can_do_is_told_without_reading_a_graph() -> None:
             "`$.stages[0].complementary_block` is 8, but the family query takes no spatial prompts",
         ),
         (
+            {"stages": (structs.replace(RULE, mirror_axes=(0, 2)),)},
+            "`$.stages[0].mirror_axes` is [0, 2], but the family query takes no mirrored windows",
+        ),
+        (
             {"stages": (structs.replace(RULE, layout=Fit(32)),)},
             "`$.stages[0].layout.degrees` is True, but the family query has no degrees of anisotropy",
         ),
