@@ -146,12 +146,6 @@ def test_overrides_and_postprocess_may_be_absent(tmp_path: Path) -> None:
         ({"role": "find"}, "Invalid enum value 'find' - at `$.stages[0].role`"),
         ({"foreground_threshold": 1.0}, "Expected `float` < 1.0 - at `$.stages[0].foreground_threshold`"),
         ({"min_component_share": 1.5}, "Expected `float` <= 1.0 - at `$.stages[0].min_component_share`"),
-        ({"mirror_axes": [3]}, "Invalid enum value 3 - at `$.stages[0].mirror_axes"),
-        ({"mirror_axes": [1, 1]}, "`$.stages[0].mirror_axes` is [1, 1]; each axis is wanted once"),
-        (
-            {"mirror_axes": [1], "layout": {"kind": "slices", "axis": 0}},
-            "`$.stages[0].mirror_axes` is [1]; runs of slices are not mirrored",
-        ),
         ({"max_queries": 0}, "Expected `int` >= 1 - at `$.stages[0].max_queries`"),
     ],
 )
