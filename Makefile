@@ -65,8 +65,8 @@ image:
 
 # Train the default weights again: a narrow network from nothing, from its result, that for longer; the mean of the three,
 # widened and trained on; that on more abdomens, and the mean of the last two; from that with other contrasts and thicker
-# slices, then with late enhancement, and the mean of that and of where these two began. Some ten hours on two cores with
-# AVX512-bf16, two days with AVX2 alone; goes on where it was interrupted, so RUNS is to be empty for other settings. The last
+# slices, then with late enhancement, and the mean of that and of where these two began; from that for longer, and a quarter
+# of it. Some twelve hours on two cores with AVX512-bf16, two days with AVX2 alone; goes on where it was interrupted, so RUNS is to be empty for other settings. The last
 # run writes to WEIGHTS first, as a training tells in the manifest which targets it showed half turned, and a mean does not.
 weights: .venv-dev/ready
 	$(TRAIN) $(NARROW) --work $(RUNS)/1 --out $(RUNS)/1/weights $(call LENGTH,1) --seed 0
@@ -81,7 +81,7 @@ weights: .venv-dev/ready
 	    --leave-out MR_HeartLGE
 	$(TRAIN) --work $(RUNS)/7 --out $(RUNS)/7/weights $(call LENGTH,7) --start $(RUNS)/6/weights --seed 11 --rate 8e-4
 	.venv-dev/bin/python -m vesal.training.average $(RUNS)/7 $(RUNS)/mean2 --out $(RUNS)/mean3
-	$(TRAIN) --work $(RUNS)/8 --out $(RUNS)/8/weights $(call LENGTH,8) --start $(RUNS)/mean3 --seed 22 --rate 8e-4
+	$(TRAIN) --work $(RUNS)/8 --out $(WEIGHTS) $(call LENGTH,8) --start $(RUNS)/mean3 --seed 22 --rate 8e-4
 	.venv-dev/bin/python -m vesal.training.average $(RUNS)/8 $(RUNS)/mean3 --shares 0.25 0.75 --out $(WEIGHTS)
 	$(VALIDATE) --all --forget --write
 	$(VALIDATE) --write

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from vesal.inference.data.case import Case
 from vesal.inference.data.errors import CancelledError
 from vesal.inference.data.prompt import Prompt
+from vesal.inference.geometry.views import sides_text
 from vesal.inference.io.formats import open_case
 from vesal.inference.io.unnamed import TakesMarks
 from vesal.inference.output.logs import one_line
@@ -107,7 +108,7 @@ def _case(pair: CasePaths, settings: Settings, model: Model) -> tuple[tuple[str,
     if not estimate.whole:
         covered = sum(max(1, len(prompt.targets)) for prompt in prompts) - len(told)
         estimate.more = covered if _refines(model) else 0
-    shape = "x".join(map(str, case.image.shape))
+    shape = sides_text(case.image.shape)
     asked = ", ".join(prompt.target or prompt.text for prompt in prompts)
     row = (pair.name, shape, choice.modality, asked, estimate.shown_windows, estimate.shown_seconds)
     return (*map(one_line, row), f"{peak_mb():.0f}", str(pair.output)), estimate, told

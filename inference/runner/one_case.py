@@ -15,6 +15,7 @@ from vesal.inference.data.case import Case
 from vesal.inference.data.errors import CaseError
 from vesal.inference.data.results import CaseReport
 from vesal.inference.data.terms import OFF
+from vesal.inference.geometry.views import sides_text
 from vesal.inference.io.formats import CaseReader, CountsPrompts, open_case, read_shape, unused_choices
 from vesal.inference.output.case_output import NOTHING
 from vesal.inference.output.logs import window_bar
@@ -141,7 +142,7 @@ def _segment(record: CaseRecord, settings: Settings, model: LazyModel) -> None:
         record.now,
         write_s=record.seconds_of("zeros"),
     )
-    size = "x".join(map(str, case.image.shape))
+    size = sides_text(case.image.shape)
     limit = "no limit" if clock.budget_s == NO_LIMIT else f"{clock.budget_s:.0f} s"
     log.info("case %s: %s voxels, %d prompts, %s", case.name, size, len(record.prompts), limit)
     for note in case.notes:

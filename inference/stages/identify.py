@@ -7,7 +7,7 @@ are told apart jointly (``assignment``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -149,7 +149,7 @@ def _scores(ids: Sequence[int], found: Sequence[Sequence[ByName]], user: UserPro
 
 
 def raised_beside(
-    scores: np.ndarray, targets: Sequence[str], groups: Iterable[Collection[str]]
+    scores: np.ndarray, targets: Sequence[str], groups: Sequence[Collection[str]]
 ) -> np.ndarray:
     """Scores of which those count more whose target is seen together with what another mark agrees with best:
     beside a posterior hippocampus a mark is its anterior part rather than a spinal cord.
@@ -164,12 +164,11 @@ def raised_beside(
     """
     best = [targets[int(row.argmax())] if row.any() else None for row in scores]
     raised = scores.copy()
-    for group in groups:
-        for row in range(len(scores)):
-            others = {name for n, name in enumerate(best) if n != row and name in group}
-            for column, name in enumerate(targets):
-                if name in group and others - {name}:
-                    raised[row, column] = min(1.0, BESIDE * scores[row, column])
+    for row, column in np.argwhere(scores > 0):
+        name = targets[column]
+        others = {*best[:row], *best[row + 1 :]} - {name}
+        if any(name in group and others.intersection(group) for group in groups):
+            raised[row, column] = min(1.0, BESIDE * scores[row, column])
     return raised
 
 

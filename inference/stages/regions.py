@@ -87,9 +87,11 @@ def _beside_wanted(groups: Grouped, queries: Sequence[Query]) -> Grouped:
     """Of the views of targets that are seen together those of what is asked for, and behind them those of
     companions alone that overlap one of these: their targets win the voxels there that they would win if they
     were asked for."""
-    wanted = [group for group in groups if not all(queries[row].companion for row in group[0])]
+    wanted: Grouped = []
+    others: Grouped = []
+    for each in groups:
+        (others if all(queries[row].companion for row in each[0]) else wanted).append(each)
     boxes = [region.box for _, region in wanted if region.box is not None]
-    others = [group for group in groups if all(queries[row].companion for row in group[0])]
     return wanted + [
         (index, region)
         for index, region in others

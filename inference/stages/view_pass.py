@@ -77,13 +77,11 @@ class ViewPass:
         if grid_of(rule) != grid_of(self._rule):
             return task.cost(effort)
         left = self._windows_left(effort)
-        copies = len(task.copies(rule))
-        decodings = copies * decodings_of(rule, self._prompt is not None)
-        encodings = copies - 1 if self._encoded is not None else copies
+        calls = task.calls(rule, self._prompt is not None, self._encoded is not None)
         mine = []
         if left:
-            more = {"decodings": decodings, "encodings": encodings, **task.kept(self.view, self._rule, left)}
-            mine = [task.estimate(self.view, self._size, len(left), **more)]
+            kept = task.kept(self.view, self._rule, left)
+            mine = [task.estimate(self.view, self._size, len(left), **calls, **kept)]
         return [*mine, *task.cost_of_rounds(self.view, self._size, rule, rule.passes - self._round - 1)]
 
     def _run_first_round(self) -> Blended:

@@ -108,8 +108,14 @@ class ViewTask:
 
     def copies(self, rule: StageRule) -> list[Axes]:
         """By which axes the copies of a window are mirrored that are run, the first one by none."""
-        sided = any(query.side for query in self.queries)
-        return copies_along(() if sided or self.user else rule.mirror_axes)
+        if not rule.mirror_axes or self.user or any(query.side for query in self.queries):
+            return copies_along(())
+        return copies_along(rule.mirror_axes)
+
+    def calls(self, rule: StageRule, prompted: bool, encoded: bool = False) -> dict[str, int]:
+        """Of one window with its copies, as fields of an estimate; ``encoded``: as it is it is so already."""
+        copies = len(self.copies(rule))
+        return {"decodings": copies * decodings_of(rule, prompted), "encodings": copies - encoded}
 
     def is_wanted(self, effort: Effort, round_: int) -> bool:
         """Whether this effort still runs the round (0 is the first)."""
@@ -128,16 +134,13 @@ class ViewTask:
         size, corners = windows_of(view, rule.window_voxels, rule.overlap)
         skipping = len(corners) > 1 and (rule.skip_empty or self.spatial_prompt is not None)
         count = (lambda: self._count_to_run(view, rule)) if skipping else None
-        copies = len(self.copies(rule))
-        decodings = copies * decodings_of(rule, self.spatial_prompt is not None)
         first = self.estimate(
             view,
             size,
             _planned(view, rule, len(corners)),
-            decodings=decodings,
-            encodings=copies,
             views=1,
             count=count,
+            **self.calls(rule, self.spatial_prompt is not None),
             **self.kept(view, rule, corners),
         )
         return [first, *self.cost_of_rounds(view, size, rule, rule.passes - 1)]
@@ -163,9 +166,7 @@ class ViewTask:
         if times <= 0 or size != view.shape:
             return []
         # The only window of a view stays encoded, but not its copies.
-        copies = len(self.copies(rule))
-        decodings = copies * decodings_of(rule, True)
-        return [self.estimate(view, size, 1, times=times, decodings=decodings, encodings=copies - 1)]
+        return [self.estimate(view, size, 1, times=times, **self.calls(rule, True, encoded=True))]
 
     def windows_to_run(
         self,

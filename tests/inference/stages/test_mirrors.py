@@ -45,9 +45,9 @@ def task_of(graph: Any, rule: StageRule, query: Query = LIVER, **more: Any) -> V
     return ViewTask(volume_of(image), model, [query], prompts, whole(image.shape), rule, True, **more)
 
 
-def run(task: ViewTask, effort: Effort = Effort(), budget_s: float = 60.0) -> Blended:  # noqa: B008
-    ladder = Timed(Bright(), lambda n: 0.0).ladder(budget_s, task.rule, True)
-    ladder.effort = effort
+def run(task: ViewTask, effort: Effort | None = None) -> Blended:
+    ladder = Timed(Bright(), lambda n: 0.0).ladder(60.0, task.rule, True)
+    ladder.effort = effort or Effort()
     return ViewPass(task, ladder).run()[0]
 
 
