@@ -25,7 +25,7 @@ from vesal.training import device as devices
 from vesal.training.arguments import make_parser
 from vesal.training.backbone import begin_from, begin_from_vit, read_vit
 from vesal.training.bank import BANK, build_bank
-from vesal.training.coverage import mark_turned
+from vesal.training.coverage import tell_shown
 from vesal.training.curves import plot_curves
 from vesal.training.device import Work, find_device, work_of
 from vesal.training.export import export
@@ -105,7 +105,7 @@ def main() -> None:
             export_vit(args.work, args.out, plan)
         else:
             export(args.work, args.out)
-        mark_turned(args.out, volumes, rules)
+        tell_shown(args.out, volumes, rules)
         _plot(args)
     for other in others:
         other.wait()

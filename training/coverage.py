@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vesal.inference.data.terms import SIDES
+from vesal.inference.geometry.fit import through_plane_axis
 from vesal.inference.planning.weights_folder import MANIFEST
 from vesal.training.augment import TURNED
 from vesal.training.store import SetRule, Volume
@@ -87,18 +88,25 @@ def _lesions() -> set[str]:
     return {name for name, kind in load_vocabulary().kinds.items() if kind == "lesion"}
 
 
-def mark_turned(folder: Path, volumes: Iterable[Volume], rules: Mapping[str, SetRule]) -> None:
-    """Say in the manifest which targets the training showed half turned about any axis, in all their sets."""
+def tell_shown(folder: Path, volumes: Iterable[Volume], rules: Mapping[str, SetRule]) -> None:
+    """Say in the manifest how a training showed each target: whether half turned about any axis, in all its
+    sets, and the thickest slices of its volumes as they were scanned.
+    """
     turned: dict[TargetKey, bool] = {}
+    thickest_mm: dict[TargetKey, float] = {}
     for volume in volumes:
         free = rules[volume.dataset].flips in TURNED
+        slice_mm = volume.spacing_dhw_mm[through_plane_axis(volume.spacing_dhw_mm)]
         for target in volume.targets:
             key = target.concept, target.side, target.modality
             turned[key] = free and turned.get(key, True)
+            thickest_mm[key] = max(slice_mm, thickest_mm.get(key, 0.0))
     path = folder / MANIFEST
     content = json.loads(path.read_text(encoding="utf-8"))
     for entry in (*content["targets"], *content.get("not_covered", ())):
-        entry["any_orientation"] = turned.get(_key(entry), False)
+        key = _key(entry)
+        entry["any_orientation"] = turned.get(key, False)
+        entry["thickest_slice_mm"] = round(thickest_mm[key], 2) if key in thickest_mm else None
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

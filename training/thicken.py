@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vesal.inference.geometry.fit import DEGREE_RATIOS
+from vesal.inference.geometry.fit import through_plane_axis
 from vesal.inference.geometry.views import Triple, triple
 from vesal.training.store import Volume, labelled
 
@@ -25,7 +25,7 @@ def thicker(volume: Volume, rng: np.random.Generator) -> Volume:
     Targets that no middle of a slice shows are left out. The same object where too few slices or no target
     would be left.
     """
-    slices = volume.image.shape[slice_axis(volume.spacing_dhw_mm)]
+    slices = volume.image.shape[through_plane_axis(volume.spacing_dhw_mm)]
     possible = [times for times in TIMES if slices >= FEWEST * times]
     if not possible:
         return volume
@@ -41,27 +41,26 @@ def thicker(volume: Volume, rng: np.random.Generator) -> Volume:
     return labelled(volume.name, volume.dataset, image, labels, spacing, targets, volume.instance)
 
 
-def slice_axis(spacing_dhw_mm: Triple) -> int:
-    """The axis across the slices: that of the longest voxels where these are clearly thicker, else D.
-
-    In-plane voxels of 4 mm beside slices of 2.5 mm make no thick axis.
-    """
-    axis = int(np.argmax(spacing_dhw_mm))
-    return axis if spacing_dhw_mm[axis] >= DEGREE_RATIOS[0] * min(spacing_dhw_mm) else 0
-
-
 def thick_slices(
     image: np.ndarray, labels: np.ndarray, spacing_dhw_mm: Triple, times: int
 ) -> tuple[np.ndarray, np.ndarray, Triple]:
     """An image (D, H, W) uint8 and its labels (D, H, W) with ``times`` slices made one, and the new spacing.
 
-    What is left of the last one is a slice of its own.
+    Each is the mean of ``times`` slices around its middle, whose labels it has: of an even number the two at
+    the ends count half, as else image and labels would lie half a slice apart. What is left of the last one
+    is a slice of its own.
     """
-    axis = slice_axis(spacing_dhw_mm)
-    n = image.shape[axis]
-    starts = np.arange(0, n, times)
-    counts = np.diff(np.append(starts, n)).reshape([-1 if a == axis else 1 for a in range(3)])
-    sums = np.add.reduceat(image, starts, axis, dtype=np.uint32).astype(np.float32)
-    thick = (sums / counts.astype(np.float32)).round().clip(0, 255).astype(np.uint8)
+    axis = through_plane_axis(spacing_dhw_mm)
+    n, half = image.shape[axis], times // 2
+    middles = np.minimum(np.arange(0, n, times) + half, n - 1)
+    along = [-1 if a == axis else 1 for a in range(3)]
+    sums = np.zeros([len(middles) if a == axis else m for a, m in enumerate(image.shape)], np.float32)
+    shares = np.zeros(len(middles), np.float32)
+    for offset in range(-half, half + 1):
+        at = middles + offset
+        share = np.where((at >= 0) & (at < n), 1.0 if times % 2 or abs(offset) < half else 0.5, 0.0)
+        sums += np.take(image, at.clip(0, n - 1), axis) * share.astype(np.float32).reshape(along)
+        shares += share
+    thick = (sums / shares.reshape(along)).round().clip(0, 255).astype(np.uint8)
     spacing = triple(s * times if a == axis else s for a, s in enumerate(spacing_dhw_mm))
-    return thick, np.take(labels, np.minimum(starts + times // 2, n - 1), axis), spacing
+    return thick, np.take(labels, middles, axis), spacing

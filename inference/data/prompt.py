@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -115,6 +116,8 @@ class Query:
     """The prompt's text, where the network reads it instead of the target's name."""
     any_orientation: bool = False
     """Whether it is found in any orientation of the case (``CoveredTarget.any_orientation``)."""
+    thickest_slice_mm: float = math.inf
+    """See ``CoveredTarget.thickest_slice_mm``."""
     own_class: int | None = None
     """Its value in the label map while the case runs, where that is not the prompt's id."""
     seen_with: Mapping[int, int] = field(default_factory=dict, hash=False)

@@ -58,6 +58,15 @@ def _sides(size_mm: Triple, spacing_mm: Triple, side_multiple: int, ratios: Rati
     return (sides[0], sides[1], sides[2]), degree, thick
 
 
+def through_plane_axis(spacing_dhw_mm: Triple) -> int:
+    """The axis across the slices: the one whose voxels are clearly longer than along both others, else D.
+
+    In-plane voxels of 5 mm beside slices of 2.5 mm make no thick axis.
+    """
+    axis = int(np.argmax(spacing_dhw_mm))
+    return axis if spacing_dhw_mm[axis] >= DEGREE_RATIOS[0] * sorted(spacing_dhw_mm)[1] else 0
+
+
 def fit_view(
     box: Box,
     spacing_dhw_mm: Triple,
@@ -65,12 +74,15 @@ def fit_view(
     finest_mm: float = 0.0,
     multiple: int = SIDE_MULTIPLE,
     ratios: Ratios = DEGREE_RATIOS,
+    thickest_slice_mm: float = math.inf,
 ) -> View:
     """The finest view of at most ``voxels`` voxels that covers ``box``.
 
     All axes share one spacing ``t``, except that an axis is never sampled finer than it was acquired
-    (``max(t, native)``). Sides are rounded up to what the network can halve; what the rounding adds is
-    surroundings, laid evenly around the box.
+    (``max(t, native)``); slices thicker than the network knows are interpolated to the thickest of these, but
+    no finer than in plane.
+    Sides are rounded up to what the network can halve; what the rounding adds is surroundings, laid evenly
+    around the box.
 
     Args:
         box: region to cover, native voxel edges (D, H, W).
@@ -79,6 +91,7 @@ def fit_view(
         finest_mm: no view finer than this, in mm; 0 leaves it to the native spacing.
         multiple: sides are multiples of this, along a thick axis of ``multiple >> degree``.
         ratios: see ``anisotropy``; empty where the network has no degrees, and the view's is 0.
+        thickest_slice_mm: of the slices that the network knows.
 
     Raises:
         ValueError: fewer voxels than the smallest cube that the network can halve, ``multiple`` cubed.
@@ -88,14 +101,25 @@ def fit_view(
             f"a view of {voxels} voxels is smaller than the smallest grid, {multiple}^3; ask for more"
         )
     size_mm = triple(max(n, 1e-3) * s for n, s in zip(box.size, spacing_dhw_mm, strict=True))
-    target = max(min(spacing_dhw_mm), finest_mm)
+    least = _least_spacing(spacing_dhw_mm, thickest_slice_mm)
+    target = max(min(least), finest_mm)
     while True:
-        spacing = triple(max(target, s) for s in spacing_dhw_mm)
+        spacing = triple(max(target, s) for s in least)
         sides, degree, thick = _sides(size_mm, spacing, multiple, ratios)
         if math.prod(sides) <= voxels:
             tiling = EvenTiling(multiple)
             return laid_around(box, spacing_dhw_mm, spacing, sides, degree, thick, tiling)
         target *= SEARCH_FACTOR
+
+
+def _least_spacing(spacing_dhw_mm: Triple, thickest_slice_mm: float) -> Triple:
+    """How finely each axis may be sampled (D, H, W): as acquired, and slices that are too thick as finely as
+    the thickest that may be, but no finer than in plane.
+    """
+    across = through_plane_axis(spacing_dhw_mm)
+    in_plane = max(s for axis, s in enumerate(spacing_dhw_mm) if axis != across)
+    slice_mm = min(spacing_dhw_mm[across], max(thickest_slice_mm, in_plane))
+    return triple(slice_mm if axis == across else s for axis, s in enumerate(spacing_dhw_mm))
 
 
 def laid_around(

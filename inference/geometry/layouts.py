@@ -79,7 +79,8 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag
     def view(self, box: Box, volume: VolumeGrid, voxels: int, finest_mm: float) -> View:
         """See ``geometry.fit.fit_view``."""
         ratios = self.degree_ratios if self.degrees else ()
-        return _fit(box, volume.spacing_dhw_mm, voxels, finest_mm, self.multiple, ratios)
+        thickest_mm = volume.thickest_slice_mm
+        return _fit(box, volume.spacing_dhw_mm, voxels, finest_mm, self.multiple, ratios, thickest_mm)
 
 
 class Window(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="window"):

@@ -73,10 +73,12 @@ class Sampling:
 
 @dataclass(frozen=True)
 class VolumeGrid:
-    """Shape (D, H, W) and spacing in mm of a volume."""
+    """Shape (D, H, W) and spacing in mm of a volume, and how thick its slices may be for the network."""
 
     shape: Sides
     spacing_dhw_mm: Triple
+    thickest_slice_mm: float = math.inf
+    """Thicker slices are interpolated to this, where the layout chooses the spacing."""
 
 
 class Tiling(Protocol):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct, structs
 
+from vesal.inference.data.prompt import Query
 from vesal.inference.data.terms import FINE, MODALITIES, SIDES
 from vesal.inference.planning.checked import one_of
 from vesal.inference.planning.rules import IdentificationRule, OrientationRule, Share, StageRule
@@ -30,11 +32,27 @@ class CoveredTarget(Struct, frozen=True, forbid_unknown_fields=True):
     any_orientation: bool = False
     """Whether it was trained with half turns about any axis; if not, it needs the orientation of its
     training set (``inference/stages/orientation.py``)."""
+    thickest_slice_mm: Annotated[float, Meta(gt=0)] | None = None
+    """Of the volumes that it was trained on, as they were scanned. A view of thicker slices is interpolated
+    to this, where the layout chooses the spacing; None: views are as thick as the scan's slices."""
 
     @property
     def name(self) -> str:
         """With its side: `left kidney`."""
         return f"{self.side} {self.concept}" if self.side else self.concept
+
+    def query(self, prompt_id: int, kind: str) -> Query:
+        """The target as it is run for a prompt."""
+        return Query(
+            prompt_id,
+            self.name,
+            self.concept,
+            self.side,
+            self.modality,
+            kind,
+            any_orientation=self.any_orientation,
+            thickest_slice_mm=math.inf if self.thickest_slice_mm is None else self.thickest_slice_mm,
+        )
 
 
 class SeenTogether(Struct, frozen=True, forbid_unknown_fields=True):

@@ -233,6 +233,5 @@ def open_sentence(prompt: Prompt) -> Understood:
 
 
 def _query(prompt: Prompt, target: Target, profile: Profile) -> Query:
-    concept, side, modality = target.concept, target.side, prompt.modality
-    turned = profile.turns(concept, side, modality)
-    return Query(prompt.id, target.name, concept, side, modality, target.kind, any_orientation=turned)
+    covered = profile.target(target.concept, target.side, prompt.modality)
+    return covered.query(prompt.id, target.kind)

@@ -105,20 +105,16 @@ class Profile:
         return self.bank
 
     @cached_property
-    def _covered(self) -> frozenset[tuple[str, str | None, str]]:
-        return frozenset((t.concept, t.side, t.modality) for t in self.targets)
-
-    @cached_property
-    def _turned(self) -> frozenset[tuple[str, str | None, str]]:
-        return frozenset((t.concept, t.side, t.modality) for t in self.targets if t.any_orientation)
+    def _covered(self) -> dict[tuple[str, str | None, str], CoveredTarget]:
+        return {(t.concept, t.side, t.modality): t for t in self.targets}
 
     def covers(self, concept: str, side: str | None, modality: str) -> bool:
         """Whether the weights were trained on this target in this modality."""
         return (concept, side, modality) in self._covered
 
-    def turns(self, concept: str, side: str | None, modality: str) -> bool:
-        """Whether training showed this target turned half about any axis."""
-        return (concept, side, modality) in self._turned
+    def target(self, concept: str, side: str | None, modality: str) -> CoveredTarget:
+        """A covered target, as the manifest lists it."""
+        return self._covered[concept, side, modality]
 
     def modalities_of(self, concept: str) -> list[str]:
         """Modalities in which some side of ``concept`` is covered."""

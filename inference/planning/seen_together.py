@@ -86,16 +86,7 @@ def _members(group: SeenTogether, profile: Profile) -> list[Query]:
     """The trained targets of a group as companions."""
     kinds = load_vocabulary().kinds
     found = [
-        Query(
-            NOBODY,
-            target.name,
-            target.concept,
-            target.side,
-            target.modality,
-            kinds.get(target.concept, ""),
-            any_orientation=target.any_orientation,
-            companion=True,
-        )
+        replace(target.query(NOBODY, kinds.get(target.concept, "")), companion=True)
         for target in (*profile.targets, *profile.not_covered)
         if target.modality == group.modality and target.name in group.targets
     ]

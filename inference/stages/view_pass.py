@@ -47,7 +47,7 @@ class ViewPass:
         """Nothing is run yet. ``task`` is no longer upcoming on the ladder."""
         self._task, self._ladder = task, ladder
         self._rule = self._adapted = ladder.effort.of(task.rule, task.first)
-        self.view = task.volume.lay(task.box, self._rule)
+        self.view = task.lay(self._rule)
         self._image: np.ndarray | SampledSlices = np.empty((0, 0, 0, 0), np.float32)
         self._encoded: tuple[Slices, Any] | None = None
         self._begin_round(0, None)
@@ -98,7 +98,7 @@ class ViewPass:
             if not task.is_wanted(effort, 0) or grid_of(rule) == grid_of(self._rule):
                 return result
             self._rule = rule
-            self.view = task.volume.lay(task.box, rule)
+            self.view = task.lay(rule)
 
     def _run_round(self, number: int, prompt: Probabilities | None) -> Blended:
         """Run one round; no window where there is no time for the first.

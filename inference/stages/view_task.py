@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -63,9 +63,11 @@ class Volume:
         d, h, w = self.image.shape
         return VolumeGrid((d, h, w), self.spacing_dhw_mm)
 
-    def lay(self, box: Box, rule: StageRule) -> View:
-        """The view over ``box`` by ``rule``."""
-        view: View = rule.layout.view(box, self.grid, rule.view_voxels, rule.min_spacing_mm)
+    def lay(self, box: Box, rule: StageRule, queries: Sequence[Query]) -> View:
+        """The view over ``box`` by ``rule``, with slices that are thick for none of the queries."""
+        thickest_mm = min((query.thickest_slice_mm for query in queries), default=math.inf)
+        grid = replace(self.grid, thickest_slice_mm=thickest_mm)
+        view: View = rule.layout.view(box, grid, rule.view_voxels, rule.min_spacing_mm)
         return view
 
 
@@ -96,6 +98,10 @@ class ViewTask:
     """whether it is run though views like it were given up, as there is time for it"""
     share_to_run: float | None = None
     """share of windows not skipped, on the first grid on which they were counted; None before"""
+
+    def lay(self, rule: StageRule) -> View:
+        """Its view by a rule, which may be a cheaper one than its own."""
+        return self.volume.lay(self.box, rule, self.queries)
 
     def sample(self, view: View) -> np.ndarray | SampledSlices:
         """(C, d, h, w) float32 network input on ``view``."""
@@ -130,7 +136,7 @@ class ViewTask:
         if not self.is_wanted(effort, 0):
             return []
         rule = effort.of(self.rule, self.first)
-        view = self.volume.lay(self.box, rule)
+        view = self.lay(rule)
         size, corners = windows_of(view, rule.window_voxels, rule.overlap)
         skipping = len(corners) > 1 and (rule.skip_empty or self.spatial_prompt is not None)
         count = (lambda: self._count_to_run(view, rule)) if skipping else None

@@ -14,7 +14,7 @@ from tests.inference.fake_models import make_model  # noqa: E402
 from tests.training.made import PROMPTS, made_volume, rule, write_volume  # noqa: E402
 from vesal.inference.data.errors import UsageError  # noqa: E402
 from vesal.inference.planning.manifest import CoveredTarget  # noqa: E402
-from vesal.training.coverage import known_targets, mark_turned, write_scores  # noqa: E402
+from vesal.training.coverage import known_targets, tell_shown, write_scores  # noqa: E402
 from vesal.training.floors import Floor, floors_table, judge, read_floors  # noqa: E402
 from vesal.training.measure.runs import covering, find_cases, read_labelled  # noqa: E402
 from vesal.training.measure.validation import report, validate  # noqa: E402
@@ -223,7 +223,7 @@ def test_what_is_run_as_two_sides_is_not_covered_without_one() -> None:
 def test_only_what_was_shown_turned_may_be_turned(tmp_path: Path, flips: str, expected: bool) -> None:
     path = write_manifest(tmp_path, "liver", "aorta")
     volume = made_volume(tmp_path / "case")
-    mark_turned(tmp_path, [volume], {volume.dataset: replace(rule(), flips=flips)})
+    tell_shown(tmp_path, [volume], {volume.dataset: replace(rule(), flips=flips)})
     assert [t["any_orientation"] for t in json.loads(path.read_text())["targets"]] == [expected, False]
 
 
@@ -231,5 +231,13 @@ def test_one_set_that_was_not_turned_is_enough(tmp_path: Path) -> None:
     path = write_manifest(tmp_path, "liver")
     volume = made_volume(tmp_path / "case")
     rules = {volume.dataset: replace(rule(), flips="any"), "Other": replace(rule(), flips="none")}
-    mark_turned(tmp_path, [volume, replace(volume, dataset="Other"), volume], rules)
+    tell_shown(tmp_path, [volume, replace(volume, dataset="Other"), volume], rules)
     assert [t["any_orientation"] for t in json.loads(path.read_text())["targets"]] == [False]
+
+
+def test_the_thickest_slices_of_a_target_are_told(tmp_path: Path) -> None:
+    """In-plane voxels of 4 mm beside slices of 2.5 mm are no slices of 4 mm."""
+    path = write_manifest(tmp_path, "liver", "aorta")
+    volume, spacings = made_volume(tmp_path / "case"), [(2.5, 4.0, 4.0), (1.0, 3.0, 1.0), (1.0, 1.0, 1.0)]
+    tell_shown(tmp_path, [replace(volume, spacing_dhw_mm=s) for s in spacings], {volume.dataset: rule()})
+    assert [t["thickest_slice_mm"] for t in json.loads(path.read_text())["targets"]] == [3.0, None]

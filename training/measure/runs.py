@@ -138,13 +138,14 @@ def covering(model: Model, targets: Iterable[TargetKey]) -> Model:
     A target without a side whose two sides are covered is not added: the engine runs it as its two sides.
     """
     profile = model.profile
+    listed = {(t.concept, t.side, t.modality): t for t in profile.not_covered}
     new = []
     for concept, side, modality in dict.fromkeys(targets):
         if profile.covers(concept, side, modality):
             continue
         if side is None and all(profile.covers(concept, s, modality) for s in ("left", "right")):
             continue
-        target = CoveredTarget(concept, side, modality)
+        target = listed.get((concept, side, modality)) or CoveredTarget(concept, side, modality)
         if _can_be_asked(model, target):
             new.append(target)
     return model.with_profile(targets=(*profile.targets, *new))

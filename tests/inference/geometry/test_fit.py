@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vesal.inference.geometry.fit import anisotropy, fit_view
+from vesal.inference.geometry.fit import anisotropy, fit_view, through_plane_axis
 from vesal.inference.geometry.views import SIDE_MULTIPLE, Box, View, whole
 
 SHAPES = st.tuples(*[st.integers(1, 400)] * 3)
@@ -99,6 +99,53 @@ def test_thick_slices_keep_their_own_spacing_and_short_sides() -> None:
     assert view.shape == (12, 64, 64)
     assert (view.step[0], view.start[0]) == (1.0, -1.0)
     assert 120 / 64 <= view.step[1] == view.step[2] <= 120 / 64 * 1.02
+
+
+@pytest.mark.parametrize(
+    ("native", "thickest", "expected"),
+    [
+        ((8.0, 1.0, 1.0), 2.0, (2.0, 1.0, 1.0)),
+        ((8.0, 1.0, 1.0), 8.0, (8.0, 1.0, 1.0)),
+        ((8.0, 1.0, 1.0), 10.0, (8.0, 1.0, 1.0)),
+        ((1.0, 1.0, 8.0), 2.0, (1.0, 1.0, 2.0)),
+        # No thick axis: D is across the slices, which get no thinner than the pixels are wide.
+        ((5.0, 4.0, 4.0), 2.5, (4.0, 4.0, 4.0)),
+        ((4.0, 4.0, 4.0), 2.5, (4.0, 4.0, 4.0)),
+        ((8.0, 1.0, 3.0), 2.5, (3.0, 1.0, 3.0)),
+        ((2.5, 5.0, 5.0), 2.5, (2.5, 5.0, 5.0)),
+    ],
+)
+def test_slices_are_interpolated_to_the_thickest_that_the_network_knows(
+    native: tuple[float, float, float], thickest: float, expected: tuple[float, float, float]
+) -> None:
+    view = fit_view(whole((16, 16, 16)), native, 10**6, thickest_slice_mm=thickest)
+    assert view.spacing_mm(native) == pytest.approx(expected)
+    covered = [n * s for n, s in zip(view.shape, expected, strict=True)]
+    assert all(c >= 16 * s - 1e-6 for c, s in zip(covered, native, strict=True))
+    assert view.degree == anisotropy(view.shape, expected)[0]
+
+
+def test_a_view_that_is_coarser_anyway_is_as_it_was() -> None:
+    """What is interpolated takes no part of the voxels where slices are thinner than the view's."""
+    box, native = whole((40, 256, 256)), (2.5, 1.0, 1.0)
+    assert fit_view(box, native, 32**3, thickest_slice_mm=1.0) == fit_view(box, native, 32**3)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "axis"),
+    [
+        ((1.0, 1.0, 1.0), 0),
+        ((1.0, 5.0, 1.0), 1),
+        ((1.0, 1.0, 1.69), 0),
+        ((1.0, 1.0, 1.7), 2),
+        ((2.5, 5.4, 5.4), 0),
+        ((1.0, 3.0, 5.4), 2),
+    ],
+)
+def test_slices_lie_across_one_clearly_longest_edge_else_across_d(
+    spacing: tuple[float, float, float], axis: int
+) -> None:
+    assert through_plane_axis(spacing) == axis
 
 
 def test_a_finest_spacing_is_kept() -> None:

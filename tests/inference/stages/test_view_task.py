@@ -1,5 +1,7 @@
 """What a view that is still to come shows the network, which windows it skips, and what it costs."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -106,3 +108,18 @@ def test_context_that_the_network_sees_counts() -> None:
     rule = StageRule(2 * 16 * 16, max_windows=4, layout=Slices(axis=0, run=2, context=3))
     (estimate,) = task_of(made_image((8, 16, 16)), rule).cost(Effort())
     assert (estimate.voxels, estimate.windows) == (8 * 16 * 16, 4)
+
+
+@pytest.mark.parametrize(
+    ("limits", "slices_mm"),
+    [((math.inf, math.inf), 6.0), ((10.0, math.inf), 6.0), ((10.0, 3.0), 3.0), ((2.0, 3.0), 2.0)],
+)
+def test_a_view_has_no_slices_that_are_too_thick_for_one_of_its_targets(
+    limits: tuple[float, float], slices_mm: float
+) -> None:
+    task = task_of(np.zeros((8, 16, 16), np.uint8))
+    task.volume = replace(task.volume, spacing_dhw_mm=(6.0, 1.0, 1.0))
+    task.queries = [replace(q, thickest_slice_mm=mm) for q, mm in zip(task.queries, limits, strict=True)]
+    assert task.lay(RULE).spacing_mm((6.0, 1.0, 1.0)) == (slices_mm, 1.0, 1.0)
+    estimate = task.cost(Effort())[0]
+    assert estimate.voxels == math.prod(task.lay(RULE).shape)

@@ -96,7 +96,7 @@ def test_every_step_is_as_recorded(run: Run, weights: Path) -> None:
     np.testing.assert_allclose(volume.spacing_dhw_mm, run.stored["spacing"], rtol=1e-6)
     mean, std = run.stored["crop_mean_std_float64"]
     assert (volume.measured.mean, volume.measured.std) == pytest.approx((mean, std), rel=1e-9)
-    view = volume.lay(box, rule)
+    view = volume.lay(box, rule, ())
     assert view.shape == tuple(run.stored["padded_shape"][1:])
     size, corners = windows_of(view, rule.window_voxels, rule.overlap)
     assert size == WINDOW
