@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vesal.inference.data.terms import SIDES
-from vesal.inference.geometry.fit import through_plane_axis
 from vesal.inference.planning.weights_folder import MANIFEST
 from vesal.training.augment import TURNED
-from vesal.training.store import SetRule, Volume
+from vesal.training.store import SetRule, TargetKey, Volume, thickest_slices
 
 if TYPE_CHECKING:  # what measures needs the engine, which a training does not
-    from vesal.training.measure.runs import TargetKey
     from vesal.training.scores import Row
 
 
@@ -88,19 +86,17 @@ def _lesions() -> set[str]:
     return {name for name, kind in load_vocabulary().kinds.items() if kind == "lesion"}
 
 
-def tell_shown(folder: Path, volumes: Iterable[Volume], rules: Mapping[str, SetRule]) -> None:
+def tell_shown(folder: Path, volumes: Sequence[Volume], rules: Mapping[str, SetRule]) -> None:
     """Say in the manifest how a training showed each target: whether half turned about any axis, in all its
     sets, and the thickest slices of its volumes as they were scanned.
     """
     turned: dict[TargetKey, bool] = {}
-    thickest_mm: dict[TargetKey, float] = {}
+    thickest_mm = thickest_slices(volumes)
     for volume in volumes:
         free = rules[volume.dataset].flips in TURNED
-        slice_mm = volume.spacing_dhw_mm[through_plane_axis(volume.spacing_dhw_mm)]
         for target in volume.targets:
             key = target.concept, target.side, target.modality
             turned[key] = free and turned.get(key, True)
-            thickest_mm[key] = max(slice_mm, thickest_mm.get(key, 0.0))
     path = folder / MANIFEST
     content = json.loads(path.read_text(encoding="utf-8"))
     for entry in (*content["targets"], *content.get("not_covered", ())):

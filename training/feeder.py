@@ -19,9 +19,10 @@ import torch
 from vesal.inference.geometry.fit import fit_view
 from vesal.training import thicken
 from vesal.training.anatomy import Anatomy
+from vesal.training.cut import part_of
 from vesal.training.device import CPU
 from vesal.training.ideas import Ideas
-from vesal.training.store import SetRule, Target, Volume
+from vesal.training.store import SetRule, Target, Volume, with_thickest_slices
 from vesal.training.views import ABSENT, ALL, NEGATIVE, Item, coarse_item, fine_item
 
 VIEW_SHARES = {"coarse": (0.7, 1.5), "fine": (0.6, 1.6)}
@@ -31,6 +32,8 @@ OWN_MODALITY = 0.75
 at run time."""
 THICKER = 0.2
 """Share of volumes shown with thicker slices than they have (``thicken.py``)."""
+CUT = 0.12
+"""Share of volumes of which a part is shown (``cut.py``)."""
 AHEAD = 4
 """Views prepared in advance, of each stage."""
 
@@ -45,13 +48,15 @@ class ViewSchedule(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """What is drawn before a view; the first three are the same in all processes."""
+    """What is drawn before a view; the first four are the same in all processes."""
 
     voxels: int
     thick: bool
     """Whether it shows a set of thick slices."""
     thicker: bool
     """Whether it shows them thicker than they are."""
+    cut: bool
+    """Whether it shows a part of the volume."""
     plain: bool
     """Whether it is left as it is."""
     rng: np.random.Generator
@@ -88,7 +93,7 @@ class Feeder:
         long for the others.
         """
         self._by_set: dict[str, list[Volume]] = {}
-        for v in volumes:
+        for v in with_thickest_slices(volumes):
             self._by_set.setdefault(v.dataset, []).append(v)
         self._rules = rules
         self._names = sorted(self._by_set)
@@ -165,7 +170,8 @@ class Feeder:
         voxels = max(16**3, int(self._voxels[stage] * share))
         thick = bool(shared.random() < self._share_thick)
         thicker = self._ideas.thicker and bool(shared.random() < THICKER)
-        return Draws(voxels, thick, thicker, bool(rng.random() < schedule.plain), rng)
+        cut = self._ideas.cut and bool(shared.random() < CUT)
+        return Draws(voxels, thick, thicker, cut, bool(rng.random() < schedule.plain), rng)
 
     def _by_slices(self, voxels: int) -> tuple[dict[bool, tuple[list[str], np.ndarray]], float]:
         """Names of the sets with thick slices and of those without, each with what it is drawn by; and how
@@ -193,6 +199,8 @@ class Feeder:
         name = names[int(rng.choice(len(names), p=weights))]
         volumes = self._by_set[name]
         volume = volumes[int(rng.integers(len(volumes)))]
+        if drawn.cut:
+            volume = part_of(volume, rng)
         if drawn.thicker:
             volume = thicken.thicker(volume, rng)
         rule = self._rules[name]

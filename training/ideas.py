@@ -34,6 +34,8 @@ class Ideas:
     """Elastic deformation, stretched axes, and views as of finer acquisitions."""
     thicker: bool = True
     """Some volumes are shown with thicker slices than they have (``thicken.py``)."""
+    cut: bool = True
+    """Of some volumes a part is shown, as of a smaller field of view (``cut.py``)."""
     growing: bool = True
     """A run from nothing begins with small views (``plan.Plan.smallest``)."""
     settling: bool = True

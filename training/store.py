@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from vesal.inference.families.network_input import intensity_statistics
+from vesal.inference.geometry.fit import through_plane_axis
 from vesal.inference.geometry.foreground import foreground_box
 from vesal.inference.geometry.views import Box
 from vesal.training.anatomy import SETS
@@ -29,6 +31,9 @@ TURN_RAD = 0.25
 """Largest turn of a view of a set that names none."""
 SEEDS = 256
 """Voxels of each target that are kept as centres for crops."""
+
+TargetKey = tuple[str, str | None, str]
+"""Concept, side, modality."""
 
 
 class Voxels(Protocol):
@@ -84,6 +89,8 @@ class Volume:
     """of each target's label"""
     body: Box
     """what the coarse stage looks at, see ``inference/geometry/foreground.py``"""
+    thickest_slice_mm: float = math.inf
+    """of its views, as at run time (``with_thickest_slices``)"""
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,7 @@ def labelled(
     spacing_dhw_mm: tuple[float, float, float],
     targets: tuple[Target, ...],
     instance: bool = False,
+    thickest_slice_mm: float = math.inf,
 ) -> Volume:
     """A volume of arrays (D, H, W) in memory, with what follows from them; see ``Volume``."""
     return Volume(
@@ -148,7 +156,28 @@ def labelled(
         instance,
         places_of(labels, targets),
         foreground_box(image),
+        thickest_slice_mm,
     )
+
+
+def thickest_slices(volumes: Iterable[Volume]) -> dict[TargetKey, float]:
+    """By target the thickest slices in mm of its volumes, as they were scanned."""
+    found: dict[TargetKey, float] = {}
+    for volume in volumes:
+        slice_mm = volume.spacing_dhw_mm[through_plane_axis(volume.spacing_dhw_mm)]
+        for target in volume.targets:
+            key = target.concept, target.side, target.modality
+            found[key] = max(slice_mm, found.get(key, 0.0))
+    return found
+
+
+def with_thickest_slices(volumes: Sequence[Volume]) -> list[Volume]:
+    """The volumes with the thickest slices of their views: the least of their targets' ones."""
+    found = thickest_slices(volumes)
+    return [
+        replace(v, thickest_slice_mm=min(found[t.concept, t.side, t.modality] for t in v.targets))
+        for v in volumes
+    ]
 
 
 def read_volume(path: Path, skip: tuple[str, ...] = ()) -> Volume:

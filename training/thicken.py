@@ -38,7 +38,16 @@ def thicker(volume: Volume, rng: np.random.Generator) -> Volume:
     targets = tuple(t for t in volume.targets if t.label in present)
     if not targets:
         return volume
-    return labelled(volume.name, volume.dataset, image, labels, spacing, targets, volume.instance)
+    return labelled(
+        volume.name,
+        volume.dataset,
+        image,
+        labels,
+        spacing,
+        targets,
+        volume.instance,
+        volume.thickest_slice_mm,
+    )
 
 
 def thick_slices(

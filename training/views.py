@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -200,18 +201,19 @@ def _laid(
     rng: np.random.Generator,
     ideas: Ideas,
     finest_mm: float = 0.0,
+    thickest_slice_mm: float = math.inf,
 ) -> View:
     """The view that a finer copy of the volume would get, for some; all but a thick axis are finer by one
     factor, so the degree of anisotropy rises as it does there.
     """
     if not ideas.elastic or rng.random() >= FINER:
-        return fit_view(box, spacing_dhw_mm, voxels, finest_mm)
+        return fit_view(box, spacing_dhw_mm, voxels, finest_mm, thickest_slice_mm=thickest_slice_mm)
     factor = float(rng.uniform(FINEST, 1))
     thick = DEGREE_RATIOS[0] * min(spacing_dhw_mm)
     shares = triple(1.0 if s >= thick else factor for s in spacing_dhw_mm)
     finer = Box(*(triple(e / f for e, f in zip(edge, shares, strict=True)) for edge in (box.start, box.stop)))
     spacing = triple(s * f for s, f in zip(spacing_dhw_mm, shares, strict=True))
-    view = fit_view(finer, spacing, voxels, finest_mm)
+    view = fit_view(finer, spacing, voxels, finest_mm, thickest_slice_mm=thickest_slice_mm)
     start, step = (triple(v * f for v, f in zip(w, shares, strict=True)) for w in (view.start, view.step))
     return replace(view, start=start, step=step)
 
@@ -240,7 +242,8 @@ def coarse_item(
     box = volume.body.grown(float(rng.uniform(0.85, 1.15)))
     shift = [float(rng.uniform(-0.06, 0.06)) * s for s in box.size]
     box = Box(*(triple(e + d for e, d in zip(edge, shift, strict=True)) for edge in (box.start, box.stop)))
-    view = _laid(box, _jittered(volume.spacing_dhw_mm, rng, ideas), voxels, rng, ideas)
+    spacing = _jittered(volume.spacing_dhw_mm, rng, ideas)
+    view = _laid(box, spacing, voxels, rng, ideas, thickest_slice_mm=volume.thickest_slice_mm)
     targets = _some(volume, MOST_TARGETS, rng)
     asked, draws = (*targets, *absent), None if plain else rng
     return build(volume, view, "coarse", asked, None, rule, draws, ideas, device)
@@ -295,7 +298,7 @@ def fine_item(
     else:
         box = grown_region(box, float(rng.uniform(*GROW)), coarse.view.step, volume.image.shape)
         spacing = _jittered(volume.spacing_dhw_mm, rng, ideas)
-        view = _laid(box, spacing, voxels, rng, ideas, rule.finest_mm)
+        view = _laid(box, spacing, voxels, rng, ideas, rule.finest_mm, volume.thickest_slice_mm)
     targets, known = (*targets, *(coarse.targets[i] for i in absent)), known + absent
     if ideas.own:
         prompt = np.stack([between(p, coarse.view, view) for p in probability[known]])
@@ -346,4 +349,4 @@ def _crop(volume: Volume, targets: tuple[Target, ...], voxels: int, rng: np.rand
     )
     centre += rng.uniform(-0.5, 0.5, 3) * half
     box = Box(tuple((centre - half).tolist()), tuple((centre + half).tolist()))
-    return fit_view(box, volume.spacing_dhw_mm, voxels, finest)
+    return fit_view(box, volume.spacing_dhw_mm, voxels, finest, thickest_slice_mm=volume.thickest_slice_mm)

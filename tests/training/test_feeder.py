@@ -1,6 +1,7 @@
 """The thread that prepares views."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tests.training.made import made_volume, rule, wait_until_full  # noqa: E402
 from vesal.training import feeder as feeding  # noqa: E402
 from vesal.training import views  # noqa: E402
 from vesal.training.feeder import Feeder, ViewSchedule  # noqa: E402
-from vesal.training.store import Volume  # noqa: E402
+from vesal.training.store import Volume, with_thickest_slices  # noqa: E402
 from vesal.training.views import unpose  # noqa: E402
 
 VOXELS = 2 * 16**3
@@ -153,7 +154,8 @@ def test_other_names_are_asked_for_half_of_the_time(
 ) -> None:
     monkeypatch.setattr(feeding, "NEGATIVE", 0.0)
     rules = RULES | {"CT_Made": rule(also=("lesion",))}
-    opened.append(Feeder(volumes[:1], rules, VOXELS, VOXELS, seed=0))
+    whole = views.ALL.without(["cut"])
+    opened.append(Feeder(volumes[:1], rules, VOXELS, VOXELS, seed=0, ideas=whole))
     drawn = [tuple(t.concept for t in opened[-1].coarse().targets) for _ in range(24)]
     assert set(drawn) == {("liver", "spleen"), ("lesion", "lesion")}
     assert 4 <= drawn.count(("lesion", "lesion")) <= 20
@@ -188,13 +190,42 @@ def test_processes_of_a_run_look_at_views_of_one_kind_together(tmp_path: Path, o
 def test_processes_show_thicker_slices_in_the_same_steps(tmp_path: Path, opened: list[Feeder]) -> None:
     volume = made_volume(tmp_path)
     rules = {"CT_Made": RULES["CT_Made"]}
-    opened += [Feeder([volume], rules, VOXELS, VOXELS, seed=0, rank=rank) for rank in (0, 1)]
+    whole = views.ALL.without(["cut"])  # of a part too few slices may be left
+    opened += [Feeder([volume], rules, VOXELS, VOXELS, seed=0, rank=r, ideas=whole) for r in (0, 1)]
     drawn = [[f.coarse().volume.spacing_dhw_mm[0] for _ in range(24)] for f in opened[-2:]]
     thicker = [[s > volume.spacing_dhw_mm[0] for s in spacings] for spacings in drawn]
     assert thicker[0] == thicker[1] and 1 <= sum(thicker[0]) <= 12
-    plain = Feeder([volume], rules, VOXELS, VOXELS, seed=0, ideas=views.ALL.without(["thicker"]))
+    plain = Feeder([volume], rules, VOXELS, VOXELS, seed=0, ideas=whole.without(["thicker"]))
     opened.append(plain)
     assert {plain.coarse().volume.spacing_dhw_mm for _ in range(24)} == {volume.spacing_dhw_mm}
+
+
+def test_processes_show_parts_of_volumes_in_the_same_steps(tmp_path: Path, opened: list[Feeder]) -> None:
+    volume = made_volume(tmp_path)
+    rules = {"CT_Made": RULES["CT_Made"]}
+    opened += [Feeder([volume], rules, VOXELS, VOXELS, seed=0, rank=rank) for rank in (0, 1)]
+    for each in opened[-2:]:  # their threads draw no more, so both begin anew
+        each.close()
+        each._next["coarse"] = 0
+    drawn = [[f._draws("coarse").cut for _ in range(48)] for f in opened[-2:]]
+    assert drawn[0] == drawn[1] and 1 <= sum(drawn[0]) <= 16
+    ideas = views.ALL.without(["cut", "thicker"])
+    opened.append(Feeder([volume], rules, VOXELS, VOXELS, seed=0, ideas=ideas))
+    assert {opened[-1].coarse().volume.image.shape for _ in range(24)} == {volume.image.shape}
+
+
+def test_views_have_no_thicker_slices_than_all_their_targets_were_scanned_in(
+    tmp_path: Path, opened: list[Feeder]
+) -> None:
+    """As at run time: a volume that is shown thicker is interpolated to that."""
+    thin, thick = made_volume(tmp_path), made_volume(tmp_path, "CT_Pelvis", spacing_xyz=(1.0, 1.0, 2.0))
+    both = with_thickest_slices([thin, replace(thick, targets=thick.targets[:1])])
+    assert [v.thickest_slice_mm for v in both] == [1.0, 2.0]
+    ideas = views.ALL.without(["elastic"])
+    opened.append(Feeder([thin], {"CT_Made": RULES["CT_Made"]}, VOXELS, VOXELS, seed=0, ideas=ideas))
+    shown = [opened[-1].coarse() for _ in range(24)]
+    thickened = [item for item in shown if item.volume.spacing_dhw_mm[0] > 1.0]
+    assert thickened and all(item.view.degree == 0 for item in thickened)
 
 
 def test_views_are_as_large_as_the_pace_says(volumes: list[Volume], opened: list[Feeder]) -> None:

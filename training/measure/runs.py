@@ -20,9 +20,7 @@ from vesal.inference.planning.manifest import CoveredTarget
 from vesal.inference.prompts.parser import parse_prompts
 from vesal.inference.stages.segmentation import Segmentation
 from vesal.inference.timing.clock import Clock, case_budget_s
-
-TargetKey = tuple[str, str | None, str]
-"""Concept, side, modality."""
+from vesal.training.store import TargetKey as TargetKey
 
 
 @dataclass(frozen=True)
