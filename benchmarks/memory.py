@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.tables import Row, finish, markdown
+from vesal.inference.geometry.views import sides_text
 from vesal.inference.runtime.machine import MB, peak_mb
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        size = "x".join(map(str, options.shape))
+        size = sides_text(options.shape)
         plain = Path(folder, "plain.npz")
         write_case(plain, options.shape, sentences(options.prompts, options.weights), instance=False)
         rows += measured(f"{options.prompts} prompts on {size}", plain, options.weights)
@@ -82,7 +83,7 @@ def type_rows(case: Path, uint8_mb: float | None, weights: Path) -> list[Row]:
         volume = image.astype(dtype) * np.dtype(dtype).type(factor)
         np.savez_compressed(path, imgs=volume, **arrays)
         wanted = (uint8_mb or 0.0) + volume.nbytes / MB
-        size = "x".join(map(str, volume.shape))
+        size = sides_text(volume.shape)
         del volume
         (row,) = measured(f"{np.dtype(dtype).name} on {size}", path, weights)
         than = "uint8's peak and the stored volume"

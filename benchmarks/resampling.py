@@ -12,7 +12,7 @@ from benchmarks.tables import Row
 from vesal.inference.data.terms import COARSE
 from vesal.inference.geometry.fit import fit_view
 from vesal.inference.geometry.resample import labels_to_view, to_native, to_view
-from vesal.inference.geometry.views import triple, whole
+from vesal.inference.geometry.views import sides_text, triple, whole
 from vesal.inference.planning.profile import read_profile
 from vesal.inference.stages.label_map import LabelMap
 
@@ -65,8 +65,8 @@ def rows(case: Path, weights: Path, threads: int, times: int) -> list[Row]:
     ]
     ms = side_by_side(calls, times)
     ours, theirs = side_by_side([ours_labels, torch_labels], max(1, times // 3))
-    size = "x".join(map(str, image.shape))
-    small = "x".join(map(str, view.shape))
+    size = sides_text(image.shape)
+    small = sides_text(view.shape)
     return [
         Row(f"image {size} to {small}", ms[0], against=ms[1], than="torch, trilinear, uint8 in", limit=1.0),
         Row(f"image {size} to {small}", ms[0], against=ms[2], than="torch, area, uint8 in", limit=1.0),

@@ -19,6 +19,7 @@ import numpy as np
 
 from vesal.evaluation.matching import overlaps
 from vesal.evaluation.metrics import score_case
+from vesal.inference.geometry.views import sides_text
 
 SPACING_DHW_MM = (1.0, 0.8, 0.8)
 CLASSES = 15
@@ -49,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     prediction, truth = made_case(options.shape)
     ours, score = timed(lambda: score_case(prediction, truth, ids, SPACING_DHW_MM, False))
     print(
-        f"whole case {_text(options.shape)}, {CLASSES} classes, ours alone: {ours:.1f} s, NSD {score.nsd:.3f}"
+        f"whole case {sides_text(options.shape)}, {CLASSES} classes, ours alone: {ours:.1f} s, "
+        f"NSD {score.nsd:.3f}"
     )
     return 0 if agree else 1
 
@@ -123,7 +125,10 @@ def timed(call: Callable[[], T]) -> tuple[float, T]:
 
 def show(what: str, shape: tuple[int, int, int], ours: float, plain: float) -> None:
     """Print one line of the comparison."""
-    print(f"{what}, {_text(shape)}: plain {plain:.2f} s, ours {ours:.2f} s, {plain / ours:.1f} times faster")
+    print(
+        f"{what}, {sides_text(shape)}: plain {plain:.2f} s, ours {ours:.2f} s, "
+        f"{plain / ours:.1f} times faster"
+    )
 
 
 def _draw(labels: np.ndarray, centre: np.ndarray, radius: np.ndarray, class_id: int) -> None:
@@ -134,10 +139,6 @@ def _draw(labels: np.ndarray, centre: np.ndarray, radius: np.ndarray, class_id: 
     axes = np.ogrid[box]
     away = sum(((axis - c) / r) ** 2 for axis, c, r in zip(axes, centre, radius, strict=True))
     labels[box][away <= 1] = class_id
-
-
-def _text(shape: tuple[int, int, int]) -> str:
-    return "x".join(map(str, shape))
 
 
 if __name__ == "__main__":

@@ -52,12 +52,12 @@ def main() -> None:
     parser = make_parser(__doc__)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    # Before volumes are unpacked, which takes minutes.
-    rules = chosen(learnt(read_rules()), args)
     if args.fresh and not args.backbone:
         parser.error("--fresh tells what to take of --backbone; give that, too")
     args.work.mkdir(parents=True, exist_ok=True)
     try:
+        # Before volumes are unpacked, which takes minutes.
+        rules = chosen(learnt(read_rules()), args)
         device = find_device(args.device)
         work = _work(args, device)
         vit = read_vit(args.backbone) if args.backbone else None
@@ -114,9 +114,9 @@ def main() -> None:
 
 
 def chosen(rules: dict[str, SetRule], args: argparse.Namespace) -> dict[str, SetRule]:
-    """Those of the sets that the command line leaves. Exits where it names one that there is not."""
+    """The sets that the command line leaves. Raises ValueError where it names one that there is not."""
     if unknown := {*(args.only or ()), *args.leave_out} - rules.keys():
-        sys.exit(f"no set called {sorted(unknown)} is trained on; there are {sorted(rules)}")
+        raise ValueError(f"no set called {sorted(unknown)} is trained on; there are {sorted(rules)}")
     return {n: r for n, r in rules.items() if n not in args.leave_out and (not args.only or n in args.only)}
 
 

@@ -49,7 +49,7 @@ def test_sets_are_left_out_or_trained_on_alone() -> None:
     rules = {name: rule() for name in ("CT_A", "CT_B", "MR_C")}
     assert list(chosen(rules, Namespace(only=None, leave_out=["CT_B"]))) == ["CT_A", "MR_C"]
     assert list(chosen(rules, Namespace(only=["MR_C"], leave_out=[]))) == ["MR_C"]
-    with pytest.raises(SystemExit, match=r"no set called \['MR_D'\] is trained on; there are \['CT_A'"):
+    with pytest.raises(ValueError, match=r"no set called \['MR_D'\] is trained on; there are \['CT_A'"):
         chosen(rules, Namespace(only=None, leave_out=["MR_D"]))
 
 

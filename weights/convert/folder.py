@@ -18,6 +18,7 @@ import numpy as np
 from vesal.inference.data.cross_slice import NO_CROSS_SLICE, CrossSlice
 from vesal.inference.data.terms import FINE, LOCATE, MODALITIES, REFINE
 from vesal.inference.families.registry import QUERY
+from vesal.inference.geometry.views import sides_text
 from vesal.inference.planning.manifest import SourceFile
 from vesal.inference.prompts.vocabulary import load_vocabulary
 from vesal.networks.mpnet_text import MPNetText
@@ -250,8 +251,8 @@ def _stage(
         stage,
         precision or "precision left to the runtime",
         why,
-        "x".join(map(str, window)),
-        "x".join(map(str, geometry.window_dhw)),
+        sides_text(window),
+        sides_text(geometry.window_dhw),
     )
     facts = {
         **{key: list(value) for key, value in asdict(geometry).items()},
