@@ -33,9 +33,9 @@ from vesal.inference.stages.unnamed import is_placed
 
 SHOWN = 5
 """Candidates in the report."""
-BESIDE = 1.2
+BESIDE = 1.3
 """How much more a target counts beside another one of its group. With it the anterior part of a hippocampus
-was told from a spinal cord where that agreed by .71 and it by .62 (a case of `val`)."""
+is told from a spinal cord where that agrees by .72 and it by .57 (a case of `val`)."""
 TIME_SHARE = 0.25
 """Share of the remaining time that the search may take."""
 

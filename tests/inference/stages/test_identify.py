@@ -172,7 +172,7 @@ def test_what_is_seen_together_with_another_mark_counts_more() -> None:
     scores = np.array([[0.6, 0.0, 0.7], [0.0, 0.4, 0.0]])
     pair = [("anterior hippocampus", "posterior hippocampus")]
     raised = raised_beside(scores, targets, pair)
-    np.testing.assert_allclose(raised, [[0.72, 0.0, 0.7], [0.0, 0.4, 0.0]])
+    np.testing.assert_allclose(raised, [[0.78, 0.0, 0.7], [0.0, 0.4, 0.0]])
     np.testing.assert_array_equal(raised_beside(scores[:1], targets, pair), scores[:1])
     np.testing.assert_array_equal(raised_beside(scores, targets, ()), scores)
     np.testing.assert_array_equal(raised_beside(scores[[1, 1]], targets, pair), scores[[1, 1]])
