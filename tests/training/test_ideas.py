@@ -12,5 +12,5 @@ def test_named_ideas_are_off_and_the_others_on() -> None:
 
 
 def test_an_unknown_idea_is_named_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match=r"\['luck'\]; there are \['alignment', 'cutoff'"):
+    with pytest.raises(ValueError, match=r"\['luck'\]; there are \['alignment', 'cut', 'cutoff'"):
         Ideas().without(["luck", "spad"])
