@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vesal.training.store import Volume, labelled
+from vesal.training.store import WHOLE, Volume, shown_as
 
 SHARES = (0.4, 0.7)
 """Limits of the share of an axis that is left."""
@@ -30,22 +30,12 @@ def part_of(volume: Volume, rng: np.random.Generator) -> Volume:
     if left < FEWEST:
         return volume
     span = slice(0, left) if at_start else slice(n - left, n)
-    everything = (slice(None), slice(None), slice(None))
     at = tuple(span if a == axis else slice(None) for a in range(3))
-    before = volume.labels[everything]
-    image, labels = volume.image[everything][at].copy(), before[at].copy()
+    before = volume.labels[WHOLE]
+    image, labels = volume.image[WHOLE][at].copy(), before[at].copy()
     whole, seen = np.bincount(before.ravel()), np.bincount(labels.ravel())
     shares = {label: seen[label] / whole[label] for label in range(1, len(seen)) if whole[label]}
     targets = tuple(t for t in volume.targets if shares.get(t.label, 0.0) >= LEAST_SEEN)
     if not targets:
         return volume
-    return labelled(
-        volume.name,
-        volume.dataset,
-        image,
-        labels,
-        volume.spacing_dhw_mm,
-        targets,
-        volume.instance,
-        volume.thickest_slice_mm,
-    )
+    return shown_as(volume, image, labels, volume.spacing_dhw_mm, targets)

@@ -142,7 +142,6 @@ def labelled(
     spacing_dhw_mm: tuple[float, float, float],
     targets: tuple[Target, ...],
     instance: bool = False,
-    thickest_slice_mm: float = math.inf,
 ) -> Volume:
     """A volume of arrays (D, H, W) in memory, with what follows from them; see ``Volume``."""
     return Volume(
@@ -156,8 +155,25 @@ def labelled(
         instance,
         places_of(labels, targets),
         foreground_box(image),
-        thickest_slice_mm,
     )
+
+
+WHOLE = (slice(None), slice(None), slice(None))
+"""All of an array that is read in parts."""
+
+
+def shown_as(
+    volume: Volume,
+    image: np.ndarray,
+    labels: np.ndarray,
+    spacing_dhw_mm: tuple[float, float, float],
+    targets: tuple[Target, ...],
+) -> Volume:
+    """The case with other arrays (D, H, W) in memory, as if it had been scanned so; its views have no thicker
+    slices for that.
+    """
+    made = labelled(volume.name, volume.dataset, image, labels, spacing_dhw_mm, targets, volume.instance)
+    return replace(made, thickest_slice_mm=volume.thickest_slice_mm)
 
 
 def thickest_slices(volumes: Iterable[Volume]) -> dict[TargetKey, float]:

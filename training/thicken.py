@@ -11,7 +11,7 @@ import numpy as np
 
 from vesal.inference.geometry.fit import through_plane_axis
 from vesal.inference.geometry.views import Triple, triple
-from vesal.training.store import Volume, labelled
+from vesal.training.store import WHOLE, Volume, shown_as
 
 TIMES = (2, 3, 4, 6, 8)
 """How many slices become one."""
@@ -30,24 +30,14 @@ def thicker(volume: Volume, rng: np.random.Generator) -> Volume:
     if not possible:
         return volume
     times = possible[int(rng.integers(len(possible)))]
-    everything = (slice(None), slice(None), slice(None))
     image, labels, spacing = thick_slices(
-        volume.image[everything], volume.labels[everything], volume.spacing_dhw_mm, times
+        volume.image[WHOLE], volume.labels[WHOLE], volume.spacing_dhw_mm, times
     )
     present = set(np.unique(labels).tolist())
     targets = tuple(t for t in volume.targets if t.label in present)
     if not targets:
         return volume
-    return labelled(
-        volume.name,
-        volume.dataset,
-        image,
-        labels,
-        spacing,
-        targets,
-        volume.instance,
-        volume.thickest_slice_mm,
-    )
+    return shown_as(volume, image, labels, spacing, targets)
 
 
 def thick_slices(

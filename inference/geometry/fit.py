@@ -80,9 +80,8 @@ def fit_view(
 
     All axes share one spacing ``t``, except that an axis is never sampled finer than it was acquired
     (``max(t, native)``); slices thicker than the network knows are interpolated to the thickest of these, but
-    no finer than in plane.
-    Sides are rounded up to what the network can halve; what the rounding adds is surroundings, laid evenly
-    around the box.
+    no finer than in plane. Sides are rounded up to what the network can halve; what the rounding adds is
+    surroundings, laid evenly around the box.
 
     Args:
         box: region to cover, native voxel edges (D, H, W).
