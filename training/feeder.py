@@ -32,6 +32,8 @@ OWN_MODALITY = 0.75
 at run time."""
 THICKER = 0.2
 """Share of volumes shown with thicker slices than they have (``thicken.py``)."""
+USUAL = 0.5
+"""Share of the volumes of a set, where it tells them, with slices as thick as such scans usually have."""
 CUT = 0.12
 """Share of volumes of which a part is shown (``cut.py``)."""
 AHEAD = 4
@@ -201,9 +203,11 @@ class Feeder:
         volume = volumes[int(rng.integers(len(volumes)))]
         if drawn.cut:
             volume = part_of(volume, rng)
+        rule = self._rules[name]
         if drawn.thicker:
             volume = thicken.thicker(volume, rng)
-        rule = self._rules[name]
+        elif self._ideas.thicker and rule.usual_mm and rng.random() < USUAL:
+            volume = thicken.thicker(volume, rng, *rule.usual_mm)
         if rule.also and rng.random() < 0.5:
             other = rule.also[int(rng.integers(len(rule.also)))]
             volume = replace(

@@ -107,6 +107,7 @@ class SetRule:
     finest_mm: float = 0.0
     flipped: float = 1.0
     contrast: float = 0.0
+    usual_mm: tuple[float, ...] = ()
 
 
 def read_rules(path: Path = SETS) -> dict[str, SetRule]:

@@ -7,6 +7,8 @@ in thick slices already.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from vesal.inference.geometry.fit import through_plane_axis
@@ -19,14 +21,18 @@ FEWEST = 4
 """Slices that are left at least."""
 
 
-def thicker(volume: Volume, rng: np.random.Generator) -> Volume:
-    """The volume with slices so many times as thick, drawn from ``TIMES``; read whole, and kept in memory.
+def thicker(
+    volume: Volume, rng: np.random.Generator, least_mm: float = 0.0, most_mm: float = math.inf
+) -> Volume:
+    """The volume with slices so many times as thick, drawn from those of ``TIMES`` that make them ``least_mm``
+    to ``most_mm`` thick; read whole, and kept in memory.
 
     Targets that no middle of a slice shows are left out. The same object where too few slices or no target
-    would be left.
+    would be left, or no such thickness is reached.
     """
-    slices = volume.image.shape[through_plane_axis(volume.spacing_dhw_mm)]
-    possible = [times for times in TIMES if slices >= FEWEST * times]
+    axis = through_plane_axis(volume.spacing_dhw_mm)
+    slices, apart_mm = volume.image.shape[axis], volume.spacing_dhw_mm[axis]
+    possible = [n for n in TIMES if slices >= FEWEST * n and least_mm <= n * apart_mm <= most_mm]
     if not possible:
         return volume
     times = possible[int(rng.integers(len(possible)))]
