@@ -24,8 +24,8 @@ FEWEST = 4
 def thicker(
     volume: Volume, rng: np.random.Generator, least_mm: float = 0.0, most_mm: float = math.inf
 ) -> Volume:
-    """The volume with slices so many times as thick, drawn from those of ``TIMES`` that make them ``least_mm``
-    to ``most_mm`` thick; read whole, and kept in memory.
+    """The volume with slices so many times as thick, drawn from those of ``TIMES`` that make them
+    ``least_mm`` to ``most_mm`` thick; read whole, and kept in memory.
 
     Targets that no middle of a slice shows are left out. The same object where too few slices or no target
     would be left, or no such thickness is reached.

@@ -104,7 +104,7 @@ def _seen_together(queries: Sequence[Query], known: Sequence[Box | None]) -> lis
     which of them share a view may hang on it.
 
     A query that is in several groups counts to that of which most is found. Companions that were not found
-    are left out.
+    are among them, as they are where they are asked for: a finer view may find them yet.
     """
     found: dict[int, list[bool]] = {}
     for query, box in zip(queries, known, strict=True):
@@ -113,8 +113,6 @@ def _seen_together(queries: Sequence[Query], known: Sequence[Box | None]) -> lis
             found.setdefault(number, []).append(box is not None)
     rows: dict[int | None, list[tuple[int, int]]] = {}
     for row, query in enumerate(queries):
-        if query.companion and known[row] is None:
-            continue
         best = max(query.seen_with, key=lambda n: np.mean(found.get(n, [False])), default=None)
         rows.setdefault(best, []).append((row if best is None else query.seen_with[best], row))
     return [[row for _, row in sorted(mine)] for mine in rows.values()]

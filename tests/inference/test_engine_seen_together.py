@@ -162,6 +162,29 @@ def test_companions_of_a_group_that_a_shared_target_does_not_count_to_are_not_ru
     assert names == ["coarse", "fine liver", "fine right kidney"]
 
 
+class Sure(Bright):
+    """``Bright`` that finds more: what is 22 off a target's brightness has .79."""
+
+    def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = super().__call__(inputs)
+        return {name: value**0.3 for name, value in found.items()}
+
+
+def test_a_companion_that_the_coarse_stage_misses_wins_what_it_would_win_asked_for() -> None:
+    """One voxel is lost in the coarse view; the fine one around the liver shows it."""
+    voxel = (slice(10, 11), slice(10, 11), slice(16, 17))
+    image = made_image((48, 64, 64), ((slice(6, 16),) * 3, 200), (voxel, 178), background=250)
+    both_known = [("liver", None, "CT"), ("kidney", None, "CT")]
+    engine = make_engine(Sure(), SeenTogether("CT", ("liver", "kidney")), targets=both_known)
+    prompts = [make_prompt(1, "liver"), make_prompt(2, "kidney")]
+    both = segment(engine, image, prompts)
+    assert both.mask(2).any()
+    alone = segment(engine, image, prompts[:1])
+    assert np.array_equal(alone.mask(1), both.mask(1))
+    by_itself = segment(make_engine(Sure()), image, prompts[:1])
+    assert not np.array_equal(by_itself.mask(1), both.mask(1))
+
+
 def test_instances_and_what_a_user_marked_are_run_by_themselves() -> None:
     graph = Bright()
     segment(make_engine(graph, TRUNK), IMAGE, PROMPTS[:1], instance=True)

@@ -200,6 +200,19 @@ def test_processes_show_thicker_slices_in_the_same_steps(tmp_path: Path, opened:
     assert {plain.coarse().volume.spacing_dhw_mm for _ in range(24)} == {volume.spacing_dhw_mm}
 
 
+def test_sets_that_tell_the_usual_thickness_of_slices_are_shown_so(
+    tmp_path: Path, opened: list[Feeder]
+) -> None:
+    volume = made_volume(tmp_path)
+    rules = {"CT_Made": replace(RULES["CT_Made"], usual_mm=(2.0, 2.5))}
+    ideas = views.ALL.without(["cut"])
+    opened.append(Feeder([volume], rules, VOXELS, VOXELS, seed=0, ideas=ideas))
+    shown = [opened[-1].coarse().volume.spacing_dhw_mm[0] for _ in range(48)]
+    assert 12 <= sum(mm == 2 * volume.spacing_dhw_mm[0] for mm in shown) <= 36
+    opened.append(Feeder([volume], rules, VOXELS, VOXELS, seed=0, ideas=ideas.without(["thicker"])))
+    assert {opened[-1].coarse().volume.spacing_dhw_mm for _ in range(24)} == {volume.spacing_dhw_mm}
+
+
 def test_processes_show_parts_of_volumes_in_the_same_steps(tmp_path: Path, opened: list[Feeder]) -> None:
     volume = made_volume(tmp_path)
     rules = {"CT_Made": RULES["CT_Made"]}

@@ -61,6 +61,14 @@ def test_a_thicker_volume_knows_its_places_and_covers_the_same_millimetres(tmp_p
     assert len(seen) > 1
 
 
+def test_slices_are_as_thick_as_asked_for(tmp_path: Path) -> None:
+    volume = made_volume(tmp_path)
+    apart_mm = volume.spacing_dhw_mm[0]
+    made = [thicker(volume, np.random.default_rng(n), 2 * apart_mm, 3 * apart_mm) for n in range(12)]
+    assert {v.spacing_dhw_mm[0] / apart_mm for v in made} == {2, 3}
+    assert thicker(volume, np.random.default_rng(0), 9 * apart_mm) is volume
+
+
 def test_with_too_few_slices_it_stays_as_it_is(tmp_path: Path) -> None:
     volume = made_volume(tmp_path)
     few = replace(volume, image=np.zeros((2 * FEWEST - 1, 8, 8), np.uint8))
