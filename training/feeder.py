@@ -192,7 +192,8 @@ class Feeder:
         """The fine view that follows a coarse one and its result."""
         found = probability.cpu().numpy() if isinstance(probability, torch.Tensor) else probability
         rule, ideas = self._rules[item.volume.dataset], self._ideas
-        return fine_item(item, found, rule, drawn.voxels, drawn.rng, ideas, drawn.plain, self._device)
+        voxels = int(drawn.voxels * rule.fine_scale)
+        return fine_item(item, found, rule, voxels, drawn.rng, ideas, drawn.plain, self._device)
 
     def _coarse_item(self, drawn: Draws) -> Item:
         """A coarse view of a volume that is drawn."""

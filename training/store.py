@@ -108,6 +108,7 @@ class SetRule:
     flipped: float = 1.0
     contrast: float = 0.0
     usual_mm: tuple[float, ...] = ()
+    fine_scale: float = 1.0
 
 
 def read_rules(path: Path = SETS) -> dict[str, SetRule]:

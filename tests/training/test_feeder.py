@@ -70,6 +70,24 @@ def test_many_rounds_end_and_draw_from_every_set(opened: list[Feeder]) -> None:
     assert datasets == {"CT_Made", "CT_Pelvis"}
 
 
+def test_fine_views_of_a_set_have_as_many_times_the_voxels_as_it_says(
+    tmp_path: Path, opened: list[Feeder]
+) -> None:
+    volume = made_volume(tmp_path)
+    for scale in (1.0, 4.0):
+        rules = {"CT_Made": replace(RULES["CT_Made"], fine_scale=scale)}
+        opened.append(Feeder([volume], rules, VOXELS, VOXELS, seed=0, ideas=views.ALL.without(["thicker"])))
+    sizes = []
+    for feeder in opened[-2:]:
+        items = [feeder.coarse() for _ in range(8)]
+        for item in items:
+            feeder.give_back(item, unpose(item.truth[0], item))
+        fine = [feeder.fine() for _ in items]
+        sizes.append([[int(np.prod(each.view.shape)) for each in some] for some in (items, fine)])
+    (coarse, small), (same, large) = sizes
+    assert coarse == same and sum(large) > 1.5 * sum(small)
+
+
 @pytest.mark.parametrize("waits", [(), (1, 4)])
 def test_the_nth_view_of_a_stage_is_seeded_whenever_it_is_prepared(
     volumes: list[Volume], opened: list[Feeder], waits: tuple[int, ...]
