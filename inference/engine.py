@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,31 @@ NOT_SEARCHED = "time ran short: it was not found out what the prompts without a 
 
 Watch = Callable[[Progress], None]
 """Called with a case's `Progress` when the case begins; its lists are filled while the case runs."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of a case, as it is run."""
+
+    case: Case
+    """With the user prompts alone that the weights take."""
+    prompts: Sequence[Prompt]
+    """Named, where what they mark was found out first."""
+    runnable: Sequence[Prompt]
+    """Those of them that can be run."""
+    plan: Plan
+    kept: KeptMask
+    unused: tuple[str, ...]
+    """What is told of user prompts that the weights do not take: as fallbacks, and as notes."""
+    notes: tuple[str, ...]
+    identified: Identified | None
+
+
+def _notes(asked: _Asked, identified: Identified | None, turned: Orientation) -> tuple[str, ...]:
+    """The notes of a case that was run in an orientation."""
+    told = () if identified is None else identified.notes
+    notes = (*asked.notes, *told, *asked.plan.notes, *overlap_notes(asked.plan, asked.prompts))
+    return notes if turned == asked.plan.orientation else (*notes, *turning_notes(turned, asked.plan))
 
 
 class Engine:
@@ -140,32 +165,12 @@ class Engine:
         Raises:
             CancelledError: ``progress`` returned False.
         """
-        user = usable(case.user, self.user_prompts)
-        given, case = case, replace(case, user=user)
-        # Most cases have sentences alone: what names the others is imported where there are some.
-        unnamed, identified, names = any(prompt.unnamed for prompt in prompts), None, None
-        if unnamed and not self.model.capabilities.unnamed:
-            identified = self.identify(prompts, case, clock)
-            prompts = identified.prompts
-            least = self.profile.identification.min_score
-            names = Names(identified.candidates, least, "; ".join(identified.notes))
-        asked, refused = runnable(
-            prompts, user, self.model.capabilities, self.profile.name, self.user_prompts, names
-        )
-        plan = self.model.plan(asked, self.profile, case)
-        plan = replace(plan, refused={**plan.refused, **refused})
-        kept = KeptMask.of(given, prompts, plan)
-        unused, notes = told_unused(
-            given.user, self.user_prompts, self.profile.name, case.interactive, kept.ids
-        )
-        plan = separate_classes(kept.told(plan), prompts, user.marked())
-        if not case.instance and not user.marked():
-            plan = with_companions(plan, self.profile)
+        asked = self._asked(case, prompts, clock)
 
-        def begin(oriented: Case, before: Sequence[StageReport] = ()) -> CaseRun:
+        def begin(turned: Orientation, before: Sequence[StageReport] = ()) -> CaseRun:
             run = CaseRun(
-                oriented,
-                plan,
+                turned.turn_case(asked.case),
+                asked.plan,
                 self.model,
                 clock,
                 mask_stage=self.mask_stage,
@@ -174,48 +179,93 @@ class Engine:
                 keep_probabilities=keep_probabilities,
             )
             run.stages += before
-            run.fallbacks += unused
+            run.fallbacks += asked.unused
             if watch is not None:
                 watch(run.progress)
             return run
 
-        def save_all(labels: np.ndarray) -> None:
-            save(kept.added(labels))
+        def save_turned(labels: np.ndarray, turned: Orientation) -> None:
+            save(asked.kept.added(turned.back(labels)))
 
-        turned, began = plan.orientation, clock.now()
-        run = begin(turned.turn_case(case))
+        began = clock.now()
+        run, turned = self._located(asked.plan, begin, save_turned)
+        search_s = SEARCH_MARGIN * (clock.now() - began)
+        run.refine(lambda labels: save_turned(labels, turned))
+        result = run.finish(asked.prompts)
+        identified = asked.identified
+        if self.model.capabilities.unnamed and any(p.unnamed and not p.targets for p in asked.runnable):
+            enough = clock.usable_s() - run.forecast.end_s() >= search_s
+            identified = self._identified_later(asked, result, turned, clock, enough)
+        result = replace(
+            result,
+            labels=turned.back(result.labels),
+            orientation=turned,
+            notes=_notes(asked, identified, turned),
+        )
+        if smaller_wins and asked.plan.nests and not case.instance:
+            from vesal.inference.stages.overlaps import let_smaller_win  # of own scans alone
+
+            voxel_ml, threshold = math.prod(case.spacing_dhw_mm) / 1000, self.profile.stages[-1].threshold
+            result = let_smaller_win(result, asked.prompts, threshold, voxel_ml)
+        result = asked.kept.in_result(result, case)
+        return result if identified is None else identified.named(result)
+
+    def _asked(self, case: Case, prompts: Sequence[Prompt], clock: Clock) -> _Asked:
+        """What is asked of the case, as it is run."""
+        user = usable(case.user, self.user_prompts)
+        given, case = case, replace(case, user=user)
+        # Most cases have sentences alone: what names the others is imported where there are some.
+        identified, names = None, None
+        if any(prompt.unnamed for prompt in prompts) and not self.model.capabilities.unnamed:
+            identified = self.identify(prompts, case, clock)
+            prompts = identified.prompts
+            least = self.profile.identification.min_score
+            names = Names(identified.candidates, least, "; ".join(identified.notes))
+        run, refused = runnable(
+            prompts, user, self.model.capabilities, self.profile.name, self.user_prompts, names
+        )
+        plan = self.model.plan(run, self.profile, case)
+        plan = replace(plan, refused={**plan.refused, **refused})
+        kept = KeptMask.of(given, prompts, plan)
+        unused, notes = told_unused(
+            given.user, self.user_prompts, self.profile.name, case.interactive, kept.ids
+        )
+        plan = separate_classes(kept.told(plan), prompts, user.marked())
+        if not case.instance and not user.marked():
+            plan = with_companions(plan, self.profile)
+        return _Asked(case, prompts, run, plan, kept, unused, notes, identified)
+
+    def _located(
+        self,
+        plan: Plan,
+        begin: Callable[[Orientation, Sequence[StageReport]], CaseRun],
+        save: Callable[[np.ndarray, Orientation], None],
+    ) -> tuple[CaseRun, Orientation]:
+        """A run of the case whose targets are located, in the orientation that is returned with it: the
+        plan's, and on from that the one that the weights were trained in, where it is found."""
+        turned = plan.orientation
+        run = begin(turned, ())
         looks = plan.assumed and looks_first(plan)
         if not looks:
-            run.locate(lambda labels: save_all(turned.back(labels)))
+            run.locate(lambda labels: save(labels, plan.orientation))
         if turned.is_stored or plan.assumed:
             turned = plan.orientation.then(self._orientation(run, plan))
         if turned != plan.orientation:
-            run = begin(turned.turn_case(case), run.stages)
+            run = begin(turned, run.stages)
         if looks or turned != plan.orientation:
-            run.locate(lambda labels: save_all(turned.back(labels)))
-        search_s = clock.now() - began
-        run.refine(lambda labels: save_all(turned.back(labels)))
-        result = run.finish(prompts)
-        if self.model.capabilities.unnamed and any(p.unnamed and not p.targets for p in asked):
-            from vesal.inference.stages.identify import Identified, found_masks
+            run.locate(lambda labels: save(labels, turned))
+        return run, turned
 
-            # Names must not cost the result: what is kept for the end is the time to write it.
-            if clock.usable_s() - run.forecast.end_s() < SEARCH_MARGIN * search_s:
-                identified = Identified(tuple(prompts), notes=(NOT_SEARCHED,))
-            else:
-                identified = self.identify(prompts, found_masks(prompts, result, turned, case), clock)
-        told = () if identified is None else identified.notes
-        notes = (*notes, *told, *plan.notes, *overlap_notes(plan, prompts))
-        if turned != plan.orientation:
-            notes = (*notes, *turning_notes(turned, plan))
-        result = replace(result, labels=turned.back(result.labels), orientation=turned, notes=notes)
-        if smaller_wins and plan.nests and not case.instance:
-            from vesal.inference.stages.overlaps import let_smaller_win  # of own scans alone
+    def _identified_later(
+        self, asked: _Asked, result: Segmentation, turned: Orientation, clock: Clock, enough: bool
+    ) -> Identified:
+        """What prompts without a sentence mark, by what was found for them. Names must not cost the result:
+        what is kept for the end is the time to write it; ``enough``: there is time beside."""
+        from vesal.inference.stages.identify import Identified, found_masks
 
-            voxel_ml = math.prod(case.spacing_dhw_mm) / 1000
-            result = let_smaller_win(result, prompts, self.profile.stages[-1].threshold, voxel_ml)
-        result = kept.in_result(result, given)
-        return result if identified is None else identified.named(result)
+        if not enough:
+            return Identified(tuple(asked.prompts), notes=(NOT_SEARCHED,))
+        return self.identify(asked.prompts, found_masks(asked.prompts, result, turned, asked.case), clock)
 
     def identify(self, prompts: Sequence[Prompt], case: Case, clock: Clock) -> Identified:
         """What the prompts without a sentence mark, see ``stages.identify``."""
