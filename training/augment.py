@@ -20,6 +20,8 @@ BEND_KNOTS = 4
 MIRROR = "mirror"
 TURNED = ("pairs", "any")
 """Rules under which half turns about all axes occur."""
+MIRRORED = "any"
+"""Rule under which mirror images along any one axis occur, under the same names."""
 
 
 def draw_flips(rule: str, rng: np.random.Generator, share: float = 1.0) -> tuple[int, ...]:
@@ -36,7 +38,7 @@ def draw_flips(rule: str, rng: np.random.Generator, share: float = 1.0) -> tuple
         return ()
     if rule == "pairs":
         return tuple(sorted(rng.choice(3, 2, replace=False).tolist())) if rng.random() < FLIP else ()
-    if rule == "any":
+    if rule == MIRRORED:
         return tuple(a for a in range(3) if rng.random() < FLIP)
     raise ValueError(f"flips is {rule!r}; wanted none, pairs, any or mirror AXIS")
 

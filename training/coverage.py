@@ -12,7 +12,7 @@ import numpy as np
 
 from vesal.inference.data.terms import SIDES
 from vesal.inference.planning.weights_folder import MANIFEST
-from vesal.training.augment import TURNED
+from vesal.training.augment import MIRRORED, TURNED
 from vesal.training.store import SetRule, TargetKey, Volume, thickest_slices
 
 if TYPE_CHECKING:  # what measures needs the engine, which a training does not
@@ -88,20 +88,26 @@ def _lesions() -> set[str]:
 
 def tell_shown(folder: Path, volumes: Sequence[Volume], rules: Mapping[str, SetRule]) -> None:
     """Say in the manifest how a training showed each target: whether half turned about any axis, in all its
-    sets, and the thickest slices of its volumes as they were scanned.
+    sets; whether mirrored along one axis under its own name, in one of its sets; and the thickest slices of
+    its volumes as they were scanned.
     """
     turned: dict[TargetKey, bool] = {}
+    mirrored: set[TargetKey] = set()
     thickest_mm = thickest_slices(volumes)
     for volume in volumes:
-        free = rules[volume.dataset].flips in TURNED
+        flips = rules[volume.dataset].flips
+        free = flips in TURNED
         for target in volume.targets:
             key = target.concept, target.side, target.modality
             turned[key] = free and turned.get(key, True)
+            if flips == MIRRORED:
+                mirrored.add(key)
     path = folder / MANIFEST
     content = json.loads(path.read_text(encoding="utf-8"))
     for entry in (*content["targets"], *content.get("not_covered", ())):
         key = _key(entry)
         entry["any_orientation"] = turned.get(key, False)
+        entry["mirrored"] = key in mirrored
         entry["thickest_slice_mm"] = round(thickest_mm[key], 2) if key in thickest_mm else None
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

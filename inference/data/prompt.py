@@ -118,6 +118,8 @@ class Query:
     """Whether it is found in any orientation of the case (``CoveredTarget.any_orientation``)."""
     thickest_slice_mm: float = math.inf
     """See ``CoveredTarget.thickest_slice_mm``."""
+    mirrored: bool | None = None
+    """See ``CoveredTarget.mirrored``."""
     own_class: int | None = None
     """Its value in the label map while the case runs, where that is not the prompt's id."""
     seen_with: Mapping[int, int] = field(default_factory=dict, hash=False)
@@ -130,3 +132,8 @@ class Query:
     def class_id(self) -> int:
         """Its value in the label map while the case runs (``planning.classes``)."""
         return self.prompt_id if self.own_class is None else self.own_class
+
+    @property
+    def may_be_mirrored(self) -> bool:
+        """Whether a mirrored copy of a view shows it under the same name."""
+        return self.side is None if self.mirrored is None else self.mirrored

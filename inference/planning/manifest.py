@@ -35,6 +35,9 @@ class CoveredTarget(Struct, frozen=True, forbid_unknown_fields=True):
     thickest_slice_mm: Annotated[float, Meta(gt=0)] | None = None
     """Of the volumes that it was trained on, as they were scanned. A view of thicker slices is interpolated
     to this, where the layout chooses the spacing; None: views are as thick as the scan's slices."""
+    mirrored: bool | None = None
+    """Whether it was trained mirrored along any one axis, its side, if it has one, told by the anatomy: then
+    a rule's mirrored copies hold for it (``StageRule.mirror_axes``). None: they do where it has no side."""
 
     @property
     def name(self) -> str:
@@ -52,6 +55,7 @@ class CoveredTarget(Struct, frozen=True, forbid_unknown_fields=True):
             kind,
             any_orientation=self.any_orientation,
             thickest_slice_mm=math.inf if self.thickest_slice_mm is None else self.thickest_slice_mm,
+            mirrored=self.mirrored,
         )
 
 

@@ -194,7 +194,8 @@ class StageRule(Struct, frozen=True, forbid_unknown_fields=True):
     Medal S; else by the blended result of the whole view."""
     mirror_axes: tuple[Literal[0, 1, 2], ...] = ()
     """Axes of a window, thick axis first, along which it is mirrored too: all combinations are run, and their
-    mean counts (test-time mirroring, as in nnU-Net). Not for targets with a side, not where a user marked
+    mean counts (test-time mirroring, as in nnU-Net). Not for targets that training did not show mirrored
+    (``CoveredTarget.mirrored``; where that is not told, for none with a side), not where a user marked
     something, and not when time is short."""
     skip_empty: bool = True
     """Windows that show nothing (``StageModel.is_empty``) are not run, where there are several."""

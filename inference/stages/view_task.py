@@ -114,7 +114,7 @@ class ViewTask:
 
     def copies(self, rule: StageRule) -> list[Axes]:
         """By which axes the copies of a window are mirrored that are run, the first one by none."""
-        if not rule.mirror_axes or self.user or any(query.side for query in self.queries):
+        if not rule.mirror_axes or self.user or not all(query.may_be_mirrored for query in self.queries):
             return copies_along(())
         return copies_along(rule.mirror_axes)
 

@@ -235,6 +235,19 @@ def test_one_set_that_was_not_turned_is_enough(tmp_path: Path) -> None:
     assert [t["any_orientation"] for t in json.loads(path.read_text())["targets"]] == [False]
 
 
+@pytest.mark.parametrize(
+    ("flips", "expected"), [("pairs", False), ("any", True), ("none", False), ("mirror 2", False)]
+)
+def test_what_one_set_shows_mirrored_under_its_own_name_may_be_mirrored(
+    tmp_path: Path, flips: str, expected: bool
+) -> None:
+    path = write_manifest(tmp_path, "liver", "aorta")
+    volume = made_volume(tmp_path / "case")
+    rules = {volume.dataset: replace(rule(), flips=flips), "Other": replace(rule(), flips="mirror 2")}
+    tell_shown(tmp_path, [volume, replace(volume, dataset="Other")], rules)
+    assert [t["mirrored"] for t in json.loads(path.read_text())["targets"]] == [expected, False]
+
+
 def test_the_thickest_slices_of_a_target_are_told(tmp_path: Path) -> None:
     """In-plane voxels of 4 mm beside slices of 2.5 mm are no slices of 4 mm."""
     path = write_manifest(tmp_path, "liver", "aorta")

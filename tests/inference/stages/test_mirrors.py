@@ -1,5 +1,6 @@
 """Test-time mirroring: which copies are run, that they are turned back, what they cost, and when they go."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,11 +98,14 @@ def no_user(view: View) -> UserInput:
         (LIVER, {}, Effort(), 8),
         (LIVER, {}, Effort(mirrors=False), 1),
         (LEFT, {}, Effort(), 1),
+        (replace(LEFT, mirrored=True), {}, Effort(), 8),
+        (replace(LIVER, mirrored=False), {}, Effort(), 1),
         (LIVER, {"user": no_user}, Effort(), 1),
     ],
 )
 def test_where_there_are_no_copies(query: Query, more: dict[str, Any], effort: Effort, calls: int) -> None:
-    """Not of a target with a side, not where a user marked something, and not when time is short."""
+    """Not of a target that was not trained mirrored, not of one with a side where that is not told, not where
+    a user marked something, and not when time is short."""
     graph = Corner()
     task = task_of(graph, RULE, query, **more)
     (estimate,) = task.cost(effort)
