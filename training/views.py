@@ -39,9 +39,10 @@ ALL = Ideas()
 EXTENT = extent_finder()
 MOST_TARGETS = 8
 """Targets asked for in one coarse view; more cost memory and teach no faster."""
-TOGETHER, COARSER = 8, 2.5
-"""Targets of a case share a fine view as at run time: at most so many, and as long as the view is at most so
-much coarser than the finest that one of them would have alone (``geometry.view_groups``)."""
+TOGETHER, COARSER = 11, 2.5
+"""Targets of a case share a fine view as at run time: at most so many (of those that were asked for in the
+coarse one), and as long as the view is at most so much coarser than the finest that one of them would have
+alone (``geometry.view_groups``)."""
 CLOSER = (0.5, 1.1)
 """Limits of a factor on ``COARSER``, drawn for each view: organs are seen alone and among neighbours."""
 GROW = (1.15, 1.8)
