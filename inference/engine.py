@@ -167,7 +167,7 @@ class Engine:
         """
         asked = self._asked(case, prompts, clock)
 
-        def begin(turned: Orientation, before: Sequence[StageReport] = ()) -> CaseRun:
+        def begin(turned: Orientation, before: Sequence[StageReport]) -> CaseRun:
             run = CaseRun(
                 turned.turn_case(asked.case),
                 asked.plan,
